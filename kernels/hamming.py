@@ -1,0 +1,79 @@
+"""Hamming distance on packed bits: exclusive or, population count on 64-bit words.
+
+A distance is an exact integer of at most 8 times the row's bytes, held in int32: rows
+of up to 2**28 bytes. Two register tiles (`simd`): 4 queries x 2 rows, where arithmetic
+bounds the speed, and 1 query x 8 rows, where memory does. The tile compares with the
+limits before anything leaves the registers; only pairs below theirs are looked at.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from .cache import compiled
+from .rows import next_tile
+from .select import push
+from .simd import hamming_u8_1x8, hamming_u8_4x2
+
+QUERY_MULTIPLE = 4  # query blocks are padded to this many rows, with limits of -1
+
+_U8, _I32, _I64 = numba.uint8, numba.int32, numba.int64
+_SIGNATURE = _I64(
+    numba.intp, numba.intp, _I64,  # queries: address, stride in bytes, how many
+    numba.intp, numba.intp, _I64,  # rows: address, stride in bytes, bytes a row
+    _I64, _I64, _I64,  # first row, row behind the last, id of row 0
+    numba.types.Array(_U8, 1, "C", readonly=True), _I64, _I64,  # live, rows a tile, k
+    numba.types.Array(_I32, 2, "C"), numba.types.Array(_I64, 2, "C"),
+    numba.types.Array(_I64, 1, "C"), numba.types.Array(_I32, 1, "C"),
+)  # fmt: skip
+
+
+@compiled(_SIGNATURE)
+def hamming_scan(
+    query_base, query_stride, queries,
+    row_base, row_stride, length,
+    start, stop, id_offset,
+    live, tile_rows, k,
+    distances, ids, counts, limits,
+):  # fmt: skip
+    """Scan rows ``start`` to ``stop`` for all queries; see `select.push` for the buffers.
+
+    Queries and limits are padded to `QUERY_MULTIPLE`. Rows need unit stride within a row,
+    nothing else. Returns -1: every bit pattern has a distance.
+    """
+    numbers = np.empty(tile_rows + 8, np.int64)
+    tile = np.empty(8, np.int32)
+    tile_limits = np.empty(8, np.int32)
+    numbers_at, tile_at, limits_at = numbers.ctypes.data, tile.ctypes.data, tile_limits.ctypes.data
+    position = start
+    while position < stop:
+        count, position = next_tile(position, stop, live, numbers, tile_rows, 8)
+        if queries == 1:
+            tile_limits[:] = limits[0]
+            for r in range(0, count, 8):
+                if hamming_u8_1x8(
+                    query_base, query_stride, row_base, row_stride,
+                    numbers_at + 8 * r, length, limits_at, tile_at,
+                ):  # fmt: skip
+                    for j in range(min(8, count - r)):
+                        if tile[j] < limits[0]:
+                            push(0, tile[j], id_offset + numbers[r + j], k,
+                                 distances, ids, counts, limits)  # fmt: skip
+                    tile_limits[:] = limits[0]
+            continue
+        for q in range(0, queries, 4):
+            for a in range(4):
+                tile_limits[2 * a] = tile_limits[2 * a + 1] = limits[q + a]
+            for r in range(0, count, 2):
+                if hamming_u8_4x2(
+                    query_base + q * query_stride, query_stride, row_base, row_stride,
+                    numbers_at + 8 * r, length, limits_at, tile_at,
+                ):  # fmt: skip
+                    for a in range(4):
+                        for b in range(min(2, count - r)):
+                            if tile[2 * a + b] < limits[q + a]:
+                                push(q + a, tile[2 * a + b], id_offset + numbers[r + b], k,
+                                     distances, ids, counts, limits)  # fmt: skip
+                        tile_limits[2 * a] = tile_limits[2 * a + 1] = limits[q + a]
+    return -1

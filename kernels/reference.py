@@ -1,0 +1,103 @@
+"""The NumPy definition of every result; all other kernels are tested for equality with it.
+
+Nothing here is fast and nothing here is clever: each function is the formula.
+
+``hamming(q, x)``  number of differing bits of packed uint8 rows, int32.
+
+``l1(q, x)``       sum of ``|x_i - q_i|``, float64.
+
+``l2(q, x)``       square root of the sum of ``(x_i - q_i)**2``, float64.
+
+Floating-point sums depend on their order, so the order is part of the definition:
+elements are widened exactly to float64, each term is rounded on its own (no fused
+multiply-add), 32 lanes add the terms in sequence (lane j takes elements j, j+32,
+j+64, ...), and a tree adds the lanes: j with j+16, then +8, +4, +2, +1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+LANES = 32
+
+METRICS = ("hamming", "l1", "l2")
+
+
+def pack_bits(features: ArrayLike) -> NDArray[np.uint8]:
+    """Sign bits of features, strictly greater than zero, packed eight to a byte.
+
+    Strictly, because after a ReLU ``>= 0`` would set every bit. Shape ``(..., d)`` to
+    ``(..., ceil(d / 8))``; the first element is the highest bit of the first byte.
+    """
+    return np.packbits(np.asarray(features) > 0, axis=-1)
+
+
+def lane_sum(terms: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum ``(n, d)`` non-negative terms along the last axis, in the fixed order."""
+    n, d = terms.shape
+    lanes = np.zeros((n, LANES))
+    for start in range(0, d, LANES):
+        block = terms[:, start : start + LANES]
+        lanes[:, : block.shape[1]] += block
+    width = LANES
+    while width > 1:
+        width //= 2
+        lanes = lanes[:, :width] + lanes[:, width:]
+    return lanes[:, 0]
+
+
+def hamming(query: NDArray[np.uint8], rows: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """Differing bits of one packed query ``(b,)`` and each of ``(n, b)`` packed rows."""
+    return np.bitwise_count(rows ^ query).sum(axis=1, dtype=np.int32)
+
+
+def l1(query: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Manhattan distance of one query ``(d,)`` and each of ``(n, d)`` rows."""
+    return lane_sum(np.abs(rows.astype(np.float64) - query.astype(np.float64)))
+
+
+def l2(query: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Euclidean distance of one query ``(d,)`` and each of ``(n, d)`` rows."""
+    difference = rows.astype(np.float64) - query.astype(np.float64)
+    return np.sqrt(lane_sum(difference * difference))
+
+
+DISTANCE: dict[str, Callable[[NDArray, NDArray], NDArray]] = {
+    "hamming": hamming,
+    "l1": l1,
+    "l2": l2,
+}
+
+
+def topk(
+    queries: NDArray,
+    database: NDArray,
+    k: int,
+    metric: str,
+    mask: NDArray[np.bool_] | None = None,
+) -> tuple[NDArray, NDArray[np.int64]]:
+    """The smallest ``min(k, live rows)`` pairs (distance, row number), in that order.
+
+    ``queries`` is ``(q, d)`` and ``database`` ``(n, d)``: packed uint8 for ``hamming``,
+    floats otherwise (float64 is rounded to float32 first). ``mask`` ``(n,)`` leaves the
+    rows that it is true for. Returns distances (int32 or float64) and int64 row numbers,
+    each ``(q, min(k, live rows))``.
+    """
+    if metric != "hamming":
+        queries, database = (
+            a.astype(np.float32) if a.dtype.itemsize == 8 else a for a in (queries, database)
+        )
+    ids = np.arange(len(database)) if mask is None else np.flatnonzero(mask)
+    rows = database[ids]
+    dtype = np.int32 if metric == "hamming" else np.float64
+    best = min(k, len(ids))
+    distances = np.empty((len(queries), best), dtype)
+    neighbours = np.empty((len(queries), best), np.int64)
+    for i, query in enumerate(queries):
+        d = DISTANCE[metric](query, rows)
+        order = np.lexsort((ids, d))[:best]
+        distances[i], neighbours[i] = d[order], ids[order]
+    return distances, neighbours

@@ -1,0 +1,31 @@
+"""Which rows a scan looks at: the live ones, a cache-sized tile at a time."""
+
+from __future__ import annotations
+
+import numba
+
+
+@numba.njit
+def next_tile(position, stop, live, numbers, tile_rows, pad):
+    """List up to ``tile_rows`` live rows from ``position`` on in ``numbers``.
+
+    ``live`` is uint8, one a row, or empty where all rows live. ``numbers`` has ``pad``
+    places more than ``tile_rows``: the last row is repeated there, so that a micro-kernel
+    may always read a full set of rows. Returns (count, position of the next tile).
+    """
+    count = 0
+    if len(live) == 0:
+        count = min(tile_rows, stop - position)
+        for i in range(count):
+            numbers[i] = position + i
+        position += count
+    else:
+        while position < stop and count < tile_rows:
+            if live[position]:
+                numbers[count] = position
+                count += 1
+            position += 1
+    if count > 0:
+        for i in range(count, count + pad):
+            numbers[i] = numbers[count - 1]
+    return count, position

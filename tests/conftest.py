@@ -1,0 +1,38 @@
+"""Fixtures that all tests share, and the count of tests that saw real photos."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+PHOTOS_VARIABLE = "VSEARCH_PHOTOS"
+DEFAULT_PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "data" / "clothing"
+
+_used_photos: set[str] = set()
+
+
+@pytest.fixture
+def photos(request: pytest.FixtureRequest) -> Path:
+    """Folder of real photos: ``images/*.jpg`` and ``images.csv``; skips where there is none."""
+    folder = Path(os.environ.get(PHOTOS_VARIABLE, DEFAULT_PHOTOS))
+    if not (folder / "images.csv").is_file():
+        pytest.skip(f"no real photos in {folder}: set {PHOTOS_VARIABLE} to the clothing data set")
+    _used_photos.add(request.node.nodeid)
+    return folder
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the long matrices to ``make test-full``, which asks for them by ``-m``."""
+    if config.option.markexpr:
+        return
+    long = [item for item in items if "full" in item.keywords]
+    if long:
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if "full" not in item.keywords]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    passed = {report.nodeid for report in terminalreporter.stats.get("passed", [])}
+    terminalreporter.write_line(f"real photos: used by {len(_used_photos & passed)} passed tests")

@@ -1,0 +1,297 @@
+"""`topk` against the oracle: equality to the bit, whatever the data and the cut of the work."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from vsearch_fast import search
+from vsearch_fast.errors import ArgumentError, DTypeError
+from vsearch_fast.kernels import reference
+from vsearch_fast.search import Tiling, pack_bits, topk, topk_segments
+
+METRICS = ("hamming", "l1", "l2")
+
+# Tiles of one to a few rows and queries, so that small inputs cross every border.
+TILINGS = (
+    Tiling(),
+    Tiling(tile_bytes=1, query_bytes=1, chunk_rows=1, copy_bytes=1, inline_bytes=0),
+    Tiling(tile_bytes=700, query_bytes=900, chunk_rows=5, copy_bytes=300, inline_bytes=0),
+    Tiling(tile_bytes=4000, query_bytes=4000, buffer_bytes=3000, chunk_rows=17, inline_bytes=0),
+)
+
+
+def assert_same(got, want):
+    for ours, oracle in zip(got, want, strict=True):
+        assert ours.dtype == oracle.dtype
+        assert ours.shape == oracle.shape
+        np.testing.assert_array_equal(ours, oracle)
+
+
+@pytest.fixture(params=range(len(TILINGS)))
+def tiling(request, monkeypatch):
+    monkeypatch.setattr(search, "TILING", TILINGS[request.param])
+    return request.param
+
+
+def near_ties(rng, shape):
+    base = rng.random(shape[-1]).astype(np.float32)
+    steps = rng.integers(-1, 2, shape)
+    return np.nextafter(base, base + steps.astype(np.float32))
+
+
+FLOAT_DATA = {
+    "relu": lambda rng, shape: np.maximum(rng.standard_normal(shape), 0).astype(np.float32),
+    "gaussian": lambda rng, shape: rng.standard_normal(shape).astype(np.float32),
+    "equal": lambda rng, shape: np.full(shape, np.float32(0.1)),
+    "zero": lambda rng, shape: np.zeros(shape, np.float32),
+    "few values": lambda rng, shape: rng.integers(0, 2, shape).astype(np.float32),
+    "one ulp": near_ties,
+    "huge": lambda rng, shape: rng.choice(np.array([3e38, -3e38, 1e-38, 0], np.float32), shape),
+    "denormal": lambda rng, shape: (rng.random(shape) * 1e-42).astype(np.float32),
+    "offset": lambda rng, shape: (30000 + 0.01 * rng.standard_normal(shape)).astype(np.float32),
+    "outlier": lambda rng, shape: np.where(
+        rng.random(shape) < 0.01, 1e6, rng.standard_normal(shape)
+    ).astype(np.float32),
+    "float64": lambda rng, shape: rng.standard_normal(shape),
+    "float16": lambda rng, shape: rng.standard_normal(shape).astype(np.float16),
+}
+
+LAYOUTS = {
+    "contiguous": lambda a: a,
+    "fortran": np.asfortranarray,
+    "every other row": lambda a: np.repeat(a, 2, axis=0)[::2],
+    "every other column": lambda a: np.repeat(a, 2, axis=1)[:, ::2],
+    "backwards": lambda a: a[::-1].copy()[::-1],
+    "big-endian": lambda a: a.astype(a.dtype.newbyteorder(">")),
+    "unaligned": lambda a: (
+        np.frombuffer(b"x" + a.tobytes(), np.uint8)[1:].view(a.dtype).reshape(a.shape)
+    ),
+}
+
+
+def read_only(array):
+    array = array.view()
+    array.flags.writeable = False
+    return array
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    metric=st.sampled_from(METRICS),
+    data=st.sampled_from(sorted(FLOAT_DATA)),
+    layout=st.sampled_from(sorted(LAYOUTS)),
+    rows=st.integers(0, 70),
+    queries=st.integers(0, 9),
+    dim=st.sampled_from([0, 1, 7, 8, 31, 32, 33, 63, 64, 65, 100, 513]),
+    k=st.integers(1, 80),
+    masked=st.sampled_from([None, "none", "half", "one", "all"]),
+    threads=st.sampled_from([None, 1, 2, 3]),
+    parts=st.integers(1, 4),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_equals_the_oracle(
+    tiling, metric, data, layout, rows, queries, dim, k, masked, threads, parts, seed
+):
+    rng = np.random.default_rng(seed)
+    if metric == "hamming":
+        database = rng.integers(0, 256, (rows, dim), np.uint8)
+        if data in ("equal", "few values"):
+            database &= 1  # thousands of ties
+        query = rng.integers(0, 256, (queries, dim), np.uint8)
+    else:
+        database = FLOAT_DATA[data](rng, (rows, dim))
+        query = FLOAT_DATA[data](rng, (queries, dim))
+    if rows and queries:
+        query[0] = database[rng.integers(rows)]
+    mask = None
+    if masked is not None:
+        mask = rng.random(rows) < {"none": 2, "half": 0.5, "one": 0, "all": -1}[masked]
+        if masked == "one" and rows:
+            mask[rng.integers(rows)] = True
+    want = reference.topk(query, database, k, metric, mask)
+    laid_out = read_only(LAYOUTS[layout](database))
+    assert_same(topk(query, laid_out, k, metric=metric, mask=mask, threads=threads), want)
+
+    borders = np.sort(rng.integers(0, rows + 1, parts - 1))
+    masks = None if mask is None else np.split(mask, borders)
+    got = topk_segments(
+        query, np.split(laid_out, borders), k, metric=metric, masks=masks, threads=threads
+    )
+    assert_same(got, want)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("queries", [1, 5])
+def test_at_full_width(metric, queries):
+    """4096 features, several chunks and threads, k on both sides of the buffer's size."""
+    rng = np.random.default_rng(3)
+    features = np.maximum(rng.standard_normal((2600, 4096), np.float32), 0)
+    database = pack_bits(features) if metric == "hamming" else features
+    want = reference.topk(database[:queries], database, 700, metric)
+    for k in (1, 10, 700):
+        got = topk(database[:queries], database, k, metric=metric, threads=2)
+        assert_same(got, [column[:, :k] for column in want])
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_memory_mapped(tmp_path, metric):
+    rng = np.random.default_rng(0)
+    rows = rng.integers(0, 9, (300, 100)).astype(np.uint8 if metric == "hamming" else np.float32)
+    np.save(tmp_path / "rows.npy", rows)
+    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    assert_same(topk(rows[:3], mapped, 5, metric=metric), reference.topk(rows[:3], rows, 5, metric))
+
+
+def test_ties_are_ordered_by_row():
+    rows = np.zeros((3000, 64), np.float32)
+    for metric in ("l1", "l2"):
+        distances, ids = topk(rows[:2], rows, 1000, metric=metric)
+        assert (distances == 0).all()
+        assert (ids == np.arange(1000)).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    metric=st.sampled_from(["l1", "l2"]),
+    bad=st.sampled_from([np.nan, np.inf, -np.inf, 1e300]),
+    rows=st.lists(st.integers(0, 199), min_size=1, max_size=3),
+    queries=st.integers(1, 5),
+    threads=st.sampled_from([1, 2]),
+)
+def test_not_finite_row_is_named(metric, bad, rows, queries, threads):
+    database = np.ones((200, 40), np.float64 if bad == 1e300 else np.float32)
+    database[rows, 7] = bad
+    query = np.zeros((queries, 40), np.float32)
+    with pytest.raises(ArgumentError, match=rf"row {min(rows)} of the database holds NaN"):
+        topk(query, database, 3, metric=metric, threads=threads)
+    mask = np.ones(200, bool)
+    mask[rows] = False
+    assert topk(query, database, 3, metric=metric, mask=mask)[1].shape == (queries, 3)
+
+
+def test_not_finite_row_is_named_within_its_segment():
+    parts = [np.zeros((50, 8), np.float32), np.zeros((50, 8), np.float32)]
+    parts[1][20, 0] = np.nan
+    with pytest.raises(ArgumentError, match="row 20 of database segment 1"):
+        topk_segments(parts[0][:1], parts, 3, metric="l2")
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"k": 0}, ArgumentError, "k is 0"),
+        ({"k": -3}, ArgumentError, "k is -3"),
+        ({"k": 2.0}, ArgumentError, "k is 2.0"),
+        ({"k": True}, ArgumentError, "k is True"),
+        ({"threads": 0}, ArgumentError, "threads is 0"),
+        ({"metric": "cosine"}, ArgumentError, "hamming, l1, l2"),
+        ({"backend": "tpu"}, ArgumentError, "backend"),
+        ({"strategy": "guess"}, ArgumentError, "strategy"),
+        ({"queries": np.zeros((2, 9), np.float32)}, ArgumentError, "9 columns"),
+        ({"queries": np.zeros(8, np.float32)}, ArgumentError, r"v\[None\]"),
+        ({"queries": np.full((1, 8), np.nan, np.float32)}, ArgumentError, "query 0"),
+        ({"queries": np.zeros((2, 8), np.int64)}, DTypeError, "int64"),
+        ({"queries": np.zeros((2, 8), np.complex64)}, DTypeError, "complex64"),
+        ({"database": np.zeros((2, 8), np.longdouble)}, DTypeError, "longdouble|float128"),
+        ({"database": np.zeros((2, 8), np.uint8)}, DTypeError, "uint8"),
+        ({"metric": "hamming"}, DTypeError, "pack_bits"),
+        ({"mask": np.ones(4, bool)}, ArgumentError, r"\(4,\)"),
+        ({"mask": np.ones(5, np.int64)}, DTypeError, "int64"),
+    ],
+)
+def test_refuses(change, error, words):
+    arguments = {
+        "queries": np.zeros((2, 8), np.float32),
+        "database": np.zeros((5, 8), np.float32),
+        "k": 3,
+        "metric": "l2",
+    } | change
+    with pytest.raises(error, match=words) as caught:
+        topk(**arguments)
+    assert caught.value.consequence
+    assert caught.value.cure
+
+
+def test_k_may_be_a_numpy_integer():
+    rows = np.zeros((5, 8), np.float32)
+    assert topk(rows[:1], rows, np.int64(2), metric="l2")[1].tolist() == [[0, 1]]
+
+
+def test_concurrent_calls():
+    rng = np.random.default_rng(1)
+    rows = rng.standard_normal((3000, 64)).astype(np.float32)
+    want = topk(rows[:8], rows, 10, metric="l2", threads=2)
+    with ThreadPoolExecutor(16) as pool:
+        calls = [pool.submit(topk, rows[:8], rows, 10, metric="l2", threads=2) for _ in range(64)]
+        for call in calls:
+            assert_same(call.result(), want)
+
+
+def _search_in_child(rows):
+    return topk(rows[:4], rows, 3, metric="l1", threads=2)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
+def test_after_fork():
+    rows = np.random.default_rng(2).standard_normal((3000, 64)).astype(np.float32)
+    want = _search_in_child(rows)  # the pool now exists, and its threads do not survive a fork
+    with multiprocessing.get_context("fork").Pool(1) as child:
+        assert_same(child.apply_async(_search_in_child, (rows,)).get(timeout=60), want)
+
+
+def test_pack_bits_is_strict():
+    features = np.array([0.0, -0.0, 1.0, -1.0, 1e-45, 0, 0, 0, 2])
+    assert pack_bits(features).tolist() == [0b00101000, 0b10000000]
+
+
+def test_import_is_light():
+    """`import vsearch_fast` and its names load no Numba, ONNX Runtime, CuPy, TensorFlow, Keras."""
+    code = (
+        "import sys, vsearch_fast as v; v.topk, v.Index, v.Embedder, v.pack_bits;"
+        "heavy = ('numba', 'onnxruntime', 'cupy', 'tensorflow', 'keras');"
+        "print([m for m in heavy if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("cpu", ["generic", ""])
+@pytest.mark.parametrize("cache", ["fresh", "unwritable"])
+def test_other_processors_and_caches_give_the_same_bits(tmp_path, cpu, cache):
+    """In a new process: a plain processor without vector extensions, no cache to write to."""
+    rng = np.random.default_rng(5)
+    rows = np.maximum(rng.standard_normal((60, 100)), 0).astype(np.float32)
+    np.save(tmp_path / "rows.npy", rows)
+    folder = tmp_path / "cache"
+    if cache == "unwritable":
+        folder.write_text("a file stands where the folder should be")
+    code = (
+        "import sys, numpy as np; from vsearch_fast import topk, pack_bits\n"
+        "rows = np.load(sys.argv[1] + '/rows.npy'); out = {}\n"
+        "for m in ('l1', 'l2', 'hamming'):\n"
+        "    x = pack_bits(rows) if m == 'hamming' else rows\n"
+        "    out[m + 'd'], out[m + 'i'] = topk(x[:3], x, 9, metric=m)\n"
+        "np.savez(sys.argv[1] + '/out.npz', **out)"
+    )
+    environment = os.environ | {"VSEARCH_CACHE_DIR": str(folder), "NUMBA_CPU_NAME": cpu}
+    if not cpu:
+        del environment["NUMBA_CPU_NAME"]
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=environment, check=True)
+    out = np.load(tmp_path / "out.npz")
+    for metric in METRICS:
+        x = pack_bits(rows) if metric == "hamming" else rows
+        assert_same((out[metric + "d"], out[metric + "i"]), reference.topk(x[:3], x, 9, metric))
+    assert (cache == "fresh") == folder.is_dir()
+    if cache == "fresh":
+        assert list(folder.glob("kernels-*/**/*.nbc"))

@@ -1,0 +1,65 @@
+"""Exact visual item search: from a photo to the same or most similar items of a catalogue.
+
+::
+
+    photo ──images──> pixels ──Embedder──> 4096 features ──pack_bits──> 512 bytes of sign bits
+                               (ONNX file)       │                            │
+                                                 └──── Index.add ─────────────┤
+    catalogue on disk: index.sqlite + .npy segments <─────────────────────────┘
+                                                 │
+    query features ──Index.search──> topk (L1, L2 or Hamming; exact) ──> hits
+
+>>> import vsearch_fast as vs
+>>> embedder = vs.Embedder("vgg16-fc1.onnx")                       # doctest: +SKIP
+>>> with vs.Index.open("catalogue.index") as index:                # doctest: +SKIP
+...     hits = index.search(embedder.embed("photo.jpg"), k=10, metric="l1")[0]
+
+The names below are loaded when first used: importing the package costs little more than
+importing NumPy.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import datasets, errors
+    from .embedder import Embedder
+    from .index import Hit, Index, Item
+    from .search import pack_bits, topk
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Embedder": "embedder",
+    "Hit": "index",
+    "Index": "index",
+    "Item": "index",
+    "pack_bits": "search",
+    "topk": "search",
+}
+
+__all__ = [
+    "Embedder",
+    "Hit",
+    "Index",
+    "Item",
+    "__version__",
+    "datasets",
+    "errors",
+    "pack_bits",
+    "topk",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f".{_HOME[name]}", __name__), name)
+    if name in ("datasets", "errors"):
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
