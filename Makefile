@@ -1,0 +1,47 @@
+# Two commands do everything, in a virtual environment of their own:
+#   make demo    set up, then run the whole line on a rendered catalogue
+#   make test    set up, then run the tests
+PYTHON ?= python3
+VENV ?= .venv
+PIP = $(VENV)/bin/pip --disable-pip-version-check install --quiet
+SOURCES = pyproject.toml constraints.txt
+
+.PHONY: demo test test-full check benchmarks clean
+
+demo: $(VENV)/.ready-demo
+	$(VENV)/bin/vsearch demo
+
+test: $(VENV)/.ready-test
+	$(VENV)/bin/python -m pytest
+
+# The long matrices too.
+test-full: $(VENV)/.ready-test
+	$(VENV)/bin/python -m pytest -m "full or not full"
+
+check: $(VENV)/.ready-test
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+# Each case once, answers checked, timing off; `pytest benchmarks` times them.
+benchmarks: $(VENV)/.ready-test
+	$(VENV)/bin/python -m pytest benchmarks --benchmark-disable
+
+$(VENV)/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "$(PYTHON) is too old or missing: vsearch_fast needs Python 3.11 or later." >&2; \
+	  echo "Nothing was set up. Say which to use: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.ready-demo: $(SOURCES) | $(VENV)/bin/pip
+	@echo "Installing vsearch_fast with TensorFlow for the export (a minute or two) ..."
+	$(PIP) --constraint constraints.txt --editable '.[cpu,export]'
+	@touch $@
+
+$(VENV)/.ready-test: $(SOURCES) | $(VENV)/bin/pip
+	@echo "Installing vsearch_fast with TensorFlow and the test tools (a minute or two) ..."
+	$(PIP) --constraint constraints.txt --editable '.[cpu,export,test]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info vsearch-demo
