@@ -1,0 +1,150 @@
+"""How near files-to-features comes to the bare network: ``python benchmarks/embedding.py -h``.
+
+Three rates are taken in turn, several rounds of each, in one process on the same pictures,
+so that a change of the machine's load meets all three:
+
+- network: ``session.run`` alone on pixels decoded before, in batches of the same size, and
+  once on each batch;
+- decoder: reading, decoding and resizing the files in the embedder's threads, no network;
+- end to end: ``Embedder.embed(files)``.
+
+A file's first reading from the disk is left out: all files are read once beforehand. The
+network alone runs in the embedder's own session and, as a check on its settings, in one
+with ONNX Runtime's default settings.
+
+On a machine where decoder and network run on the same cores, their work adds up: with rates
+a and b, of each on all cores, no schedule gives more than 1 / (1/a + 1/b). Where there are
+cores to spare the bound is min(a, b). Both are printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from vsearch_fast._pipeline import run_ahead
+from vsearch_fast.embedder import Embedder
+from vsearch_fast.images import find_images, load
+
+
+def main() -> None:
+    """Measure, and print a table of images a second."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", type=Path, help="a model file of vsearch export")
+    parser.add_argument("folder", type=Path, help="a folder of pictures")
+    parser.add_argument("--limit", type=int, default=64, help="pictures used (default 64)")
+    parser.add_argument("--batch-size", type=int, default=None)
+    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--rounds", type=int, default=5, help="of each rate (default 5)")
+    args = parser.parse_args()
+
+    embedder = Embedder(args.model, batch_size=args.batch_size, threads=args.threads)
+    files = find_images(args.folder)[: args.limit]
+    if not files:
+        parser.error(f"{args.folder} holds no picture files")
+    default_session = _default_session(args.model, embedder.threads)
+    pixels = np.stack([load(file, embedder.input_size, resize=embedder.resize) for file in files])
+    size = embedder.batch_size
+    batches = [pixels[start : start + size] for start in range(0, len(pixels), size)]
+
+    def network(session: object) -> None:
+        for batch in batches:
+            session.run(["features"], {"image": batch})  # type: ignore[attr-defined]
+
+    def decoder() -> None:
+        for _ in run_ahead(
+            lambda file: load(file, embedder.input_size, resize=embedder.resize),
+            files,
+            threads=embedder.threads,
+            depth=2 * size,
+        ):
+            pass
+
+    tasks: dict[str, Callable[[], object]] = {
+        "network (bare session.run)": lambda: network(embedder._session),
+        "network, default settings": lambda: network(default_session),
+        "decoder": decoder,
+        "end to end": lambda: embedder.embed(files),
+    }
+    rates, processor = _measure(tasks, len(files), args.rounds)
+    _report(rates, processor, embedder, len(files))
+
+
+def _default_session(model: Path, threads: int) -> object:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+
+
+def _measure(
+    tasks: dict[str, Callable[[], object]], pictures: int, rounds: int
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Images a second and processor milliseconds an image, once a round of each task.
+
+    The order of the tasks is turned round every time.
+    """
+    for task in tasks.values():
+        task()
+    rates: dict[str, list[float]] = {name: [] for name in tasks}
+    processor: dict[str, list[float]] = {name: [] for name in tasks}
+    for turn in tqdm(range(rounds), desc="rounds", disable=None):
+        names = list(tasks)
+        for name in names if turn % 2 == 0 else reversed(names):
+            start, processor_start = time.perf_counter(), time.process_time()
+            tasks[name]()
+            rates[name].append(pictures / (time.perf_counter() - start))
+            processor[name].append(1000 * (time.process_time() - processor_start) / pictures)
+    return rates, processor
+
+
+def _report(
+    rates: dict[str, list[float]],
+    processor: dict[str, list[float]],
+    embedder: Embedder,
+    pictures: int,
+) -> None:
+    print(
+        f"{pictures} pictures, batch size {embedder.batch_size}, {embedder.threads} threads, "
+        f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}"
+    )
+    for name, values in rates.items():
+        print(
+            f"{name:28} {statistics.median(values):8.1f} images/s "
+            f"(from {min(values):.1f} to {max(values):.1f}), "
+            f"{statistics.median(processor[name]):.2f} ms of processor time an image"
+        )
+    # Ratios are taken within a round: what slows a whole round cancels.
+    rounds = list(zip(*rates.values(), strict=True))
+
+    def ratio(bound: Callable[[float, float, float], float]) -> float:
+        return statistics.median(
+            end / bound(net, default, dec) for net, default, dec, end in rounds
+        )
+
+    work = [
+        end / net
+        for net, end in zip(
+            processor["network (bare session.run)"], processor["end to end"], strict=True
+        )
+    ]
+    print("end to end, median of the rounds' ratios:")
+    print(f"  of processor time to the network's     {statistics.median(work):.3f}")
+    print(f"  to the network alone                   {ratio(lambda n, _, d: n):.3f}")
+    print(f"  to the network with default settings   {ratio(lambda _, n, d: n):.3f}")
+    print(f"  to the slower of network and decoder   {ratio(lambda n, _, d: min(n, d)):.3f}")
+    print(f"  to both on the same cores, 1/(1/a+1/b) {ratio(lambda n, _, d: n * d / (n + d)):.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""The tables of `index.sqlite`, and how an empty index comes to be (format: see `store.py`)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ._segments import Kind, sync_directory, write_error
+from ._sqlite import connect, sql_error
+from ._writelock import FILE_NAME as LOCK_NAME
+from ._writelock import WriteLock
+from .errors import StoreError
+
+FORMAT = 1
+KINDS = ("vectors", "codes")
+APPLICATION_ID = 0x56534658
+DATABASE_NAME = "index.sqlite"
+_UNFINISHED_NAME = "index.sqlite.new"
+
+#: Size of a full segment of vectors, unless a file would then hold under 1024 rows.
+SEGMENT_BYTES = 256 << 20
+
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE state (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    rows INTEGER NOT NULL, removed INTEGER NOT NULL, edits INTEGER NOT NULL
+);
+CREATE TABLE kinds (name TEXT PRIMARY KEY, dtype TEXT NOT NULL, width INTEGER NOT NULL);
+CREATE TABLE segments (
+    kind TEXT NOT NULL, segment INTEGER NOT NULL, rows INTEGER NOT NULL, parameters TEXT,
+    PRIMARY KEY (kind, segment)
+) WITHOUT ROWID;
+CREATE TABLE items (
+    row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, path TEXT,
+    x1 INTEGER, y1 INTEGER, x2 INTEGER, y2 INTEGER, metadata TEXT NOT NULL, stamp TEXT
+);
+CREATE TABLE tombstones (number INTEGER PRIMARY KEY, row INTEGER NOT NULL UNIQUE);
+CREATE TABLE columns (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE facets (
+    "column" INTEGER NOT NULL, value TEXT NOT NULL, row INTEGER NOT NULL,
+    PRIMARY KEY ("column", value, row)
+) WITHOUT ROWID;
+INSERT INTO state VALUES (1, 0, 0, 0);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """What an index is for as long as it exists: tables `meta` and `kinds` (those known here)."""
+
+    dim: int
+    segment_rows: int
+    model_id: str
+    model: dict[str, Any]
+    created: str
+    kinds: tuple[Kind, ...]
+
+
+def default_segment_rows(dim: int) -> int:
+    """Rows a segment so that one of vectors takes about SEGMENT_BYTES, at least 1024."""
+    return max(1024, SEGMENT_BYTES // (4 * dim))
+
+
+def create(
+    folder: Path, dim: int, model_id: str, model: Mapping[str, Any], segment_rows: int
+) -> None:
+    """Make an empty index: all of it or, should anything fail, none.
+
+    The database is made under another name and renamed, so that a folder either holds a
+    whole index or can be given to `create` again.
+
+    Raises:
+        StoreError: the folder holds something already, or cannot be written.
+    """
+    consequence = "The index was not created"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(folder, error, consequence) from error
+    lock = WriteLock(folder, consequence)
+    try:
+        unfinished = folder / _UNFINISHED_NAME
+        leftovers = {LOCK_NAME, unfinished.name, f"{unfinished.name}-journal"}
+        others = sorted(path.name for path in folder.iterdir() if path.name not in leftovers)
+        if others:
+            held = "an index already" if DATABASE_NAME in others else f"other files ({others[0]})"
+            raise StoreError(
+                f"{folder} holds {held}",
+                consequence,
+                "Open it (`Index.open`, or exist_ok=True), or name another folder",
+            )
+        for name in (f"{unfinished.name}-journal", unfinished.name):
+            (folder / name).unlink(missing_ok=True)
+        _write_database(unfinished, dim, model_id, model, segment_rows, consequence)
+        os.rename(unfinished, folder / DATABASE_NAME)
+        sync_directory(folder)
+    except OSError as error:
+        raise write_error(folder, error, consequence) from error
+    finally:
+        lock.release()
+
+
+def _write_database(
+    file: Path,
+    dim: int,
+    model_id: str,
+    model: Mapping[str, Any],
+    segment_rows: int,
+    consequence: str,
+) -> None:
+    meta = {
+        "dim": str(dim),
+        "segment_rows": str(segment_rows),
+        "model_id": model_id,
+        "model": json.dumps(dict(model)),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    kinds = [("vectors", "<f4", dim), ("codes", "|u1", -(-dim // 8))]
+    try:
+        with contextlib.closing(connect(file, writable=True, create=True)) as sql:
+            sql.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            sql.execute(f"PRAGMA user_version = {FORMAT}")
+            sql.executescript(f"BEGIN; {_SCHEMA}")
+            sql.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+            sql.executemany("INSERT INTO kinds VALUES (?, ?, ?)", kinds)
+            sql.execute("COMMIT")
+    except sqlite3.Error as error:
+        raise sql_error(file, error, consequence) from error
+
+
+def refuse_what_is_no_index(folder: Path) -> None:
+    """StoreError unless the folder has an index's SQLite file; says what it is instead."""
+    if (folder / DATABASE_NAME).is_file():
+        return
+    consequence = "Nothing was opened"
+    if not folder.exists():
+        raise StoreError(f"{folder} does not exist", consequence, "Check the path")
+    if not folder.is_dir():
+        raise StoreError(f"{folder} is a file", consequence, "Name an index's folder")
+    if (folder / _UNFINISHED_NAME).exists() or (folder / LOCK_NAME).exists():
+        raise StoreError(
+            f"{folder} holds an index whose creation was interrupted",
+            consequence,
+            "Create it again at the same place (it was empty)",
+        )
+    raise StoreError(
+        f"{folder} is not an index (it has no {DATABASE_NAME})",
+        consequence,
+        "Name the folder that `vsearch index` or Index.create made",
+    )
+
+
+def read_meta(sql: sqlite3.Connection, folder: Path) -> Meta:
+    """The index's `Meta`.
+
+    Raises:
+        StoreError: another program's file, another format, missing entries.
+    """
+    file = folder / DATABASE_NAME
+    consequence = "The index was not opened"
+    application = sql.execute("PRAGMA application_id").fetchone()[0]
+    version = sql.execute("PRAGMA user_version").fetchone()[0]
+    if application != APPLICATION_ID:
+        raise StoreError(
+            f"{file} is an SQLite file of some other program",
+            consequence,
+            "Name the folder that `vsearch index` or Index.create made",
+        )
+    if version != FORMAT:
+        raise StoreError(
+            f"{folder} has index format {version}; this version reads format {FORMAT}",
+            consequence,
+            "Upgrade vsearch_fast" if version > FORMAT else "Index the pictures again",
+        )
+    meta = dict(sql.execute("SELECT key, value FROM meta"))
+    query = "SELECT name, dtype, width FROM kinds WHERE name IN (?, ?) ORDER BY name"
+    kinds = tuple(Kind(*line) for line in sql.execute(query, KINDS))
+    try:
+        if len(kinds) != len(KINDS):
+            raise KeyError("kinds")
+        return Meta(
+            int(meta["dim"]),
+            int(meta["segment_rows"]),
+            meta["model_id"],
+            json.loads(meta["model"]),
+            meta["created"],
+            kinds,
+        )
+    except (KeyError, ValueError) as error:
+        raise StoreError(
+            f"{file} is damaged (meta or kinds: {error})",
+            consequence,
+            "Restore the folder from a copy, or index again",
+        ) from error
