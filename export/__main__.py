@@ -1,0 +1,167 @@
+"""``python -m vsearch_fast.export``, also mounted as ``vsearch export``.
+
+Imports click alone, so that a command line that offers the export starts as fast as before.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from vsearch_fast.errors import ArgumentError, VsearchError
+
+_HELP = """Turn a Keras VGG-16 into the ONNX file that the other commands work with.
+
+The file takes raw RGB pixels and gives features and their packed sign bits; the preprocessing
+is inside. Before it is moved into place it is run on sample pictures and compared with Keras,
+and refused when it disagrees.
+
+\b
+Examples:
+  # the usual model: ImageNet weights, first dense layer, 4096 features
+  {command} --output vgg16-fc1.onnx
+\b
+  # without a network connection: weights that you have as a file
+  {command} --weights vgg16_weights.h5 --output vgg16-fc1.onnx
+\b
+  # three to four times as fast on a CPU, calibrated on your pictures
+  {command} --precision int8 --calibrate photos/ --output vgg16-fc1-int8.onnx
+\b
+  # 512 features for pictures of 320 pixels, from the last convolutional block
+  {command} --layer block5_pool --pool avg --input-size 320 -o vgg16-pool5.onnx
+\b
+  # no training at all: to try things out
+  {command} --weights random:0 --output untrained.onnx
+
+Exit codes: 0 exported, 1 an error, 2 wrong options, 130 interrupted.
+"""
+
+
+class _Command(click.Command):
+    """Shows the examples under the name that the command was called by."""
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self.help = _HELP.format(command=ctx.command_path)
+        super().format_help_text(ctx, formatter)
+
+
+@click.command(
+    cls=_Command, name="export", short_help="Turn a Keras VGG-16 into an ONNX file.", help=_HELP
+)
+@click.option(
+    "--weights",
+    default="imagenet",
+    show_default=True,
+    metavar="imagenet|random:SEED|FILE",
+    help="Keras' ImageNet weights (downloaded once, 528 MiB, cached by Keras); an UNTRAINED "
+    "network from a seed; or a .keras or .h5 file, either a whole model that takes pixels as "
+    "keras.applications.vgg16.preprocess_input makes them, or VGG-16 weights.",
+)
+@click.option(
+    "--layer",
+    default="fc1",
+    show_default=True,
+    metavar="fc1|fc2|NAME",
+    help="The layer whose output becomes the features; a convolutional one is flattened unless "
+    "--pool is given. Layers behind it are left out.",
+)
+@click.option(
+    "--pool",
+    type=click.Choice(["avg", "max"]),
+    help="Average or maximum over rows and columns, for convolutional layers.",
+)
+@click.option(
+    "--input-size",
+    type=click.IntRange(min=1),
+    metavar="PIXELS",
+    help="Side of the square pictures. [default: the model's own, or 224]",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "fp16", "int8"]),
+    default="fp32",
+    show_default=True,
+    help="fp16 halves the file and is for GPUs; int8 is for CPUs and needs --calibrate.",
+)
+@click.option(
+    "--calibrate",
+    multiple=True,
+    type=click.Path(exists=True),
+    metavar="PICTURES",
+    help="Pictures for int8, a file or a folder; may be given more than once. Some dozens like "
+    "those to be searched are enough, 48 are used at most.",
+)
+@click.option(
+    "--verify-images",
+    multiple=True,
+    type=click.Path(exists=True),
+    metavar="PICTURES",
+    help="Pictures to verify with, a file or a folder; may be given more than once. [default: "
+    "drawn pictures; for int8 some of --calibrate]",
+)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(dir_okay=False),
+    metavar="FILE.onnx",
+    help="The file to write; an existing one is replaced when the new one has proved itself.",
+)
+@click.pass_context
+def command(
+    context: click.Context,
+    weights: str,
+    layer: str,
+    pool: str | None,
+    input_size: int | None,
+    precision: str,
+    calibrate: tuple[str, ...],
+    verify_images: tuple[str, ...],
+    output: str,
+) -> None:
+    from vsearch_fast.export import export
+
+    try:
+        report = export(
+            weights,
+            output=output,
+            layer=layer,
+            pool=pool or "",
+            input_size=input_size,
+            precision=precision,
+            calibrate=calibrate,
+            verify_images=verify_images,
+            log=lambda line: click.echo(line, err=True),
+        )
+    except KeyboardInterrupt:
+        click.echo("Interrupted. Nothing was written.", err=True)
+        context.exit(130)
+    except ArgumentError as error:
+        raise click.UsageError(str(error)) from error
+    except VsearchError as error:
+        raise click.ClickException(str(error)) from error
+    figures = report.figures
+    click.echo(
+        f"{report.path}: {report.file_size / 2**20:.1f} MiB, {report.dim} features from "
+        f"{report.layer}{f', {report.pool} pooled' if report.pool else ''}, pictures of "
+        f"{report.input_size} pixels, {report.precision}"
+    )
+    if not report.trained:
+        click.echo(f"weights          UNTRAINED ({report.weights}): for trying things out only")
+    click.echo(f"verified with    {figures.samples} pictures: {report.pictures}")
+    click.echo(f"relative error   {figures.relative_error:.1e} (worst picture, against Keras)")
+    click.echo(f"cosine           {figures.cosine:.6f} worst, {figures.mean_cosine:.6f} mean")
+    click.echo(f"bits different   {figures.bits_different:.3%}")
+    if figures.recall_l2 is not None and figures.recall_hamming is not None:
+        click.echo(
+            f"recall@10        {figures.recall_l2:.1%} by L2, "
+            f"{figures.recall_hamming:.1%} by Hamming distance"
+        )
+    click.echo("codes            equal np.packbits(features > 0)")
+    click.echo(f"model id         {report.model_id}")
+    click.echo(f"{report.seconds['total']:.1f} s in all", err=True)
+
+
+if __name__ == "__main__":
+    sys.exit(command(prog_name="python -m vsearch_fast.export"))

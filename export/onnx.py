@@ -1,0 +1,409 @@
+"""From a Keras model to the finished ONNX graph.
+
+tf2onnx sees the network with its weights as *inputs* (``stateless_call``): it then handles
+some forty small nodes. With the weights as constants it copies them so often that the full
+VGG-16 was killed at 23 GiB. The weights are attached afterwards, by name.
+
+A graph passes through here as a :class:`Graph`: nodes and named NumPy constants. It becomes a
+protobuf message only when it is written.
+
+Layout of the finished graph::
+
+    image uint8 [n,S,S,3] -> Transpose -> Gather (RGB to BGR) -> Cast -> Sub (mean)
+          -> the network, channels first -> features float32 [n,d]
+          -> Greater 0 -> Cast -> (Pad) -> Reshape [n,d/8,8] -> MatMul [128,64,...,1]
+          -> Cast -> codes uint8 [n,ceil(d/8)]
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import keras
+import numpy as np
+import onnx
+import tensorflow as tf
+import tf2onnx
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from vsearch_fast.errors import ExportError
+from vsearch_fast.export.vgg16 import BGR_MEAN, first_line, input_size
+
+#: ONNX operator set of the files; every ONNX Runtime since 1.14 reads it.
+OPSET = 17
+_IR_VERSION = 8
+
+#: Protobuf holds less than 2 GiB; a part of it is left for nodes and metadata.
+MAX_BYTES = 2**31 - 2**20
+
+_PIXELS = "pixels"
+_NETWORK = "network"
+
+
+@dataclass
+class Graph:
+    """A graph under construction: nodes in any order, constants as arrays.
+
+    ``output`` is the tensor with the features, shape ``(n, dim)``; ``pixels`` the tensor that
+    enters the network, float ``(n, 3, S, S)``; ``weights`` the names of those constants that
+    Keras named.
+    """
+
+    nodes: list[onnx.NodeProto]
+    constants: dict[str, np.ndarray]
+    output: str
+    size: int
+    dim: int
+    pixels: str = _PIXELS
+    weights: frozenset[str] = frozenset()
+    domains: dict[str, int] = field(default_factory=lambda: {"": OPSET})
+
+
+def convert(model: keras.Model) -> Graph:
+    """The network of ``model`` as ONNX nodes, channels first, with its weights as constants.
+
+    Raises ExportError when tf2onnx cannot express a layer.
+    """
+    size, dim = input_size(model), int(np.prod(model.outputs[0].shape[1:]))
+    trainable, fixed = list(model.trainable_variables), list(model.non_trainable_variables)
+    names = _weight_names(trainable + fixed)
+
+    @tf.function
+    def network(pixels: tf.Tensor, *weights: tf.Tensor) -> tf.Tensor:
+        features, _ = model.stateless_call(
+            weights[: len(trainable)], weights[len(trainable) :], pixels, training=False
+        )
+        return tf.cast(features, tf.float32)
+
+    signature = [tf.TensorSpec((None, size, size, 3), tf.float32, name=_PIXELS)] + [
+        tf.TensorSpec(variable.shape, variable.dtype, name=f"weight_{i}")
+        for i, variable in enumerate(trainable + fixed)
+    ]
+    try:
+        proto, _ = tf2onnx.convert.from_function(
+            network, input_signature=signature, opset=OPSET, inputs_as_nchw=[f"{_PIXELS}:0"]
+        )
+    except Exception as error:  # tf2onnx raises whatever the failing rewriter raises
+        raise ExportError(
+            f"tf2onnx cannot convert the network: {first_line(error)}",
+            "Nothing was exported",
+            "Use layers that VGG-like networks are made of, or cut the network before the layer "
+            "that cannot be converted",
+        ) from error
+    graph = from_proto(proto, size=size, dim=dim)
+    _fix_shapes(graph, proto)
+    used = {name for node in graph.nodes for name in node.input}
+    graph.weights = frozenset(names)
+    rename = {}
+    for i, (variable, name) in enumerate(zip(trainable + fixed, names, strict=True)):
+        if f"weight_{i}" in used:
+            rename[f"weight_{i}"] = name
+            graph.constants[name] = keras.ops.convert_to_numpy(variable)
+    _rename_inputs(graph.nodes, rename)
+    fold_constants(graph)
+    return graph
+
+
+def from_proto(proto: onnx.ModelProto, size: int, dim: int) -> Graph:
+    """The pieces of ``proto``, whose first output holds the features."""
+    for node in proto.graph.node:
+        node.doc_string = ""
+    return Graph(
+        nodes=list(proto.graph.node),
+        constants={each.name: numpy_helper.to_array(each) for each in proto.graph.initializer},
+        output=proto.graph.output[0].name,
+        size=size,
+        dim=dim,
+        domains={each.domain: each.version for each in proto.opset_import},
+    )
+
+
+def _fix_shapes(graph: Graph, proto: onnx.ModelProto) -> None:
+    """Give a Reshape its shape as a constant where only the batch is open (Keras' Flatten)."""
+    inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True).graph
+    for node in graph.nodes:
+        if node.op_type != "Reshape" or node.input[1] in graph.constants:
+            continue
+        for info in (*inferred.value_info, *inferred.output):
+            if info.name == node.output[0]:
+                dims = [dim.dim_value or -1 for dim in info.type.tensor_type.shape.dim]
+                if dims and dims.count(-1) == 1:
+                    node.input[1] = f"{node.output[0]}/shape"
+                    graph.constants[node.input[1]] = np.array(dims, np.int64)
+
+
+def fold_constants(graph: Graph) -> None:
+    """Compute once what depends on weights alone: kernels transposed for ONNX, for example."""
+    known = dict(graph.constants)
+    foldable = []
+    for node in ordered(graph):
+        if all(name in known or not name for name in node.input):
+            known.update(dict.fromkeys(node.output, np.empty(0)))
+            foldable.append(node)
+    if not foldable:
+        return
+    folded = {id(node) for node in foldable}
+    graph.nodes = [node for node in graph.nodes if id(node) not in folded]
+    needed = {name for node in graph.nodes for name in node.input} | {graph.output}
+    made = [name for node in foldable for name in node.output if name in needed]
+    read = {name for node in foldable for name in node.input if name in graph.constants}
+    subgraph = helper.make_graph(
+        foldable,
+        "constants",
+        [_value_info(name, graph.constants[name]) for name in sorted(read)],
+        [onnx.ValueInfoProto(name=name) for name in made],
+    )
+    proto = helper.make_model(subgraph, opset_imports=[helper.make_opsetid("", graph.domains[""])])
+    values = ReferenceEvaluator(proto).run(made, {name: graph.constants[name] for name in read})
+    # A constant made from one weight goes on under that weight's name.
+    origin: dict[str, str] = {}
+    for node in foldable:
+        weights = {origin.get(name, name) for name in node.input} & graph.weights
+        if len(weights) == 1:
+            origin.update(dict.fromkeys(node.output, weights.pop()))
+    kept = {name: value for name, value in graph.constants.items() if name in needed}
+    rename = {}
+    for name, value in zip(made, values, strict=True):
+        rename[name] = origin.get(name, name)
+        if rename[name] in kept:
+            rename[name] = name
+        kept[rename[name]] = np.ascontiguousarray(value)
+    _rename_inputs(graph.nodes, rename)
+    graph.constants = kept
+
+
+def to_float16(graph: Graph) -> None:
+    """Weights and arithmetic of the network in half precision; its ends stay float32."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    floats = {name for name, value in graph.constants.items() if value.dtype == np.float32}
+    skeleton = helper.make_graph(
+        graph.nodes,
+        _NETWORK,
+        [
+            helper.make_tensor_value_info(
+                graph.pixels, TensorProto.FLOAT, [None, 3, graph.size, graph.size]
+            ),
+            *(_value_info(name, graph.constants[name]) for name in sorted(floats)),
+        ],
+        [helper.make_tensor_value_info(graph.output, TensorProto.FLOAT, [None, graph.dim])],
+        [
+            numpy_helper.from_array(value, name)
+            for name, value in graph.constants.items()
+            if name not in floats
+        ],
+    )
+    proto = convert_float_to_float16(
+        make_model(skeleton, graph.domains), keep_io_types=[graph.pixels, graph.output]
+    )
+    half = from_proto(proto, graph.size, graph.dim)
+    graph.nodes = half.nodes
+    for name, value in half.constants.items():
+        graph.constants[name] = value
+    limit = np.finfo(np.float16).max
+    for name in floats:
+        value = graph.constants[name]
+        if not np.abs(value).max(initial=0.0) <= limit:
+            raise ExportError(
+                f"The weight {name} has values beyond {limit:.0f}, the largest in float16",
+                "Nothing was exported",
+                "Use --precision fp32",
+            )
+        graph.constants[name] = value.astype(np.float16)
+
+
+def add_preprocessing(graph: Graph) -> None:
+    """uint8 RGB ``image`` -> what ``keras.applications.vgg16.preprocess_input`` makes of it."""
+    graph.constants["bgr"] = np.array([2, 1, 0], np.int64)
+    graph.constants["bgr_mean"] = np.array(BGR_MEAN, np.float32).reshape(1, 3, 1, 1)
+    graph.nodes[:0] = [
+        # While a number is still a byte: a quarter of the traffic.
+        helper.make_node("Transpose", ["image"], ["image_nchw"], perm=[0, 3, 1, 2]),
+        helper.make_node("Gather", ["image_nchw", "bgr"], ["image_bgr"], axis=1),
+        helper.make_node("Cast", ["image_bgr"], ["image_float"], to=TensorProto.FLOAT),
+        helper.make_node("Sub", ["image_float", "bgr_mean"], [graph.pixels]),
+    ]
+
+
+def add_codes(graph: Graph) -> None:
+    """``codes`` = np.packbits(features > 0, axis=-1); a last byte is filled up with zeros."""
+    width = -(-graph.dim // 8)
+    bits = "bits"
+    _rename_output(graph, "features")
+    graph.constants["zero"] = np.array(0, np.float32)
+    graph.constants["code_shape"] = np.array([-1, width, 8], np.int64)
+    graph.constants["bit_values"] = 2.0 ** np.arange(7, -1, -1, dtype=np.float32)
+    graph.nodes += [
+        helper.make_node("Greater", [graph.output, "zero"], ["positive"]),
+        helper.make_node("Cast", ["positive"], [bits], to=TensorProto.FLOAT),
+    ]
+    if graph.dim % 8:
+        graph.constants["code_padding"] = np.array([0, 0, 0, 8 * width - graph.dim], np.int64)
+        graph.nodes.append(helper.make_node("Pad", [bits, "code_padding"], ["padded_bits"]))
+        bits = "padded_bits"
+    graph.nodes += [
+        helper.make_node("Reshape", [bits, "code_shape"], ["bit_groups"]),
+        # Sums of distinct powers of two up to 255: exact, whatever the device multiplies in.
+        helper.make_node("MatMul", ["bit_groups", "bit_values"], ["code_floats"]),
+        helper.make_node("Cast", ["code_floats"], ["codes"], to=TensorProto.UINT8),
+    ]
+
+
+def finish(graph: Graph) -> onnx.ModelProto:
+    """The finished model: stable names and order, checked size, no metadata yet.
+
+    Consumes ``graph.constants``, which may be half a gigabyte. Raises ExportError when the
+    file would pass protobuf's 2 GiB.
+    """
+    size = sum(value.nbytes for value in graph.constants.values())
+    if size > MAX_BYTES:
+        raise ExportError(
+            f"The network's weights are {size / 2**30:.1f} GiB, and an ONNX file holds less than 2",
+            "Nothing was exported",
+            "Pool a convolutional layer (--pool avg) instead of flattening it, cut at an earlier "
+            "layer, or use --precision fp16",
+        )
+    nodes = ordered(graph, ("features", "codes"))
+    _name_stably(nodes, graph)
+    used = {name for node in nodes for name in node.input}
+    proto = make_model(
+        helper.make_graph(
+            nodes,
+            "vsearch_fast",
+            [
+                helper.make_tensor_value_info(
+                    "image", TensorProto.UINT8, ["n", graph.size, graph.size, 3]
+                )
+            ],
+            [
+                helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", graph.dim]),
+                helper.make_tensor_value_info(
+                    "codes", TensorProto.UINT8, ["n", -(-graph.dim // 8)]
+                ),
+            ],
+        ),
+        graph.domains,
+    )
+    for name in sorted(graph.constants):
+        value = graph.constants.pop(name)
+        if name in used:
+            proto.graph.initializer.append(numpy_helper.from_array(value, name))
+    return proto
+
+
+def write(proto: onnx.ModelProto, metadata: dict[str, str], file: BinaryIO) -> str:
+    """Write ``proto`` with ``metadata`` and a ``model_id``; returns the id.
+
+    The id is the SHA-256 of the model's bytes without metadata. The metadata follows as a
+    message of its own: protobuf defines concatenation as merging, so the half gigabyte is
+    serialised once.
+    """
+    body = proto.SerializeToString(deterministic=True)
+    model_id = hashlib.sha256(body).hexdigest()
+    file.write(body)
+    entries = {"format": "1", "model_id": model_id, **metadata}
+    tail = onnx.ModelProto()
+    helper.set_model_props(tail, {f"vsearch_fast.{key}": entries[key] for key in sorted(entries)})
+    file.write(tail.SerializeToString(deterministic=True))
+    return model_id
+
+
+def check(path: Path) -> None:
+    """Run onnx.checker, shape inference included; raises ExportError."""
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(
+            f"The exported graph does not pass onnx.checker: {first_line(error)}",
+            "Nothing was written",
+            "Report it with the model's layers and the versions of tf2onnx and onnx",
+        ) from error
+
+
+def make_model(graph: onnx.GraphProto, domains: dict[str, int]) -> onnx.ModelProto:
+    used = {node.domain for node in graph.node} | {""}
+    return helper.make_model(
+        graph,
+        opset_imports=[
+            helper.make_opsetid(domain, version)
+            for domain, version in sorted(domains.items())
+            if domain in used
+        ],
+        ir_version=_IR_VERSION,
+        producer_name="vsearch_fast",
+    )
+
+
+def ordered(graph: Graph, outputs: Iterable[str] | None = None) -> list[onnx.NodeProto]:
+    """The nodes that ``outputs`` need, producers first, in an order that only the graph decides.
+
+    tf2onnx' own order and names change from run to run, and the model id must not.
+    """
+    producer = {name: node for node in graph.nodes for name in node.output}
+    ordered: list[onnx.NodeProto] = []
+    done: set[int] = set()
+    stack = [(producer[name], False) for name in reversed(list(outputs or [graph.output]))]
+    while stack:
+        node, ready = stack.pop()
+        if id(node) in done:
+            continue
+        if ready:
+            done.add(id(node))
+            ordered.append(node)
+            continue
+        stack.append((node, True))
+        stack += [(producer[name], False) for name in reversed(node.input) if name in producer]
+    return ordered
+
+
+def _name_stably(nodes: list[onnx.NodeProto], graph: Graph) -> None:
+    """Name nodes, tensors and constants by operator and position; weights keep their names."""
+    weights = tuple(sorted(graph.weights))
+    rename: dict[str, str] = {}
+    for position, node in enumerate(nodes):
+        node.name = f"{node.op_type}_{position}"
+        for name in node.input:
+            if name in graph.constants and name not in rename and not name.startswith(weights):
+                rename[name] = f"constant_{len(rename)}"
+                graph.constants[rename[name]] = graph.constants.pop(name)
+        _rename_inputs([node], rename)
+        for i, name in enumerate(node.output):
+            if name and name not in ("features", "codes"):
+                rename[name] = f"{node.name}:{i}"
+                node.output[i] = rename[name]
+
+
+def _rename_output(graph: Graph, name: str) -> None:
+    for node in graph.nodes:
+        for i, output in enumerate(node.output):
+            if output == graph.output:
+                node.output[i] = name
+    _rename_inputs(graph.nodes, {graph.output: name})
+    graph.output = name
+
+
+def _rename_inputs(nodes: Iterable[onnx.NodeProto], rename: dict[str, str]) -> None:
+    for node in nodes:
+        for i, name in enumerate(node.input):
+            if name in rename:
+                node.input[i] = rename[name]
+
+
+def _weight_names(variables: list[keras.Variable]) -> list[str]:
+    """``layer/kernel`` for each variable, made unique."""
+    names: list[str] = []
+    for variable in variables:
+        # Folders further up are models in models, which Keras numbers as it goes.
+        name = "/".join(variable.path.split("/")[-2:])
+        names.append(name if name not in names else f"{name}_{len(names)}")
+    return names
+
+
+def _value_info(name: str, value: np.ndarray) -> onnx.ValueInfoProto:
+    kind = helper.np_dtype_to_tensor_dtype(value.dtype)
+    return helper.make_tensor_value_info(name, kind, value.shape)

@@ -1,0 +1,306 @@
+"""The Keras network: built or loaded, given its weights, cut off at one layer.
+
+A whole model given as a file is assumed to take what
+``keras.applications.vgg16.preprocess_input`` makes: BGR pixels minus the ImageNet mean,
+float32, channels last. The export puts that step into the ONNX graph in front of the model.
+
+VGG-16: K. Simonyan, A. Zisserman, *Very Deep Convolutional Networks for Large-Scale Image
+Recognition*, 2015, https://arxiv.org/abs/1409.1556. The scale of untrained weights: K. He et
+al., *Delving Deep into Rectifiers*, 2015, https://arxiv.org/abs/1502.01852.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import keras
+import numpy as np
+
+from vsearch_fast.errors import ArgumentError, ModelError
+from vsearch_fast.export.weights import LAYERS, TOP_LAYERS, Source
+
+#: What Keras' VGG-16 preprocessing subtracts from blue, green and red, in units of 0 to 255.
+BGR_MEAN = (103.939, 116.779, 123.68)
+
+#: The picture size that VGG-16 was made for, pixels.
+DEFAULT_SIZE = 224
+
+_CHANNELS = {"block1": 64, "block2": 128, "block3": 256, "block4": 512, "block5": 512}
+
+# The five poolings halve the picture to one pixel.
+_MINIMUM_SIZE = 32
+
+# Preprocessed pixels spread over about this much; the first layer of an untrained network
+# divides by it, so that its activations are of order one, also in float16.
+_PIXEL_SCALE = 64.0
+
+_POOLS = {
+    "avg": keras.layers.GlobalAveragePooling2D,
+    "max": keras.layers.GlobalMaxPooling2D,
+}
+
+
+def feature_model(
+    source: Source, layer: str, pool: str = "", input_size: int | None = None
+) -> tuple[keras.Model, str]:
+    """Keras model from preprocessed pixels ``(n, S, S, 3)`` to features ``(n, d)``.
+
+    It holds the layers up to ``layer`` and no others; a convolutional output is pooled, or
+    flattened in Keras' order (rows, columns, channels). Also returns the SHA-256 of the
+    weights: the file's, or of a random network the drawn numbers'.
+
+    Raises ArgumentError (unknown layer, ``pool`` on a layer without rows and columns, a size
+    that does not fit) and ModelError (a file that Keras cannot load).
+    """
+    if source.kind == "model":
+        model = _cut(_load(source), layer, pool)
+        return _with_size(model, source, layer, input_size), source.sha256
+    size = _vgg16_size(source, layer, input_size)
+    classes = source.dense[-1][1] if source.dense else 1000
+    if source.kind == "weights":
+        # Keras numbers the layers in such a file, so the whole network has to be there.
+        last = "predictions" if source.dense else "block5_pool"
+        whole = vgg16(_dense_size(source) or size, last, classes)
+        _load_weights(whole, source)
+        return _with_size(_cut(whole, layer, pool), source, layer, size), source.sha256
+    if source.seed is not None:
+        model = _cut(vgg16(size, layer, kernels=partial(_draw, source.seed)), layer, pool)
+        return model, _digest_kernels(model)
+    model = _cut(vgg16(size, layer, classes), layer, pool)
+    _load_weights(model, source, by_name=True)
+    return model, source.sha256
+
+
+def input_size(model: keras.Model) -> int:
+    """The side of the square pictures that ``model`` takes, pixels."""
+    return int(model.inputs[0].shape[1])
+
+
+def vgg16(
+    size: int,
+    last: str = "predictions",
+    classes: int = 1000,
+    kernels: Callable[..., np.ndarray] | None = None,
+) -> keras.Model:
+    """The network of ``keras.applications.VGG16`` up to the layer ``last``.
+
+    ``kernels(position, shape, dtype)`` gives the weights of each layer in turn, by default
+    zeros. Built here because Keras' own starts from random numbers that are thrown away: 3 s
+    and 0.8 GiB that TensorFlow never gives back. A test compares the two layer by layer.
+    """
+    image = output = keras.Input((size, size, 3))
+    position = 0
+    for name in LAYERS[: LAYERS.index(last) + 1]:
+        initial = partial(kernels, position) if kernels else "zeros"
+        block, _, kind = name.partition("_")
+        if kind.startswith("conv"):
+            layer = keras.layers.Conv2D(
+                _CHANNELS[block],
+                3,
+                padding="same",
+                activation="relu",
+                data_format="channels_last",
+                kernel_initializer=initial,
+                name=name,
+            )
+        elif kind == "pool":
+            layer = keras.layers.MaxPooling2D(2, 2, data_format="channels_last", name=name)
+        elif name == "flatten":
+            layer = keras.layers.Flatten(data_format="channels_last", name=name)
+        else:
+            units, activation = (classes, "softmax") if name == "predictions" else (4096, "relu")
+            layer = keras.layers.Dense(
+                units, activation=activation, kernel_initializer=initial, name=name
+            )
+        output = layer(output)
+        position += bool(layer.weights)
+    return keras.Model(image, output, name="vgg16")
+
+
+def _vgg16_size(source: Source, layer: str, asked: int | None) -> int:
+    """The picture size for a VGG-16; its first dense layer's weights fit few sizes."""
+    if asked is not None and asked < _MINIMUM_SIZE:
+        raise ArgumentError(
+            f"--input-size {asked} is too small for VGG-16, which halves a picture five times",
+            "Nothing was exported",
+            f"Use {_MINIMUM_SIZE} or more; its own size is {DEFAULT_SIZE}",
+        )
+    if source.seed is not None or layer not in TOP_LAYERS:
+        return asked or DEFAULT_SIZE
+    own = _dense_size(source)
+    if own is None:
+        raise ModelError(
+            f"{source.path} holds the convolutional layers only, and {layer} lies behind them",
+            "Nothing was exported",
+            "Pass weights with the dense layers, or choose a layer such as block5_pool with "
+            "--pool avg",
+        )
+    if asked is not None and asked // _MINIMUM_SIZE != own // _MINIMUM_SIZE:
+        raise ArgumentError(
+            f"--input-size {asked} does not fit the dense layers of --weights {source.label}, "
+            f"whose fc1 takes {source.dense[0][0]} numbers",
+            "Nothing was exported",
+            f"Leave --input-size out ({own} fits), or choose a layer before flatten, such as "
+            "block5_pool with --pool avg, which takes any size",
+        )
+    return asked or own
+
+
+def _dense_size(source: Source) -> int | None:
+    """The picture size that the first dense layer in a weights file was made for, if any."""
+    if not source.dense:
+        return None
+    return math.isqrt(source.dense[0][0] // _CHANNELS["block5"]) * _MINIMUM_SIZE
+
+
+def _load(source: Source) -> keras.Model:
+    """A whole model from its file, as it was saved, without its optimiser."""
+    try:
+        model = keras.models.load_model(source.path, compile=False)
+    except Exception as error:  # Keras raises whatever its many readers raise
+        raise ModelError(
+            f"Keras cannot load the model {source.path}: {first_line(error)}",
+            "Nothing was exported",
+            "If it was copied or downloaded, fetch it again; a model with layers of its own code "
+            "has to be saved again without them",
+        ) from error
+    shapes = [tuple(tensor.shape) for tensor in getattr(model, "inputs", None) or []]
+    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][3] != 3 or shapes[0][1] != shapes[0][2]:
+        raise ModelError(
+            f"The model {source.path} takes {shapes or 'nothing yet'}, not one square picture of "
+            "shape (None, S, S, 3)",
+            "Nothing was exported",
+            "Pass a built model with one input of square pictures, channels last",
+        )
+    return model
+
+
+def _load_weights(model: keras.Model, source: Source, by_name: bool = False) -> None:
+    try:
+        if by_name:
+            _need_layers(model, source)
+        model.load_weights(source.path, **({"by_name": True} if by_name else {}))
+    except ModelError:
+        raise
+    except Exception as error:  # Keras raises whatever its many readers raise
+        raise ModelError(
+            f"The weights in {source.path} do not fit VGG-16: {first_line(error)}",
+            "Nothing was exported",
+            "Pass the whole model instead of its weights, saved by model.save('FILE.keras')",
+        ) from error
+
+
+def _need_layers(model: keras.Model, source: Source) -> None:
+    """Loading by name passes over layers that the file lacks; refuse that."""
+    import h5py  # type: ignore[import-untyped]
+
+    with h5py.File(source.path, "r") as file:
+        group = file.get("model_weights", file)
+        missing = [
+            layer.name for layer in model.layers if layer.weights and not group.get(layer.name)
+        ]
+    if missing:
+        raise ModelError(
+            f"{source.path} has no weights for the layers {', '.join(missing)} of VGG-16",
+            "Nothing was exported",
+            "Pass weights whose layers are named as in keras.applications.VGG16, or the whole "
+            "model as a .keras file",
+        )
+
+
+def _cut(model: keras.Model, layer: str, pool: str) -> keras.Model:
+    """The part of ``model`` up to the output of ``layer``, pooled or flattened."""
+    names = [each.name for each in model.layers if each.name and not _is_input(each)]
+    if layer not in names:
+        raise ArgumentError(
+            f"The network has no layer {layer}",
+            "Nothing was exported",
+            f"Choose one of: {', '.join(names)}",
+        )
+    chosen = model.get_layer(layer)
+    try:
+        output = chosen.output
+    except (AttributeError, ValueError) as error:
+        raise ArgumentError(
+            f"The layer {layer} has not one output of its own: {first_line(error)}",
+            "Nothing was exported",
+            f"Choose one of: {', '.join(name for name in names if name != layer)}",
+        ) from error
+    shape = tuple(getattr(output, "shape", ()))
+    if len(shape) not in (2, 4):
+        raise ArgumentError(
+            f"The layer {layer} has the shape {shape}, and features are made from (None, d) or "
+            "(None, rows, columns, channels)",
+            "Nothing was exported",
+            f"Choose another of: {', '.join(names)}",
+        )
+    if pool and len(shape) == 2:
+        raise ArgumentError(
+            f"--pool {pool} is for layers with rows and columns, and {layer} has the shape {shape}",
+            "Nothing was exported",
+            "Leave --pool out",
+        )
+    if pool:
+        output = _POOLS[pool](name="features")(output)
+    elif len(shape) == 4:
+        output = keras.layers.Flatten(name="features")(output)
+    return keras.Model(model.inputs[0], output, name="features")
+
+
+def _is_input(layer: Any) -> bool:
+    return isinstance(layer, keras.layers.InputLayer)
+
+
+def _with_size(model: keras.Model, source: Source, layer: str, asked: int | None) -> keras.Model:
+    """``model`` for pictures of the size asked for, its weights unchanged."""
+    own = model.inputs[0].shape[1]
+    size = asked or own or DEFAULT_SIZE
+    if size == own:
+        return model
+    try:
+        resized = keras.models.clone_model(
+            model, input_tensors=keras.Input((size, size, 3), name="image")
+        )
+        resized.set_weights(model.get_weights())
+    except (ValueError, TypeError) as error:
+        raise ArgumentError(
+            f"--input-size {size} does not fit the layers of --weights {source.label} up to "
+            f"{layer}: {first_line(error)}",
+            "Nothing was exported",
+            (f"Leave --input-size out ({own} is the model's own)" if own else "Try another size")
+            + ", or choose a layer before the dense ones",
+        ) from error
+    return resized
+
+
+def _draw(seed: int, position: int, shape: tuple[int, ...], dtype: str | None = None) -> np.ndarray:
+    """He-normal kernel of the layer at ``position``, float32 whatever ``dtype`` Keras asks for.
+
+    Each layer has a generator of its own, so that the weights up to a layer are the same
+    whichever layer the network is cut at.
+    """
+    scale = math.sqrt(2.0 / math.prod(shape[:-1]))
+    if position == 0:
+        scale /= _PIXEL_SCALE
+    values = np.random.default_rng([seed, position]).standard_normal(shape, dtype=np.float32)
+    values *= np.float32(scale)
+    return values
+
+
+def _digest_kernels(model: keras.Model) -> str:
+    """SHA-256 of all kernels in turn (an untrained network's biases are zero)."""
+    digest = hashlib.sha256()
+    for layer in model.layers:
+        if layer.weights:
+            digest.update(keras.ops.convert_to_numpy(layer.kernel).data)
+    return digest.hexdigest()
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, for use within a sentence."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0].rstrip(".")[:300]
