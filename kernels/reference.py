@@ -17,13 +17,15 @@ j+64, ...), and a tree adds the lanes: j with j+16, then +8, +4, +2, +1.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 LANES = 32
 
-METRICS = ("hamming", "l1", "l2")
+Metric = Literal["hamming", "l1", "l2"]
+METRICS: tuple[Metric, ...] = get_args(Metric)
 
 
 def pack_bits(features: ArrayLike) -> NDArray[np.uint8]:

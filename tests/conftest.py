@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Time decides no test: the machine may be busy, and kernels compile at their first call.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 PHOTOS_VARIABLE = "VSEARCH_PHOTOS"
 DEFAULT_PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "data" / "clothing"

@@ -84,9 +84,7 @@ def read_only(array):
     return array
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     metric=st.sampled_from(METRICS),
     data=st.sampled_from(sorted(FLOAT_DATA)),
@@ -161,7 +159,7 @@ def test_ties_are_ordered_by_row():
         assert (ids == np.arange(1000)).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     metric=st.sampled_from(["l1", "l2"]),
     bad=st.sampled_from([np.nan, np.inf, -np.inf, 1e300]),

@@ -28,6 +28,7 @@ from vsearch_fast._session import Provider, open_session, read_metadata
 from vsearch_fast._sources import Boxes, Images, Pairs, pair
 from vsearch_fast.errors import ArgumentError, ImageError
 from vsearch_fast.images import MAX_PIXELS, Box, Source, load
+from vsearch_fast.search import available_threads
 
 OnError = Literal["raise", "skip"]
 
@@ -114,7 +115,7 @@ class Embedder:
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.batch_size = _positive("batch_size", BATCH_SIZE if batch_size is None else batch_size)
-        self.threads = _positive("threads", _cpu_count() if threads is None else threads)
+        self.threads = _positive("threads", available_threads() if threads is None else threads)
         self.max_pixels = _positive("max_pixels", max_pixels)
         path = Path(model)
         self._session = open_session(path, providers, self.threads)
@@ -332,10 +333,3 @@ def _positive(name: str, value: int) -> int:
             f"{name} is {value!r}", "The model was not loaded", "Give a whole number, 1 or more"
         )
     return int(value)
-
-
-def _cpu_count() -> int:
-    """CPUs that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

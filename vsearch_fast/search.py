@@ -25,9 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ArgumentError, DTypeError
-from .kernels.reference import METRICS, pack_bits
+from .kernels.reference import METRICS, Metric, pack_bits
 
-__all__ = ["METRICS", "Tiling", "pack_bits", "topk", "topk_segments"]
+__all__ = ["METRICS", "Metric", "Tiling", "pack_bits", "topk", "topk_segments"]
 
 BACKENDS = ("auto", "cpu")
 STRATEGIES = ("auto", "scan")

@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""Pages: the self-contained page of matches."""

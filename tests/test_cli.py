@@ -1,0 +1,310 @@
+"""The `vsearch` command as its users meet it: output, pages, exit codes, errors, resuming."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_model import write_tiny_model
+
+from vsearch_fast import cli
+from vsearch_fast.embedder import Embedder
+from vsearch_fast.index import Index
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return write_tiny_model(tmp_path_factory.mktemp("model") / "tiny.onnx")
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Twelve pictures of two categories."""
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        file = tmp_path / "pictures" / ("lamp" if number % 2 else "shoe") / f"{number:02}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (40, 50, 3), np.uint8)).save(file)
+    return tmp_path / "pictures"
+
+
+@pytest.fixture
+def vsearch(capsys):
+    """Run the command in this process: (exit code, standard output, standard error)."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as left:
+            cli.main([str(a) for a in arguments])
+        captured = capsys.readouterr()
+        return left.value.code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def indexed(vsearch, pictures, model, tmp_path):
+    path = tmp_path / "pictures.index"
+    code, out, _ = vsearch("index", pictures, "-o", path, "--model", model, "--quiet")
+    assert code == 0
+    assert "12 added" in out
+    return path
+
+
+def test_help_teaches(vsearch):
+    code, out, _ = vsearch("--help")
+    assert code == 0
+    for command in ("bench", "demo", "export", "index", "info", "search"):
+        assert command in out
+        code, text, _ = vsearch(command, "--help")
+        assert code == 0
+        assert "Usage: vsearch " + command in text
+
+
+def test_index_follows_the_folder(vsearch, pictures, model, indexed):
+    again = vsearch("index", pictures, "-o", indexed, "--quiet")
+    assert again[0] == 0
+    assert "up to date" in again[2]
+    assert "0 added, 0 replaced, 0 described anew, 0 removed, 12 unchanged" in again[1]
+
+    files = sorted(pictures.rglob("*.png"))
+    files[0].unlink()
+    Image.new("RGB", (30, 30), "teal").save(files[1])
+    Image.new("RGB", (30, 30), "olive").save(files[2].parent / "new.png")
+    code, out, _ = vsearch("index", pictures, "-o", indexed, "--quiet")
+    assert code == 0
+    assert "1 added, 1 replaced, 0 described anew, 1 removed, 10 unchanged" in out
+    with Index.open(indexed) as index:
+        assert len(index) == 12
+        teal = os.path.relpath(files[1], pictures)
+        np.testing.assert_array_equal(index.features([teal]), Embedder(model).embed(files[1]))
+
+
+def test_metadata_alone_reads_no_picture(vsearch, pictures, model, tmp_path):
+    rows = [["path", "id", "price"]]
+    rows += [[str(f.relative_to(pictures)), f.stem, 5] for f in sorted(pictures.rglob("*.png"))]
+    listing = tmp_path / "list.csv"
+
+    def write():
+        with listing.open("w", newline="") as file:
+            csv.writer(file).writerows(rows)
+
+    write()
+    arguments = ["index", pictures, "--csv", listing, "-o", tmp_path / "i", "--quiet"]
+    assert vsearch(*arguments, "--model", model)[0] == 0
+    rows[3][2] = 7
+    write()
+    code, out, _ = vsearch(*arguments)
+    assert code == 0
+    assert "0 added, 0 replaced, 1 described anew, 0 removed, 11 unchanged" in out
+    code, out, _ = vsearch(
+        "search", tmp_path / "i", next(pictures.rglob("*.png")), "--where", "price=7", "--json"
+    )
+    assert [hit["metadata"]["price"] for hit in json.loads(out)[0]["hits"]] == [7]
+
+
+def test_broken_pictures_are_named(vsearch, pictures, model, tmp_path):
+    broken = pictures / "shoe" / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8\xff not a picture")
+    path = tmp_path / "i"
+    code, out, err = vsearch("index", pictures, "-o", path, "--model", model, "--quiet")
+    assert code == 0
+    assert err.count("broken.jpg") == 2  # its name, and the reason, which names it too
+    assert "1 skipped" in out
+    code, _, err = vsearch("index", pictures, "-o", path, "--on-error", "raise", "--quiet")
+    assert code == 1
+    assert "broken.jpg" in err
+    with Index.open(path) as index:
+        assert len(index) == 12
+
+
+def test_another_source_removes_nothing(vsearch, pictures, indexed, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(pictures / "lamp", other)
+    code, _, err = vsearch("index", other, "-o", indexed, "--quiet")
+    assert code == 1
+    assert "--keep-missing" in err
+    code, out, _ = vsearch("index", other, "-o", indexed, "--keep-missing", "--quiet")
+    assert code == 0
+    assert "18 pictures" in out
+
+
+def test_search_prints_text_json_and_csv(vsearch, pictures, indexed):
+    query = sorted(pictures.rglob("*.png"))[3]
+    code, out, _ = vsearch("search", indexed, query, "-k", 3)
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0] == f"{query}  (l2)"
+    assert lines[1].split()[:3] == ["1", "0", os.path.relpath(query, pictures)]
+    assert len(lines) == 4
+
+    code, out, _ = vsearch("search", indexed, query, "-k", 3, "--metric", "all", "--json")
+    answers = json.loads(out)
+    assert [a["metric"] for a in answers] == ["l2", "l1", "hamming"]
+    for answer in answers:
+        assert answer["hits"][0]["distance"] == 0
+        assert answer["hits"][0]["path"] == str(query)
+        assert answer["hits"][0]["metadata"] == {"category": query.parent.name}
+
+    code, out, _ = vsearch("search", indexed, pictures / "lamp", "--csv", "--metric", "hamming")
+    table = list(csv.DictReader(io.StringIO(out)))
+    assert len(table) == 6 * 10
+    assert {row["query"] for row in table} == {str(p) for p in (pictures / "lamp").glob("*.png")}
+    assert [row["rank"] for row in table[:10]] == [str(n) for n in range(1, 11)]
+
+
+def test_search_agrees_with_the_index(vsearch, pictures, indexed, model):
+    query = sorted(pictures.rglob("*.png"))[5]
+    box = (5, 5, 30, 35)
+    _, out, _ = vsearch(
+        "search", indexed, query, "--box", "5,5,30,35", "--where", "category=lamp",
+        "--metric", "l1", "--json",
+    )  # fmt: skip
+    with Index.open(indexed) as index:
+        features = Embedder(model).embed(query, boxes=box)
+        hits = index.search(features, 10, "l1", where={"category": "lamp"})[0]
+    got = json.loads(out)[0]
+    assert got["box"] == list(box)
+    assert [(h["id"], h["distance"]) for h in got["hits"]] == [(h.id, h.distance) for h in hits]
+    middle = hits[2].distance
+    _, out, _ = vsearch("search", indexed, query, "--box", "5,5,30,35", "--metric", "l1",
+                        "--where", "category=lamp", "--max-distance", middle, "--json")  # fmt: skip
+    assert [h["id"] for h in json.loads(out)[0]["hits"]] == [h.id for h in hits[:3]]
+
+
+def test_page_is_self_contained(vsearch, pictures, indexed, tmp_path):
+    queries = sorted(pictures.rglob("*.png"))[:2]
+    queries[0].rename(tmp_path / "<b>odd & name.png")
+    page = tmp_path / "matches.html"
+    code, _, err = vsearch(
+        "search", indexed, tmp_path / "<b>odd & name.png", queries[1], "--html", page
+    )
+    assert code == 0
+    assert str(page) in err
+    text = page.read_text(encoding="utf-8")
+    assert text.count("data:image/jpeg;base64,") == 2 * 11 - 2  # the moved one is a match twice
+    assert text.count("picture not found") == 2
+    assert "<b>odd" not in text
+    assert "&lt;b&gt;odd &amp; name.png" in text
+    assert "http" not in text
+    assert 'src="/' not in text
+
+
+def test_info(vsearch, indexed, model):
+    code, out, _ = vsearch("info", indexed)
+    assert code == 0
+    assert "category" in out
+    facts = json.loads(vsearch("info", indexed, "--json")[1])
+    assert facts["live"] == 12
+    assert facts["model"]["file"] == str(model)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["search", "{index}", "nowhere.jpg"], 1, "nowhere.jpg"),
+        (["search", "nowhere.index", "{photo}"], 1, "nowhere.index"),
+        (["search", "{index}", "{empty}"], 1, "no picture"),
+        (["search", "{index}", "{photo}", "--where", "colour=red"], 1, "category"),
+        (["search", "{index}", "{photo}", "--where", "red"], 2, "NAME=VALUE"),
+        (["search", "{index}", "{photo}", "--box", "1,2,3"], 2, "x1,y1,x2,y2"),
+        (["search", "{index}", "{photo}", "--box", "9,9,9,9"], 1, "box"),
+        (["search", "{index}", "{photo}", "-k", "0"], 2, "-k"),
+        (["search", "{index}", "{photo}", "--json", "--csv"], 2, "exclude"),
+        (["search", "{index}", "{photo}", "--model", "{photo}"], 1, "00.png"),
+        (["search", "{index}"], 2, "PHOTO"),
+        (["index", "{empty}", "-o", "{index}"], 1, "empty"),
+        (["index", "nowhere", "-o", "{index}"], 1, "nowhere"),
+        (["index", "{photo}", "-o", "new.index"], 1, "00.png"),
+        (["index", "{pictures}", "-o", "new.index"], 1, "--model"),
+        (["index", "{pictures}", "-o", "{index}", "--partition", "val"], 2, "DeepFashion"),
+        (["index", "{pictures}", "-o", "{index}", "--column", "path=x"], 2, "--csv"),
+        (["info", "{empty}"], 1, "empty"),
+        (["polish"], 2, "polish"),
+    ],
+)
+def test_errors_say_what_and_how(vsearch, indexed, pictures, tmp_path, arguments, code, words):
+    (tmp_path / "empty").mkdir()
+    places = {
+        "index": indexed,
+        "photo": pictures / "shoe" / "00.png",
+        "pictures": pictures,
+        "empty": tmp_path / "empty",
+    }
+    got, out, err = vsearch(*(a.format(**places) for a in arguments))
+    assert got == code
+    assert words in err
+    assert "Traceback" not in err
+    assert out == ""
+
+
+def test_another_model_is_refused(vsearch, pictures, indexed, tmp_path):
+    other = write_tiny_model(tmp_path / "other.onnx", seed=1)
+    for arguments in (["search", indexed, next(pictures.rglob("*.png"))],
+                      ["index", pictures, "-o", indexed]):  # fmt: skip
+        code, _, err = vsearch(*arguments, "--model", other)
+        assert code == 1
+        assert "model" in err
+
+
+def test_moved_model_says_so(vsearch, pictures, tmp_path):
+    moved = write_tiny_model(tmp_path / "here.onnx")
+    path = tmp_path / "i"
+    vsearch("index", pictures, "-o", path, "--model", moved, "--quiet")
+    moved.rename(tmp_path / "there.onnx")
+    query = next(pictures.rglob("*.png"))
+    code, _, err = vsearch("search", path, query)
+    assert code == 1
+    assert "--model" in err
+    assert vsearch("search", path, query, "--model", tmp_path / "there.onnx")[0] == 0
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_stopped_index_goes_on(vsearch, pictures, model, tmp_path, how):
+    """Interrupted or killed while it indexes, the next run adds what is missing."""
+    many = tmp_path / "many"
+    for copy in range(250):
+        shutil.copytree(pictures, many / str(copy))
+    path = tmp_path / "many.index"
+    command = [sys.executable, "-m", "vsearch_fast.cli", "index", many, "-o", path]
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    child = subprocess.Popen(
+        [*map(str, command), "--model", str(model)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    rows = 0
+    while not rows and time.monotonic() < deadline and child.poll() is None:
+        time.sleep(0.02)
+        if (path / "index.sqlite").exists():
+            with Index.open(path) as index:
+                rows = len(index)
+    child.send_signal(how)
+    _, err = child.communicate(timeout=60)
+    assert rows, err
+    if how == signal.SIGINT:
+        assert child.returncode == 130
+        assert "goes on from there" in err
+        assert "Traceback" not in err
+    with Index.open(path) as index:
+        held = len(index)
+    assert 0 < held < 3000
+    code, out, _ = vsearch("index", many, "-o", path, "--quiet")
+    assert code == 0
+    assert f"{3000 - held} added, 0 replaced, 0 described anew, 0 removed, {held} unchanged" in out
+
+
+def test_closed_pipe_is_quiet(indexed, pictures):
+    command = f"{sys.executable} -m vsearch_fast.cli search {indexed} {pictures} -k 12 | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert done.stdout.count("\n") == 1

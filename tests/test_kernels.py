@@ -1,0 +1,83 @@
+"""The pieces below `topk`: the oracle by hand, selection, the kernel cache."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numba.core import config
+
+from vsearch_fast.kernels import cache, reference, select
+
+
+def test_oracle_by_hand():
+    rows = np.array([[0, 0, 0], [3, -4, 0], [1, 1, 1]], np.float32)
+    query = np.zeros(3, np.float32)
+    assert reference.l1(query, rows).tolist() == [0, 7, 3]
+    assert reference.l2(query, rows).tolist() == [0, 5, np.sqrt(3)]
+    codes = np.array([[0b1010_0000], [0b1111_0000]], np.uint8)
+    assert reference.hamming(np.array([0], np.uint8), codes).tolist() == [2, 4]
+    distances, ids = reference.topk(query[None], rows, 5, "l1", np.array([True, False, True]))
+    assert distances.tolist() == [[0, 3]]
+    assert ids.tolist() == [[0, 2]]
+
+
+def test_lane_sum_is_in_the_defined_order():
+    """Against the definition in plain Python floats, on data whose sum depends on the order."""
+    rng = np.random.default_rng(0)
+    terms = rng.random((5, 100)) * 10.0 ** rng.integers(-12, 12, (5, 100))
+    for row, got in zip(terms, reference.lane_sum(terms), strict=True):
+        lanes = [0.0] * 32
+        for i, term in enumerate(row):
+            lanes[i % 32] += float(term)
+        for step in (16, 8, 4, 2, 1):
+            lanes = [lanes[j] + lanes[j + step] for j in range(step)]
+        assert got == lanes[0]
+    assert (reference.lane_sum(terms) != terms.sum(axis=1)).any()
+
+
+pairs = st.lists(st.integers(0, 5), min_size=1, max_size=200).flatmap(
+    lambda d: st.tuples(st.just(d), st.permutations(range(len(d))), st.integers(1, len(d)))
+)
+
+
+@given(pairs)
+def test_keep_smallest_and_sort(problem):
+    """Any order of the input, thousands of ties: the k smallest by (distance, id)."""
+    values, order, k = problem
+    distances, ids = np.array(values, np.int32), np.array(order, np.int64)
+    want = sorted(zip(values, order, strict=True))[:k]
+    select.keep_smallest(distances, ids, len(distances), k)
+    select.sort_pairs(distances, ids, k)
+    assert list(zip(distances[:k].tolist(), ids[:k].tolist(), strict=True)) == want
+
+
+def test_cache_setting_is_put_back(monkeypatch, tmp_path):
+    monkeypatch.setattr(config, "CACHE_DIR", "elsewhere")
+    cache.compiled("int64(int64)")(lambda x: x + 1)
+    assert config.CACHE_DIR == "elsewhere"
+
+
+def test_cache_folder_changes_with_the_sources(monkeypatch, tmp_path):
+    monkeypatch.setenv("VSEARCH_CACHE_DIR", str(tmp_path / "cache"))
+    sources = tmp_path / "kernels"
+    sources.mkdir()
+    (sources / "a.py").write_text("1")
+    monkeypatch.setattr(cache, "__file__", str(sources / "cache.py"))
+    folders = []
+    for text, cpu in (("1", "x"), ("2", "x"), ("2", "y")):
+        (sources / "a.py").write_text(text)
+        monkeypatch.setenv("NUMBA_CPU_NAME", cpu)
+        cache._folder.cache_clear()
+        folders.append(cache._folder())
+    cache._folder.cache_clear()
+    assert len(set(folders)) == 3
+
+
+@pytest.mark.parametrize("variable", ["VSEARCH_CACHE_DIR", "XDG_CACHE_HOME"])
+def test_cache_root_can_be_moved(monkeypatch, tmp_path, variable):
+    monkeypatch.delenv("VSEARCH_CACHE_DIR", raising=False)
+    monkeypatch.setenv(variable, str(tmp_path))
+    monkeypatch.setattr("sys.platform", "linux")
+    assert tmp_path in (cache.cache_root(), cache.cache_root().parent)

@@ -1,0 +1,504 @@
+"""`vsearch ...`: parses, calls, prints. The work is done elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NoReturn
+
+import click
+
+from . import __version__
+from .errors import ArgumentError, ModelError, VsearchError
+
+if TYPE_CHECKING:
+    from .datasets.deepfashion import Partition
+    from .datasets.records import Record
+    from .search import Metric
+    from .sync import Plan
+    from .web.page import Result
+
+METRICS: Final = ("l2", "l1", "hamming")
+Box = tuple[int, int, int, int]
+
+
+class Commands(click.Group):
+    """A group whose heavier commands are imported when they are called for."""
+
+    elsewhere: ClassVar = {
+        "bench": "vsearch_fast.bench.__main__",
+        "export": "vsearch_fast.export.__main__",
+    }
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *self.elsewhere])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in self.elsewhere:
+            return import_module(self.elsewhere[cmd_name]).command
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(
+    cls=Commands, context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]}
+)
+@click.version_option(__version__, prog_name="vsearch")
+def vsearch() -> None:
+    """Exact visual item search: find the same or most similar pictures of a catalogue.
+
+    \b
+    vsearch export --weights imagenet --output vgg16-fc1.onnx    the network, once
+    vsearch index photos/ -o photos.index --model vgg16-fc1.onnx the catalogue
+    vsearch search photos.index lamp.jpg --html matches.html     the matches of a photo
+    vsearch demo                                                 all of it, on drawn garments
+
+    Every command explains itself: vsearch COMMAND --help. Exit codes: 0 done, 1 an error,
+    2 a wrong command line, 130 interrupted.
+    """
+
+
+def _box(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Box | None:
+    if value is None:
+        return None
+    try:
+        x1, y1, x2, y2 = (int(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not x1,y1,x2,y2 in pixels") from None
+    return x1, y1, x2, y2
+
+
+def _pairs(
+    ctx: click.Context, parameter: click.Parameter, values: Sequence[str]
+) -> list[tuple[str, str]]:
+    for value in values:
+        if "=" not in value[1:]:
+            raise click.BadParameter(f"{value!r} is not NAME=VALUE")
+    return [(name, text) for name, _, text in (value.partition("=") for value in values)]
+
+
+# index ------------------------------------------------------------------------------------
+
+
+@vsearch.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    "index_path",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="INDEX",
+    help="Folder of the index; made, or brought up to date.",
+)
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="ONNX file made by vsearch export. An existing index knows its own.",
+)
+@click.option(
+    "--format",
+    "layout",
+    type=click.Choice(["auto", "folder", "csv", "deepfashion"]),
+    default="auto",
+    show_default=True,
+    help="What SOURCE is.",
+)
+@click.option(
+    "--csv",
+    "csv_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="List of the pictures in SOURCE, with ids and metadata.",
+)
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    callback=_pairs,
+    metavar="ROLE=NAME",
+    help="The CSV's own name of a column: path, id, category, group, partition, "
+    "x1, y1, x2 or y2. Repeat for several.",
+)
+@click.option(
+    "--partition",
+    type=click.Choice(["train", "val", "test"]),
+    help="Only this part of a DeepFashion data set.",
+)
+@click.option(
+    "--keep-missing", is_flag=True, help="Leave pictures in the index that SOURCE no longer lists."
+)
+@click.option(
+    "--on-error",
+    type=click.Choice(["skip", "raise"]),
+    default="skip",
+    show_default=True,
+    help="A picture that cannot be read: report it and go on, or stop.",
+)
+@click.option("--batch-size", type=click.IntRange(1), help="Pictures the network takes at once.")
+@click.option("--threads", type=click.IntRange(1), help="Processors to use; all by default.")
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+def index(
+    source: Path,
+    index_path: Path,
+    model: Path | None,
+    layout: str,
+    csv_file: Path | None,
+    columns: list[tuple[str, str]],
+    partition: Partition | None,
+    keep_missing: bool,
+    on_error: Literal["skip", "raise"],
+    batch_size: int | None,
+    threads: int | None,
+    quiet: bool,
+) -> None:
+    """Index the pictures of SOURCE, or bring an index up to date with them.
+
+    SOURCE is a folder of pictures (its first level of sub-folders are categories), a CSV
+    file, or a DeepFashion data set. Run again after a stop, it goes on where it ended; run
+    again later, it applies what is new, changed or gone, and reads nothing else.
+
+    \b
+    vsearch index photos/ -o photos.index --model vgg16-fc1.onnx
+    vsearch index shop/ --csv shop/items.csv -o shop.index --model vgg16-fc1.onnx
+    vsearch index shop/ --csv shop/list.csv --column path=image --column category=label \\
+        -o shop.index --model vgg16-fc1.onnx
+    """
+    from .embedder import Embedder, ImageSkippedWarning
+    from .sync import apply, open_index, plan
+
+    records = _read_source(source, layout, csv_file, dict(columns), partition)
+    exists = (index_path / "index.sqlite").exists()
+    model = model or _model_of_index(index_path, exists)
+    embedder = Embedder(model, batch_size=batch_size, threads=threads)
+    with open_index(index_path, embedder, model, source, keep_missing=keep_missing) as target:
+        todo = plan(target, records, keep_missing=keep_missing)
+        _tell_plan(todo, index_path)
+        done = 0
+
+        def committed(count: int) -> None:
+            nonlocal done
+            done = count
+
+        # What is skipped is listed below: a warning for each would say it twice.
+        warnings.simplefilter("ignore", ImageSkippedWarning)
+        try:
+            outcome = apply(
+                target, embedder, todo, on_error=on_error, progress=not quiet, committed=committed
+            )
+        except KeyboardInterrupt:
+            click.echo(
+                f"\nStopped. {done} pictures of this run are in {index_path}; the same command "
+                "goes on from there.",
+                err=True,
+            )
+            raise
+        for skipped in outcome.skipped:
+            click.echo(f"skipped {skipped.name}: {skipped.reason}", err=True)
+        click.echo(
+            f"{outcome.added} added, {outcome.replaced} replaced, {outcome.described} described "
+            f"anew, {outcome.removed} removed, {todo.unchanged} unchanged, "
+            f"{len(outcome.skipped)} skipped: {len(target)} pictures in {index_path}"
+        )
+
+
+def _read_source(
+    source: Path,
+    layout: str,
+    csv_file: Path | None,
+    columns: dict[str, str],
+    partition: Partition | None,
+) -> list[Record]:
+    from .datasets import deepfashion, folder
+
+    if layout == "auto":
+        layout = "folder"
+        if csv_file is not None or source.suffix.lower() == ".csv":
+            layout = "csv"
+        elif any((source / name).is_dir() for name in ("Anno", "Anno_coarse", "Anno_fine")):
+            layout = "deepfashion"
+    if partition is not None and layout != "deepfashion":
+        raise click.UsageError("--partition is for DeepFashion data sets")
+    if columns and layout != "csv":
+        raise click.UsageError("--column names columns of a CSV file: add --csv FILE")
+    if layout == "deepfashion":
+        return deepfashion.read(source, partition=partition)
+    if layout == "csv":
+        if csv_file is None:
+            source, csv_file = source.parent, source
+        return folder.read(source, csv=csv_file, columns=columns or None)
+    return folder.read(source)
+
+
+def _model_of_index(index_path: Path, exists: bool) -> Path:
+    """The model file that an index was made with."""
+    from .index import Index
+
+    if not exists:
+        raise ModelError(
+            f"{index_path} is a new index and no model was named",
+            "Nothing was indexed",
+            "Add --model FILE; `vsearch export` makes one",
+        )
+    with Index.open(index_path) as found:
+        file = found.model.get("file")
+    if not file or not Path(file).is_file():
+        raise ModelError(
+            f"the model that made {index_path} is no longer at {file or 'a known place'}",
+            "Pictures cannot be turned into features",
+            "Say where it is: --model FILE",
+        )
+    return Path(file)
+
+
+def _tell_plan(todo: Plan, index_path: Path) -> None:
+    if todo.nothing:
+        click.echo(f"{index_path} is up to date.", err=True)
+        return
+    click.echo(
+        f"{len(todo.new)} new, {len(todo.changed)} changed, {len(todo.described)} with other "
+        f"metadata, {len(todo.vanished)} vanished, {todo.unchanged} unchanged",
+        err=True,
+    )
+
+
+# search -----------------------------------------------------------------------------------
+
+
+@vsearch.command()
+@click.argument("index_path", metavar="INDEX", type=click.Path(path_type=Path))
+@click.argument(
+    "photos", metavar="PHOTO...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
+@click.option(
+    "--metric",
+    type=click.Choice([*METRICS, "all"]),
+    default="l2",
+    show_default=True,
+    help="Distance; hamming compares packed sign bits. all: one after the other.",
+)
+@click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Matches a photo.")
+@click.option(
+    "--box",
+    callback=_box,
+    metavar="x1,y1,x2,y2",
+    help="Search for this part of the photo, in pixels.",
+)
+@click.option(
+    "--where",
+    multiple=True,
+    callback=_pairs,
+    metavar="COLUMN=VALUE",
+    help="Only pictures with this metadata. Repeat a column for any of its values, "
+    "name several for all of them.",
+)
+@click.option("--max-distance", type=click.FloatRange(0), help="Leave out what is farther.")
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The model, if it was moved since the index was made.",
+)
+@click.option(
+    "--html",
+    "html_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the matches as a page that needs no other file.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@click.option("--threads", type=click.IntRange(1), help="Processors to use; all by default.")
+def search(
+    index_path: Path,
+    photos: tuple[Path, ...],
+    metric: Metric | Literal["all"],
+    k: int,
+    box: Box | None,
+    where: list[tuple[str, str]],
+    max_distance: float | None,
+    model: Path | None,
+    html_file: Path | None,
+    as_json: bool,
+    as_csv: bool,
+    threads: int | None,
+) -> None:
+    """Find the pictures of INDEX that look most like each PHOTO (or each in a folder).
+
+    \b
+    vsearch search photos.index lamp.jpg
+    vsearch search photos.index lamp.jpg --box 40,60,300,420 --metric hamming -k 20
+    vsearch search photos.index new/ --where category=lamp --html matches.html
+    """
+    from . import listing
+    from .embedder import Embedder
+    from .images import find_images
+    from .index import Index
+    from .web.page import Result, write_page
+
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv exclude each other")
+    queries: list[Path] = []
+    for photo in photos:
+        queries += find_images(photo) if photo.is_dir() else [photo]
+    if not queries:
+        raise ArgumentError(
+            f"there is no picture in {', '.join(map(str, photos))}",
+            "Nothing was searched",
+            "Name a photo or a folder that holds some",
+        )
+    if box is not None and len(queries) > 1:
+        raise click.UsageError("--box is for one photo: it would be another part of each")
+    embedder = Embedder(model or _model_of_index(index_path, exists=True), threads=threads)
+    with Index.open(index_path, model_id=embedder.model_id) as found:
+        features = embedder.embed(
+            queries, None if box is None else [box], on_error="raise", progress=len(queries) > 16
+        )
+        results: list[Result] = []
+        for name in METRICS if metric == "all" else (metric,):
+            answers = found.search(features, k, name, _where(where), max_distance, threads=threads)
+            results += [
+                Result(str(query), name, hits, box)
+                for query, hits in zip(queries, answers, strict=True)
+            ]
+        if metric == "all":  # a query's metrics beside each other
+            results = [r for q in range(len(queries)) for r in results[q :: len(queries)]]
+        if html_file is not None:
+            facts = [
+                ("index", str(index_path)),
+                ("pictures", f"{len(found):,}"),
+                ("model", str(found.model.get("layer", ""))),
+            ]
+            if found.model.get("trained") == "no":
+                facts.append(("warning", "untrained network"))
+            write_page(html_file, results, title="Matches", facts=facts)
+    if as_json:
+        click.echo(listing.as_json(results))
+    elif as_csv:
+        click.echo(listing.as_csv(results), nl=False)
+    else:
+        click.echo(listing.as_text(results))
+    if html_file is not None:
+        click.echo(f"Page: {html_file}", err=True)
+
+
+def _where(pairs: list[tuple[str, str]]) -> dict[str, list[Any]] | None:
+    """Filter of an index. ``7`` asks for the text and for the number."""
+    columns: dict[str, list[Any]] = {}
+    for column, text in pairs:
+        values = columns.setdefault(column, [])
+        values.append(text)
+        try:
+            value = json.loads(text)
+        except ValueError:
+            continue
+        if value is None or isinstance(value, bool | int | float):
+            values.append(value)
+    return columns or None
+
+
+# info, demo ---------------------------------------------------------------------------------
+
+
+@vsearch.command()
+@click.argument("index_path", metavar="INDEX", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def info(index_path: Path, as_json: bool) -> None:
+    """What INDEX holds: pictures, model, metadata columns, size."""
+    from .index import Index
+
+    with Index.open(index_path) as found:
+        facts = found.info()
+    if as_json:
+        click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
+        return
+    model = facts.pop("model")
+    for name, value in facts.items():
+        if name == "bytes":
+            value = f"{value:,}"
+        elif name == "columns":
+            value = ", ".join(value) or "none"
+        click.echo(f"{name:13} {value}")
+    for name, value in model.items():
+        click.echo(f"model {name:7} {value}")
+
+
+@vsearch.command()
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("vsearch-demo"),
+    show_default=True,
+    help="Folder for all it makes.",
+)
+@click.option(
+    "--items",
+    type=click.IntRange(1),
+    default=120,
+    show_default=True,
+    help="Garments to draw, three pictures each.",
+)
+@click.option(
+    "--weights",
+    default="auto",
+    show_default=True,
+    metavar="auto|imagenet|random:SEED|FILE",
+    help="As for vsearch export. auto: ImageNet where it can be had, else random:0.",
+)
+def demo(output: Path, items: int, weights: str) -> None:
+    """Run the whole line on a drawn catalogue: model, export, index, searches, a page.
+
+    Two pictures of each garment are indexed; the third, in another pose, light and place,
+    is what is searched for. What was made before is used again.
+    """
+    from .demo import run
+
+    run(output, items=items, weights=weights, say=click.echo)
+
+
+# errors -------------------------------------------------------------------------------------
+
+
+def _fail(error: VsearchError) -> NoReturn:
+    click.echo(f"Error: {error.cause}.", err=True)
+    for part in (error.consequence, error.cure):
+        if part:
+            click.echo(f"  {part}.", err=True)
+    raise SystemExit(1)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the `vsearch` command: errors as text, exit codes, a quiet Ctrl-C."""
+    try:
+        code = vsearch.main(arguments, prog_name="vsearch", standalone_mode=False)
+        raise SystemExit(code if isinstance(code, int) else 0)
+    except VsearchError as error:
+        _fail(error)
+    except click.ClickException as error:
+        error.show()
+        raise SystemExit(error.exit_code) from None
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        raise SystemExit(130) from None
+    except BrokenPipeError:  # `vsearch search ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(
+            VsearchError(
+                f"{where}{error.strerror or error}",
+                "The command stopped",
+                "Check the path, its permissions and the space on its disk",
+            )
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""A picture of a data set and all that is known about it: what every reader returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+#: A value that an index can store and filter by.
+Scalar = str | int | float | bool | None
+
+#: Fields of a record that an index stores beside its metadata, in this order.
+ROLES = ("item", "category", "group", "partition")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One picture, or one box of a picture.
+
+    Attributes:
+        id: unique in the data set; the picture's key in an index.
+        path: the picture file.
+        box: where the thing is, as x1, y1, x2, y2 in pixels (x2 and y2 excluded), or None.
+        item: the thing photographed; several pictures may share it.
+        category: its kind ("Dress").
+        group: sender, product: pictures of one group are never matched with each other
+            in an evaluation, because they share more than the item (a background).
+        partition: "train", "val" or "test".
+        metadata: everything else, flat: JSON scalars by column name.
+    """
+
+    id: str
+    path: Path
+    box: tuple[int, int, int, int] | None = None
+    item: str | None = None
+    category: str | None = None
+    group: str | None = None
+    partition: str | None = None
+    metadata: Mapping[str, Scalar] = field(default_factory=dict, hash=False)
+
+    def columns(self) -> dict[str, Scalar]:
+        """What an index stores as metadata: `metadata`, then item, category, group and
+        partition where they are known. A field wins over a metadata column of its name."""
+        columns = dict(self.metadata)
+        for role in ROLES:
+            value = getattr(self, role)
+            if value is not None:
+                columns[role] = value
+        return columns

@@ -1,0 +1,177 @@
+"""`vsearch demo`: the whole line on a rendered catalogue, timed, each step used again."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from . import sync
+from .datasets import garments
+from .datasets.records import Record
+from .embedder import Embedder
+from .errors import ExportError
+from .index import Index
+from .search import METRICS
+from .web.page import Result, write_page, write_picture
+
+VIEWS = 3
+QUERIES = 40
+SHOWN = 6
+UNTRAINED = "random:0"
+
+
+class Clock:
+    """Names each step and tells its time when it is done."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.say = say
+        self.steps: list[tuple[str, float]] = []
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.steps.append((name, time.perf_counter() - start))
+        self.say(f"  {name}: {self.steps[-1][1]:.1f} s")
+
+
+def run(folder: Path, *, items: int, weights: str, say: Callable[[str], None]) -> None:
+    """Render, export, index, search and write ``matches.html`` and ``matches.jpg``.
+
+    ``weights`` as for the export, or ``auto``. Everything is made in ``folder``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    clock = Clock(say)
+    started = time.perf_counter()
+
+    say(f"1. A catalogue of {items} garments, {VIEWS} pictures each")
+    with clock.step("drawing"):
+        records = garments.render_catalogue(
+            folder / "garments", items=items, views=VIEWS, progress=True
+        )
+    catalogue, photos = _split(records)
+
+    say("2. The network: VGG-16 up to fc1, as one ONNX file")
+    with clock.step("export"):
+        model = _model(folder, weights, say)
+    embedder = Embedder(model)
+    trained = embedder.metadata["trained"] != "no"
+
+    say(f"3. An index of {len(catalogue)} pictures")
+    with clock.step("indexing"):
+        index = _index(folder, embedder, model, catalogue)
+
+    queries = photos[:QUERIES]
+    say(f"4. {len(queries)} photos of indexed garments, in another pose, light and place")
+    with index:
+        with clock.step("features of the photos"):
+            features = embedder.embed(
+                [record.path for record in queries],
+                [record.box for record in queries],
+                progress=True,
+            )
+        results: list[Result] = []
+        for metric in METRICS:
+            index.search(features[:1], 1, metric)  # compiles, or loads, the kernel
+            start = time.perf_counter()
+            answers = index.search(features, 5, metric)
+            milliseconds = (time.perf_counter() - start) * 1e3
+            found = sum(
+                hits[0].metadata["item"] == record.item
+                for hits, record in zip(answers, queries, strict=True)
+            )
+            say(
+                f"  {metric:8} {milliseconds:6.1f} ms for {len(queries)} searches; "
+                f"the same garment comes first for {found} of {len(queries)}"
+            )
+            results += [
+                Result(str(record.path), metric, hits, record.box, record.item)
+                for record, hits in zip(queries, answers, strict=True)
+            ]
+    by_query = [r for q in range(len(queries)) for r in results[q :: len(queries)]]
+    note = "trained" if trained else "untrained (random weights): matches by colour and texture"
+    facts = [("pictures", str(len(catalogue))), ("network", f"VGG-16 fc1, {note}")]
+    page, picture = folder / "matches.html", folder / "matches.jpg"
+    write_page(
+        page, by_query[: SHOWN * len(METRICS)], title="Garments and their matches", facts=facts
+    )
+    write_picture(picture, _best_answered(by_query))
+    say(f"Done in {time.perf_counter() - started:.0f} s. Open {page} in a browser.")
+    say(f"Your own pictures: vsearch index FOLDER -o my.index --model {model}")
+    if not trained:
+        say("The network is UNTRAINED: with ImageNet weights at hand, run "
+            "vsearch demo --weights imagenet (or a weights file).")  # fmt: skip
+
+
+def _split(records: list[Record]) -> tuple[list[Record], list[Record]]:
+    """Catalogue (all views of a garment but the last) and photos to search for (the last)."""
+    by_item: dict[str | None, list[Record]] = {}
+    for record in records:
+        by_item.setdefault(record.item, []).append(record)
+    catalogue = [r for views in by_item.values() for r in views[:-1]]
+    return catalogue, [views[-1] for views in by_item.values()]
+
+
+def _best_answered(by_query: list[Result]) -> list[Result]:
+    """The results of the query whose item most metrics put first: the picture shows what a
+    match looks like, the printed counts how often there is one."""
+    queries = [by_query[i : i + len(METRICS)] for i in range(0, len(by_query), len(METRICS))]
+    return max(queries, key=lambda results: sum(r.shows_same(r.hits[0]) for r in results))
+
+
+def _model(folder: Path, weights: str, say: Callable[[str], None]) -> Path:
+    """The exported network; the export runs in a process of its own, whose memory it gives back."""
+    if weights == "auto":
+        if _file(folder, UNTRAINED).exists() and not _file(folder, "imagenet").exists():
+            weights = UNTRAINED
+        else:
+            weights = _best_weights(say)
+    file = _file(folder, weights)
+    if file.exists():
+        say(f"  using {file} again")
+        return file
+    command = [sys.executable, "-m", "vsearch_fast.export"]
+    done = subprocess.run([*command, "--weights", weights, "--output", str(file)], check=False)
+    if done.returncode != 0:
+        raise ExportError(
+            f"the network could not be exported with the weights {weights}",
+            "There is nothing to search with",
+            "See the message above",
+        )
+    return file
+
+
+def _file(folder: Path, weights: str) -> Path:
+    return folder / f"vgg16-fc1-{Path(weights).name.replace(':', '-')}.onnx"
+
+
+def _best_weights(say: Callable[[str], None]) -> str:
+    """``imagenet`` where Keras has the weights or can fetch them, otherwise a seed."""
+    from .export.weights import imagenet_file
+
+    try:
+        imagenet_file(top=True, log=lambda line: say(f"  {line}"))
+    except ExportError as error:
+        say(f"  {error.cause}.")
+        say(
+            "  Going on with an UNTRAINED network from a seed: it sees colour, texture and "
+            "outline, and knows nothing of garments."
+        )
+        return UNTRAINED
+    return "imagenet"
+
+
+def _index(folder: Path, embedder: Embedder, model: Path, catalogue: list[Record]) -> Index:
+    """The index of the catalogue by this model, brought up to date, open."""
+    path = folder / f"garments-{embedder.model_id[:8]}.index"
+    index = sync.open_index(path, embedder, model, folder / "garments")
+    try:
+        sync.apply(index, embedder, sync.plan(index, catalogue), on_error="raise", progress=True)
+    except BaseException:
+        index.close()
+        raise
+    return index

@@ -1,0 +1,415 @@
+"""An index: items with their features on disk, and exact search among them.
+
+::
+
+    with Index.create("catalogue.index", dim=embedder.dim, model_id=embedder.model_id) as index:
+        index.add(ids, embedder.embed(paths), [Item(i, path=p) for i, p in zip(ids, paths)])
+    index = Index.open("catalogue.index")
+    [hits] = index.search(embedder.embed("query.jpg"), k=10, where={"category": ["Dress", "Skirt"]})
+
+What it is on disk, and what a crash leaves of it, says `store.py`; how distances are defined
+and that they are exact, `search.topk`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _inputs as inputs
+from . import _schema as schema
+from ._items import Item, Scalar, check_item
+from .errors import ArgumentError, DuplicateIdError, ModelMismatchError
+from .search import METRICS, Metric, pack_bits, topk_segments
+from .store import Filter, Store
+
+__all__ = ["Hit", "Index", "Item"]
+
+
+_NOT_ADDED = "None of the rows was added"
+_NOT_SEARCHED = "Nothing was searched"
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A row that a search found.
+
+    Attributes:
+        id, path, box, metadata: the item's.
+        distance: float for l1 and l2, int (differing bits) for hamming.
+    """
+
+    id: str
+    distance: float | int
+    path: str | None
+    box: tuple[int, int, int, int] | None
+    metadata: Mapping[str, Scalar]
+
+
+class Index:
+    """An index folder, opened by `Index.create` or `Index.open`.
+
+    Many processes may search an index while one writes to it; each search sees all that was
+    committed before it. One object may be used by several threads at once. After a fork, a
+    child may go on searching with an index opened for reading.
+
+    Attributes:
+        dim: numbers a row.
+        model_id: the model whose features it holds, "" when unknown.
+        model: what was said about the model.
+        path: the folder.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.dim = store.meta.dim
+        self.model_id = store.meta.model_id
+        self.model = store.meta.model
+        self.path = store.folder
+
+    @classmethod
+    def create(
+        cls,
+        path: str | os.PathLike[str],
+        dim: int,
+        *,
+        model_id: str = "",
+        model: Mapping[str, Any] | None = None,
+        segment_rows: int | None = None,
+        exist_ok: bool = False,
+    ) -> Self:
+        """Make an empty index in the folder `path` and open it for writing.
+
+        Args:
+            path: new, or an empty folder.
+            dim: numbers a row, at least 1.
+            model_id: `Embedder.model_id`; only features of the same model may meet it.
+            model: more about the model, kept as JSON (file, layer, precision, ...).
+            segment_rows: rows a segment file; by default about 256 MiB of vectors.
+            exist_ok: open the index that is there already, when its dim and model_id are
+                these.
+
+        Raises:
+            ArgumentError: a dim or segment_rows below 1, a model that JSON cannot hold.
+            ModelMismatchError: with exist_ok, an index of another model.
+            LockedError: another writer.
+            StoreError: the folder holds something else, or cannot be written.
+        """
+        consequence = "The index was not created"
+        dim = inputs.positive(dim, "dim", consequence)
+        if segment_rows is None:
+            segment_rows = schema.default_segment_rows(dim)
+        segment_rows = inputs.positive(segment_rows, "segment_rows", consequence)
+        if not isinstance(model_id, str):
+            raise ArgumentError(f"model_id is {model_id!r}", consequence, "Pass a string")
+        try:
+            json.dumps(model, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ArgumentError(
+                f"JSON cannot hold `model` ({error})", consequence, "Pass a dict of plain values"
+            ) from None
+        folder = Path(path)
+        if not (exist_ok and (folder / schema.DATABASE_NAME).exists()):
+            schema.create(folder, dim, model_id, model or {}, segment_rows)
+        index = cls.open(folder, mode="rw", model_id=model_id)
+        if index.dim != dim:
+            index.close()
+            raise ArgumentError(
+                f"{folder} holds rows of {index.dim} numbers, not {dim}",
+                consequence,
+                "Name another folder",
+            )
+        return index
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        mode: Literal["r", "rw"] = "r",
+        model_id: str | None = None,
+    ) -> Self:
+        """Open an index; nothing is read per row.
+
+        Args:
+            path: its folder.
+            mode: "r" to search, "rw" to change it too (one writer at a time).
+            model_id: the model whose features will be searched for or added.
+
+        Raises:
+            ModelMismatchError: `model_id` is given and not the index's.
+            LockedError: mode "rw", and another writer has it open.
+            StoreError: no index there, a damaged one, one of another format.
+        """
+        if mode not in ("r", "rw"):
+            raise ArgumentError(
+                f'mode is {mode!r}, not "r" or "rw"', "Nothing was opened", "Pass one of them"
+            )
+        store = Store(Path(path), writable=mode == "rw")
+        if model_id is not None and model_id != store.meta.model_id:
+            store.close()
+            raise ModelMismatchError(
+                f"{path} holds features of model {store.meta.model_id or '(unnamed)'},"
+                f" not of {model_id or '(unnamed)'}",
+                "Nothing was opened, because their distances mean nothing",
+                "Use the model that made the index, or index the pictures again",
+            )
+        return cls(store)
+
+    def close(self) -> None:
+        """Close the files and let the next writer in."""
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Index {str(self.path)!r}, dim {self.dim}>"
+
+    # Changing
+
+    def add(
+        self,
+        ids: Iterable[str],
+        features: npt.ArrayLike,
+        items: Sequence[Item | Mapping[str, Scalar]] | None = None,
+        *,
+        codes: npt.ArrayLike | None = None,
+        replace: bool = False,
+    ) -> None:
+        """Add rows: all of them in one transaction, or none.
+
+        Args:
+            ids: n different strings.
+            features: (n, dim) float32 or float16 (widened exactly), or float64 (rounded to
+                float32); finite.
+            items: for each row an `Item` of the same id, or a mapping of its metadata.
+            codes: (n, ceil(dim / 8)) uint8, kept as given; by default
+                `pack_bits(features)`.
+            replace: an id that the index holds gets a new row (and so is the last among
+                equal distances) instead of raising DuplicateIdError.
+
+        Raises:
+            DTypeError, ArgumentError: names the argument, row and value.
+            DuplicateIdError: an id named twice, or held already.
+            StoreError: a full disk, an index opened for reading, ...; nothing is lost.
+        """
+        names = inputs.ids(ids, _NOT_ADDED)
+        rows = inputs.matrix(features, self.dim, "features", _NOT_ADDED)
+        bits = None if codes is None else inputs.codes(codes, self.dim, "codes", _NOT_ADDED)
+        for array, what in ((rows, "features"), (bits, "codes")):
+            if array is not None and len(array) != len(names):
+                raise ArgumentError(
+                    f"There are {len(names)} ids and {len(array)} rows of {what}",
+                    _NOT_ADDED,
+                    "Pass one id a row",
+                )
+        if len(set(names)) != len(names):
+            twice = next(name for name, count in Counter(names).items() if count > 1)
+            raise DuplicateIdError(
+                f"The id {twice!r} is named twice in one call", _NOT_ADDED, "Name it once"
+            )
+        described = inputs.items(names, items, _NOT_ADDED)
+        for part in inputs.block_slices(len(rows), self.dim):  # all, before any is written
+            inputs.float32_block(rows[part], part.start, "features", _NOT_ADDED)
+        if names:
+            self._store.append(described, self._blocks(rows, bits), replace=replace)
+
+    def _blocks(self, rows: np.ndarray, bits: np.ndarray | None) -> Iterator[dict[str, np.ndarray]]:
+        for part in inputs.block_slices(len(rows), self.dim):
+            vectors = inputs.float32_block(rows[part], part.start, "features", _NOT_ADDED)
+            codes = pack_bits(vectors) if bits is None else np.ascontiguousarray(bits[part])
+            yield {"vectors": vectors, "codes": codes}
+
+    def update(self, items: Iterable[Item]) -> None:
+        """Replace path, box, metadata and stamp of the items of these ids; rows and features
+        stay.
+
+        Raises:
+            UnknownIdError: an id that the index does not hold; nothing was changed.
+        """
+        consequence = "Nothing was changed"
+        checked = [check_item(item, consequence) for item in items]
+        inputs.ids([item.id for item in checked], consequence)
+        if checked:
+            self._store.update(checked)
+
+    def remove(self, ids: Iterable[str]) -> None:
+        """Remove the items of these ids. Their numbers stay on disk under a tombstone.
+
+        Raises:
+            UnknownIdError: an id that the index does not hold; nothing was removed.
+        """
+        names = list(dict.fromkeys(inputs.ids(ids, "Nothing was removed")))
+        if names:
+            self._store.remove(names)
+
+    # Searching
+
+    def search(
+        self,
+        queries: npt.ArrayLike,
+        k: int = 10,
+        metric: Metric = "l2",
+        where: Mapping[str, Scalar | Iterable[Scalar]] | None = None,
+        max_distance: float | None = None,
+        threads: int | None = None,
+    ) -> list[list[Hit]]:
+        """The k nearest items of each query, exactly; nearest first, equal distances in the
+        order in which they were added.
+
+        Args:
+            queries: features (q, dim), or (dim,) for one; for "hamming" also packed codes,
+                uint8 (q, ceil(dim / 8)).
+            k: hits a query, at least 1; fewer come when fewer items match.
+            metric: "l2", "l1" or "hamming" (on the bits features > 0).
+            where: only items whose metadata has, in each of these columns, this value or one
+                of these values. Values compare as JSON values: True is not 1, 1 is 1.0; None
+                matches null, not a column that an item lacks.
+            max_distance: only hits at this distance or nearer.
+            threads: as for `topk`.
+
+        Returns:
+            A list of hits for each query.
+
+        Raises:
+            ArgumentError: a wrong shape or dimension, NaN or infinity, k below 1, an unknown
+                metric or column.
+            DTypeError: queries of a type that is not exact.
+        """
+        k = inputs.positive(k, "k", _NOT_SEARCHED)
+        if metric not in METRICS:
+            raise ArgumentError(
+                f"metric is {metric!r}", _NOT_SEARCHED, f"Use one of {', '.join(METRICS)}"
+            )
+        if max_distance is not None:
+            max_distance = inputs.distance(max_distance, _NOT_SEARCHED)
+        wanted = inputs.where(where, _NOT_SEARCHED)
+        array = self._queries(queries, metric)
+        hits = self._search(array, k, metric, wanted, max_distance, threads)
+        if hits is None:
+            # An item was removed or changed between finding and describing it. Once more in
+            # one transaction, for which writers wait.
+            with self._store.transaction(_NOT_SEARCHED):
+                hits = self._search(array, k, metric, wanted, max_distance, threads)
+        assert hits is not None
+        return hits
+
+    def _queries(self, queries: npt.ArrayLike, metric: str) -> np.ndarray:
+        array = np.asarray(queries)
+        if array.ndim == 1:
+            array = array[None]
+        if metric == "hamming" and array.dtype == np.uint8:
+            return inputs.codes(array, self.dim, "queries", _NOT_SEARCHED)
+        array = inputs.matrix(array, self.dim, "queries", _NOT_SEARCHED)
+        array = inputs.float32_block(array, 0, "queries", _NOT_SEARCHED)
+        return pack_bits(array) if metric == "hamming" else array
+
+    def _search(
+        self,
+        queries: np.ndarray,
+        k: int,
+        metric: str,
+        where: Filter | None,
+        max_distance: float | None,
+        threads: int | None,
+    ) -> list[list[Hit]] | None:
+        snapshot, mask = self._store.snapshot(where)
+        if snapshot.state.rows == 0 or (mask is not None and not mask.any()):
+            return [[] for _ in queries]
+        kind = "codes" if metric == "hamming" else "vectors"
+        segments = self._store.files.map(kind, snapshot.state.rows)
+        masks = None
+        if mask is not None:
+            borders = np.cumsum([len(segment) for segment in segments])[:-1]
+            # None where every row is live, so that nothing is tested row by row.
+            masks = [None if part.all() else part for part in np.split(mask, borders)]
+        distances, rows = topk_segments(
+            queries, segments, k, metric=metric, masks=masks, threads=threads
+        )
+        items = self._store.items(rows.ravel().tolist(), snapshot.state.edits)
+        if items is None:
+            return None
+        return [
+            [
+                Hit(item.id, distance, item.path, item.box, item.metadata)
+                for distance, item in zip(line, map(items.__getitem__, numbers), strict=True)
+                if max_distance is None or distance <= max_distance
+            ]
+            for line, numbers in zip(distances.tolist(), rows.tolist(), strict=True)
+        ]
+
+    # Reading
+
+    def __len__(self) -> int:
+        """Live items."""
+        state = self._store.state()
+        return state.rows - state.removed
+
+    def __iter__(self) -> Iterator[Item]:
+        """Items in the order in which they were added."""
+        return self._store.iterate()
+
+    def __contains__(self, id_: object) -> bool:
+        return isinstance(id_, str) and self._store.contains(id_)
+
+    def get(self, id_: str) -> Item:
+        """The item of this id; UnknownIdError when there is none."""
+        return self._store.find([id_], "Nothing was read")[0][1]
+
+    def features(self, ids: Iterable[str]) -> np.ndarray:
+        """The stored features of these ids: float32 (n, dim), in their order.
+
+        Raises:
+            UnknownIdError: an id that the index does not hold.
+        """
+        names = inputs.ids(ids, "Nothing was read")
+        rows = [row for row, _ in self._store.find(names, "Nothing was read")]
+        out = np.empty((len(rows), self.dim), np.float32)
+        if rows:
+            segments = self._store.files.map("vectors", max(rows) + 1)
+            for line, row in zip(out, rows, strict=True):
+                segment, offset = divmod(row, self._store.meta.segment_rows)
+                line[:] = segments[segment][offset]
+        return out
+
+    def columns(self) -> list[str]:
+        """Names of the metadata columns that items have, sorted."""
+        return self._store.columns()
+
+    def info(self) -> dict[str, Any]:
+        """What the index is: path, format, created, dim, model, model_id, rows (ever added),
+        live, removed, segments, segment_rows, bytes (on disk), columns (of metadata)."""
+        state = self._store.state()
+        return {
+            "path": str(self.path),
+            "format": schema.FORMAT,
+            "created": self._store.meta.created,
+            "dim": self.dim,
+            "model": self.model,
+            "model_id": self.model_id,
+            "rows": state.rows,
+            "live": state.rows - state.removed,
+            "removed": state.removed,
+            "segments": self._store.files.segments(state.rows),
+            "segment_rows": self._store.meta.segment_rows,
+            "bytes": self._store.bytes_on_disk(),
+            "columns": self.columns(),
+        }

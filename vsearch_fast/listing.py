@@ -1,0 +1,60 @@
+"""Hits as text for people, as JSON and as CSV for programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+
+from .web.page import Result, distance_text
+
+
+def as_text(results: Sequence[Result]) -> str:
+    """A line a hit: rank, distance, id, metadata."""
+    blocks = []
+    for result in results:
+        lines = [f"{result.query}  ({result.metric})"]
+        if not result.hits:
+            lines.append("  nothing within the filter and the distance asked for")
+        for rank, hit in enumerate(result.hits, 1):
+            known = "  ".join(f"{k}={v}" for k, v in hit.metadata.items() if v is not None)
+            lines.append(f"{rank:4}  {distance_text(hit.distance):>10}  {hit.id}  {known}".rstrip())
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks)
+
+
+def as_json(results: Sequence[Result]) -> str:
+    """A list with one object a query and metric; distances in full precision."""
+    records = [
+        {
+            "query": result.query,
+            "box": result.box,
+            "metric": result.metric,
+            "hits": [
+                {
+                    "id": hit.id,
+                    "distance": hit.distance,
+                    "path": hit.path,
+                    "box": hit.box,
+                    "metadata": dict(hit.metadata),
+                }
+                for hit in result.hits
+            ],
+        }
+        for result in results
+    ]
+    return json.dumps(records, indent=1, ensure_ascii=False)
+
+
+def as_csv(results: Sequence[Result]) -> str:
+    """A line a hit under a header; metadata columns follow the fixed ones."""
+    columns = list(dict.fromkeys(name for r in results for hit in r.hits for name in hit.metadata))
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["query", "metric", "rank", "id", "distance", "path", *columns])
+    for result in results:
+        for rank, hit in enumerate(result.hits, 1):
+            fixed = [result.query, result.metric, rank, hit.id, repr(hit.distance), hit.path]
+            writer.writerow([*fixed, *(hit.metadata.get(name) for name in columns)])
+    return out.getvalue()

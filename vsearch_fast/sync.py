@@ -1,0 +1,204 @@
+"""Bring an index up to date with a data set: new, changed and vanished pictures.
+
+A picture is known by its id and its *stamp*, the file's size and time of change: an
+unchanged stamp is not read again. Work is committed in batches, so that a run that was
+stopped goes on where it ended.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from .datasets.records import Record
+from .embedder import Embedder, Skipped
+from .errors import ArgumentError
+from .index import Index, Item
+
+COMMIT_ROWS = 512
+COMMIT_SECONDS = 20.0
+
+
+@dataclass
+class Plan:
+    """What differs between an index and a data set."""
+
+    new: list[Item] = field(default_factory=list)
+    changed: list[Item] = field(default_factory=list)
+    """Another file, or another box: to be read again."""
+    described: list[Item] = field(default_factory=list)
+    """The same picture under another path or with other metadata: its features stay."""
+    vanished: list[str] = field(default_factory=list)
+    unchanged: int = 0
+
+    @property
+    def nothing(self) -> bool:
+        return not (self.new or self.changed or self.described or self.vanished)
+
+
+@dataclass
+class Outcome:
+    """What a run did; ``skipped`` are pictures that could not be read."""
+
+    added: int = 0
+    replaced: int = 0
+    described: int = 0
+    removed: int = 0
+    skipped: list[Skipped] = field(default_factory=list)
+
+
+def open_index(
+    path: Path, embedder: Embedder, model: Path, source: Path, *, keep_missing: bool = False
+) -> Index:
+    """Open the index at ``path`` for writing, or make it for this model and this source.
+
+    ``model`` is the embedder's file, which searches will look for. Raises ArgumentError
+    for an index of another source, whose pictures would all count as vanished, unless
+    ``keep_missing``; ModelMismatchError for one of another model.
+    """
+    origin = os.path.abspath(source)
+    described = {
+        key: embedder.metadata[key] for key in ("layer", "pool", "weights", "precision", "trained")
+    } | {
+        "file": os.path.abspath(model),
+        "input_size": embedder.input_size,
+        "resize": embedder.resize,
+        "source": origin,
+    }
+    index = Index.create(
+        path, embedder.dim, model_id=embedder.model_id, model=described, exist_ok=True
+    )
+    before = index.model.get("source", origin)
+    if before != origin and not keep_missing:
+        index.close()
+        raise ArgumentError(
+            f"{path} was made from {before}, not from {source}",
+            "Nothing was changed: its pictures would all count as vanished",
+            "Add --keep-missing to add these to them, or name another index",
+        )
+    return index
+
+
+def item_of(record: Record) -> Item:
+    """A record as an index keeps it; a missing file has no stamp, and is found when read."""
+    path = os.path.abspath(record.path)
+    try:
+        status = os.stat(path)
+        stamp = f"{status.st_size}:{status.st_mtime_ns}"
+    except OSError:
+        stamp = None
+    return Item(record.id, path, record.box, record.columns(), stamp)
+
+
+def plan(index: Index, records: Iterable[Record], *, keep_missing: bool = False) -> Plan:
+    """Compare without reading a picture. ``keep_missing`` leaves vanished pictures in."""
+    known = {item.id: item for item in index}
+    result = Plan()
+    for record in records:
+        item = item_of(record)
+        before = known.pop(item.id, None)
+        if before is None:
+            result.new.append(item)
+        elif before.stamp != item.stamp or before.box != item.box or item.stamp is None:
+            result.changed.append(item)
+        elif before != item:
+            result.described.append(item)
+        else:
+            result.unchanged += 1
+    if not keep_missing:
+        result.vanished = list(known)
+    return result
+
+
+def apply(
+    index: Index,
+    embedder: Embedder,
+    todo: Plan,
+    *,
+    on_error: Literal["skip", "raise"] = "skip",
+    progress: bool = False,
+    committed: Callable[[int], None] = lambda _: None,
+) -> Outcome:
+    """Carry a plan out; ``committed`` hears the count after every commit.
+
+    Interrupted at any point, the index holds what was committed last, and planning again
+    finds the rest. With ``on_error="skip"`` a picture that cannot be read is reported, and
+    what the index held of it is removed; with ``"raise"`` it ends the run.
+    """
+    outcome = Outcome()
+    if todo.vanished:
+        index.remove(todo.vanished)
+        outcome.removed = len(todo.vanished)
+    if todo.described:
+        index.update(todo.described)
+        outcome.described = len(todo.described)
+
+    items = todo.changed + todo.new
+    stale = {item.id for item in todo.changed}
+    pending = _Pending(index)
+    batches = embedder.stream(
+        (str(item.path) for item in items),
+        (item.box for item in items),
+        on_error=on_error,
+        progress=progress,
+        total=len(items),
+    )
+    try:
+        for batch in batches:
+            pending.hold([items[p] for p in batch.positions], batch.features, batch.codes)
+            outcome.skipped += batch.skipped
+            gone = [items[s.position].id for s in batch.skipped if items[s.position].id in stale]
+            if gone:
+                index.remove(gone)
+            if pending.due():
+                committed(pending.commit())
+    finally:
+        # Also on Ctrl-C or a broken picture: what is embedded is paid for.
+        committed(pending.commit())
+    read = len(items) - len(outcome.skipped)
+    unread = sum(items[s.position].id in stale for s in outcome.skipped)
+    outcome.replaced = len(stale) - unread
+    outcome.added = read - outcome.replaced
+    return outcome
+
+
+class _Pending:
+    """Rows that are embedded and not yet committed."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._items: list[Item] = []
+        self._features: list[np.ndarray] = []
+        self._codes: list[np.ndarray] = []
+        self._since = time.monotonic()
+        self._done = 0
+
+    def hold(self, items: Sequence[Item], features: np.ndarray, codes: np.ndarray) -> None:
+        self._items += items
+        self._features.append(features)
+        self._codes.append(codes)
+
+    def due(self) -> bool:
+        waited = time.monotonic() - self._since
+        return len(self._items) >= COMMIT_ROWS or waited >= COMMIT_SECONDS
+
+    def commit(self) -> int:
+        """One transaction for all that is held; returns how many rows this run has committed."""
+        if self._items:
+            self._index.add(
+                [item.id for item in self._items],
+                np.concatenate(self._features),
+                self._items,
+                codes=np.concatenate(self._codes),
+                replace=True,
+            )
+            self._done += len(self._items)
+        self._items, self._features, self._codes = [], [], []
+        self._since = time.monotonic()
+        return self._done
