@@ -127,6 +127,24 @@ def test_broken_pictures_are_named(vsearch, pictures, model, tmp_path):
         assert len(index) == 12
 
 
+def test_missing_pictures_of_a_list_are_named(vsearch, pictures, model, tmp_path):
+    listing = tmp_path / "list.csv"
+    listing.write_text("path\nshoe/00.png\nshoe/gone.png\nshoe/02.png\n")
+    arguments = ["index", pictures, "--csv", listing, "-o", tmp_path / "i", "--quiet"]
+    code, out, err = vsearch(*arguments, "--model", model)
+    assert code == 0
+    assert "2 added" in out
+    assert "gone.png" in err
+    code, _, err = vsearch(*arguments, "--on-error", "raise")
+    assert code == 1
+    assert "list.csv:3" in err
+    # A picture that goes away later leaves the index, though the list still names it.
+    (pictures / "shoe" / "02.png").unlink()
+    code, out, err = vsearch(*arguments)
+    assert code == 0
+    assert "1 removed, 1 unchanged, 2 skipped: 1 pictures" in out
+
+
 def test_another_source_removes_nothing(vsearch, pictures, indexed, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(pictures / "lamp", other)

@@ -203,3 +203,15 @@ def test_other_errors(root: Path, tmp_path: Path) -> None:
         folder.read(root, csv, {"colour": "id"})
     with pytest.raises(ArgumentError, match="without a csv"):
         folder.read(root, columns={"path": "id"})
+
+
+def test_a_missing_picture_keeps_its_place_when_asked(tmp_path):
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).touch()
+    table = tmp_path / "list.csv"
+    table.write_text("path,id\na,1\ngone,2\nb,3\n")
+    records = folder.read(tmp_path, table, missing="keep")
+    assert [record.id for record in records] == ["1", "2", "3"]
+    assert [record.path.name for record in records] == ["a.jpg", "gone.jpg", "b.jpg"]
+    with pytest.raises(ArgumentError, match="missing is 'perhaps'"):
+        folder.read(tmp_path, table, missing="perhaps")

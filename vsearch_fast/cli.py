@@ -172,7 +172,7 @@ def index(
     from .embedder import Embedder, ImageSkippedWarning
     from .sync import apply, open_index, plan
 
-    records = _read_source(source, layout, csv_file, dict(columns), partition)
+    records = _read_source(source, layout, csv_file, dict(columns), partition, on_error)
     exists = (index_path / "index.sqlite").exists()
     model = model or _model_of_index(index_path, exists)
     embedder = Embedder(model, batch_size=batch_size, threads=threads)
@@ -213,6 +213,7 @@ def _read_source(
     csv_file: Path | None,
     columns: dict[str, str],
     partition: Partition | None,
+    on_error: Literal["skip", "raise"],
 ) -> list[Record]:
     from .datasets import deepfashion, folder
 
@@ -231,7 +232,9 @@ def _read_source(
     if layout == "csv":
         if csv_file is None:
             source, csv_file = source.parent, source
-        return folder.read(source, csv=csv_file, columns=columns or None)
+        # Where broken pictures are skipped, so are missing ones: reported with the others.
+        missing: Literal["keep", "raise"] = "keep" if on_error == "skip" else "raise"
+        return folder.read(source, csv=csv_file, columns=columns or None, missing=missing)
     return folder.read(source)
 
 

@@ -156,6 +156,7 @@ def apply(
             gone = [items[s.position].id for s in batch.skipped if items[s.position].id in stale]
             if gone:
                 index.remove(gone)
+                outcome.removed += len(gone)
             if pending.due():
                 committed(pending.commit())
     finally:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from ..errors import ArgumentError, DatasetError
 from ..images import IMAGE_SUFFIXES, find_images
@@ -34,6 +34,8 @@ def read(
     root: str | os.PathLike[str],
     csv: str | os.PathLike[str] | None = None,
     columns: Mapping[str, str] | None = None,
+    *,
+    missing: Literal["raise", "keep"] = "raise",
 ) -> list[Record]:
     """The pictures of a folder, or those that a CSV lists.
 
@@ -60,6 +62,8 @@ def read(
         root: the folder.
         csv: the file; relative to the working folder, or else to `root`.
         columns: the file's own names of those columns, {"path": "image", ...}.
+        missing: a picture that a CSV lists and that is not there is an error ("raise"), or has
+            a record all the same ("keep"), so that whoever reads the pictures reports it.
 
     Raises:
         ArgumentError: `columns` names a role that there is not.
@@ -74,10 +78,13 @@ def read(
         if columns is not None:
             raise ArgumentError("columns are given without a csv", _CONSEQUENCE, "Name the CSV")
         return _read_folder(folder)
+    if missing not in ("raise", "keep"):
+        raise ArgumentError(f"missing is {missing!r}", _CONSEQUENCE, "Pass 'raise' or 'keep'")
     file = Path(csv)
     if not file.is_file() and (folder / file).is_file():
         file = folder / file
-    return _read_table(_Table(file), folder, columns or {})
+    table = _Table(file)
+    return _read_table(table, _PictureFinder(table, folder, missing == "keep"), columns or {})
 
 
 def _read_folder(folder: Path) -> list[Record]:
@@ -155,10 +162,9 @@ class _Table:
             yield line, {name: cell.strip() for name, cell in zip(self.header, cells, strict=True)}
 
 
-def _read_table(table: _Table, root: Path, columns: Mapping[str, str]) -> list[Record]:
+def _read_table(table: _Table, finder: _PictureFinder, columns: Mapping[str, str]) -> list[Record]:
     names = _role_columns(table, columns)
     others = [name for name in table.header if name not in names.values()]
-    finder = _PictureFinder(table, root)
     ids = _Ids(table)
     rows = list(table.rows())
     if not rows:
@@ -239,9 +245,10 @@ class _Ids:
 class _PictureFinder:
     """From a cell to the picture it means."""
 
-    def __init__(self, table: _Table, root: Path) -> None:
+    def __init__(self, table: _Table, root: Path, keep_missing: bool) -> None:
         self.table = table
         self.root = root
+        self.keep_missing = keep_missing
         self._bases = list(dict.fromkeys([table.file.parent, root, root / "images"]))
         self._endings = [""]
         for ending in sorted(IMAGE_SUFFIXES):
@@ -260,6 +267,9 @@ class _PictureFinder:
             if path.is_file():
                 self._last = base, ending
                 return path
+        if self.keep_missing:
+            base, ending = choices[0]
+            return base / (cell + ending)
         looked = ", ".join(map(str, self._bases))
         self.table.wrong(
             line, f"there is no picture {cell!r}", f"Put it into one of these folders: {looked}"
