@@ -91,7 +91,7 @@ def _require(package: str) -> None:
         raise MissingDependencyError(
             f"The export needs the package {package}, which cannot be imported ({error})",
             "Nothing was exported",
-            "Install what it needs with: pip install 'vsearch_fast[export]'",
+            "Install what it needs with: pip install 'vsearch_fast[cpu,export]'",
         ) from error
 
 

@@ -266,7 +266,7 @@ def _inspect_hdf5(path: Path, label: str, digest: str) -> Source:
         raise MissingDependencyError(
             f"Reading {path} needs the package h5py, which comes with Keras",
             "Nothing was exported",
-            "Install what the export needs with: pip install 'vsearch_fast[export]'",
+            "Install what the export needs with: pip install 'vsearch_fast[cpu,export]'",
         ) from error
     kernels: list[tuple[int, ...]] = []
 
