@@ -2,9 +2,9 @@
 
 ::
 
-    search.topk ── hamming.hamming_scan ─┐                      ┌─ simd   distances of a tile
-                └─ lanes.lane_scan ──────┼─ rows.next_tile ─────┤
-                                         └─ select.push         └─ select the k smallest
+    search.topk ─┬─ hamming.hamming_scan ──── simd  ─┐
+                 ├─ hamming_amx (batches) ─── amx   ─┼─ rows.next_tile: which rows
+                 └─ lanes.lane_scan ───────── simd  ─┘  select: the k smallest
     reference   the NumPy definition that all of them are tested against
     cache       compiles each kernel once per user and processor
 """

@@ -254,3 +254,35 @@ def l2_f32_1x4(typingctx, qb, qs, xb, xs, numbers, length, out):
         return _emit_lanes(context, builder, args, 1, 4, squared=True)
 
     return types.intp(*_TILE, types.intp, types.intp), codegen
+
+
+@intrinsic
+def popcount_u8(typingctx, row, length):
+    """Set bits of ``length`` bytes at the address ``row``."""
+
+    def codegen(context, builder, signature, args):
+        pointer = builder.inttoptr(args[0], _I8.as_pointer())
+        count = _intrinsic(builder, "ctpop", _WORDS, "v8i64")
+
+        def body(at: list[Any], offset: Any, sums: list[Any]) -> list[Any]:
+            bits = builder.call(count, [_load(builder, at[0], offset, _WORDS)])
+            return [builder.add(sums[0], bits)]
+
+        zero = ir.Constant(_WORDS, None)
+        (sums,) = _accumulate(builder, context, [pointer], args[1], _STEP_BYTES, [zero], body)
+        for width in (4, 2, 1):
+            order = ir.Constant(ir.VectorType(_I32, 8), [(i + width) % 8 for i in range(8)])
+            sums = builder.add(sums, builder.shuffle_vector(sums, sums, order))
+        return builder.extract_element(sums, ir.Constant(_I32, 0))
+
+    return types.intp(types.intp, types.intp), codegen
+
+
+@intrinsic
+def count_trailing_zeros(typingctx, mask):
+    """Number of the lowest set bit of a mask that is not zero."""
+
+    def codegen(context, builder, signature, args):
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.intp(types.intp), codegen

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from vsearch_fast import search
 from vsearch_fast.errors import ArgumentError, DTypeError
-from vsearch_fast.kernels import reference
+from vsearch_fast.kernels import amx, reference
 from vsearch_fast.search import Tiling, pack_bits, topk, topk_segments
 
 METRICS = ("hamming", "l1", "l2")
@@ -140,6 +140,57 @@ def test_at_full_width(metric, queries):
     for k in (1, 10, 700):
         got = topk(database[:queries], database, k, metric=metric, threads=2)
         assert_same(got, [column[:, :k] for column in want])
+
+
+@pytest.fixture(params=amx.SIMD_LEVELS)
+def simd(request, monkeypatch):
+    """Each level of instructions in turn."""
+    monkeypatch.setenv("VSEARCH_SIMD", request.param)
+    amx.available.cache_clear()
+    if request.param == "amx" and not amx.available():
+        amx.available.cache_clear()
+        pytest.skip("this processor, or its system, has no AMX int8 tiles")
+    yield request.param
+    amx.available.cache_clear()
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.integers(0, 150),
+    queries=st.integers(90, 230),
+    words=st.sampled_from([1, 2, 15, 16, 17, 64, 65]),
+    k=st.sampled_from([1, 10, 149, 300]),
+    ties=st.booleans(),
+    masked=st.booleans(),
+    threads=st.sampled_from([1, 3]),
+    chunk=st.sampled_from([None, 7, 32, 40]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_many_queries(
+    simd, monkeypatch, chunk, rows, queries, words, k, ties, masked, threads, seed
+):
+    """Batches, in which Hamming distances may come from tile instructions."""
+    monkeypatch.setattr(search, "TILING", Tiling(chunk_rows=chunk, inline_bytes=0))
+    rng = np.random.default_rng(seed)
+    database = rng.integers(0, 256, (rows, 8 * words), np.uint8)
+    query = rng.integers(0, 256, (queries, 8 * words), np.uint8)
+    if ties:
+        database &= 1
+    if rows:
+        query[0] = database[-1]
+        query[1] = 255
+    mask = rng.random(rows) < 0.5 if masked else None
+    got = topk(query, database, k, metric="hamming", mask=mask, threads=threads)
+    assert_same(got, reference.topk(query, database, k, "hamming", mask))
+
+
+def test_unknown_simd_level_is_refused(monkeypatch):
+    monkeypatch.setenv("VSEARCH_SIMD", "mmx")
+    amx.available.cache_clear()
+    codes = np.zeros((2, 8), np.uint8)
+    with pytest.raises(ArgumentError, match="VSEARCH_SIMD is 'mmx'"):
+        topk(codes, codes, 1, metric="hamming")
+    amx.available.cache_clear()
 
 
 @pytest.mark.parametrize("metric", METRICS)

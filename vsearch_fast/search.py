@@ -54,6 +54,19 @@ class Tiling:
 TILING = Tiling()
 
 
+Scan = Callable[..., int]
+
+
+@dataclass(frozen=True)
+class _ManyQueries:
+    """A faster scan for batches, which packs their queries first."""
+
+    minimum: int  # queries from which it is the faster one
+    multiple: int  # queries are padded to a multiple of this many
+    growth: int  # bytes of a packed query for one of its own
+    scanner: Callable[[NDArray], Scan]
+
+
 @dataclass(frozen=True)
 class _Family:
     """What `topk_segments` must know of a metric."""
@@ -63,18 +76,26 @@ class _Family:
     beyond: int | float  # no distance reaches it: the limit of a query that holds nothing
     multiple: int  # queries are padded to a multiple of this many
     minimum_chunk: int
-    scan: Callable[..., int]
+    scan: Scan
+    many: _ManyQueries | None = None
 
 
-def _family(metric: str) -> _Family:
+def _family(metric: str, row_bytes: int) -> _Family:
     """Kernels of a metric; imported here, so that `import vsearch_fast` needs no Numba."""
     if metric == "hamming":
-        from .kernels import hamming
+        from .kernels import amx, hamming
 
+        many = None
+        if row_bytes % 8 == 0 and row_bytes and amx.available():
+            from .kernels import hamming_amx
+
+            many = _ManyQueries(
+                hamming_amx.MINIMUM_QUERIES, hamming_amx.QUERY_MULTIPLE, 8, hamming_amx.scanner
+            )
         most = np.iinfo(np.int32).max
         return _Family(
             np.dtype(np.uint8), np.dtype(np.int32), most, hamming.QUERY_MULTIPLE, 4096,
-            hamming.hamming_scan,
+            hamming.hamming_scan, many,
         )  # fmt: skip
     from .kernels import lanes
 
@@ -195,7 +216,7 @@ def topk_segments(
                 "Use features of one model, packed alike, for both",
             )
     lives = _checked_masks(masks, segments)
-    family = _family(metric)
+    family = _family(metric, queries.shape[1])
     queries = _converted(queries, family.rows)
     if family.rows.kind == "f":
         _refuse_not_finite(queries)
@@ -218,8 +239,11 @@ def topk_segments(
     chunks = _cut(segments, workers, family, row_bytes)
     workers = min(workers, len(chunks))
     capacity = best + max(best, 32)
+    many = family.many
+    if many is not None and len(queries) < many.minimum:
+        many = None
     batch = min(
-        max(1, TILING.query_bytes // row_bytes),
+        max(1, TILING.query_bytes // (row_bytes * (many.growth if many else 1))),
         max(1, TILING.buffer_bytes // (workers * capacity * 16)),
     )
     for first in range(0, len(queries), batch):
@@ -274,11 +298,14 @@ def _search_batch(
     from .kernels.select import merge
 
     count, k = best.shape
-    padded = -(-count // family.multiple) * family.multiple
+    many = family.many if family.many and count >= family.many.minimum else None
+    multiple = many.multiple if many else family.multiple
+    padded = -(-count // multiple) * multiple
     if padded != count:
         padding = np.zeros((padded - count, queries.shape[1]), queries.dtype)
         queries = np.concatenate([queries, padding])
     address, stride = queries.__array_interface__["data"][0], queries.strides[0]
+    scan = many.scanner(queries) if many else family.scan
     length = queries.shape[1] * queries.itemsize
     tile_rows = max(1, min(TILING.tile_bytes // row_bytes, 4096))
 
@@ -304,7 +331,7 @@ def _search_batch(
             if not _direct(rows, family.rows):
                 rows = _converted(rows, family.rows)
             offset = chunk.offset + chunk.start
-            bad = family.scan(
+            bad = scan(
                 address, stride, count,
                 rows.__array_interface__["data"][0], rows.strides[0], length,
                 0, len(rows), offset,
