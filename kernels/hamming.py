@@ -45,6 +45,7 @@ def hamming_scan(
     numbers = np.empty(tile_rows + 8, np.int64)
     tile = np.empty(8, np.int32)
     tile_limits = np.empty(8, np.int32)
+    # Numba frees an array after the last use of its name: these are named in the loop, too.
     numbers_at, tile_at, limits_at = numbers.ctypes.data, tile.ctypes.data, tile_limits.ctypes.data
     position = start
     while position < stop:

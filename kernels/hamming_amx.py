@@ -10,6 +10,7 @@ Imported only where `amx.available`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -42,8 +43,8 @@ _LINE = 64  # bytes of a cache line
 
 _I32, _I64 = numba.int32, numba.int64
 _SIGNATURE = _I64(
-    numba.intp, _I64, numba.types.Array(_I32, 1, "C"),  # packed queries, tiles a row, counts
-    numba.types.Array(numba.uint8, 1, "C"),  # tile configuration
+    numba.intp, numba.intp, numba.intp, _I64,  # packed queries, work space (2), tiles a row
+    numba.types.Array(_I32, 1, "C"), numba.types.Array(numba.uint8, 1, "C"),  # counts, tile setup
     numba.intp, numba.intp, _I64,  # rows: address, stride in bytes, bytes a row
     _I64, _I64, _I64,  # first row, row behind the last, id of row 0
     numba.types.Array(numba.uint8, 1, "C", readonly=True), _I64,  # live, k
@@ -54,7 +55,8 @@ _SIGNATURE = _I64(
 
 @compiled(_SIGNATURE)
 def _scan(
-    packed_at, steps, query_counts, config,
+    packed_at, rows_at, sums_at, steps,
+    query_counts, config,
     row_base, row_stride, length,
     start, stop, id_offset,
     live, k,
@@ -62,13 +64,8 @@ def _scan(
 ):  # fmt: skip
     pairs = len(query_counts) // QUERY_MULTIPLE
     numbers = np.empty(2 * BLOCK, np.int64)
-    rows = np.empty(2 * steps * _TILE + _LINE, np.int8)
     row_counts = np.empty(BLOCK, np.int64)
-    sums = np.empty(pairs * 4 * _TILE + _LINE, np.int8)
     line = np.empty(TILE_ROWS, np.int32)
-    # On cache lines: a tile's lines would otherwise each take two.
-    rows_at = (rows.ctypes.data + _LINE - 1) & -_LINE
-    sums_at = (sums.ctypes.data + _LINE - 1) & -_LINE
     numbers_at, line_at = numbers.ctypes.data, line.ctypes.data
     counts_at, limits_at = query_counts.ctypes.data, limits.ctypes.data
     half = steps * _TILE  # bytes of 16 expanded rows, or of 16 packed queries
@@ -108,18 +105,25 @@ def _scan(
     return -1
 
 
+def _aligned(shape: tuple[int, ...]) -> NDArray[np.int8]:
+    """Memory that begins on a cache line: a tile's lines would otherwise each take two."""
+    size = math.prod(shape)
+    memory = np.empty(size + _LINE, np.int8)
+    start = -memory.ctypes.data % _LINE
+    return memory[start : start + size].reshape(shape)
+
+
 def pack_queries(queries: NDArray[np.uint8]) -> NDArray[np.int8]:
     """Packed bits ``(q, b)`` as the columns of `amx.dot_i8_32x32`, -1 for a set bit.
 
-    q is a multiple of 32 and b of 8. Returns ``(q / 16, b / 8, 16, 16, 4)``, on cache lines.
+    q is a multiple of 32 and b of 8. Returns ``(q / 16, b / 8, 16, 16, 4)``.
     """
     count, length = queries.shape
     signs = -np.unpackbits(queries, axis=1, bitorder="little").view(np.int8)
     columns = signs.reshape(count // TILE_ROWS, TILE_ROWS, length // 8, TILE_ROWS, 4)
-    memory = np.empty(columns.size + _LINE, np.int8)
-    start = -memory.ctypes.data % _LINE
-    packed = memory[start : start + columns.size].reshape(columns.transpose(0, 2, 3, 1, 4).shape)
-    packed[:] = columns.transpose(0, 2, 3, 1, 4)
+    columns = columns.transpose(0, 2, 3, 1, 4)
+    packed = _aligned(columns.shape)
+    packed[:] = columns
     return packed
 
 
@@ -128,6 +132,7 @@ def scanner(queries: NDArray[np.uint8]) -> Callable[..., int]:
     packed = pack_queries(queries)
     query_counts = np.bitwise_count(queries).sum(axis=1, dtype=np.int32)
     config = configuration()
+    steps = packed.shape[1]
 
     def scan(
         query_base: int, query_stride: int, count: int,
@@ -135,8 +140,12 @@ def scanner(queries: NDArray[np.uint8]) -> Callable[..., int]:
         start: int, stop: int, id_offset: int,
         live: NDArray[np.uint8], tile_rows: int, k: int, *held: Any,
     ) -> int:  # fmt: skip
+        # Held here: Numba frees an array of its own after the last use of its name, and the
+        # kernel knows only the addresses.
+        rows = _aligned((2, steps, _TILE))
+        sums = _aligned((len(queries) // QUERY_MULTIPLE, 4, _TILE))
         return _scan(
-            packed.ctypes.data, packed.shape[1], query_counts, config,
+            packed.ctypes.data, rows.ctypes.data, sums.ctypes.data, steps, query_counts, config,
             row_base, row_stride, length, start, stop, id_offset, live, k, *held,
         )  # fmt: skip
 

@@ -47,6 +47,7 @@ def lane_scan(
     """
     numbers = np.empty(tile_rows + 4, np.int64)
     tile = np.empty(4, np.float64)
+    # Numba frees an array after the last use of its name: these are named in the loop, too.
     numbers_at, tile_at = numbers.ctypes.data, tile.ctypes.data
     position = start
     while position < stop:
