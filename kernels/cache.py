@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -20,6 +21,8 @@ from typing import Any
 
 import numba
 from llvmlite import binding
+
+from ..errors import ArgumentError
 
 config: Any = numba.config  # its attributes are made at run time
 
@@ -55,6 +58,13 @@ def _folder() -> str | None:
 def compiled(*signatures: Any) -> Callable[[Callable], Callable]:
     """Decorator: a ``nogil`` machine-code kernel with exactly these Numba signatures."""
 
+    if config.DISABLE_JIT:
+        raise ArgumentError(
+            "Numba is told not to compile (NUMBA_DISABLE_JIT)",
+            "The kernels cannot run: they are written for the compiler",
+            "Unset NUMBA_DISABLE_JIT; vsearch_fast.kernels.reference needs no compiler",
+        )
+
     def decorate(function: Callable) -> Callable:
         folder = _folder()
         if folder is not None:
@@ -62,8 +72,10 @@ def compiled(*signatures: Any) -> Callable[[Callable], Callable]:
             config.CACHE_DIR = folder
             try:
                 return numba.njit(list(signatures), nogil=True, cache=True)(function)
-            except OSError:
-                pass  # the cache's disk is full: compile without it
+            except Exception:
+                # A full disk, or a file that a power cut left damaged, which would be met by
+                # every process to come. What is wrong with the kernel itself shows again below.
+                shutil.rmtree(folder, ignore_errors=True)
             finally:
                 config.CACHE_DIR = before
         return numba.njit(list(signatures), nogil=True)(function)

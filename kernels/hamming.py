@@ -1,7 +1,7 @@
 """Hamming distance on packed bits: exclusive or, population count on 64-bit words.
 
 A distance is an exact integer of at most 8 times the row's bytes, held in int32: rows
-of up to 2**28 bytes. Two register tiles (`simd`): 4 queries x 2 rows, where arithmetic
+of less than 2**28 bytes. Two register tiles (`simd`): 4 queries x 2 rows, where arithmetic
 bounds the speed, and 1 query x 8 rows, where memory does. The tile compares with the
 limits before anything leaves the registers; only pairs below theirs are looked at.
 """

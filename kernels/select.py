@@ -2,7 +2,8 @@
 
 A scan hands over each pair below the query's running *limit*. Pairs are appended to a
 buffer that holds more than k; when it is full, `shrink` keeps the k smallest and lowers
-the limit. Both steps cost O(1) a pair on average, for any k.
+the limit. Both steps cost O(1) a pair on average, for any k; an order of rows made to defeat
+the choice of pivots costs O(log k).
 
 A scan visits rows in ascending id, so a row whose distance *equals* the limit can never
 displace one that is held, and the test is ``distance < limit``.
@@ -25,41 +26,6 @@ def _before(distance, number, pivot, pivot_number):
 def _swap(distances, ids, a, b):
     distances[a], distances[b] = distances[b], distances[a]
     ids[a], ids[b] = ids[b], ids[a]
-
-
-@numba.njit
-def keep_smallest(distances, ids, count, k):
-    """Quickselect: move the k smallest of the first ``count`` pairs to the front, unordered.
-
-    Pairs are distinct by id, so that any number of equal distances does no harm.
-    """
-    low, high = 0, count - 1
-    while low < high:
-        # Median of three as the pivot: buffers are partly sorted by construction.
-        middle = (low + high) >> 1
-        if _before(distances[middle], ids[middle], distances[low], ids[low]):
-            _swap(distances, ids, middle, low)
-        if _before(distances[high], ids[high], distances[low], ids[low]):
-            _swap(distances, ids, high, low)
-        if _before(distances[high], ids[high], distances[middle], ids[middle]):
-            _swap(distances, ids, high, middle)
-        pivot, pivot_number = distances[middle], ids[middle]
-        a, b = low, high
-        while a <= b:
-            while _before(distances[a], ids[a], pivot, pivot_number):
-                a += 1
-            while _before(pivot, pivot_number, distances[b], ids[b]):
-                b -= 1
-            if a <= b:
-                _swap(distances, ids, a, b)
-                a += 1
-                b -= 1
-        if k - 1 <= b:
-            high = b
-        elif k - 1 >= a:
-            low = a
-        else:
-            return
 
 
 @numba.njit
@@ -86,6 +52,46 @@ def sort_pairs(distances, ids, count):
     for last in range(count - 1, 0, -1):
         _swap(distances, ids, 0, last)
         _sift(distances, ids, 0, last)
+
+
+@numba.njit
+def keep_smallest(distances, ids, count, k):
+    """Quickselect: move the k smallest of the first ``count`` pairs to the front, unordered.
+
+    Pairs are distinct by id, so that any number of equal distances does no harm.
+    """
+    low, high = 0, count - 1
+    rounds = 0
+    while low < high:
+        rounds += 1
+        if rounds > 2 * np.log2(count) + 8:
+            sort_pairs(distances, ids, count)
+            return
+        # Median of three as the pivot: buffers are partly sorted by construction.
+        middle = (low + high) >> 1
+        if _before(distances[middle], ids[middle], distances[low], ids[low]):
+            _swap(distances, ids, middle, low)
+        if _before(distances[high], ids[high], distances[low], ids[low]):
+            _swap(distances, ids, high, low)
+        if _before(distances[high], ids[high], distances[middle], ids[middle]):
+            _swap(distances, ids, high, middle)
+        pivot, pivot_number = distances[middle], ids[middle]
+        a, b = low, high
+        while a <= b:
+            while _before(distances[a], ids[a], pivot, pivot_number):
+                a += 1
+            while _before(pivot, pivot_number, distances[b], ids[b]):
+                b -= 1
+            if a <= b:
+                _swap(distances, ids, a, b)
+                a += 1
+                b -= 1
+        if k - 1 <= b:
+            high = b
+        elif k - 1 >= a:
+            low = a
+        else:
+            return
 
 
 @numba.njit

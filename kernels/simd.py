@@ -58,7 +58,7 @@ def _load(builder: ir.IRBuilder, pointer: Any, offset: Any, kind: ir.Type) -> ir
 
 
 def _padded_tail(
-    builder: ir.IRBuilder, context: Any, pointer: Any, start: Any, stop: Any, size: int
+    builder: ir.IRBuilder, pointer: Any, start: Any, stop: Any, size: int
 ) -> ir.Instruction:
     """Bytes ``start`` to ``stop`` of a row, copied before zeros: a vector may then read ``size``.
 
@@ -75,7 +75,6 @@ def _padded_tail(
 
 def _accumulate(
     builder: ir.IRBuilder,
-    context: Any,
     pointers: list[Any],
     length: Any,
     step: int,
@@ -97,7 +96,7 @@ def _accumulate(
     with cgutils.for_range_slice(builder, _const(0), whole, _const(step), intp=_I64) as (i, _):
         advance(pointers, i)
     with builder.if_then(builder.icmp_signed("<", whole, length), likely=False):
-        tails = [_padded_tail(builder, context, p, whole, length, step) for p in pointers]
+        tails = [_padded_tail(builder, p, whole, length, step) for p in pointers]
         advance(tails, _const(0))
     return [builder.load(slot) for slot in slots]
 
@@ -112,7 +111,7 @@ def _tile_pointers(builder: ir.IRBuilder, args: Any, queries: int, rows: int) ->
     ) + _pointers(builder, row_base, row_stride, row_numbers)
 
 
-def _emit_hamming(context: Any, builder: ir.IRBuilder, args: Any, queries: int, rows: int) -> Any:
+def _emit_hamming(builder: ir.IRBuilder, args: Any, queries: int, rows: int) -> Any:
     """Eight Hamming distances, query by query, stored as int32; 1 if any is below its limit."""
     assert queries * rows == 8
     length, limits, out = args[5:]
@@ -128,7 +127,7 @@ def _emit_hamming(context: Any, builder: ir.IRBuilder, args: Any, queries: int, 
         ]
 
     zero = ir.Constant(_WORDS, None)
-    sums = _accumulate(builder, context, pointers, length, _STEP_BYTES, [zero] * 8, body)
+    sums = _accumulate(builder, pointers, length, _STEP_BYTES, [zero] * 8, body)
 
     # Eight vectors of eight words become one vector of eight sums: adding even and odd
     # words of a pair of vectors halves both, three times.
@@ -151,9 +150,7 @@ def _emit_hamming(context: Any, builder: ir.IRBuilder, args: Any, queries: int, 
     return builder.zext(any_below, _I64)
 
 
-def _emit_lanes(
-    context: Any, builder: ir.IRBuilder, args: Any, queries: int, rows: int, *, squared: bool
-) -> Any:
+def _emit_lanes(builder: ir.IRBuilder, args: Any, queries: int, rows: int, *, squared: bool) -> Any:
     """Distances of float32 rows in the 32-lane order, query by query, stored as float64."""
     length, out = args[5:]
     pointers = _tile_pointers(builder, args, queries, rows)
@@ -174,9 +171,7 @@ def _emit_lanes(
         return advanced
 
     zero = ir.Constant(_DOUBLES, None)
-    sums = _accumulate(
-        builder, context, pointers, length, 4 * _STEP_LANES, [zero] * (pairs * 4), body
-    )
+    sums = _accumulate(builder, pointers, length, 4 * _STEP_LANES, [zero] * (pairs * 4), body)
     root = _intrinsic(builder, "sqrt", _F64, "f64")
     for pair in range(pairs):
         low, second, third, high = sums[pair * 4 : pair * 4 + 4]
@@ -201,7 +196,7 @@ def hamming_u8_4x2(typingctx, qb, qs, xb, xs, numbers, length, limits, out):
     """4 queries x 2 rows of ``length`` packed bytes; limits and distances are 8 int32."""
 
     def codegen(context, builder, signature, args):
-        return _emit_hamming(context, builder, args, 4, 2)
+        return _emit_hamming(builder, args, 4, 2)
 
     return types.intp(*_TILE, types.intp, types.intp, types.intp), codegen
 
@@ -211,7 +206,7 @@ def hamming_u8_1x8(typingctx, qb, qs, xb, xs, numbers, length, limits, out):
     """1 query x 8 rows: for one query the rows stream from memory, each read once."""
 
     def codegen(context, builder, signature, args):
-        return _emit_hamming(context, builder, args, 1, 8)
+        return _emit_hamming(builder, args, 1, 8)
 
     return types.intp(*_TILE, types.intp, types.intp, types.intp), codegen
 
@@ -221,7 +216,7 @@ def l1_f32_2x2(typingctx, qb, qs, xb, xs, numbers, length, out):
     """2 queries x 2 rows of ``length`` bytes of float32; distances are 4 float64."""
 
     def codegen(context, builder, signature, args):
-        return _emit_lanes(context, builder, args, 2, 2, squared=False)
+        return _emit_lanes(builder, args, 2, 2, squared=False)
 
     return types.intp(*_TILE, types.intp, types.intp), codegen
 
@@ -231,7 +226,7 @@ def l1_f32_1x4(typingctx, qb, qs, xb, xs, numbers, length, out):
     """1 query x 4 rows."""
 
     def codegen(context, builder, signature, args):
-        return _emit_lanes(context, builder, args, 1, 4, squared=False)
+        return _emit_lanes(builder, args, 1, 4, squared=False)
 
     return types.intp(*_TILE, types.intp, types.intp), codegen
 
@@ -241,7 +236,7 @@ def l2_f32_2x2(typingctx, qb, qs, xb, xs, numbers, length, out):
     """2 queries x 2 rows, the root taken."""
 
     def codegen(context, builder, signature, args):
-        return _emit_lanes(context, builder, args, 2, 2, squared=True)
+        return _emit_lanes(builder, args, 2, 2, squared=True)
 
     return types.intp(*_TILE, types.intp, types.intp), codegen
 
@@ -251,7 +246,7 @@ def l2_f32_1x4(typingctx, qb, qs, xb, xs, numbers, length, out):
     """1 query x 4 rows, the root taken."""
 
     def codegen(context, builder, signature, args):
-        return _emit_lanes(context, builder, args, 1, 4, squared=True)
+        return _emit_lanes(builder, args, 1, 4, squared=True)
 
     return types.intp(*_TILE, types.intp, types.intp), codegen
 
@@ -269,7 +264,7 @@ def popcount_u8(typingctx, row, length):
             return [builder.add(sums[0], bits)]
 
         zero = ir.Constant(_WORDS, None)
-        (sums,) = _accumulate(builder, context, [pointer], args[1], _STEP_BYTES, [zero], body)
+        (sums,) = _accumulate(builder, [pointer], args[1], _STEP_BYTES, [zero], body)
         for width in (4, 2, 1):
             order = ir.Constant(ir.VectorType(_I32, 8), [(i + width) % 8 for i in range(8)])
             sums = builder.add(sums, builder.shuffle_vector(sums, sums, order))

@@ -145,6 +145,55 @@ def test_missing_pictures_of_a_list_are_named(vsearch, pictures, model, tmp_path
     assert "1 removed, 1 unchanged, 2 skipped: 1 pictures" in out
 
 
+def test_another_part_of_the_source_removes_nothing(vsearch, pictures, model, tmp_path):
+    """Another list of the same folder is another source, though the folder is the same."""
+    for name in ("shoe", "lamp"):
+        files = [f"{name}/{file.name}" for file in sorted((pictures / name).iterdir())]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["path", *files, ""]))
+    arguments = ["index", pictures, "-o", tmp_path / "i", "--quiet", "--model", model]
+    assert vsearch(*arguments, "--csv", tmp_path / "shoe.csv")[0] == 0
+    code, _, err = vsearch(*arguments, "--csv", tmp_path / "lamp.csv")
+    assert code == 1
+    assert "shoe.csv" in err
+    assert "lamp.csv" in err
+    code, out, _ = vsearch(*arguments, "--csv", tmp_path / "lamp.csv", "--keep-missing")
+    assert code == 0
+    assert "6 added" in out
+    assert "12 pictures" in out
+
+
+def test_names_that_are_no_text(vsearch, pictures, model, tmp_path):
+    """A file name of another century's encoding is reported; the others are indexed."""
+    odd = os.fsdecode(os.fsencode(pictures / "shoe") + b"/caf\xe9.png")
+    shutil.copy(pictures / "shoe" / "00.png", odd)
+    path = tmp_path / "i"
+    code, out, err = vsearch("index", pictures, "-o", path, "--model", model, "--quiet")
+    assert code == 0
+    assert "12 added" in out
+    assert "1 skipped" in out
+    assert "UTF-8" in err
+    code, _, err = vsearch("index", pictures, "-o", path, "--quiet", "--on-error", "raise")
+    assert code == 1
+    page = tmp_path / "page.html"
+    command = [sys.executable, "-m", "vsearch_fast.cli", "search", path, odd, "--html", page]
+    done = subprocess.run(command, capture_output=True, check=True)
+    assert b"caf\\udce9" in done.stdout
+    assert "caf\\udce9" in page.read_text(encoding="utf-8")
+
+
+def test_number_or_truth_is_a_change(vsearch, pictures, model, tmp_path):
+    listing = tmp_path / "list.csv"
+    arguments = ["index", pictures, "--csv", listing, "-o", tmp_path / "i", "--quiet"]
+    for values in (("1", "0"), ("true", "false")):
+        listing.write_text(f"path,new\nshoe/00.png,{values[0]}\nlamp/01.png,{values[1]}\n")
+        code, out, _ = vsearch(*arguments, "--model", model)
+        assert code == 0
+    assert "2 described anew" in out
+    photo = pictures / "shoe" / "00.png"
+    _, out, _ = vsearch("search", tmp_path / "i", photo, "--where", "new=true", "--json")
+    assert len(json.loads(out)[0]["hits"]) == 1
+
+
 def test_another_source_removes_nothing(vsearch, pictures, indexed, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(pictures / "lamp", other)
@@ -234,6 +283,7 @@ def test_info(vsearch, indexed, model):
         (["search", "{index}", "{empty}"], 1, "no picture"),
         (["search", "{index}", "{photo}", "--where", "colour=red"], 1, "category"),
         (["search", "{index}", "{photo}", "--where", "red"], 2, "NAME=VALUE"),
+        (["search", "{index}", "{photo}", "--html", "nowhere/page.html"], 1, "nowhere"),
         (["search", "{index}", "{photo}", "--box", "1,2,3"], 2, "x1,y1,x2,y2"),
         (["search", "{index}", "{photo}", "--box", "9,9,9,9"], 1, "box"),
         (["search", "{index}", "{photo}", "-k", "0"], 2, "-k"),
@@ -326,3 +376,10 @@ def test_closed_pipe_is_quiet(indexed, pictures):
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     assert done.stdout.count("\n") == 1
+
+
+def test_infinity_is_a_text_like_any_other(vsearch, indexed, pictures):
+    photo = pictures / "shoe" / "00.png"
+    code, out, _ = vsearch("search", indexed, photo, "--where", "category=Infinity", "--json")
+    assert code == 0
+    assert json.loads(out)[0]["hits"] == []

@@ -387,3 +387,19 @@ def test_write_refuses_unknown_choices(tmp_path: Path) -> None:
         deepfashion.write(records, tmp_path, attributes={"x": "colour"})
     with pytest.raises(DatasetError, match="There are no records"):
         deepfashion.write([], tmp_path)
+
+
+def test_a_picture_already_in_place_under_another_name_is_kept(tmp_path):
+    """A link to the data set's folder: source and target are one file."""
+    root = tmp_path / "root"
+    picture = root / "img" / "Dress" / "a.jpg"
+    picture.parent.mkdir(parents=True)
+    Image.new("RGB", (8, 8), "red").save(picture)
+    content = picture.read_bytes()
+    (tmp_path / "link").symlink_to(root)
+    record = Record(
+        "a", tmp_path / "link" / "img" / "Dress" / "a.jpg", item="Dress", category="Dress"
+    )
+    deepfashion.write([record], root, img="img")
+    assert picture.read_bytes() == content
+    assert [r.path for r in deepfashion.read(root)] == [picture]

@@ -215,3 +215,21 @@ def test_a_missing_picture_keeps_its_place_when_asked(tmp_path):
     assert [record.path.name for record in records] == ["a.jpg", "gone.jpg", "b.jpg"]
     with pytest.raises(ArgumentError, match="missing is 'perhaps'"):
         folder.read(tmp_path, table, missing="perhaps")
+
+
+def test_a_table_written_with_its_row_numbers(tmp_path):
+    """pandas' to_csv puts a column without a name first."""
+    (tmp_path / "a.jpg").touch()
+    (tmp_path / "list.csv").write_text(",path,price\n0,a,3\n")
+    (record,) = folder.read(tmp_path, "list.csv")
+    assert record.columns() == {"price": 3}
+    (tmp_path / "list.csv").write_text("path,pr\0ice\na,3\n")
+    with pytest.raises(DatasetError, match=r"list\.csv:1: .*NUL"):
+        folder.read(tmp_path, "list.csv")
+
+
+def test_a_box_beyond_all_pictures_is_refused(tmp_path):
+    (tmp_path / "a.jpg").touch()
+    (tmp_path / "list.csv").write_text("path,x1,y1,x2,y2\na,0,0,1e30,10\n")
+    with pytest.raises(DatasetError, match=r"list\.csv:2: the box"):
+        folder.read(tmp_path, "list.csv")

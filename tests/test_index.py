@@ -669,3 +669,83 @@ def test_a_large_add_takes_little_memory_beyond_its_input(tmp_path: Path) -> Non
     finally:
         tracemalloc.stop()
     assert peak < 40 << 20
+
+
+def test_one_call_updates_an_id_once(tmp_path):
+    with Index.create(tmp_path / "i", 4) as index:
+        index.add(["a"], np.zeros((1, 4), np.float32))
+        with pytest.raises(DuplicateIdError, match="'a' is named twice"):
+            index.update([Item("a", metadata={"c": 1}), Item("a", metadata={"c": 2})])
+        assert index.get("a").metadata == {}
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda index: index.get(["a"]),
+        lambda index: index.get("\ud800"),
+        lambda index: index.search(np.zeros(4, np.float32), where={1: "a"}),
+        lambda index: index.search(np.zeros(4, np.float32), where={"c": b"ab"}),
+        lambda index: index.update([Item("a", box=(0, 0, 2**70, 5))]),
+        lambda index: index.update([Item("a", metadata={"c": 10**400})]),
+        lambda index: Index.create(index.path / "new", 4, model=[1]),
+        lambda index: Index.create(index.path / "new", 4, model_id="\ud800"),
+        lambda index: Index.create(index.path / "new", 2**40),
+    ],
+)
+def test_odd_values_are_argument_errors(tmp_path, call):
+    with Index.create(tmp_path / "i", 4) as index:
+        index.add(["a"], np.zeros((1, 4), np.float32), [{"c": 1}])
+        with pytest.raises(ArgumentError):
+            call(index)
+        assert "\ud800" not in index
+        assert index.get("a").metadata == {"c": 1}
+
+
+def test_close_waits_for_another_threads_add(tmp_path, monkeypatch):
+    """Otherwise a second writer could take the row numbers of rows still being written."""
+    index = Index.create(tmp_path / "i", 4)
+    began, go_on = threading.Event(), threading.Event()
+    flush = index._store.files.append
+
+    def slow(*arguments):
+        began.set()
+        assert go_on.wait(30)
+        return flush(*arguments)
+
+    monkeypatch.setattr(index._store.files, "append", slow)
+    adding = threading.Thread(target=index.add, args=(["a"], np.ones((1, 4), np.float32)))
+    adding.start()
+    assert began.wait(30)
+    closing = threading.Thread(target=index.close)
+    closing.start()
+    closing.join(0.3)
+    assert closing.is_alive()
+    with pytest.raises(LockedError):
+        Index.open(tmp_path / "i", mode="rw")
+    go_on.set()
+    adding.join(30)
+    closing.join(30)
+    with Index.open(tmp_path / "i", mode="rw") as again:
+        assert again.features(["a"]).tolist() == [[1, 1, 1, 1]]
+
+
+def test_a_search_beside_edits_of_others_makes_no_writer_wait(tmp_path, monkeypatch):
+    """Items that are no hits may come and go during a search; it is not begun anew for them."""
+    with Index.create(tmp_path / "i", 4) as writer:
+        writer.add([f"{i}" for i in range(50)], np.arange(200, dtype=np.float32).reshape(50, 4))
+        with Index.open(tmp_path / "i") as reader:
+            searched = 0
+            snapshot = reader._store.snapshot
+
+            def counted(where):
+                nonlocal searched
+                searched += 1
+                found = snapshot(where)
+                writer.remove([f"{49 - searched}"])
+                return found
+
+            monkeypatch.setattr(reader._store, "snapshot", counted)
+            hits = reader.search(np.zeros(4, np.float32), k=5)[0]
+            assert [hit.id for hit in hits] == ["0", "1", "2", "3", "4"]
+            assert searched == 1

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -51,6 +55,63 @@ def test_keep_smallest_and_sort(problem):
     select.keep_smallest(distances, ids, len(distances), k)
     select.sort_pairs(distances, ids, k)
     assert list(zip(distances[:k].tolist(), ids[:k].tolist(), strict=True)) == want
+
+
+def median_of_three_killer(count):
+    """An order in which the median of three is the second smallest, again and again (Musser,
+    Introspective Sorting and Selection Algorithms, 1997)."""
+    half = count // 2
+    order = np.empty(count, np.int32)
+    for i in range(1, half + 1):
+        order[i - 1] = i if i % 2 else half + i - 1
+        order[half + i - 1] = 2 * i
+    return order
+
+
+def test_no_order_makes_selection_quadratic():
+    """20,000 pairs in an adversarial order: quadratic selection would take a minute."""
+    values = median_of_three_killer(20_000)
+    for k in (1, 9_999, 19_999):
+        distances, ids = values.copy(), np.arange(len(values))
+        select.keep_smallest(distances, ids, len(distances), k)
+        assert sorted(distances[:k]) == sorted(values)[:k]
+
+
+def test_damaged_cache_is_made_anew(tmp_path):
+    """What a power cut leaves of a compiled kernel must not stop every later process."""
+    code = (
+        "import numpy as np; from vsearch_fast import topk; x = np.eye(3, dtype=np.float32);"
+        "print(topk(x, x, 1, metric='l1')[1].ravel().tolist())"
+    )
+    environment = os.environ | {"VSEARCH_CACHE_DIR": str(tmp_path)}
+
+    def run():
+        return subprocess.run(
+            [sys.executable, "-c", code],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+
+    assert run() == "[0, 1, 2]"
+    files = [*tmp_path.rglob("*.nbi"), *tmp_path.rglob("*.nbc")]
+    assert files
+    for file in files:
+        file.write_bytes(b"")
+    assert run() == "[0, 1, 2]"
+    run()
+    assert all(file.stat().st_size for file in tmp_path.rglob("*.nb[ic]"))
+
+
+def test_numba_without_its_compiler_is_named():
+    code = "import vsearch_fast.kernels.lanes"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"NUMBA_DISABLE_JIT": "1"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "Unset NUMBA_DISABLE_JIT" in done.stderr
 
 
 def test_cache_setting_is_put_back(monkeypatch, tmp_path):

@@ -6,7 +6,10 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -285,6 +288,41 @@ def test_concurrent_calls():
         calls = [pool.submit(topk, rows[:8], rows, 10, metric="l2", threads=2) for _ in range(64)]
         for call in calls:
             assert_same(call.result(), want)
+
+
+def test_interrupt_stops_the_threads(monkeypatch):
+    """Ctrl-C in the caller: no worker goes on, and none outlives the queries it reads."""
+    rows = np.random.default_rng(1).standard_normal((4000, 64)).astype(np.float32)
+    monkeypatch.setattr(search, "TILING", Tiling(chunk_rows=1, inline_bytes=0))
+    family = search._family("l2", 256)
+    calls = []
+
+    def interrupted(*arguments):
+        calls.append(threading.get_ident())
+        if len(calls) == 50:
+            raise KeyboardInterrupt
+        return family.scan(*arguments)
+
+    monkeypatch.setattr(search, "_family", lambda *_: replace(family, scan=interrupted))
+    with pytest.raises(KeyboardInterrupt):
+        topk(rows[:4], rows, 3, metric="l2", threads=4)
+    time.sleep(0.2)
+    done = len(calls)
+    assert done < 200
+    time.sleep(0.2)
+    assert len(calls) == done
+
+
+def test_search_at_the_interpreters_end():
+    """A pool starts no thread any more; the search does without."""
+    code = (
+        "import atexit, numpy as np; from vsearch_fast import topk, search;"
+        "search.TILING = search.Tiling(inline_bytes=0, chunk_rows=1);"
+        "x = np.eye(9, dtype=np.float32);"
+        "atexit.register(lambda: print(topk(x, x, 1, metric='l1', threads=2)[1].ravel().sum()))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "36"
 
 
 def _search_in_child(rows):

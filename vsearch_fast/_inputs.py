@@ -164,7 +164,11 @@ def where(
         )
     facets = {}
     for column, values in wanted.items():
-        if isinstance(values, Iterable) and not isinstance(values, str):
+        if not isinstance(column, str):
+            raise ArgumentError(
+                f"where names the column {column!r}", consequence, "Name columns by strings"
+            )
+        if isinstance(values, Iterable) and not isinstance(values, str | bytes):
             choices: list[Any] = list(values)
         else:
             choices = [values]

@@ -19,6 +19,10 @@ Scalar = str | int | float | bool | None
 _LONGEST_FACET = 100
 
 
+_LARGEST_PIXEL = 2**31
+_LARGEST_INT_BITS = 1024  # Python writes longer ones only when told to
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """One row of an index, without its vector.
@@ -89,7 +93,7 @@ def check_box(box: Any, name: str, consequence: str) -> tuple[int, int, int, int
         x1, y1, x2, y2 = (value.__index__() for value in box)
     except (TypeError, ValueError, AttributeError):
         x1 = y1 = x2 = y2 = 0
-    if not (x1 < x2 and y1 < y2):
+    if not (x1 < x2 and y1 < y2 and max(map(abs, (x1, y1, x2, y2))) < _LARGEST_PIXEL):
         raise ArgumentError(
             f"The box of item {name!r} is {box!r}, not x1, y1, x2, y2 with x1 < x2 and y1 < y2",
             consequence,
@@ -119,14 +123,17 @@ def check_metadata(metadata: object, name: str, consequence: str) -> None:
 
 def check_scalar(value: object, what: str, consequence: str) -> None:
     """ArgumentError unless `value` is a JSON scalar (NaN and infinity are none)."""
-    if value is None or type(value) in (str, bool, int):
+    if value is None or type(value) in (str, bool):
+        return
+    if type(value) is int and value.bit_length() <= _LARGEST_INT_BITS:
         return
     if type(value) is float and math.isfinite(value):
         return
     raise ArgumentError(
         f"{what} holds {value!r} ({type(value).__name__})",
         consequence,
-        "Use str, int, finite float, bool or None (for NumPy's scalars: .item())",
+        f"Use str, int (up to {_LARGEST_INT_BITS} bits), finite float, bool or None (for NumPy's "
+        "scalars: .item())",
     )
 
 

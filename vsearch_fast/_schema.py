@@ -102,6 +102,8 @@ def create(
         _write_database(unfinished, dim, model_id, model, segment_rows, consequence)
         os.rename(unfinished, folder / DATABASE_NAME)
         sync_directory(folder)
+        with contextlib.suppress(PermissionError):  # one may write in a folder and not list it
+            sync_directory(folder.absolute().parent)
     except OSError as error:
         raise write_error(folder, error, consequence) from error
     finally:

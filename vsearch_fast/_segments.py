@@ -143,6 +143,12 @@ class SegmentFiles:
                     shape=(self.segment_rows, kind.width),
                 )
         except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+                raise StoreError(
+                    f"{path} cannot be opened: this process has too many files open",
+                    "The index was not opened; it is not damaged",
+                    "Raise the limit (ulimit -n): every segment takes a file",
+                ) from error
             raise self._damaged(f"{path} cannot be read ({error})") from error
         # A plain array view: np.memmap's own slicing is many times slower.
         return mapped.view(np.ndarray)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import math
 import os
 import sys
 import warnings
@@ -176,7 +178,8 @@ def index(
     exists = (index_path / "index.sqlite").exists()
     model = model or _model_of_index(index_path, exists)
     embedder = Embedder(model, batch_size=batch_size, threads=threads)
-    with open_index(index_path, embedder, model, source, keep_missing=keep_missing) as target:
+    origin = _origin(source, csv_file, partition)
+    with open_index(index_path, embedder, model, origin, keep_missing=keep_missing) as target:
         todo = plan(target, records, keep_missing=keep_missing)
         _tell_plan(todo, index_path)
         done = 0
@@ -205,6 +208,16 @@ def index(
             f"anew, {outcome.removed} removed, {todo.unchanged} unchanged, "
             f"{len(outcome.skipped)} skipped: {len(target)} pictures in {index_path}"
         )
+
+
+def _origin(source: Path, csv_file: Path | None, partition: str | None) -> str:
+    """What is indexed, in words: another list or part of the same folder is another origin."""
+    parts = [os.path.abspath(source)]
+    if csv_file is not None:
+        parts.append(f"listed in {os.path.abspath(csv_file)}")
+    if partition is not None:
+        parts.append(f"partition {partition}")
+    return ", ".join(parts)
 
 
 def _read_source(
@@ -346,6 +359,10 @@ def search(
 
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other")
+    if html_file is not None and not html_file.absolute().parent.is_dir():
+        raise ArgumentError(
+            f"the folder of {html_file} does not exist", "Nothing was searched", "Make it first"
+        )
     queries: list[Path] = []
     for photo in photos:
         queries += find_images(photo) if photo.is_dir() else [photo]
@@ -400,7 +417,8 @@ def _where(pairs: list[tuple[str, str]]) -> dict[str, list[Any]] | None:
             value = json.loads(text)
         except ValueError:
             continue
-        if value is None or isinstance(value, bool | int | float):
+        finite = isinstance(value, bool | int | float) and math.isfinite(value)
+        if value is None or finite:
             values.append(value)
     return columns or None
 
@@ -478,6 +496,10 @@ def _fail(error: VsearchError) -> NoReturn:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the `vsearch` command: errors as text, exit codes, a quiet Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        # A file's name need not be text: what no encoding can print is shown escaped.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = vsearch.main(arguments, prog_name="vsearch", standalone_mode=False)
         raise SystemExit(code if isinstance(code, int) else 0)

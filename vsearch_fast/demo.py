@@ -168,7 +168,7 @@ def _best_weights(say: Callable[[str], None]) -> str:
 def _index(folder: Path, embedder: Embedder, model: Path, catalogue: list[Record]) -> Index:
     """The index of the catalogue by this model, brought up to date, open."""
     path = folder / f"garments-{embedder.model_id[:8]}.index"
-    index = sync.open_index(path, embedder, model, folder / "garments")
+    index = sync.open_index(path, embedder, model, f"the demo's garments in {folder.resolve()}")
     try:
         sync.apply(index, embedder, sync.plan(index, catalogue), on_error="raise", progress=True)
     except BaseException:

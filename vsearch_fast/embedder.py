@@ -23,6 +23,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from vsearch_fast._inputs import positive
 from vsearch_fast._pipeline import run_ahead
 from vsearch_fast._session import Provider, open_session, read_metadata
 from vsearch_fast._sources import Boxes, Images, Pairs, pair
@@ -31,6 +32,8 @@ from vsearch_fast.images import MAX_PIXELS, Box, Source, load
 from vsearch_fast.search import available_threads
 
 OnError = Literal["raise", "skip"]
+
+_NOT_LOADED = "The model was not loaded"
 
 BATCH_SIZE = 8
 """Pictures a `session.run` when the caller does not say.
@@ -114,9 +117,13 @@ class Embedder:
         *,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
-        self.batch_size = _positive("batch_size", BATCH_SIZE if batch_size is None else batch_size)
-        self.threads = _positive("threads", available_threads() if threads is None else threads)
-        self.max_pixels = _positive("max_pixels", max_pixels)
+        self.batch_size = positive(
+            BATCH_SIZE if batch_size is None else batch_size, "batch_size", _NOT_LOADED
+        )
+        self.threads = positive(
+            available_threads() if threads is None else threads, "threads", _NOT_LOADED
+        )
+        self.max_pixels = positive(max_pixels, "max_pixels", _NOT_LOADED)
         path = Path(model)
         self._session = open_session(path, providers, self.threads)
         self.metadata = read_metadata(self._session, path)
@@ -325,11 +332,3 @@ def _check_on_error(on_error: Any) -> None:
         raise ArgumentError(
             f"on_error is {on_error!r}", "No picture was read", "Give 'raise' or 'skip'"
         )
-
-
-def _positive(name: str, value: int) -> int:
-    if not isinstance(value, (int, np.integer)) or value < 1:
-        raise ArgumentError(
-            f"{name} is {value!r}", "The model was not loaded", "Give a whole number, 1 or more"
-        )
-    return int(value)

@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from . import _inputs as inputs
 from . import _schema as schema
-from ._items import Item, Scalar, check_item
+from ._items import Item, Scalar, check_id, check_item, check_text
 from .errors import ArgumentError, DuplicateIdError, ModelMismatchError
 from .search import METRICS, Metric, pack_bits, topk_segments
 from .store import Filter, Store
@@ -37,6 +37,11 @@ __all__ = ["Hit", "Index", "Item"]
 
 _NOT_ADDED = "None of the rows was added"
 _NOT_SEARCHED = "Nothing was searched"
+
+_LARGEST = 2**31
+
+#: Searches begun anew beside a writer, before it is made to wait for one.
+_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +114,15 @@ class Index:
         if segment_rows is None:
             segment_rows = schema.default_segment_rows(dim)
         segment_rows = inputs.positive(segment_rows, "segment_rows", consequence)
-        if not isinstance(model_id, str):
-            raise ArgumentError(f"model_id is {model_id!r}", consequence, "Pass a string")
+        if dim > _LARGEST or segment_rows > _LARGEST:
+            raise ArgumentError(
+                f"dim is {dim} and segment_rows {segment_rows}",
+                consequence,
+                f"Use at most {_LARGEST} of each",
+            )
+        check_text(model_id, "model_id", consequence)
         try:
-            json.dumps(model, allow_nan=False)
+            json.dumps(dict(model or {}), allow_nan=False)
         except (TypeError, ValueError) as error:
             raise ArgumentError(
                 f"JSON cannot hold `model` ({error})", consequence, "Pass a dict of plain values"
@@ -221,11 +231,7 @@ class Index:
                     _NOT_ADDED,
                     "Pass one id a row",
                 )
-        if len(set(names)) != len(names):
-            twice = next(name for name, count in Counter(names).items() if count > 1)
-            raise DuplicateIdError(
-                f"The id {twice!r} is named twice in one call", _NOT_ADDED, "Name it once"
-            )
+        _refuse_twice(names, _NOT_ADDED)
         described = inputs.items(names, items, _NOT_ADDED)
         for part in inputs.block_slices(len(rows), self.dim):  # all, before any is written
             inputs.float32_block(rows[part], part.start, "features", _NOT_ADDED)
@@ -247,7 +253,7 @@ class Index:
         """
         consequence = "Nothing was changed"
         checked = [check_item(item, consequence) for item in items]
-        inputs.ids([item.id for item in checked], consequence)
+        _refuse_twice([item.id for item in checked], consequence)
         if checked:
             self._store.update(checked)
 
@@ -303,12 +309,14 @@ class Index:
             max_distance = inputs.distance(max_distance, _NOT_SEARCHED)
         wanted = inputs.where(where, _NOT_SEARCHED)
         array = self._queries(queries, metric)
-        hits = self._search(array, k, metric, wanted, max_distance, threads)
-        if hits is None:
-            # An item was removed or changed between finding and describing it. Once more in
-            # one transaction, for which writers wait.
-            with self._store.transaction(_NOT_SEARCHED):
-                hits = self._search(array, k, metric, wanted, max_distance, threads)
+        for _ in range(_ATTEMPTS):
+            hits = self._search(array, k, metric, wanted, max_distance, threads)
+            if hits is not None:
+                return hits
+        # Items were removed or changed between finding and describing them, time and again.
+        # Once more in one transaction, for which writers wait.
+        with self._store.transaction(_NOT_SEARCHED):
+            hits = self._search(array, k, metric, wanted, max_distance, threads)
         assert hits is not None
         return hits
 
@@ -344,8 +352,11 @@ class Index:
         distances, rows = topk_segments(
             queries, segments, k, metric=metric, masks=masks, threads=threads
         )
-        items = self._store.items(rows.ravel().tolist(), snapshot.state.edits)
-        if items is None:
+        # A hit that has gone meanwhile asks for another search; so does, under a filter, any
+        # change, since it may have made a hit of what was none.
+        found = set(rows.ravel().tolist())
+        items = self._store.items(found, snapshot.state.edits if where is not None else None)
+        if items is None or len(items) < len(found):
             return None
         return [
             [
@@ -368,10 +379,14 @@ class Index:
         return self._store.iterate()
 
     def __contains__(self, id_: object) -> bool:
-        return isinstance(id_, str) and self._store.contains(id_)
+        try:
+            return self._store.contains(check_id(id_, "Nothing was read"))
+        except ArgumentError:
+            return False
 
     def get(self, id_: str) -> Item:
         """The item of this id; UnknownIdError when there is none."""
+        check_id(id_, "Nothing was read")
         return self._store.find([id_], "Nothing was read")[0][1]
 
     def features(self, ids: Iterable[str]) -> np.ndarray:
@@ -413,3 +428,11 @@ class Index:
             "bytes": self._store.bytes_on_disk(),
             "columns": self.columns(),
         }
+
+
+def _refuse_twice(names: list[str], consequence: str) -> None:
+    if len(set(names)) != len(names):
+        twice = next(name for name, count in Counter(names).items() if count > 1)
+        raise DuplicateIdError(
+            f"The id {twice!r} is named twice in one call", consequence, "Name it once"
+        )

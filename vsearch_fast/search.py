@@ -12,11 +12,12 @@ whatever the threads, the batches and the layout of the arrays.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import operator
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from threading import Event
 from typing import Any
@@ -136,14 +137,25 @@ def _run(work: Callable[[int], None], workers: int, stop: Event) -> None:
         return
     if _pool is None:
         _pool = ThreadPoolExecutor(max(64, os.cpu_count() or 1), thread_name_prefix="vsearch")
-    others = [_pool.submit(work, worker) for worker in range(1, workers)]
+
+    def guarded(worker: int) -> None:
+        try:
+            work(worker)
+        except BaseException:  # Ctrl-C as well
+            stop.set()
+            raise
+
+    others: list[Future[None]] = []
     try:
-        work(0)
-    except BaseException:  # Ctrl-C as well
+        # At the interpreter's end a pool starts no more: whoever runs does all the work.
+        with contextlib.suppress(RuntimeError):
+            for worker in range(1, workers):
+                others.append(_pool.submit(guarded, worker))  # noqa: PERF401
+        guarded(0)
+        wait(others)
+    except BaseException:
         stop.set()
         raise
-    finally:
-        wait(others)  # buffers must not be released under a running kernel
     for task in others:
         task.result()
 
@@ -304,7 +316,6 @@ def _search_batch(
     if padded != count:
         padding = np.zeros((padded - count, queries.shape[1]), queries.dtype)
         queries = np.concatenate([queries, padding])
-    address, stride = queries.__array_interface__["data"][0], queries.strides[0]
     scan = many.scanner(queries) if many else family.scan
     length = queries.shape[1] * queries.itemsize
     tile_rows = max(1, min(TILING.tile_bytes // row_bytes, 4096))
@@ -322,6 +333,9 @@ def _search_batch(
         # Limits are written at every improvement: each worker's on cache lines of its own.
         limits = np.full(padded, family.beyond, family.distances)
         limits[count:] = -1  # nothing is below it: padding never enters a buffer
+        # Asked for in here, so that each worker holds the queries: a second Ctrl-C may end the
+        # caller's wait while kernels still run.
+        address, stride = queries.__array_interface__["data"][0], queries.strides[0]
         held = (distances[worker], ids[worker], counts[worker], limits)
         while not stop.is_set() and (number := next(turn)) < len(chunks):
             chunk = chunks[number]
@@ -425,6 +439,12 @@ def _checked_array(array: NDArray, name: str, metric: str) -> NDArray:
     if not fits:
         raise DTypeError(
             f"{name} holds {array.dtype}", f"{metric} is not defined for it", f"Pass {wanted}"
+        )
+    if metric == "hamming" and array.shape[-1:] >= (1 << 28,):
+        raise ArgumentError(
+            f"{name} has rows of {array.shape[-1]:,} bytes",
+            "Nothing was searched: an int32 cannot hold such a distance",
+            "Use rows of less than 2**28 bytes",
         )
     if array.ndim != 2:
         raise ArgumentError(

@@ -186,8 +186,9 @@ class Store:
 
     def close(self) -> None:
         """Close the files and release the write lock. Does nothing when done already."""
-        self._release()
-        self.files.close()
+        with self._writing:  # a change that another thread has begun ends first
+            self._release()
+            self.files.close()
 
     def _release(self) -> None:
         with self._lock:

@@ -16,9 +16,10 @@ from typing import Literal
 
 import numpy as np
 
+from ._items import check_item, metadata_text
 from .datasets.records import Record
 from .embedder import Embedder, Skipped
-from .errors import ArgumentError
+from .errors import ArgumentError, DuplicateIdError, ImageError
 from .index import Index, Item
 
 COMMIT_ROWS = 512
@@ -34,6 +35,8 @@ class Plan:
     """Another file, or another box: to be read again."""
     described: list[Item] = field(default_factory=list)
     """The same picture under another path or with other metadata: its features stay."""
+    refused: list[Skipped] = field(default_factory=list)
+    """Pictures that an index cannot name, such as a file name that is no text."""
     vanished: list[str] = field(default_factory=list)
     unchanged: int = 0
 
@@ -54,15 +57,15 @@ class Outcome:
 
 
 def open_index(
-    path: Path, embedder: Embedder, model: Path, source: Path, *, keep_missing: bool = False
+    path: Path, embedder: Embedder, model: Path, origin: str, *, keep_missing: bool = False
 ) -> Index:
-    """Open the index at ``path`` for writing, or make it for this model and this source.
+    """Open the index at ``path`` for writing, or make it for this model and this origin.
 
-    ``model`` is the embedder's file, which searches will look for. Raises ArgumentError
-    for an index of another source, whose pictures would all count as vanished, unless
-    ``keep_missing``; ModelMismatchError for one of another model.
+    ``model`` is the embedder's file, which searches will look for. ``origin`` says in words
+    what is indexed: the folder, the list, the part of it. Raises ArgumentError for an index of
+    another origin, whose pictures would count as vanished, unless ``keep_missing``;
+    ModelMismatchError for one of another model.
     """
-    origin = os.path.abspath(source)
     described = {
         key: embedder.metadata[key] for key in ("layer", "pool", "weights", "precision", "trained")
     } | {
@@ -78,8 +81,8 @@ def open_index(
     if before != origin and not keep_missing:
         index.close()
         raise ArgumentError(
-            f"{path} was made from {before}, not from {source}",
-            "Nothing was changed: its pictures would all count as vanished",
+            f"{path} was made from {before}, not from {origin}",
+            "Nothing was changed: what only the former holds would count as vanished",
             "Add --keep-missing to add these to them, or name another index",
         )
     return index
@@ -97,17 +100,36 @@ def item_of(record: Record) -> Item:
 
 
 def plan(index: Index, records: Iterable[Record], *, keep_missing: bool = False) -> Plan:
-    """Compare without reading a picture. ``keep_missing`` leaves vanished pictures in."""
+    """Compare without reading a picture. ``keep_missing`` leaves vanished pictures in.
+
+    Raises DuplicateIdError when two records have one id.
+    """
     known = {item.id: item for item in index}
     result = Plan()
-    for record in records:
+    seen: set[str] = set()
+    for position, record in enumerate(records):
         item = item_of(record)
+        if item.id in seen:
+            raise DuplicateIdError(
+                f"two pictures have the id {item.id!r}, one of them {item.path}",
+                "Nothing was indexed",
+                "Give every picture an id of its own",
+            )
+        seen.add(item.id)
+        try:
+            check_item(item, "The picture was left out")
+        except ArgumentError as error:
+            result.refused.append(Skipped(position, str(item.path), f"{error.cause}. {error.cure}"))
+            continue
         before = known.pop(item.id, None)
         if before is None:
             result.new.append(item)
         elif before.stamp != item.stamp or before.box != item.box or item.stamp is None:
             result.changed.append(item)
-        elif before != item:
+        # Compared as it is stored: to Python True equals 1.
+        elif before.path != item.path or metadata_text(before.metadata) != metadata_text(
+            item.metadata
+        ):
             result.described.append(item)
         else:
             result.unchanged += 1
@@ -131,7 +153,10 @@ def apply(
     finds the rest. With ``on_error="skip"`` a picture that cannot be read is reported, and
     what the index held of it is removed; with ``"raise"`` it ends the run.
     """
-    outcome = Outcome()
+    if todo.refused and on_error == "raise":
+        first = todo.refused[0]
+        raise ImageError(first.reason, "Nothing was indexed", f"Rename {first.name}")
+    outcome = Outcome(skipped=list(todo.refused))
     if todo.vanished:
         index.remove(todo.vanished)
         outcome.removed = len(todo.vanished)
@@ -162,10 +187,9 @@ def apply(
     finally:
         # Also on Ctrl-C or a broken picture: what is embedded is paid for.
         committed(pending.commit())
-    read = len(items) - len(outcome.skipped)
-    unread = sum(items[s.position].id in stale for s in outcome.skipped)
-    outcome.replaced = len(stale) - unread
-    outcome.added = read - outcome.replaced
+    unread = [items[s.position].id in stale for s in outcome.skipped[len(todo.refused) :]]
+    outcome.replaced = len(todo.changed) - sum(unread)
+    outcome.added = len(items) - len(unread) - outcome.replaced
     return outcome
 
 

@@ -201,13 +201,22 @@ def _place_pictures(records: Sequence[Record], folder: Path) -> list[str]:
             )
         names[name] = record
     for source, target in moves:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.unlink(missing_ok=True)
-        try:
-            os.link(source, target)
-        except OSError:  # another file system, or one without links
-            shutil.copyfile(source, target)
+        _place(source, target)
     return list(names)
+
+
+def _place(source: Path, target: Path) -> None:
+    """Link or copy a picture to its place, which may be where it is, under another name."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.exists() and os.path.samefile(source, target):
+        return
+    unfinished = target.with_name(f".{target.name}.new")
+    unfinished.unlink(missing_ok=True)
+    try:
+        os.link(source, unfinished)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, unfinished)
+    os.replace(unfinished, target)
 
 
 def _whole(record: Record) -> tuple[int, int, int, int]:

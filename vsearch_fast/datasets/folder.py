@@ -25,7 +25,7 @@ _CONSEQUENCE = "The data set was not read"
 _DELIMITERS = ",;\t|"
 
 # Not 007: that is a name.
-_INTEGER = re.compile(r"[+-]?(0|[1-9]\d*)")
+_INTEGER = re.compile(r"[+-]?(0|[1-9]\d{0,299})")
 _NUMBER = re.compile(r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 _TRUTH = {"true": True, "false": False}
 
@@ -54,9 +54,9 @@ def read(
     `category`, `group`, `partition`      as in `Record`
     `x1`, `y1`, `x2`, `y2`                its box in pixels, all four or none
 
-    An empty cell is None. A metadata column holds ints when all its cells that are not empty
-    are whole numbers, floats when all are numbers (none with leading zeros), bools when all are
-    "true" or "false" in any case, and strings otherwise.
+    A column without a name is left out. An empty cell is None. A metadata column holds ints
+    when all its cells that are not empty are whole numbers, floats when all are numbers (none
+    with leading zeros), bools when all are "true" or "false" in any case, and strings otherwise.
 
     Args:
         root: the folder.
@@ -119,7 +119,9 @@ class _Table:
         if not self.header:
             self.wrong(1, "the file is empty", "Give it a header and a line a picture")
         for number, name in enumerate(self.header):
-            if name in self.header[:number]:
+            if "\0" in name:
+                self.wrong(1, f"the column {name!r} has a NUL in its name", "Rename it")
+            if name and name in self.header[:number]:
                 self.wrong(1, f"the column {name!r} is there twice", "Rename one of them")
 
     def wrong(self, line: int, problem: str, cure: str) -> NoReturn:
@@ -164,7 +166,8 @@ class _Table:
 
 def _read_table(table: _Table, finder: _PictureFinder, columns: Mapping[str, str]) -> list[Record]:
     names = _role_columns(table, columns)
-    others = [name for name in table.header if name not in names.values()]
+    # A column without a name is a table's own row number, as pandas writes it.
+    others = [name for name in table.header if name and name not in names.values()]
     ids = _Ids(table)
     rows = list(table.rows())
     if not rows:
@@ -290,7 +293,7 @@ def _box(table: _Table, line: int, cells: Mapping[str, str]) -> tuple[int, int, 
     try:
         numbers = [float(text) for text in texts]
         x1, y1, x2, y2 = (int(number) for number in numbers)
-        if [x1, y1, x2, y2] == numbers and x1 < x2 and y1 < y2:
+        if [x1, y1, x2, y2] == numbers and x1 < x2 and y1 < y2 and max(map(abs, numbers)) < 2**31:
             return x1, y1, x2, y2
     except (ValueError, OverflowError):
         pass  # said below, with the cells

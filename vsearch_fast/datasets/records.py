@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-#: A value that an index can store and filter by.
-Scalar = str | int | float | bool | None
+from .._items import Scalar
 
 #: Fields of a record that an index stores beside its metadata, in this order.
 ROLES = ("item", "category", "group", "partition")

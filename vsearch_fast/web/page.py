@@ -98,7 +98,7 @@ def write_page(
     template = environment.get_template("matches.html")
     partial = file.with_name(f".{file.name}.partial")
     try:
-        with partial.open("w", encoding="utf-8") as out:
+        with partial.open("w", encoding="utf-8", errors="backslashreplace") as out:
             out.writelines(template.generate(results=results, title=title, facts=facts))
         os.replace(partial, file)
     finally:
