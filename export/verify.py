@@ -14,7 +14,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import onnxruntime as ort
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, UnidentifiedImageError
 
 from vsearch_fast.errors import ExportError, ImageError
 
@@ -93,8 +93,11 @@ def load_pictures(paths: Sequence[Path], size: int) -> np.ndarray:
                 keras.utils.load_img(path, target_size=(size, size))
             )
         except (OSError, ValueError, Image.DecompressionBombError) as error:
+            reason = str(error).splitlines()[0]
+            if isinstance(error, UnidentifiedImageError):  # its text names a buffer
+                reason = "it is no image of a known format"
             raise ImageError(
-                f"The picture {path} cannot be read ({str(error).splitlines()[0]})",
+                f"The picture {path} cannot be read ({reason})",
                 "Nothing was exported",
                 "Remove it or name other pictures",
             ) from error

@@ -199,7 +199,7 @@ def test_other_errors(root: Path, tmp_path: Path) -> None:
     csv = write(root, "path,id\ntop.jpg,1\n")
     with pytest.raises(DatasetError, match=":1: there is no column 'label'"):
         folder.read(root, csv, {"category": "label"})
-    with pytest.raises(ArgumentError, match=r"role 'colour'.*path, id, category"):
+    with pytest.raises(ArgumentError, match=r"role 'colour'.*path, id, item, category"):
         folder.read(root, csv, {"colour": "id"})
     with pytest.raises(ArgumentError, match="without a csv"):
         folder.read(root, columns={"path": "id"})
@@ -232,4 +232,15 @@ def test_a_box_beyond_all_pictures_is_refused(tmp_path):
     (tmp_path / "a.jpg").touch()
     (tmp_path / "list.csv").write_text("path,x1,y1,x2,y2\na,0,0,1e30,10\n")
     with pytest.raises(DatasetError, match=r"list\.csv:2: the box"):
+        folder.read(tmp_path, "list.csv")
+
+
+def test_items_beside_ids_and_shared_pictures(tmp_path):
+    """Two products may share a photo; an item column says what is one thing."""
+    (tmp_path / "a.jpg").touch()
+    (tmp_path / "list.csv").write_text("path,id,item\na,1,dress\na,2,belt\n")
+    records = folder.read(tmp_path, "list.csv")
+    assert [(r.id, r.item) for r in records] == [("1", "dress"), ("2", "belt")]
+    (tmp_path / "list.csv").write_text("path,id\na,1\na,1\n")
+    with pytest.raises(DatasetError, match=r"list\.csv:3: 'a' is in line 2 already"):
         folder.read(tmp_path, "list.csv")

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from vsearch_fast.index import Hit
-from vsearch_fast.web.page import Result, distance_text, told_once, write_page, write_picture
+from vsearch_fast.web.page import Result, caption, distance_text, write_page, write_picture
 
 
 @pytest.fixture
@@ -64,4 +64,5 @@ def test_text():
     assert distance_text(187) == "187"
     assert distance_text(26.79712) == "26.797"
     metadata = {"item": "a", "group": "a", "n": 1, "flag": True, "none": None, "empty": ""}
-    assert told_once(metadata) == [("item", "a"), ("n", 1), ("flag", True)]
+    assert caption(metadata) == [("item", "a"), ("n", 1), ("flag", True)]
+    assert caption({"group": "b", "a": 3, "b": 3}) == [("group", "b"), ("a", 3), ("b", 3)]

@@ -6,6 +6,7 @@ ArgumentError or DTypeError; `consequence` is what the message says was not done
 
 from __future__ import annotations
 
+import json
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -38,6 +39,16 @@ def positive(value: Any, name: str, consequence: str) -> int:
             f"{name} is {value!r}, not a whole number of at least 1", consequence, f"Change {name}"
         )
     return number
+
+
+def json_object(value: Any, name: str, consequence: str) -> dict[str, Any]:
+    """A dict that JSON can hold."""
+    try:
+        return dict(json.loads(json.dumps(dict(value), allow_nan=False)))
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(
+            f"JSON cannot hold `{name}` ({error})", consequence, "Pass a dict of plain values"
+        ) from None
 
 
 def distance(value: Any, consequence: str) -> float:

@@ -81,22 +81,18 @@ def create(
         StoreError: the folder holds something already, or cannot be written.
     """
     consequence = "The index was not created"
+    if folder.exists() and not folder.is_dir():
+        raise StoreError(f"{folder} is a file", consequence, "Name a folder for the index")
     try:
+        if not (folder / LOCK_NAME).exists():  # which taking the lock would leave there
+            _refuse_other_files(folder, consequence)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise write_error(folder, error, consequence) from error
     lock = WriteLock(folder, consequence)
     try:
+        _refuse_other_files(folder, consequence)
         unfinished = folder / _UNFINISHED_NAME
-        leftovers = {LOCK_NAME, unfinished.name, f"{unfinished.name}-journal"}
-        others = sorted(path.name for path in folder.iterdir() if path.name not in leftovers)
-        if others:
-            held = "an index already" if DATABASE_NAME in others else f"other files ({others[0]})"
-            raise StoreError(
-                f"{folder} holds {held}",
-                consequence,
-                "Open it (`Index.open`, or exist_ok=True), or name another folder",
-            )
         for name in (f"{unfinished.name}-journal", unfinished.name):
             (folder / name).unlink(missing_ok=True)
         _write_database(unfinished, dim, model_id, model, segment_rows, consequence)
@@ -108,6 +104,26 @@ def create(
         raise write_error(folder, error, consequence) from error
     finally:
         lock.release()
+
+
+def _refuse_other_files(folder: Path, consequence: str) -> None:
+    """StoreError when a new index must not be made here."""
+    if not folder.is_dir():
+        return
+    leftovers = {LOCK_NAME, _UNFINISHED_NAME, f"{_UNFINISHED_NAME}-journal"}
+    others = sorted(path.name for path in folder.iterdir() if path.name not in leftovers)
+    if DATABASE_NAME in others:
+        raise StoreError(
+            f"{folder} holds an index already",
+            consequence,
+            "Open it (`Index.open`, or exist_ok=True), or name another folder",
+        )
+    if others:
+        raise StoreError(
+            f"{folder} holds other files ({others[0]}) and no index",
+            consequence,
+            "Name another folder, new or empty",
+        )
 
 
 def _write_database(

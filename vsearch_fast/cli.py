@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
-import os
-import sys
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 import click
 
 from . import __version__
-from .errors import ArgumentError, ModelError, VsearchError
+from ._console import run
+from .errors import ArgumentError, ImageError, ModelError
 
 if TYPE_CHECKING:
     from .datasets.deepfashion import Partition
-    from .datasets.records import Record
+    from .datasets.detect import Layout
+    from .embedder import Skipped
     from .search import Metric
     from .sync import Plan
     from .web.page import Result
@@ -124,8 +123,8 @@ def _pairs(
     multiple=True,
     callback=_pairs,
     metavar="ROLE=NAME",
-    help="The CSV's own name of a column: path, id, category, group, partition, "
-    "x1, y1, x2 or y2. Repeat for several.",
+    help="The CSV's own name of a column: path, id, item, category, group, "
+    "partition, x1, y1, x2 or y2. Repeat for several.",
 )
 @click.option(
     "--partition",
@@ -144,12 +143,17 @@ def _pairs(
 )
 @click.option("--batch-size", type=click.IntRange(1), help="Pictures the network takes at once.")
 @click.option("--threads", type=click.IntRange(1), help="Processors to use; all by default.")
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(1),
+    help="Largest picture that is decoded; by default 178,956,970 pixels.",
+)
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def index(
     source: Path,
     index_path: Path,
     model: Path | None,
-    layout: str,
+    layout: Layout,
     csv_file: Path | None,
     columns: list[tuple[str, str]],
     partition: Partition | None,
@@ -157,12 +161,14 @@ def index(
     on_error: Literal["skip", "raise"],
     batch_size: int | None,
     threads: int | None,
+    max_pixels: int | None,
     quiet: bool,
 ) -> None:
     """Index the pictures of SOURCE, or bring an index up to date with them.
 
     SOURCE is a folder of pictures (its first level of sub-folders are categories), a CSV
-    file, or a DeepFashion data set. Run again after a stop, it goes on where it ended; run
+    file, or a DeepFashion data set. Files and folders whose name begins with a dot, and links
+    to folders, are left out. Run again after a stop, it goes on where it ended; run
     again later, it applies what is new, changed or gone, and reads nothing else.
 
     \b
@@ -171,16 +177,24 @@ def index(
     vsearch index shop/ --csv shop/list.csv --column path=image --column category=label \\
         -o shop.index --model vgg16-fc1.onnx
     """
+    from .datasets import detect
     from .embedder import Embedder, ImageSkippedWarning
-    from .sync import apply, open_index, plan
+    from .sync import adopt, apply, open_index, plan
 
-    records = _read_source(source, layout, csv_file, dict(columns), partition, on_error)
+    # Where broken pictures are skipped, so are those that a list names and that are not there.
+    records, origin = detect.read(
+        source, layout, csv=csv_file, columns=dict(columns), partition=partition,
+        missing="keep" if on_error == "skip" else "raise",
+    )  # fmt: skip
     exists = (index_path / "index.sqlite").exists()
     model = model or _model_of_index(index_path, exists)
-    embedder = Embedder(model, batch_size=batch_size, threads=threads)
-    origin = _origin(source, csv_file, partition)
-    with open_index(index_path, embedder, model, origin, keep_missing=keep_missing) as target:
+    embedder = Embedder(
+        model, batch_size=batch_size, threads=threads, **_given(max_pixels=max_pixels)
+    )
+    with open_index(index_path, embedder, model, origin) as target:
         todo = plan(target, records, keep_missing=keep_missing)
+        if not keep_missing:
+            adopt(target, todo, origin, model)
         _tell_plan(todo, index_path)
         done = 0
 
@@ -202,53 +216,16 @@ def index(
             )
             raise
         for skipped in outcome.skipped:
-            click.echo(f"skipped {skipped.name}: {skipped.reason}", err=True)
+            _tell_skipped(skipped)
         click.echo(
             f"{outcome.added} added, {outcome.replaced} replaced, {outcome.described} described "
             f"anew, {outcome.removed} removed, {todo.unchanged} unchanged, "
             f"{len(outcome.skipped)} skipped: {len(target)} pictures in {index_path}"
         )
-
-
-def _origin(source: Path, csv_file: Path | None, partition: str | None) -> str:
-    """What is indexed, in words: another list or part of the same folder is another origin."""
-    parts = [os.path.abspath(source)]
-    if csv_file is not None:
-        parts.append(f"listed in {os.path.abspath(csv_file)}")
-    if partition is not None:
-        parts.append(f"partition {partition}")
-    return ", ".join(parts)
-
-
-def _read_source(
-    source: Path,
-    layout: str,
-    csv_file: Path | None,
-    columns: dict[str, str],
-    partition: Partition | None,
-    on_error: Literal["skip", "raise"],
-) -> list[Record]:
-    from .datasets import deepfashion, folder
-
-    if layout == "auto":
-        layout = "folder"
-        if csv_file is not None or source.suffix.lower() == ".csv":
-            layout = "csv"
-        elif any((source / name).is_dir() for name in ("Anno", "Anno_coarse", "Anno_fine")):
-            layout = "deepfashion"
-    if partition is not None and layout != "deepfashion":
-        raise click.UsageError("--partition is for DeepFashion data sets")
-    if columns and layout != "csv":
-        raise click.UsageError("--column names columns of a CSV file: add --csv FILE")
-    if layout == "deepfashion":
-        return deepfashion.read(source, partition=partition)
-    if layout == "csv":
-        if csv_file is None:
-            source, csv_file = source.parent, source
-        # Where broken pictures are skipped, so are missing ones: reported with the others.
-        missing: Literal["keep", "raise"] = "keep" if on_error == "skip" else "raise"
-        return folder.read(source, csv=csv_file, columns=columns or None, missing=missing)
-    return folder.read(source)
+        if outcome.skipped and not len(target):
+            raise ImageError(
+                "no picture could be read", f"{index_path} is empty", "See the reasons above"
+            )
 
 
 def _model_of_index(index_path: Path, exists: bool) -> Path:
@@ -263,13 +240,31 @@ def _model_of_index(index_path: Path, exists: bool) -> Path:
         )
     with Index.open(index_path) as found:
         file = found.model.get("file")
-    if not file or not Path(file).is_file():
+    if not file:
         raise ModelError(
-            f"the model that made {index_path} is no longer at {file or 'a known place'}",
+            f"{index_path} does not say which file its model is in",
+            "Pictures cannot be turned into features",
+            "Name it: --model FILE (vsearch index notes it for the next time)",
+        )
+    if not Path(file).is_file():
+        raise ModelError(
+            f"the model that made {index_path} is no longer at {file}",
             "Pictures cannot be turned into features",
             "Say where it is: --model FILE",
         )
     return Path(file)
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """The options that were given, for a call that has its own defaults."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _tell_skipped(skipped: Skipped) -> None:
+    from .listing import shown
+
+    name, reason = shown(skipped.name), shown(skipped.reason)
+    click.echo(f"skipped {reason}" if name in reason else f"skipped {name}: {reason}", err=True)
 
 
 def _tell_plan(todo: Plan, index_path: Path) -> None:
@@ -329,7 +324,19 @@ def _tell_plan(todo: Plan, index_path: Path) -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@click.option(
+    "--on-error",
+    type=click.Choice(["skip", "raise"]),
+    default="raise",
+    show_default=True,
+    help="A photo that cannot be read: report it and go on, or stop.",
+)
 @click.option("--threads", type=click.IntRange(1), help="Processors to use; all by default.")
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(1),
+    help="Largest picture that is decoded; by default 178,956,970 pixels.",
+)
 def search(
     index_path: Path,
     photos: tuple[Path, ...],
@@ -342,7 +349,9 @@ def search(
     html_file: Path | None,
     as_json: bool,
     as_csv: bool,
+    on_error: Literal["skip", "raise"],
     threads: int | None,
+    max_pixels: int | None,
 ) -> None:
     """Find the pictures of INDEX that look most like each PHOTO (or each in a folder).
 
@@ -352,7 +361,7 @@ def search(
     vsearch search photos.index new/ --where category=lamp --html matches.html
     """
     from . import listing
-    from .embedder import Embedder
+    from .embedder import Embedder, ImageSkippedWarning
     from .images import find_images
     from .index import Index
     from .web.page import Result, write_page
@@ -374,11 +383,19 @@ def search(
         )
     if box is not None and len(queries) > 1:
         raise click.UsageError("--box is for one photo: it would be another part of each")
-    embedder = Embedder(model or _model_of_index(index_path, exists=True), threads=threads)
+    embedder = Embedder(
+        model or _model_of_index(index_path, exists=True), threads=threads,
+        **_given(max_pixels=max_pixels),
+    )  # fmt: skip
+    warnings.simplefilter("ignore", ImageSkippedWarning)  # they are listed
     with Index.open(index_path, model_id=embedder.model_id) as found:
         features = embedder.embed(
-            queries, None if box is None else [box], on_error="raise", progress=len(queries) > 16
+            queries, None if box is None else [box], on_error=on_error, progress=len(queries) > 16
         )
+        for skipped in embedder.skipped:
+            _tell_skipped(skipped)
+        left_out = {skipped.position for skipped in embedder.skipped}
+        queries = [query for number, query in enumerate(queries) if number not in left_out]
         results: list[Result] = []
         for name in METRICS if metric == "all" else (metric,):
             answers = found.search(features, k, name, _where(where), max_distance, threads=threads)
@@ -413,12 +430,14 @@ def _where(pairs: list[tuple[str, str]]) -> dict[str, list[Any]] | None:
     for column, text in pairs:
         values = columns.setdefault(column, [])
         values.append(text)
+        if text.lower() in ("true", "false"):  # as it is printed, and as any CSV spells it
+            values.append(text.lower() == "true")
         try:
             value = json.loads(text)
         except ValueError:
             continue
         finite = isinstance(value, bool | int | float) and math.isfinite(value)
-        if value is None or finite:
+        if value is None or (finite and not isinstance(value, bool)):
             values.append(value)
     return columns or None
 
@@ -470,7 +489,8 @@ def info(index_path: Path, as_json: bool) -> None:
     default="auto",
     show_default=True,
     metavar="auto|imagenet|random:SEED|FILE",
-    help="As for vsearch export. auto: ImageNet where it can be had, else random:0.",
+    help="As for vsearch export. auto: what was exported here before, else ImageNet where it can "
+    "be had, else random:0.",
 )
 def demo(output: Path, items: int, weights: str) -> None:
     """Run the whole line on a drawn catalogue: model, export, index, searches, a page.
@@ -483,46 +503,9 @@ def demo(output: Path, items: int, weights: str) -> None:
     run(output, items=items, weights=weights, say=click.echo)
 
 
-# errors -------------------------------------------------------------------------------------
-
-
-def _fail(error: VsearchError) -> NoReturn:
-    click.echo(f"Error: {error.cause}.", err=True)
-    for part in (error.consequence, error.cure):
-        if part:
-            click.echo(f"  {part}.", err=True)
-    raise SystemExit(1)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point of the `vsearch` command: errors as text, exit codes, a quiet Ctrl-C."""
-    for stream in (sys.stdout, sys.stderr):
-        # A file's name need not be text: what no encoding can print is shown escaped.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    try:
-        code = vsearch.main(arguments, prog_name="vsearch", standalone_mode=False)
-        raise SystemExit(code if isinstance(code, int) else 0)
-    except VsearchError as error:
-        _fail(error)
-    except click.ClickException as error:
-        error.show()
-        raise SystemExit(error.exit_code) from None
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted.", err=True)
-        raise SystemExit(130) from None
-    except BrokenPipeError:  # `vsearch search ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0) from None
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        _fail(
-            VsearchError(
-                f"{where}{error.strerror or error}",
-                "The command stopped",
-                "Check the path, its permissions and the space on its disk",
-            )
-        )
+    """Entry point of the `vsearch` command."""
+    run(vsearch, "vsearch", arguments)
 
 
 if __name__ == "__main__":

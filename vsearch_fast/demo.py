@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import subprocess
 import sys
 import time
@@ -146,7 +148,11 @@ def _model(folder: Path, weights: str, say: Callable[[str], None]) -> Path:
 
 
 def _file(folder: Path, weights: str) -> Path:
-    return folder / f"vgg16-fc1-{Path(weights).name.replace(':', '-')}.onnx"
+    name = weights.replace(":", "-")
+    if weights != "imagenet" and not weights.startswith("random:"):
+        file = Path(weights).absolute()
+        name = f"{file.stem}-{hashlib.sha256(os.fsencode(file)).hexdigest()[:8]}"
+    return folder / f"vgg16-fc1-{name}.onnx"
 
 
 def _best_weights(say: Callable[[str], None]) -> str:

@@ -13,6 +13,7 @@ the next ones are decoded, and the network's threads sleep rather than spin when
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -314,7 +315,9 @@ def _progress_bar(total: int | None) -> tuple[Callable[[int], object], Callable[
     """
     from tqdm import tqdm
 
-    bar = tqdm(total=total, unit=" images", dynamic_ncols=True)
+    # On a terminal it moves; a log needs no line a batch.
+    interval = 0.1 if sys.stderr.isatty() else 30
+    bar = tqdm(total=total, unit=" images", dynamic_ncols=True, mininterval=interval)
     return bar.update, bar.close
 
 

@@ -192,10 +192,11 @@ def decode(
 def find_images(folder: str | os.PathLike[str]) -> list[Path]:
     """All picture files under `folder`, at any depth, sorted by path.
 
-    A picture file is a regular file (or a link to one) whose name ends in one of
-    `IMAGE_SUFFIXES`, in any case. Files and folders whose name begins with a dot are left
-    out, and links to folders are not followed. Raises ArgumentError when `folder` is not a
-    folder, and ImageError when it or a folder in it cannot be listed.
+    A picture file is anything but a folder whose name ends in one of `IMAGE_SUFFIXES`, in any
+    case; a link that leads nowhere is listed too, so that whoever reads it reports it. Files
+    and folders whose name begins with a dot are left out, and links to folders are not
+    followed. Raises ArgumentError when `folder` is not a folder, and ImageError when it or a
+    folder in it cannot be listed.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -216,7 +217,7 @@ def find_images(folder: str | os.PathLike[str]) -> list[Path]:
         folders[:] = [entry for entry in folders if not entry.startswith(".")]
         paths = (Path(parent, entry) for entry in files if not entry.startswith("."))
         found += [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES]
-    return sorted(path for path in found if path.is_file())
+    return sorted(found)
 
 
 def _decode_path(path: str, name: str, max_pixels: int) -> Image.Image:

@@ -13,7 +13,6 @@ and that they are exact, `search.topk`.
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -121,15 +120,10 @@ class Index:
                 f"Use at most {_LARGEST} of each",
             )
         check_text(model_id, "model_id", consequence)
-        try:
-            json.dumps(dict(model or {}), allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise ArgumentError(
-                f"JSON cannot hold `model` ({error})", consequence, "Pass a dict of plain values"
-            ) from None
+        described = inputs.json_object(model or {}, "model", consequence)
         folder = Path(path)
         if not (exist_ok and (folder / schema.DATABASE_NAME).exists()):
-            schema.create(folder, dim, model_id, model or {}, segment_rows)
+            schema.create(folder, dim, model_id, described, segment_rows)
         index = cls.open(folder, mode="rw", model_id=model_id)
         if index.dim != dim:
             index.close()
@@ -256,6 +250,15 @@ class Index:
         _refuse_twice([item.id for item in checked], consequence)
         if checked:
             self._store.update(checked)
+
+    def describe(self, model: Mapping[str, Any]) -> None:
+        """Replace what is said about the model (`model`); its id stays, as the features do.
+
+        Raises:
+            ArgumentError: something that JSON cannot hold.
+        """
+        self._store.describe(inputs.json_object(model, "model", "Nothing was changed"))
+        self.model = self._store.meta.model
 
     def remove(self, ids: Iterable[str]) -> None:
         """Remove the items of these ids. Their numbers stay on disk under a tombstone.

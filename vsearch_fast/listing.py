@@ -9,17 +9,27 @@ from collections.abc import Sequence
 
 from .web.page import Result, distance_text
 
+_BOX = ("x1", "y1", "x2", "y2")
+
+
+def shown(text: str) -> str:
+    """Text for a terminal: what would move its cursor, or is no text, escaped."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
+    )
+
 
 def as_text(results: Sequence[Result]) -> str:
     """A line a hit: rank, distance, id, metadata."""
     blocks = []
     for result in results:
-        lines = [f"{result.query}  ({result.metric})"]
+        lines = [f"{shown(result.query)}  ({result.metric})"]
         if not result.hits:
             lines.append("  nothing within the filter and the distance asked for")
         for rank, hit in enumerate(result.hits, 1):
             known = "  ".join(f"{k}={v}" for k, v in hit.metadata.items() if v is not None)
-            lines.append(f"{rank:4}  {distance_text(hit.distance):>10}  {hit.id}  {known}".rstrip())
+            line = f"{rank:4}  {distance_text(hit.distance):>10}  {shown(hit.id)}  {shown(known)}"
+            lines.append(line.rstrip())
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
 
@@ -52,9 +62,10 @@ def as_csv(results: Sequence[Result]) -> str:
     columns = list(dict.fromkeys(name for r in results for hit in r.hits for name in hit.metadata))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["query", "metric", "rank", "id", "distance", "path", *columns])
+    writer.writerow(["query", "metric", "rank", "id", "distance", "path", *_BOX, *columns])
     for result in results:
         for rank, hit in enumerate(result.hits, 1):
             fixed = [result.query, result.metric, rank, hit.id, repr(hit.distance), hit.path]
+            fixed += hit.box or ("",) * 4
             writer.writerow([*fixed, *(hit.metadata.get(name) for name in columns)])
     return out.getvalue()

@@ -43,14 +43,16 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import sqlite3
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -391,6 +393,13 @@ class Store:
             found = self.find([item.id for item in items], consequence)
             item_rows.update(sql, [row for row, _ in found], items)
             sql.execute("UPDATE state SET edits = edits + 1")
+
+    def describe(self, model: dict[str, Any]) -> None:
+        """Replace what `meta` says about the model, in one transaction."""
+        self._check_writable()
+        with self._writing, self.transaction("Nothing was changed", write=True) as sql:
+            sql.execute("UPDATE meta SET value = ? WHERE key = 'model'", (json.dumps(model),))
+        self.meta = replace(self.meta, model=model)
 
     def remove(self, ids: Sequence[str]) -> None:
         """Set a tombstone on the rows of these ids, in one transaction.

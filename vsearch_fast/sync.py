@@ -1,8 +1,8 @@
 """Bring an index up to date with a data set: new, changed and vanished pictures.
 
-A picture is known by its id and its *stamp*, the file's size and time of change: an
-unchanged stamp is not read again. Work is committed in batches, so that a run that was
-stopped goes on where it ended.
+A picture is known by its id and its *stamp*, the file's size and time of change (as make and
+rsync do): a file with an unchanged stamp is not read again. Work is committed in batches, so
+that a run that was stopped goes on where it ended.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ class Plan:
     changed: list[Item] = field(default_factory=list)
     """Another file, or another box: to be read again."""
     described: list[Item] = field(default_factory=list)
-    """The same picture under another path or with other metadata: its features stay."""
+    """The same picture with other metadata: its features stay."""
+    moved: list[Item] = field(default_factory=list)
+    """The same picture under another path, the old one being gone: its features stay."""
     refused: list[Skipped] = field(default_factory=list)
     """Pictures that an index cannot name, such as a file name that is no text."""
     vanished: list[str] = field(default_factory=list)
@@ -42,7 +44,7 @@ class Plan:
 
     @property
     def nothing(self) -> bool:
-        return not (self.new or self.changed or self.described or self.vanished)
+        return not (self.new or self.changed or self.described or self.moved or self.vanished)
 
 
 @dataclass
@@ -56,15 +58,11 @@ class Outcome:
     skipped: list[Skipped] = field(default_factory=list)
 
 
-def open_index(
-    path: Path, embedder: Embedder, model: Path, origin: str, *, keep_missing: bool = False
-) -> Index:
-    """Open the index at ``path`` for writing, or make it for this model and this origin.
+def open_index(path: Path, embedder: Embedder, model: Path, origin: str) -> Index:
+    """Open the index at ``path`` for writing, or make it for this model.
 
-    ``model`` is the embedder's file, which searches will look for. ``origin`` says in words
-    what is indexed: the folder, the list, the part of it. Raises ArgumentError for an index of
-    another origin, whose pictures would count as vanished, unless ``keep_missing``;
-    ModelMismatchError for one of another model.
+    A new one notes ``model``, the embedder's file, where searches will look for it, and
+    ``origin``, what it is made of in words. Raises ModelMismatchError for another model's.
     """
     described = {
         key: embedder.metadata[key] for key in ("layer", "pool", "weights", "precision", "trained")
@@ -74,18 +72,30 @@ def open_index(
         "resize": embedder.resize,
         "source": origin,
     }
-    index = Index.create(
+    return Index.create(
         path, embedder.dim, model_id=embedder.model_id, model=described, exist_ok=True
     )
-    before = index.model.get("source", origin)
-    if before != origin and not keep_missing:
-        index.close()
+
+
+def adopt(index: Index, todo: Plan, origin: str, model: Path) -> None:
+    """Note that the index now follows ``origin``, and where its model is.
+
+    Raises ArgumentError when it was made of something else and would lose pictures or
+    metadata: forgetting to name a list must not empty an index.
+    """
+    before = index.model.get("source")
+    if before != origin and (todo.vanished or todo.described):
+        made = f"was made from {before}" if before else "does not say what it was made from"
         raise ArgumentError(
-            f"{path} was made from {before}, not from {origin}",
-            "Nothing was changed: what only the former holds would count as vanished",
-            "Add --keep-missing to add these to them, or name another index",
+            f"{index.path} {made}; in {origin} {len(todo.vanished)} of its pictures are missing "
+            f"and {len(todo.described)} have other metadata",
+            "Nothing was changed",
+            "Name the source as before, add --keep-missing to add this one to it, or name "
+            "another index",
         )
-    return index
+    file = os.path.abspath(model)
+    if before != origin or index.model.get("file") != file:
+        index.describe({**index.model, "source": origin, "file": file})
 
 
 def item_of(record: Record) -> Item:
@@ -124,13 +134,18 @@ def plan(index: Index, records: Iterable[Record], *, keep_missing: bool = False)
         before = known.pop(item.id, None)
         if before is None:
             result.new.append(item)
-        elif before.stamp != item.stamp or before.box != item.box or item.stamp is None:
+        elif (
+            before.stamp != item.stamp
+            or before.box != item.box
+            or item.stamp is None
+            or (before.path != item.path and os.path.exists(str(before.path)))
+        ):
             result.changed.append(item)
         # Compared as it is stored: to Python True equals 1.
-        elif before.path != item.path or metadata_text(before.metadata) != metadata_text(
-            item.metadata
-        ):
+        elif metadata_text(before.metadata) != metadata_text(item.metadata):
             result.described.append(item)
+        elif before.path != item.path:
+            result.moved.append(item)
         else:
             result.unchanged += 1
     if not keep_missing:
@@ -160,11 +175,13 @@ def apply(
     if todo.vanished:
         index.remove(todo.vanished)
         outcome.removed = len(todo.vanished)
-    if todo.described:
-        index.update(todo.described)
-        outcome.described = len(todo.described)
+    if todo.described or todo.moved:
+        index.update(todo.described + todo.moved)
+        outcome.described = len(todo.described) + len(todo.moved)
 
     items = todo.changed + todo.new
+    if not items:
+        return outcome
     stale = {item.id for item in todo.changed}
     pending = _Pending(index)
     batches = embedder.stream(

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from .._console import run
 from ..kernels.reference import METRICS
 
 
@@ -74,6 +75,9 @@ def command(
     from .measure import environment, measure, ratio
     from .roofs import read_bandwidth
 
+    if json_file is not None and not json_file.absolute().parent.is_dir():
+        raise click.UsageError(f"the folder of {json_file} does not exist")
+
     def say(text: str) -> None:
         if sys.stderr.isatty():
             click.echo(f"\r\033[K{text}", nl=False, err=True)
@@ -121,4 +125,4 @@ def command(
 
 
 if __name__ == "__main__":
-    command(prog_name="python -m vsearch_fast.bench")
+    run(command, "python -m vsearch_fast.bench")

@@ -19,7 +19,7 @@ from .records import Record, Scalar
 BOX_ROLES = ("x1", "y1", "x2", "y2")
 
 #: What a CSV's column can be to a record; all but the path may be missing.
-COLUMN_ROLES = ("path", "id", "category", "group", "partition", *BOX_ROLES)
+COLUMN_ROLES = ("path", "id", "item", "category", "group", "partition", *BOX_ROLES)
 
 _CONSEQUENCE = "The data set was not read"
 _DELIMITERS = ",;\t|"
@@ -51,6 +51,7 @@ def read(
     `id`          the thing photographed: it becomes the item. A thing may have several
                   pictures; the record of the second has the id "ID#2", and so on. Without
                   this column a record's id is its picture's path relative to `root`
+    `item`        the thing photographed, where the id is not that
     `category`, `group`, `partition`      as in `Record`
     `x1`, `y1`, `x2`, `y2`                its box in pixels, all four or none
 
@@ -173,24 +174,24 @@ def _read_table(table: _Table, finder: _PictureFinder, columns: Mapping[str, str
     if not rows:
         table.wrong(1, "no line follows the header", "Give it a line a picture")
     values = {name: _typed([row[name] for _, row in rows]) for name in others}
-    seen: dict[tuple[Path, Any], int] = {}
+    seen: dict[tuple[Path, Any, str | None], int] = {}
     records = []
     for number, (line, row) in enumerate(rows):
         cells = {role: row[name] for role, name in names.items()}
         path = finder.find(line, cells["path"])
         box = _box(table, line, cells)
-        first = seen.setdefault((path, box), line)
+        first = seen.setdefault((path, box, cells.get("id")), line)
         if first != line:
             table.wrong(line, f"{cells['path']!r} is in line {first} already", "Remove one line")
-        item = cells.get("id")
-        if item == "":
+        name = cells.get("id")
+        if name == "":
             table.wrong(line, "the id is empty", "Give every line one, or leave the column out")
         records.append(
             Record(
-                ids.next(line, item if item is not None else finder.relative(path)),
+                ids.next(line, name if name is not None else finder.relative(path)),
                 path,
                 box,
-                item,
+                cells.get("item") or name,
                 cells.get("category") or None,
                 cells.get("group") or None,
                 cells.get("partition") or None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader
 from PIL import Image, ImageDraw, ImageFont
 
-from ..errors import ImageError
+from ..errors import ImageError, VsearchError
 from ..images import decode
 from ..index import Hit
 
@@ -71,13 +72,13 @@ def distance_text(distance: float) -> str:
     return str(distance) if isinstance(distance, int) else f"{distance:.5g}"
 
 
-def told_once(metadata: Mapping[str, object]) -> list[tuple[str, object]]:
-    """Metadata for a caption: nothing empty, and a value that two columns share but once."""
-    seen: dict[tuple[type, object], str] = {}
-    for name, value in metadata.items():
-        if value is not None and value != "":
-            seen.setdefault((type(value), value), name)
-    return [(name, value) for (_, value), name in seen.items()]
+def caption(metadata: Mapping[str, object]) -> list[tuple[str, object]]:
+    """Metadata as a tile tells it: nothing empty, no group that only repeats the item."""
+    return [
+        (name, value)
+        for name, value in metadata.items()
+        if value not in (None, "") and not (name == "group" and value == metadata.get("item"))
+    ]
 
 
 def write_page(
@@ -92,7 +93,7 @@ def write_page(
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters["distance"] = distance_text
-    environment.filters["told_once"] = told_once
+    environment.filters["caption"] = caption
     environment.globals["data_uri"] = _data_uri
     environment.globals["file_name"] = os.path.basename
     template = environment.get_template("matches.html")
@@ -101,8 +102,15 @@ def write_page(
         with partial.open("w", encoding="utf-8", errors="backslashreplace") as out:
             out.writelines(template.generate(results=results, title=title, facts=facts))
         os.replace(partial, file)
+    except OSError as error:
+        raise VsearchError(
+            f"the page {file} cannot be written ({error.strerror or error})",
+            "A page of that name is as it was",
+            "Check its folder and the space on its disk",
+        ) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def write_picture(file: Path, results: Sequence[Result], *, hits: int = 5) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -127,7 +128,16 @@ def render_catalogue(
         if workers is None:
             workers = available() if len(jobs) >= 32 else 1
         saved = time.monotonic()
-        bar = tqdm(total=len(jobs), unit="picture", desc="garments", disable=not progress)
+        # On a terminal it moves; a log needs no line a picture.
+        interval = 0.1 if sys.stderr.isatty() else 30
+        shown = progress and bool(jobs)
+        bar = tqdm(
+            total=len(jobs),
+            unit=" pictures",
+            desc="garments",
+            disable=not shown,
+            mininterval=interval,
+        )
         try:
             for key, row, picture in spread(_picture, jobs, workers):
                 write_file(folder / row["path"], picture)

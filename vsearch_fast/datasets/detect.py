@@ -1,0 +1,60 @@
+"""Reads a data set of whichever kind it is, and says in words what was read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from ..errors import ArgumentError
+from . import deepfashion, folder
+from .deepfashion import Partition
+from .records import Record
+
+Layout = Literal["auto", "folder", "csv", "deepfashion"]
+
+
+def read(
+    source: Path,
+    layout: Layout = "auto",
+    *,
+    csv: Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    partition: Partition | None = None,
+    missing: Literal["raise", "keep"] = "raise",
+) -> tuple[list[Record], str]:
+    """Records of a folder, a CSV file or a DeepFashion data set, and their *origin*.
+
+    Two reads of different lists or parts of one folder have different origins, so that an
+    index made of one is not taken for an index of the other. ``columns`` and ``missing`` as in
+    `folder.read`; a CSV file may be the source itself. Raises ArgumentError for options that
+    do not go together, DatasetError as the readers do.
+    """
+    if layout == "auto":
+        layout = "folder"
+        if csv is not None or source.suffix.lower() == ".csv":
+            layout = "csv"
+        elif any((source / name).is_dir() for name in ("Anno", "Anno_coarse", "Anno_fine")):
+            layout = "deepfashion"
+    for given, wanted, option in (
+        (partition, "deepfashion", "A partition is for DeepFashion data sets"),
+        (columns, "csv", "Columns are named for a CSV file"),
+        (csv, "csv", "A CSV file was named"),
+    ):
+        if given and layout != wanted:
+            raise ArgumentError(
+                f"{option}, and {source} is read as {layout}",
+                "Nothing was read",
+                "Leave it out, or name another format (and, for columns, the file: --csv)",
+            )
+    place = os.path.abspath(source)
+    if layout == "deepfashion":
+        part = f", partition {partition}" if partition else ""
+        return deepfashion.read(source, partition=partition), place + part
+    if layout == "csv":
+        if csv is None:
+            source, csv = source.parent, source
+        listed = folder.read(source, csv=csv, columns=columns or None, missing=missing)
+        return listed, f"{os.path.abspath(source)}, listed in {os.path.abspath(csv)}"
+    return folder.read(source), place
