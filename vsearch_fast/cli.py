@@ -188,9 +188,7 @@ def index(
     )  # fmt: skip
     exists = (index_path / "index.sqlite").exists()
     model = model or _model_of_index(index_path, exists)
-    embedder = Embedder(
-        model, batch_size=batch_size, threads=threads, **_given(max_pixels=max_pixels)
-    )
+    embedder = Embedder(model, batch_size=batch_size, threads=threads, max_pixels=max_pixels)
     with open_index(index_path, embedder, model, origin) as target:
         todo = plan(target, records, keep_missing=keep_missing)
         if not keep_missing:
@@ -255,11 +253,6 @@ def _model_of_index(index_path: Path, exists: bool) -> Path:
     return Path(file)
 
 
-def _given(**options: Any) -> dict[str, Any]:
-    """The options that were given, for a call that has its own defaults."""
-    return {name: value for name, value in options.items() if value is not None}
-
-
 def _tell_skipped(skipped: Skipped) -> None:
     from .listing import shown
 
@@ -273,7 +266,8 @@ def _tell_plan(todo: Plan, index_path: Path) -> None:
         return
     click.echo(
         f"{len(todo.new)} new, {len(todo.changed)} changed, {len(todo.described)} with other "
-        f"metadata, {len(todo.vanished)} vanished, {todo.unchanged} unchanged",
+        f"metadata, {len(todo.moved)} moved, {len(todo.vanished)} vanished, {todo.unchanged} "
+        "unchanged",
         err=True,
     )
 
@@ -383,10 +377,8 @@ def search(
         )
     if box is not None and len(queries) > 1:
         raise click.UsageError("--box is for one photo: it would be another part of each")
-    embedder = Embedder(
-        model or _model_of_index(index_path, exists=True), threads=threads,
-        **_given(max_pixels=max_pixels),
-    )  # fmt: skip
+    model = model or _model_of_index(index_path, exists=True)
+    embedder = Embedder(model, threads=threads, max_pixels=max_pixels)
     warnings.simplefilter("ignore", ImageSkippedWarning)  # they are listed
     with Index.open(index_path, model_id=embedder.model_id) as found:
         features = embedder.embed(
@@ -396,6 +388,8 @@ def search(
             _tell_skipped(skipped)
         left_out = {skipped.position for skipped in embedder.skipped}
         queries = [query for number, query in enumerate(queries) if number not in left_out]
+        if not queries:
+            raise ImageError("no photo could be read", "Nothing was searched", "See the reasons")
         results: list[Result] = []
         for name in METRICS if metric == "all" else (metric,):
             answers = found.search(features, k, name, _where(where), max_distance, threads=threads)
@@ -436,8 +430,7 @@ def _where(pairs: list[tuple[str, str]]) -> dict[str, list[Any]] | None:
             value = json.loads(text)
         except ValueError:
             continue
-        finite = isinstance(value, bool | int | float) and math.isfinite(value)
-        if value is None or (finite and not isinstance(value, bool)):
+        if value is None or type(value) is int or (type(value) is float and math.isfinite(value)):
             values.append(value)
     return columns or None
 

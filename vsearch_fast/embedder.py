@@ -90,7 +90,7 @@ class Embedder:
     number of pictures a network run, by default `BATCH_SIZE`. `threads` is the number of
     threads of the network (inside an operator) and, counted separately, of the decoders; by
     default the number of CPUs this process may use. `max_pixels` is the largest picture that
-    is decoded (see `vsearch_fast.images.decode`).
+    is decoded, by default `images.MAX_PIXELS`.
 
     The batch size, the number of threads and the pictures' company do not change a result's
     bits on the CPU as far as measured (ONNX Runtime 1.32, x86-64 with AVX-512, a full and
@@ -116,7 +116,7 @@ class Embedder:
         batch_size: int | None = None,
         threads: int | None = None,
         *,
-        max_pixels: int = MAX_PIXELS,
+        max_pixels: int | None = None,
     ) -> None:
         self.batch_size = positive(
             BATCH_SIZE if batch_size is None else batch_size, "batch_size", _NOT_LOADED
@@ -124,7 +124,9 @@ class Embedder:
         self.threads = positive(
             available_threads() if threads is None else threads, "threads", _NOT_LOADED
         )
-        self.max_pixels = positive(max_pixels, "max_pixels", _NOT_LOADED)
+        self.max_pixels = positive(
+            MAX_PIXELS if max_pixels is None else max_pixels, "max_pixels", _NOT_LOADED
+        )
         path = Path(model)
         self._session = open_session(path, providers, self.threads)
         self.metadata = read_metadata(self._session, path)

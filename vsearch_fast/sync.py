@@ -44,6 +44,7 @@ class Plan:
 
     @property
     def nothing(self) -> bool:
+        """Whether the index is as the data set is, as far as it can be."""
         return not (self.new or self.changed or self.described or self.moved or self.vanished)
 
 
