@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 import warnings
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import click
 
-from . import __version__
+from . import __version__, _options
 from ._console import run
 from .errors import ArgumentError, ImageError, ModelError
 
@@ -25,28 +23,11 @@ if TYPE_CHECKING:
     from .web.page import Result
 
 METRICS: Final = ("l2", "l1", "hamming")
-Box = tuple[int, int, int, int]
-
-
-class Commands(click.Group):
-    """A group whose heavier commands are imported when they are called for."""
-
-    elsewhere: ClassVar = {
-        "bench": "vsearch_fast.bench.__main__",
-        "export": "vsearch_fast.export.__main__",
-    }
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*super().list_commands(ctx), *self.elsewhere])
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name in self.elsewhere:
-            return import_module(self.elsewhere[cmd_name]).command
-        return super().get_command(ctx, cmd_name)
 
 
 @click.group(
-    cls=Commands, context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]}
+    cls=_options.Commands,
+    context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, prog_name="vsearch")
 def vsearch() -> None:
@@ -61,25 +42,6 @@ def vsearch() -> None:
     Every command explains itself: vsearch COMMAND --help. Exit codes: 0 done, 1 an error,
     2 a wrong command line, 130 interrupted.
     """
-
-
-def _box(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Box | None:
-    if value is None:
-        return None
-    try:
-        x1, y1, x2, y2 = (int(part) for part in value.split(","))
-    except ValueError:
-        raise click.BadParameter(f"{value!r} is not x1,y1,x2,y2 in pixels") from None
-    return x1, y1, x2, y2
-
-
-def _pairs(
-    ctx: click.Context, parameter: click.Parameter, values: Sequence[str]
-) -> list[tuple[str, str]]:
-    for value in values:
-        if "=" not in value[1:]:
-            raise click.BadParameter(f"{value!r} is not NAME=VALUE")
-    return [(name, text) for name, _, text in (value.partition("=") for value in values)]
 
 
 # index ------------------------------------------------------------------------------------
@@ -121,7 +83,7 @@ def _pairs(
     "--column",
     "columns",
     multiple=True,
-    callback=_pairs,
+    callback=_options.pairs,
     metavar="ROLE=NAME",
     help="The CSV's own name of a column: path, id, item, category, group, "
     "partition, x1, y1, x2 or y2. Repeat for several.",
@@ -142,12 +104,8 @@ def _pairs(
     help="A picture that cannot be read: report it and go on, or stop.",
 )
 @click.option("--batch-size", type=click.IntRange(1), help="Pictures the network takes at once.")
-@click.option("--threads", type=click.IntRange(1), help="Processors to use; all by default.")
-@click.option(
-    "--max-pixels",
-    type=click.IntRange(1),
-    help="Largest picture that is decoded; by default 178,956,970 pixels.",
-)
+@_options.threads
+@_options.max_pixels
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def index(
     source: Path,
@@ -290,14 +248,14 @@ def _tell_plan(todo: Plan, index_path: Path) -> None:
 @click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Matches a photo.")
 @click.option(
     "--box",
-    callback=_box,
+    callback=_options.box,
     metavar="x1,y1,x2,y2",
     help="Search for this part of the photo, in pixels.",
 )
 @click.option(
     "--where",
     multiple=True,
-    callback=_pairs,
+    callback=_options.pairs,
     metavar="COLUMN=VALUE",
     help="Only pictures with this metadata. Repeat a column for any of its values, "
     "name several for all of them.",
@@ -316,7 +274,7 @@ def _tell_plan(todo: Plan, index_path: Path) -> None:
     metavar="FILE",
     help="Write the matches as a page that needs no other file.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@_options.json_flag
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @click.option(
     "--on-error",
@@ -325,18 +283,14 @@ def _tell_plan(todo: Plan, index_path: Path) -> None:
     show_default=True,
     help="A photo that cannot be read: report it and go on, or stop.",
 )
-@click.option("--threads", type=click.IntRange(1), help="Processors to use; all by default.")
-@click.option(
-    "--max-pixels",
-    type=click.IntRange(1),
-    help="Largest picture that is decoded; by default 178,956,970 pixels.",
-)
+@_options.threads
+@_options.max_pixels
 def search(
     index_path: Path,
     photos: tuple[Path, ...],
     metric: Metric | Literal["all"],
     k: int,
-    box: Box | None,
+    box: _options.Box | None,
     where: list[tuple[str, str]],
     max_distance: float | None,
     model: Path | None,
@@ -392,7 +346,9 @@ def search(
             raise ImageError("no photo could be read", "Nothing was searched", "See the reasons")
         results: list[Result] = []
         for name in METRICS if metric == "all" else (metric,):
-            answers = found.search(features, k, name, _where(where), max_distance, threads=threads)
+            answers = found.search(
+                features, k, name, _options.where(where), max_distance, threads=threads
+            )
             results += [
                 Result(str(query), name, hits, box)
                 for query, hits in zip(queries, answers, strict=True)
@@ -418,29 +374,12 @@ def search(
         click.echo(f"Page: {html_file}", err=True)
 
 
-def _where(pairs: list[tuple[str, str]]) -> dict[str, list[Any]] | None:
-    """Filter of an index. ``7`` asks for the text and for the number."""
-    columns: dict[str, list[Any]] = {}
-    for column, text in pairs:
-        values = columns.setdefault(column, [])
-        values.append(text)
-        if text.lower() in ("true", "false"):  # as it is printed, and as any CSV spells it
-            values.append(text.lower() == "true")
-        try:
-            value = json.loads(text)
-        except ValueError:
-            continue
-        if value is None or type(value) is int or (type(value) is float and math.isfinite(value)):
-            values.append(value)
-    return columns or None
-
-
 # info, demo ---------------------------------------------------------------------------------
 
 
 @vsearch.command()
 @click.argument("index_path", metavar="INDEX", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@_options.json_flag
 def info(index_path: Path, as_json: bool) -> None:
     """What INDEX holds: pictures, model, metadata columns, size."""
     from .index import Index

@@ -1,0 +1,77 @@
+"""What several commands take, and how their values are read."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, ClassVar
+
+import click
+
+Box = tuple[int, int, int, int]
+
+
+class Commands(click.Group):
+    """A group whose heavier commands are imported when they are called for."""
+
+    elsewhere: ClassVar = {
+        "bench": "vsearch_fast.bench.__main__",
+        "export": "vsearch_fast.export.__main__",
+    }
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *self.elsewhere])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in self.elsewhere:
+            return import_module(self.elsewhere[cmd_name]).command
+        return super().get_command(ctx, cmd_name)
+
+
+def box(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Box | None:
+    if value is None:
+        return None
+    try:
+        x1, y1, x2, y2 = (int(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not x1,y1,x2,y2 in pixels") from None
+    return x1, y1, x2, y2
+
+
+def pairs(
+    ctx: click.Context, parameter: click.Parameter, values: Sequence[str]
+) -> list[tuple[str, str]]:
+    for value in values:
+        if "=" not in value[1:]:
+            raise click.BadParameter(f"{value!r} is not NAME=VALUE")
+    return [(name, text) for name, _, text in (value.partition("=") for value in values)]
+
+
+def where(given: list[tuple[str, str]]) -> dict[str, list[Any]] | None:
+    """Filter of an index. ``7`` asks for the text and for the number."""
+    columns: dict[str, list[Any]] = {}
+    for column, text in given:
+        values = columns.setdefault(column, [])
+        values.append(text)
+        if text.lower() in ("true", "false"):  # as it is printed, and as any CSV spells it
+            values.append(text.lower() == "true")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            continue
+        if value is None or type(value) is int or (type(value) is float and math.isfinite(value)):
+            values.append(value)
+    return columns or None
+
+
+json_flag = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+threads = click.option(
+    "--threads", type=click.IntRange(1), help="Processors to use; all by default."
+)
+max_pixels = click.option(
+    "--max-pixels",
+    type=click.IntRange(1),
+    help="Largest picture that is decoded; by default 178,956,970 pixels.",
+)
