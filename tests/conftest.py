@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,10 @@ from hypothesis import settings
 # Time decides no test: the machine may be busy, and kernels compile at their first call.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+# Children of a shell's background job are born deaf to Ctrl-C, which some tests send.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PHOTOS_VARIABLE = "VSEARCH_PHOTOS"
 DEFAULT_PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "data" / "clothing"
