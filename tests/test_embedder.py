@@ -427,7 +427,10 @@ except KeyboardInterrupt:
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     interrupted = time.perf_counter()
-    out, err = process.communicate(timeout=30)
+    try:
+        out, err = process.communicate(timeout=30)
+    finally:
+        process.kill()  # of an endless run nothing may be left
     assert time.perf_counter() - interrupted < 5
     assert out == "['MainThread']\n"
     assert process.returncode == -signal.SIGINT and "KeyboardInterrupt" in err
