@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import operator
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -25,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._inputs import positive
 from .errors import ArgumentError, DTypeError
 from .kernels.reference import METRICS, Metric, pack_bits
 
@@ -79,6 +79,10 @@ class _Family:
     minimum_chunk: int
     scan: Scan
     many: _ManyQueries | None = None
+
+    def many_for(self, queries: int) -> _ManyQueries | None:
+        """The scan for batches, where there is one and so many queries are worth its packing."""
+        return self.many if self.many and queries >= self.many.minimum else None
 
 
 def _family(metric: str, row_bytes: int) -> _Family:
@@ -251,9 +255,7 @@ def topk_segments(
     chunks = _cut(segments, workers, family, row_bytes)
     workers = min(workers, len(chunks))
     capacity = best + max(best, 32)
-    many = family.many
-    if many is not None and len(queries) < many.minimum:
-        many = None
+    many = family.many_for(len(queries))
     batch = min(
         max(1, TILING.query_bytes // (row_bytes * (many.growth if many else 1))),
         max(1, TILING.buffer_bytes // (workers * capacity * 16)),
@@ -310,7 +312,7 @@ def _search_batch(
     from .kernels.select import merge
 
     count, k = best.shape
-    many = family.many if family.many and count >= family.many.minimum else None
+    many = family.many_for(count)
     multiple = many.multiple if many else family.multiple
     padded = -(-count // multiple) * multiple
     if padded != count:
@@ -414,18 +416,9 @@ def _checked_options(k: int, metric: str, backend: str, strategy: str, threads: 
             raise ArgumentError(
                 f"{name} is {value!r}", "Nothing was searched", f"Use one of {', '.join(allowed)}"
             )
-    for name, number in (("k", k), ("threads", threads)):
-        if number is None:
-            continue
-        try:
-            valid = not isinstance(number, bool) and operator.index(number) >= 1
-        except TypeError:
-            valid = False
-        if not valid:
-            raise ArgumentError(
-                f"{name} is {number!r}", "Nothing was searched", "Use a whole number of at least 1"
-            )
-    return operator.index(k)
+    if threads is not None:
+        positive(threads, "threads", "Nothing was searched")
+    return positive(k, "k", "Nothing was searched")
 
 
 def _checked_array(array: NDArray, name: str, metric: str) -> NDArray:
