@@ -12,25 +12,21 @@ target lacks.
 from __future__ import annotations
 
 import ctypes
-import os
-import platform
-import sys
 from functools import cache
 
 import numpy as np
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from ..errors import ArgumentError
+from .level import simd_level
 
 _I1, _I8, _I16 = ir.IntType(1), ir.IntType(8), ir.IntType(16)
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 _BYTES = _I8.as_pointer()
 _VOID = ir.VoidType()
 
-SIMD_LEVELS = ("amx", "portable")
 TILE_ROWS = 16
 TILE_BYTES = 64
 
@@ -41,26 +37,8 @@ _XFEATURE_XTILEDATA = 18
 
 @cache
 def available() -> bool:
-    """Whether this process may compile and run AMX int8 code; asks the kernel for the registers.
-
-    False where Numba is told to compile for another processor than this one, and where
-    ``VSEARCH_SIMD=portable`` asks for what LLVM makes of vectors anywhere.
-    """
-    level = os.environ.get("VSEARCH_SIMD") or "amx"
-    if level not in SIMD_LEVELS:
-        raise ArgumentError(
-            f"VSEARCH_SIMD is {level!r}",
-            "Nothing was searched",
-            f"Set it to one of {', '.join(SIMD_LEVELS)}, or not at all",
-        )
-    if level != "amx":
-        return False
-    if sys.platform != "linux" or platform.machine() != "x86_64":
-        return False
-    if os.environ.get("NUMBA_CPU_NAME") or os.environ.get("NUMBA_CPU_FEATURES"):
-        return False
-    features = binding.get_host_cpu_features()
-    if not all(features.get(name) for name in ("amx-tile", "amx-int8", "avx512bw")):
+    """Whether this process may compile and run AMX int8 code; asks the kernel for the registers."""
+    if simd_level() != "amx":
         return False
     libc = ctypes.CDLL(None, use_errno=True)
     return libc.syscall(_SYS_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XFEATURE_XTILEDATA) == 0

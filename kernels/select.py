@@ -115,6 +115,24 @@ def push(query, distance, number, k, distances, ids, counts, limits):
     counts[query] = count
 
 
+@numba.njit
+def push_bound(query, bound, k, bounds, counts, order):
+    """Hold one bound of a query; True when its buffer was full and now holds the k smallest.
+
+    ``bounds`` is ``(queries, capacity)`` with capacity above k, ``counts`` ``(queries,)``;
+    ``order`` ``(capacity,)`` is work space that holds different numbers and keeps them.
+    """
+    count = counts[query]
+    bounds[query, count] = bound
+    count += 1
+    full = count == bounds.shape[1]
+    if full:
+        keep_smallest(bounds[query], order, count, k)
+        count = k
+    counts[query] = count
+    return full
+
+
 _MERGE = [
     numba.void(
         numba.types.Array(kind, 3, "C"),
@@ -150,3 +168,30 @@ def merge(distances, ids, counts, best, best_ids):
         sort_pairs(pooled, pooled_ids, k)
         best[query] = pooled[:k]
         best_ids[query] = pooled_ids[:k]
+
+
+@compiled(
+    numba.void(
+        numba.types.Array(numba.float64, 3, "C"), numba.types.Array(numba.int64, 2, "C"),
+        numba.int64, numba.types.Array(numba.float64, 1, "C"),
+    )
+)  # fmt: skip
+def lower_limits(bounds, counts, k, limits):
+    """Lower each query's limit to the k-th smallest of all workers' bounds, where there are k.
+
+    ``bounds`` is ``(workers, queries, capacity)``, of which ``counts`` ``(workers, queries)``
+    are held, and ``limits`` ``(queries,)``. No row may stand behind two of the bounds.
+    """
+    workers, queries, capacity = bounds.shape
+    pooled = np.empty(workers * capacity)
+    order = np.arange(workers * capacity)
+    for query in range(queries):
+        total = 0
+        for worker in range(workers):
+            held = counts[worker, query]
+            pooled[total : total + held] = bounds[worker, query, :held]
+            total += held
+        if total < k:
+            continue
+        keep_smallest(pooled, order, total, k)
+        limits[query] = min(limits[query], pooled[:k].max())

@@ -252,6 +252,76 @@ def l2_f32_1x4(typingctx, qb, qs, xb, xs, numbers, length, out):
 
 
 @intrinsic
+def l1_f32_1x1(typingctx, qb, qs, xb, xs, numbers, length, out):
+    """1 query x 1 row."""
+
+    def codegen(context, builder, signature, args):
+        return _emit_lanes(builder, args, 1, 1, squared=False)
+
+    return types.intp(*_TILE, types.intp, types.intp), codegen
+
+
+@intrinsic
+def l2_f32_1x1(typingctx, qb, qs, xb, xs, numbers, length, out):
+    """1 query x 1 row, the root taken."""
+
+    def codegen(context, builder, signature, args):
+        return _emit_lanes(builder, args, 1, 1, squared=True)
+
+    return types.intp(*_TILE, types.intp, types.intp), codegen
+
+
+def _emit_near(builder: ir.IRBuilder, args: Any, *, squared: bool) -> Any:
+    """Sum of absolute or squared differences of two float32 rows, in float32."""
+    pointers = [builder.inttoptr(address, _I8.as_pointer()) for address in args[:2]]
+    kind = ir.VectorType(_F32, 16)
+    absolute = _intrinsic(builder, "fabs", kind, "v16f32")
+
+    def body(at: list[Any], offset: Any, sums: list[Any]) -> list[Any]:
+        advanced = []
+        for part, total in enumerate(sums):
+            here = builder.add(offset, _const(64 * part))
+            q, x = (_load(builder, p, here, kind) for p in at)
+            difference = builder.fsub(x, q)
+            term = (
+                builder.fmul(difference, difference)
+                if squared
+                else builder.call(absolute, [difference])
+            )
+            advanced.append(builder.fadd(total, term))
+        return advanced
+
+    zeros = [ir.Constant(kind, None)] * 4
+    a, b, c, d = _accumulate(builder, pointers, args[2], 256, zeros, body)
+    total = builder.fadd(builder.fadd(a, b), builder.fadd(c, d))
+    for width in (8, 4, 2, 1):
+        order = ir.Constant(ir.VectorType(_I32, 16), [(i + width) % 16 for i in range(16)])
+        total = builder.fadd(total, builder.shuffle_vector(total, total, order))
+    return builder.fpext(builder.extract_element(total, ir.Constant(_I32, 0)), _F64)
+
+
+@intrinsic
+def near_l1_f32(typingctx, query, row, length):
+    """About the sum of ``|x - q|`` over ``length`` bytes of float32, added in float32 in 64 lanes
+    and a tree."""
+
+    def codegen(context, builder, signature, args):
+        return _emit_near(builder, args, squared=False)
+
+    return types.float64(types.intp, types.intp, types.intp), codegen
+
+
+@intrinsic
+def near_l2_f32(typingctx, query, row, length):
+    """About the sum of ``(x - q)**2``, likewise; no root."""
+
+    def codegen(context, builder, signature, args):
+        return _emit_near(builder, args, squared=True)
+
+    return types.float64(types.intp, types.intp, types.intp), codegen
+
+
+@intrinsic
 def popcount_u8(typingctx, row, length):
     """Set bits of ``length`` bytes at the address ``row``."""
 

@@ -1,172 +1,71 @@
-"""Exact top-k search: picks the kernel, cuts the work, merges.
+"""Exact top-k search: checks what it is given, picks the strategy, and explains itself.
 
 ::
 
-    topk ─ one array ─┐
-                      ├─ topk_segments ─ queries in batches ─ rows in chunks ─ kernel ─ merge
-    Index ─ segments ─┘                                       (one thread pool)
+    topk ─ one array ─┐                 ┌─ _scan: every distance from stored rows
+                      ├─ topk_segments ─┤
+    Index ─ segments ─┘                 └─ _cascade: sketches bound, stored rows decide (L1, L2)
+                                           (one thread pool, `_pool`; work cut by `_tiling`)
 
 The result is defined by `vsearch_fast.kernels.reference` and equal to it to the bit,
-whatever the threads, the batches and the layout of the arrays.
+whatever the strategy, the threads, the batches and the layout of the arrays.
 """
 
 from __future__ import annotations
 
-import contextlib
-import itertools
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
-from threading import Event
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from . import _cascade, _scan, _tiling
 from ._inputs import positive
+from ._pool import available_threads
+from ._scan import name as _name
 from .errors import ArgumentError, DTypeError
 from .kernels.reference import METRICS, Metric, pack_bits
+from .proof import Proof
+from .sketches import Sketch, Sketched
 
-__all__ = ["METRICS", "Metric", "Tiling", "pack_bits", "topk", "topk_segments"]
+__all__ = [
+    "METRICS", "Metric", "Proof", "Sketched", "available_threads", "pack_bits", "topk",
+    "topk_segments",
+]  # fmt: skip
 
 BACKENDS = ("auto", "cpu")
-STRATEGIES = ("auto", "scan")
+STRATEGIES = ("auto", "scan", "sketch")
+
+#: Below these, scanning stored rows is as fast; measured on two cores.
+_SKETCH_DIM = 128
+_SKETCH_ROWS = 2048
+#: Queries from which sketching an array for one search pays.
+_SKETCH_QUERIES = 8
+#: Share of the rows that may be asked for before bounds have nothing to exclude.
+_SKETCH_SHARE = 8
+
+Result = tuple[NDArray, NDArray[np.int64]]
 
 
-@dataclass(frozen=True)
-class Tiling:
-    """How work is cut. It never changes a result, and tests shrink it to cross every border."""
-
-    tile_bytes: int = 256 << 10
-    """Rows that stay in the second-level cache while all queries of a batch pass them."""
-    query_bytes: int = 1 << 20
-    """Queries of a batch: they stay in the second-level cache while the rows stream."""
-    buffer_bytes: int = 128 << 20
-    """Selection buffers of all threads: bounds the batch where k is large."""
-    chunk_rows: int | None = None
-    """Rows a thread takes at a time; None: an eighth of its share, not too few."""
-    copy_bytes: int = 16 << 20
-    """Rows that must be converted are copied this many bytes at a time."""
-    inline_bytes: int = 1 << 20
-    """Work (rows x queries x bytes a row) below which threads cost more than they bring."""
+@overload
+def topk(
+    queries: NDArray, database: NDArray | Sketched, k: int, *, metric: str,
+    mask: NDArray[np.bool_] | None = None, backend: str = "auto", strategy: str = "auto",
+    threads: int | None = None, explain: Literal[False] = False,
+) -> Result: ...  # fmt: skip
 
 
-TILING = Tiling()
-
-
-Scan = Callable[..., int]
-
-
-@dataclass(frozen=True)
-class _ManyQueries:
-    """A faster scan for batches, which packs their queries first."""
-
-    minimum: int  # queries from which it is the faster one
-    multiple: int  # queries are padded to a multiple of this many
-    growth: int  # bytes of a packed query for one of its own
-    scanner: Callable[[NDArray], Scan]
-
-
-@dataclass(frozen=True)
-class _Family:
-    """What `topk_segments` must know of a metric."""
-
-    rows: np.dtype
-    distances: np.dtype
-    beyond: int | float  # no distance reaches it: the limit of a query that holds nothing
-    multiple: int  # queries are padded to a multiple of this many
-    minimum_chunk: int
-    scan: Scan
-    many: _ManyQueries | None = None
-
-    def many_for(self, queries: int) -> _ManyQueries | None:
-        """The scan for batches, where there is one and so many queries are worth its packing."""
-        return self.many if self.many and queries >= self.many.minimum else None
-
-
-def _family(metric: str, row_bytes: int) -> _Family:
-    """Kernels of a metric; imported here, so that `import vsearch_fast` needs no Numba."""
-    if metric == "hamming":
-        from .kernels import amx, hamming
-
-        many = None
-        if row_bytes % 8 == 0 and row_bytes and amx.available():
-            from .kernels import hamming_amx
-
-            many = _ManyQueries(
-                hamming_amx.MINIMUM_QUERIES, hamming_amx.QUERY_MULTIPLE, 8, hamming_amx.scanner
-            )
-        most = np.iinfo(np.int32).max
-        return _Family(
-            np.dtype(np.uint8), np.dtype(np.int32), most, hamming.QUERY_MULTIPLE, 4096,
-            hamming.hamming_scan, many,
-        )  # fmt: skip
-    from .kernels import lanes
-
-    squared = metric == "l2"
-
-    def scan(*arguments: Any) -> int:
-        return lanes.lane_scan(*arguments, squared)
-
-    return _Family(
-        np.dtype(np.float32), np.dtype(np.float64), np.inf, lanes.QUERY_MULTIPLE, 512, scan
-    )
-
-
-# One pool for the process. A forked child has the object but none of its threads.
-_pool: ThreadPoolExecutor | None = None
-
-
-def _forget_pool() -> None:
-    global _pool
-    _pool = None
-
-
-os.register_at_fork(after_in_child=_forget_pool)
-
-
-def available_threads() -> int:
-    """Processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _run(work: Callable[[int], None], workers: int, stop: Event) -> None:
-    """``work(0)`` here and the others in the pool; the first error of any stops all."""
-    global _pool
-    if workers == 1:
-        work(0)
-        return
-    if _pool is None:
-        _pool = ThreadPoolExecutor(max(64, os.cpu_count() or 1), thread_name_prefix="vsearch")
-
-    def guarded(worker: int) -> None:
-        try:
-            work(worker)
-        except BaseException:  # Ctrl-C as well
-            stop.set()
-            raise
-
-    others: list[Future[None]] = []
-    try:
-        # At the interpreter's end a pool starts no more: whoever runs does all the work.
-        with contextlib.suppress(RuntimeError):
-            for worker in range(1, workers):
-                others.append(_pool.submit(guarded, worker))  # noqa: PERF401
-        guarded(0)
-        wait(others)
-    except BaseException:
-        stop.set()
-        raise
-    for task in others:
-        task.result()
+@overload
+def topk(
+    queries: NDArray, database: NDArray | Sketched, k: int, *, metric: str,
+    mask: NDArray[np.bool_] | None = None, backend: str = "auto", strategy: str = "auto",
+    threads: int | None = None, explain: Literal[True],
+) -> tuple[NDArray, NDArray[np.int64], Proof]: ...  # fmt: skip
 
 
 def topk(
     queries: NDArray,
-    database: NDArray,
+    database: NDArray | Sketched,
     k: int,
     *,
     metric: str,
@@ -174,33 +73,43 @@ def topk(
     backend: str = "auto",
     strategy: str = "auto",
     threads: int | None = None,
-) -> tuple[NDArray, NDArray[np.int64]]:
+    explain: bool = False,
+) -> Result | tuple[NDArray, NDArray[np.int64], Proof]:
     """The k nearest rows of each query, exactly.
 
     Args:
         queries: ``(q, d)``; for ``hamming`` packed uint8 (`pack_bits`), otherwise float16,
             float32, or float64, which is first rounded to float32.
-        database: ``(n, d)`` of the same kind; any strides, read-only or memory-mapped.
+        database: ``(n, d)`` of the same kind; any strides, read-only or memory-mapped. For L1
+            and L2 also a `Sketched` database, which is faster from the first query on.
         k: how many, at least 1.
         metric: ``hamming`` (differing bits), ``l1`` or ``l2``.
         mask: boolean ``(n,)``; rows where it is false do not exist for this search.
         backend: ``auto`` or ``cpu``.
-        strategy: ``auto`` or ``scan`` (every distance from the stored rows).
+        strategy: ``scan`` (every distance from the stored rows), ``sketch`` (L1 and L2: 8-bit
+            sketches bound most distances, made on the way where the database has none), or
+            ``auto`` (the faster one). The result is the same.
         threads: None for all processors that the process may use.
+        explain: also return a `Proof`.
 
     Returns:
         ``(distances, ids)``, each ``(q, min(k, live rows))``: the smallest pairs
         (distance, row number) in that order. Distances are int32 for ``hamming``,
         float64 otherwise, in the order of summation that `kernels.reference` defines.
+        With ``explain`` a `Proof` is the third.
 
     Raises:
         ArgumentError: a wrong shape, k, metric or option; NaN or infinity, with its row.
         DTypeError: another type of array.
     """
-    return topk_segments(
+    sketches: list[Sketch | None] | None = None
+    if isinstance(database, Sketched):
+        database, sketches = database.array, [database.sketch]
+    distances, ids, proof = topk_segments(
         queries, [database], k, metric=metric, masks=None if mask is None else [mask],
-        backend=backend, strategy=strategy, threads=threads,
+        sketches=sketches, backend=backend, strategy=strategy, threads=threads,
     )  # fmt: skip
+    return (distances, ids, proof) if explain else (distances, ids)
 
 
 def topk_segments(
@@ -210,18 +119,21 @@ def topk_segments(
     *,
     metric: str,
     masks: Sequence[NDArray[np.bool_] | None] | None = None,
+    sketches: Sequence[Sketch | None] | None = None,
     backend: str = "auto",
     strategy: str = "auto",
     threads: int | None = None,
-) -> tuple[NDArray, NDArray[np.int64]]:
+) -> tuple[NDArray, NDArray[np.int64], Proof]:
     """`topk` over several arrays as if they were one; ids number the rows of all in turn.
 
-    ``masks`` has one entry a segment, None where all its rows live.
+    ``masks`` has one entry a segment, None where all its rows live. So has ``sketches``: a
+    `Sketch` may cover the first rows alone, and the others are scanned; None makes one on the
+    way, if there is to be one.
     """
     k = _checked_options(k, metric, backend, strategy, threads)
-    queries = _checked_array(queries, "queries", metric)
+    queries = checked_array(queries, "queries", metric)
     segments = [
-        _checked_array(s, _name("database", i, segments), metric) for i, s in enumerate(segments)
+        checked_array(s, _name("database", i, segments), metric) for i, s in enumerate(segments)
     ]
     for i, segment in enumerate(segments):
         if segment.shape[1] != queries.shape[1]:
@@ -232,9 +144,9 @@ def topk_segments(
                 "Use features of one model, packed alike, for both",
             )
     lives = _checked_masks(masks, segments)
-    family = _family(metric, queries.shape[1])
-    queries = _converted(queries, family.rows)
-    if family.rows.kind == "f":
+    kernels = _scan.family(metric, queries.shape[1])
+    queries = _scan.converted(queries, kernels.rows)
+    if kernels.rows.kind == "f":
         _refuse_not_finite(queries)
 
     live_rows = sum(
@@ -242,158 +154,51 @@ def topk_segments(
         for s, live in zip(segments, lives, strict=True)
     )
     best = min(k, live_rows)
-    distances = np.empty((len(queries), best), family.distances)
+    distances = np.empty((len(queries), best), kernels.distances)
     ids = np.empty((len(queries), best), np.int64)
-    if best == 0 or len(queries) == 0:
-        return distances, ids
-
-    row_bytes = max(1, queries.shape[1] * family.rows.itemsize)
-    work = live_rows * len(queries) * row_bytes
+    dim = queries.shape[1]
+    pairs = live_rows * len(queries)
     workers = threads or available_threads()
-    if threads is None and work < TILING.inline_bytes:
+    if threads is None and pairs * max(1, dim * kernels.rows.itemsize) < _tiling.TILING.inline_bytes:
         workers = 1
-    chunks = _cut(segments, workers, family, row_bytes)
-    workers = min(workers, len(chunks))
-    capacity = best + max(best, 32)
-    many = family.many_for(len(queries))
-    batch = min(
-        max(1, TILING.query_bytes // (row_bytes * (many.growth if many else 1))),
-        max(1, TILING.buffer_bytes // (workers * capacity * 16)),
-    )
-    for first in range(0, len(queries), batch):
-        part = slice(first, first + batch)
-        _search_batch(
-            queries[part], segments, lives, chunks, family, workers, capacity, row_bytes,
-            distances[part], ids[part],
-        )  # fmt: skip
-    return distances, ids
-
-
-@dataclass(frozen=True)
-class _Chunk:
-    segment: int
-    start: int
-    stop: int
-    offset: int  # id of the segment's row 0
-
-
-def _cut(
-    segments: Sequence[NDArray], workers: int, family: _Family, row_bytes: int
-) -> list[_Chunk]:
-    """Chunks of rows in ascending order of id, about eight for each worker."""
-    total = sum(map(len, segments))
-    rows = TILING.chunk_rows or max(family.minimum_chunk, -(-total // (8 * workers)))
-    chunks, offset = [], 0
-    for number, segment in enumerate(segments):
-        most = rows
-        if not _direct(segment, family.rows):
-            most = max(1, min(rows, TILING.copy_bytes // row_bytes))
-        chunks += [
-            _Chunk(number, start, min(start + most, len(segment)), offset)
-            for start in range(0, len(segment), most)
-        ]
-        offset += len(segment)
-    return chunks
-
-
-def _search_batch(
-    queries: NDArray,
-    segments: Sequence[NDArray],
-    lives: Sequence[NDArray[np.uint8] | None],
-    chunks: Sequence[_Chunk],
-    family: _Family,
-    workers: int,
-    capacity: int,
-    row_bytes: int,
-    best: NDArray,
-    best_ids: NDArray[np.int64],
-) -> None:
-    """Search all chunks for one batch of queries; write the result to ``best`` and ``best_ids``."""
-    from .kernels.select import merge
-
-    count, k = best.shape
-    many = family.many_for(count)
-    multiple = many.multiple if many else family.multiple
-    padded = -(-count // multiple) * multiple
-    if padded != count:
-        padding = np.zeros((padded - count, queries.shape[1]), queries.dtype)
-        queries = np.concatenate([queries, padding])
-    scan = many.scanner(queries) if many else family.scan
-    length = queries.shape[1] * queries.itemsize
-    tile_rows = max(1, min(TILING.tile_bytes // row_bytes, 4096))
-
-    distances = np.empty((workers, padded, capacity), family.distances)
-    ids = np.empty((workers, padded, capacity), np.int64)
-    counts = np.zeros((workers, padded), np.int64)
-    everything = np.empty(0, np.uint8)
-    everything.flags.writeable = False
-    turn = itertools.count()  # next() is atomic: each worker takes ascending chunks
-    stop = Event()
-    refused: list[int] = []
-
-    def work(worker: int) -> None:
-        # Limits are written at every improvement: each worker's on cache lines of its own.
-        limits = np.full(padded, family.beyond, family.distances)
-        limits[count:] = -1  # nothing is below it: padding never enters a buffer
-        # Asked for in here, so that each worker holds the queries: a second Ctrl-C may end the
-        # caller's wait while kernels still run.
-        address, stride = queries.__array_interface__["data"][0], queries.strides[0]
-        held = (distances[worker], ids[worker], counts[worker], limits)
-        while not stop.is_set() and (number := next(turn)) < len(chunks):
-            chunk = chunks[number]
-            live = lives[chunk.segment]
-            rows = segments[chunk.segment][chunk.start : chunk.stop]
-            mask = everything if live is None else live[chunk.start : chunk.stop]
-            if not _direct(rows, family.rows):
-                rows = _converted(rows, family.rows)
-            offset = chunk.offset + chunk.start
-            bad = scan(
-                address, stride, count,
-                rows.__array_interface__["data"][0], rows.strides[0], length,
-                0, len(rows), offset,
-                mask, tile_rows, k, *held,
-            )  # fmt: skip
-            if bad >= 0:
-                # Chunks are taken in ascending order: those in flight may still hold an
-                # earlier row, later ones need not be read.
-                refused.append(offset + bad)
-                stop.set()
-
-    _run(work, workers, stop)
-    if refused:
-        row, name = _locate(min(refused), segments)
-        raise ArgumentError(
-            f"row {row} of {name} holds NaN or infinity",
-            "Nothing was returned, since no order is defined for it",
-            "Remove or repair the row, or leave it out with a mask",
-        )
-    merge(distances, ids, counts, best, best_ids)
-
-
-def _locate(row: int, segments: Sequence[NDArray]) -> tuple[int, str]:
-    """Segment-relative row and name of the segment that holds a row number."""
-    for i, segment in enumerate(segments):
-        if row < len(segment):
-            return row, _name("database", i, segments)
-        row -= len(segment)
-    raise AssertionError("no such row")
-
-
-def _name(what: str, number: int, segments: Sequence[NDArray]) -> str:
-    return f"{what} segment {number}" if len(segments) > 1 else f"the {what}"
-
-
-def _direct(rows: NDArray, dtype: np.dtype) -> bool:
-    """Whether kernels can read the rows where they are: native type, unit stride in a row."""
-    return rows.dtype == dtype and rows.dtype.isnative and (
-        rows.strides[1] == dtype.itemsize or rows.shape[1] <= 1
+    work = _cascade.Work()
+    if strategy == "auto":
+        strategy = _chosen(metric, sketches, dim, live_rows, len(queries), best)
+    if best == 0 or len(queries) == 0:
+        pass
+    elif strategy == "sketch":
+        problem = _cascade.Problem(metric, segments, lives, sketches or [None] * len(segments), best)
+        work = _cascade.search(problem, queries, workers, distances, ids)
+        if work.scanned:
+            strategy = "sketch, then scan" if work.sketched else "scan"
+    else:
+        read = _scan.search(queries, segments, lives, kernels, workers, distances, ids)
+        work = _cascade.Work(scanned=pairs, bytes_read=read)
+    proof = Proof(
+        metric, strategy, _level(), len(queries), live_rows,
+        work.scanned, work.sketched, work.candidates, work.undecided, work.bytes_read,
     )  # fmt: skip
+    return distances, ids, proof
 
 
-def _converted(rows: NDArray, dtype: np.dtype) -> NDArray:
-    """Rows as the kernels read them. float64 beyond float32's range becomes infinite."""
-    with np.errstate(over="ignore"):
-        return np.ascontiguousarray(rows, dtype)
+def _level() -> str:
+    from .kernels.level import simd_level
+
+    return simd_level()
+
+
+def _chosen(
+    metric: str, sketches: Sequence[Any] | None, dim: int, rows: int, queries: int, best: int
+) -> str:
+    """The strategy that is likely the faster one."""
+    pays = (
+        metric != "hamming"
+        and dim >= _SKETCH_DIM
+        and rows >= _SKETCH_ROWS
+        and best <= rows // _SKETCH_SHARE
+        and (sketches is not None or queries >= _SKETCH_QUERIES)
+    )
+    return "sketch" if pays else "scan"
 
 
 def _refuse_not_finite(queries: NDArray) -> None:
@@ -421,7 +226,7 @@ def _checked_options(k: int, metric: str, backend: str, strategy: str, threads: 
     return positive(k, "k", "Nothing was searched")
 
 
-def _checked_array(array: NDArray, name: str, metric: str) -> NDArray:
+def checked_array(array: NDArray, name: str, metric: str) -> NDArray:
     """The array itself, as a plain ndarray, if it is a matrix of the metric's kind."""
     array = np.asarray(array)
     if metric == "hamming":

@@ -1,0 +1,180 @@
+"""The second and third tier of exact L1 and L2 search: what the sketches left undecided.
+
+`refine_f32` computes the listed pairs in float32 with a rounding bound, which leaves little
+more than the k nearest; `refine_f64` computes those by the definition. Both read the stored
+rows, float32 or float16, where they lie.
+
+Bounds of the float32 tier, with u = 2**-24 and the sum of n = d/64 + 6 additions: each
+difference is rounded once (relatively; where it would be subnormal it is exact, or lost below
+2**-126 on a processor that flushes), each square once more, so the sum is off by at most
+``(n + 3) * u`` of itself and d * 2**-125. A sum that overflows bounds nothing, and the pair
+goes on.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from .cache import compiled
+from .select import push, push_bound
+from .simd import l1_f32_1x1, l2_f32_1x1, near_l1_f32, near_l2_f32
+
+@intrinsic
+def _pointer_to_halves(typingctx, address):
+    """The address as a pointer to float16 in the form of uint16."""
+
+    def codegen(context, builder, signature, args):
+        return builder.inttoptr(args[0], ir.IntType(16).as_pointer())
+
+    return types.CPointer(types.uint16)(types.intp), codegen
+
+
+@numba.njit
+def _halves_at(address, dim):
+    return numba.carray(_pointer_to_halves(address), dim)
+
+
+_F64, _I32, _I64, _U8 = numba.float64, numba.int32, numba.int64, numba.uint8
+_SOURCES = (
+    # Where rows lie: first id, address, stride in bytes of each source, whether it is float16.
+    numba.types.Array(_I64, 1, "C"), numba.types.Array(_I64, 1, "C"),
+    numba.types.Array(_I64, 1, "C"), numba.types.Array(_U8, 1, "C"),
+)  # fmt: skip
+_PAIRS = (
+    numba.intp, numba.intp, _I64,  # float32 queries: address, stride in bytes, numbers a row
+    *_SOURCES,
+    numba.types.Array(_I32, 1, "C"), numba.types.Array(_I64, 1, "C"),  # pairs: query, row id
+    numba.types.Array(_F64, 1, "C"), _I64, _I64,  # lower bound; first pair, pair behind the last
+    _I64,  # k
+)  # fmt: skip
+
+
+@numba.njit
+def _source_of(row, firsts, guess):
+    """The source that holds a row id; consecutive pairs mostly share one."""
+    if firsts[guess] <= row and (guess + 1 == len(firsts) or row < firsts[guess + 1]):
+        return guess
+    return np.searchsorted(firsts, row, side="right") - 1
+
+
+@numba.njit
+def _widen(halves, floats, bits):
+    """float16, as uint16, to float32 (``bits`` is the same memory as uint32), exactly.
+
+    In whole numbers and one exact product, since not every target converts float16.
+    """
+    for i in range(len(halves)):
+        half = np.uint32(halves[i])
+        bits[i] = (half & np.uint32(0x7FFF)) << np.uint32(13)
+        # The exponent is 112 too small, also of what is subnormal in float16.
+        floats[i] *= np.float32(2.0**112)
+        if half & np.uint32(0x7C00) == np.uint32(0x7C00):
+            bits[i] |= np.uint32(0x7F800000)
+        bits[i] |= (half & np.uint32(0x8000)) << np.uint32(16)
+
+
+@compiled(
+    _I64(
+        *_PAIRS,
+        numba.types.Array(_F64, 2, "C"), numba.types.Array(_I64, 1, "C"),  # upper bounds, counts
+        numba.types.Array(_F64, 1, "C"), numba.types.Array(_I64, 1, "C"),  # limits, order
+        numba.boolean,
+    )
+)  # fmt: skip
+def refine_f32(
+    query_base, query_stride, dim,
+    firsts, bases, strides, are_halves,
+    pair_queries, pair_rows, pair_lowers, start, stop, k,
+    uppers, counts, limits, order,
+    squared,
+):  # fmt: skip
+    """Tighten the lower bounds of pairs ``start`` to ``stop``, and the limits by their upper
+    bounds (see `sketch_scan`). Returns how many pairs were computed; those that a limit has
+    excluded meanwhile are not."""
+    wide = np.empty(dim, np.float32)
+    wide_bits = wide.view(np.uint32)
+    wide_at = wide.ctypes.data
+    unit = (dim / 64 + 16) * 2.0**-24
+    lost = dim * 2.0**-125
+    gamma = (dim / 32 + 16) * 2.0**-52
+    done, source, widened = 0, 0, -1
+    for i in range(start, stop):
+        query, row = pair_queries[i], pair_rows[i]
+        if pair_lowers[i] > limits[query]:
+            continue
+        done += 1
+        source = _source_of(row, firsts, source)
+        at = bases[source] + (row - firsts[source]) * strides[source]
+        if are_halves[source]:
+            if row != widened:
+                _widen(_halves_at(at, dim), wide, wide_bits)
+                widened = row
+            at = wide_at
+        q = query_base + query * query_stride
+        near = near_l2_f32(q, at, 4 * dim) if squared else near_l1_f32(q, at, 4 * dim)
+        if not near < np.inf:
+            continue  # nothing is known: pair_lowers stays, and the float64 tier decides
+        lower, upper = near * (1.0 - unit) - lost, near * (1.0 + unit) + lost
+        if squared:
+            lower, upper = np.sqrt(max(lower, 0.0)), np.sqrt(upper)
+        lower, upper = lower * (1.0 - gamma), upper * (1.0 + gamma)
+        pair_lowers[i] = max(pair_lowers[i], lower)
+        if upper < limits[query] and push_bound(query, upper, k, uppers, counts, order):
+            limit = uppers[query, 0]
+            for j in range(1, k):
+                limit = max(limit, uppers[query, j])
+            limits[query] = min(limits[query], limit)
+    return done
+
+
+@compiled(
+    _I64(
+        *_PAIRS,
+        numba.types.Array(_F64, 1, "C"),  # limits of lower bounds
+        numba.types.Array(_F64, 2, "C"), numba.types.Array(_I64, 2, "C"),
+        numba.types.Array(_I64, 1, "C"), numba.types.Array(_F64, 1, "C"),
+        numba.boolean,
+    )
+)  # fmt: skip
+def refine_f64(
+    query_base, query_stride, dim,
+    firsts, bases, strides, are_halves,
+    pair_queries, pair_rows, pair_lowers, start, stop, k,
+    caps,
+    distances, ids, counts, limits,
+    squared,
+):  # fmt: skip
+    """Compute pairs ``start`` to ``stop`` by the definition and hold the k nearest (see
+    `select.push`). Returns how many pairs were computed."""
+    wide = np.empty(dim, np.float32)
+    wide_bits = wide.view(np.uint32)
+    number = np.zeros(1, np.int64)
+    found = np.empty(1, np.float64)
+    wide_at, number_at, found_at = wide.ctypes.data, number.ctypes.data, found.ctypes.data
+    done, source, widened = 0, 0, -1
+    for i in range(start, stop):
+        query, row = pair_queries[i], pair_rows[i]
+        if pair_lowers[i] > min(limits[query], caps[query]):
+            continue
+        done += 1
+        source = _source_of(row, firsts, source)
+        at = bases[source] + (row - firsts[source]) * strides[source]
+        if are_halves[source]:
+            if row != widened:
+                _widen(_halves_at(at, dim), wide, wide_bits)
+                widened = row
+            at = wide_at
+        q = query_base + query * query_stride
+        number[0] = 0
+        if squared:
+            l2_f32_1x1(q, 0, at, 0, number_at, 4 * dim, found_at)
+        else:
+            l1_f32_1x1(q, 0, at, 0, number_at, 4 * dim, found_at)
+        # Pairs come in no order of id: one at the limit may have the lower id.
+        if found[0] <= limits[query]:
+            push(query, found[0], row, k, distances, ids, counts, limits)
+    return done

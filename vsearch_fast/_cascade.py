@@ -1,0 +1,501 @@
+"""The strategy ``sketch``: bounds decide most pairs, and stored vectors are read for the rest.
+
+::
+
+    sketches ── bounds ──> listed pairs ── float32, rounding bound ──> few ── float64 ──> k nearest
+    (8 bits)  (sketch_scan)              (refine_f32)                     (refine_f64)
+
+Each worker scans chunks of rows and lists the pairs that its limits (the k-th smallest upper
+bound that it has met) do not exclude. When all are done, the limits of all are joined, and
+what is left is decided. A list that overflows is decided on the way; where sketches exclude
+too little, the rest is scanned (`kernels.lanes`). Rows of a segment beyond its sketch are
+scanned, too.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from threading import Event
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _tiling
+from ._pool import run
+from ._scan import Live, capacity_for, direct, no_mask, not_finite, padded_to
+from .sketches import Run, Sketch, as_float32, choose_run, sketch_block
+
+#: Share of the pairs, left by the sketches, from which scanning them all is cheaper.
+_HOPELESS = 0.5
+#: Sketched pairs a worker looks at before it may give up.
+_FAIR_TRIAL = 4096
+#: Pairs for which waking the other workers costs more than they bring.
+_FEW_PAIRS = 512
+#: Pairs of (lo, step) for which a worker keeps the sketches of a batch's queries.
+_KEPT_PARAMETERS = 4
+
+
+@dataclass
+class Work:
+    """What a search did, counted: see `proof.Proof`."""
+
+    sketched: int = 0
+    scanned: int = 0
+    candidates: int = 0
+    undecided: int = 0
+    bytes_read: int = 0
+
+    def add(self, other: Work) -> None:
+        for name in self.__dataclass_fields__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    segment: int
+    start: int
+    stop: int
+    offset: int  # id of the segment's row 0
+    run: Run | None  # None: no sketch covers these rows
+    build: bool  # sketch them now
+
+
+@dataclass(frozen=True)
+class _Sources:
+    """Where the stored rows of ids lie, as `kernels.refine` takes it."""
+
+    firsts: NDArray[np.int64]
+    bases: NDArray[np.int64]
+    strides: NDArray[np.int64]
+    halves: NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, arrays: Sequence[tuple[int, NDArray]]) -> _Sources:
+        """Of (first id, array) in ascending order; native rows of unit stride."""
+        return cls(
+            np.array([first for first, _ in arrays], np.int64),
+            np.array([a.__array_interface__["data"][0] for _, a in arrays], np.int64),
+            np.array([a.strides[0] for _, a in arrays], np.int64),
+            np.array([a.dtype.itemsize == 2 for _, a in arrays], np.uint8),
+        )
+
+
+def readable(rows: NDArray) -> bool:
+    """Whether the tiers can read the rows where they lie."""
+    return direct(rows, np.dtype(np.float32)) or direct(rows, np.dtype(np.float16))
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One search, as it is the same for all batches and workers."""
+
+    metric: str
+    segments: Sequence[NDArray]
+    lives: Sequence[Live]
+    sketches: Sequence[Sketch | None]  # None: sketched on the way
+    k: int
+
+    @property
+    def squared(self) -> bool:
+        return self.metric == "l2"
+
+    @property
+    def dim(self) -> int:
+        return self.segments[0].shape[1]
+
+
+def search(
+    problem: Problem,
+    queries: NDArray[np.float32],
+    workers: int,
+    distances: NDArray[np.float64],
+    ids: NDArray[np.int64],
+) -> Work:
+    """Search for all queries; write the result to ``distances`` and ``ids``."""
+    _refuse_bad(problem)
+    chunks = _cut(problem, workers)
+    workers = min(workers, len(chunks))
+    tiling = _tiling.TILING
+    # Bounds of two tiers, 8 bytes each, and pairs of distance and id.
+    held = workers * capacity_for(problem.k) * (8 + 8 + 16)
+    batch = min(
+        max(1, tiling.sketch_query_bytes // max(1, 4 * problem.dim)),
+        max(1, tiling.buffer_bytes // held),
+    )
+    work = Work()
+    for first in range(0, len(queries), batch):
+        part = slice(first, first + batch)
+        done = _Batch(problem, queries[part], chunks, workers)
+        done.search(distances[part], ids[part])
+        for worker in done.workers:
+            work.add(worker.work)
+    return work
+
+
+def _refuse_bad(problem: Problem) -> None:
+    """Rows that hold NaN or infinity are known where there is a sketch."""
+    offset, bad = 0, []
+    for segment, live, sketch in zip(
+        problem.segments, problem.lives, problem.sketches, strict=True
+    ):
+        if sketch is not None and len(sketch.bad):
+            rows = sketch.bad if live is None else sketch.bad[live[sketch.bad] != 0]
+            bad += (offset + rows[:1]).tolist()
+        offset += len(segment)
+    if bad:
+        raise not_finite(min(bad), problem.segments)
+
+
+def _cut(problem: Problem, workers: int) -> list[_Chunk]:
+    """Chunks in ascending order of id, each of one run, about eight for each worker."""
+    tiling = _tiling.TILING
+    total = sum(map(len, problem.segments))
+    usual = tiling.chunk_rows or max(512, -(-total // (8 * workers)))
+    chunks, offset = [], 0
+
+    def cut(number: int, start: int, stop: int, rows: int, run_: Run | None, build: bool) -> None:
+        chunks.extend(
+            _Chunk(number, first, min(first + rows, stop), offset, run_, build)
+            for first in range(start, stop, rows)
+        )
+
+    for number, (segment, sketch) in enumerate(
+        zip(problem.segments, problem.sketches, strict=True)
+    ):
+        converted = max(1, tiling.copy_bytes // max(1, 4 * problem.dim))
+        here = usual if readable(segment) else min(usual, converted)
+        if sketch is None:
+            if len(segment):
+                lo, step = choose_run(segment, None)
+                rows = min(here, converted, tiling.sketch_rows)
+                cut(number, 0, len(segment), rows, Run(0, lo, step), True)
+        else:
+            for run_, stop in _joined(sketch):
+                cut(number, run_.start, stop, here, run_, False)
+            floats = here if direct(segment, np.dtype(np.float32)) else min(here, converted)
+            cut(number, len(sketch), len(segment), floats, None, False)
+        offset += len(segment)
+    return chunks
+
+
+def _joined(sketch: Sketch) -> list[tuple[Run, int]]:
+    """Runs and where they end; neighbours of equal parameters as one."""
+    joined: list[tuple[Run, int]] = []
+    stops = [run_.start for run_ in sketch.runs[1:]] + [len(sketch)]
+    for run_, stop in zip(sketch.runs, stops, strict=True):
+        if joined and (joined[-1][0].lo, joined[-1][0].step) == (run_.lo, run_.step):
+            joined[-1] = (joined[-1][0], stop)
+        else:
+            joined.append((run_, stop))
+    return joined
+
+
+@dataclass(frozen=True)
+class _SketchedQueries:
+    bytes: NDArray[np.uint8]
+    constants: NDArray[np.int32]
+    errors: NDArray[np.float64]
+
+
+class _Batch:
+    """Some queries, all rows."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        queries: NDArray[np.float32],
+        chunks: Sequence[_Chunk],
+        workers: int,
+    ) -> None:
+        from .kernels import sketch, sketch_scan
+        from .kernels.level import simd_level
+        from .kernels.simd_u8 import ABSOLUTE, PRODUCT, number_of, signed_queries
+
+        self.problem, self.chunks = problem, chunks
+        self.count = len(queries)
+        self.queries = padded_to(queries, sketch_scan.QUERY_MULTIPLE)
+        operation, level = (PRODUCT if problem.squared else ABSOLUTE), number_of(simd_level())
+        self.width, self.facts = sketch.width_of(problem.dim), sketch.FACTS
+        self.wide = self.width > sketch_scan.NARROW
+        self.scan = sketch_scan.scanner(operation, level, self.wide)
+        self.signed = signed_queries(operation, level) and not self.wide
+        self.gamma = sketch.rounding(problem.dim)
+        self.tile_rows = max(1, min(_tiling.TILING.tile_bytes // self.width, 4096))
+        self.room = max(_tiling.TILING.listed_pairs, 2 * self.tile_rows * self.count)
+        firsts = np.cumsum([0, *map(len, problem.segments)])[:-1].tolist()
+        self.sources = _Sources.of(
+            [
+                (first, segment)
+                for first, segment in zip(firsts, problem.segments, strict=True)
+                if len(segment) and readable(segment)
+            ]
+        )
+        padded, capacity = len(self.queries), capacity_for(problem.k)
+        self.uppers = np.empty((workers, padded, capacity))
+        self.near_uppers = np.empty((workers, padded, capacity))
+        self.distances = np.empty((workers, padded, capacity))
+        self.ids = np.empty((workers, padded, capacity), np.int64)
+        self.counts = np.zeros((3, workers, padded), np.int64)  # of uppers, near_uppers, distances
+        self.workers = [_Worker(self, number) for number in range(workers)]
+        self.stop = Event()
+        self.refused: list[int] = []
+        self.hopeless = False
+
+    def sketch_queries(self, lo: float, step: float) -> _SketchedQueries:
+        """The queries as the rows of a run are sketched; padding has errors of NaN."""
+        from .kernels import sketch
+
+        data = np.empty((len(self.queries), self.width), np.uint8)
+        facts = np.empty((len(self.queries), sketch.FACTS))
+        sketch_block(self.queries, lo, step, data, facts)
+        errors = facts[:, sketch.E2 if self.problem.squared else sketch.E1].copy()
+        errors[self.count :] = np.nan
+        constants = np.zeros(len(data), np.int32)
+        if self.problem.squared and not self.wide:
+            constants[:] = facts[:, sketch.SQUARES].astype(np.int64)
+        if self.signed:
+            data ^= 128
+        return _SketchedQueries(data, constants, errors)
+
+    def search(self, best: NDArray[np.float64], best_ids: NDArray[np.int64]) -> None:
+        from .kernels.select import merge
+
+        turn = itertools.count()  # next() is atomic: each worker takes ascending chunks
+
+        def first_tier(number: int) -> None:
+            worker = self.workers[number]
+            while not self.stop.is_set() and (turned := next(turn)) < len(self.chunks):
+                bad = worker.take(self.chunks[turned])
+                if bad >= 0:
+                    self.refused.append(bad)
+                    self.stop.set()
+
+        run(first_tier, len(self.workers), self.stop)
+        if self.refused:
+            raise not_finite(min(self.refused), self.problem.segments)
+        self._join_limits()
+        self._each(lambda worker: worker.refine_near(self.sources))
+        self._join_limits()
+        self._each(lambda worker: worker.decide(self.sources))
+        merge(self.distances, self.ids, self.counts[2], best, best_ids)
+
+    def _join_limits(self) -> None:
+        """Give all workers the lowest limits that all bounds together prove, and drop by them.
+
+        Bounds of one tier are of different rows, those of two tiers need not be: each tier
+        proves a limit of its own.
+        """
+        from .kernels.select import lower_limits
+
+        limits = np.full(len(self.queries), np.inf)
+        for bounds, counts in zip(
+            (self.uppers, self.near_uppers, self.distances), self.counts, strict=True
+        ):
+            lower_limits(bounds, counts, self.problem.k, limits)
+        for worker in self.workers:
+            np.minimum(worker.caps, limits, out=worker.caps)
+            worker.drop()
+
+    def _each(self, work) -> None:  # type: ignore[no-untyped-def]
+        busy = [worker for worker in self.workers if worker.listed]
+        if sum(worker.listed for worker in busy) <= _FEW_PAIRS:
+            for worker in busy:
+                work(worker)
+        else:
+            run(lambda number: work(busy[number]), len(busy), self.stop)
+
+
+@dataclass
+class _Worker:
+    """A thread's share of a batch: nothing of it is written by others while it runs."""
+
+    batch: _Batch
+    number: int
+    work: Work = field(default_factory=Work)
+
+    def __post_init__(self) -> None:
+        batch, number = self.batch, self.number
+        padded = len(batch.queries)
+        self.uppers, self.near_uppers = batch.uppers[number], batch.near_uppers[number]
+        self.distances, self.ids = batch.distances[number], batch.ids[number]
+        self.counts, self.near_counts, self.held = batch.counts[:, number]
+        self.limits = np.full(padded, np.inf)  # of the sketches' upper bounds, and below caps
+        self.caps = np.full(padded, np.inf)  # what the other tiers have proved
+        self.nearest = np.full(padded, np.inf)  # of the distances
+        self.order = np.arange(capacity_for(batch.problem.k))
+        self.pair_queries = np.empty(batch.room, np.int32)
+        self.pair_rows = np.empty(batch.room, np.int64)
+        self.pair_lowers = np.empty(batch.room)
+        self.listed = self.refined = 0  # pairs; the first of them have been in float32
+        self.known: dict[tuple[float, float], _SketchedQueries] = {}
+
+    def take(self, chunk: _Chunk) -> int:
+        """Search a chunk. Returns -1, or the id of its first row that is not finite."""
+        batch = self.batch
+        problem = batch.problem
+        segment, live = problem.segments[chunk.segment], problem.lives[chunk.segment]
+        mask = no_mask() if live is None else live[chunk.start : chunk.stop]
+        rows = segment[chunk.start : chunk.stop]
+        count = len(rows) if live is None else int(np.count_nonzero(mask))
+        if count == 0:
+            return -1
+        if chunk.run is None or batch.hopeless:
+            return self._scan(chunk, rows, mask, count)
+        first = chunk.offset + chunk.start
+        sources, copied = batch.sources, not readable(segment)
+        if copied:
+            rows = as_float32(rows)
+            sources = _Sources.of([(first, rows)])
+        sketch = problem.sketches[chunk.segment]
+        if sketch is not None:
+            data = sketch.bytes[chunk.start : chunk.stop]
+            facts = sketch.facts[chunk.start : chunk.stop]
+        else:
+            data = np.empty((len(rows), batch.width), np.uint8)
+            facts = np.empty((len(rows), batch.facts))
+            self.work.bytes_read += rows.nbytes
+            if not sketch_block(rows, chunk.run.lo, chunk.run.step, data, facts):
+                bad = ~np.isfinite(facts).all(axis=1)
+                if live is not None:
+                    bad &= mask != 0
+                if bad.any():
+                    return first + int(np.argmax(bad))
+        self._bound(chunk.run, data, facts, mask, first, sources)
+        self.work.sketched += count * batch.count
+        self.work.bytes_read += count * (data.shape[1] + facts.shape[1] * facts.itemsize)
+        if copied:
+            self.relieve(sources, everything=True)  # the copy goes
+        if self.work.sketched >= _FAIR_TRIAL * batch.count and (
+            self.work.candidates > _HOPELESS * self.work.sketched
+        ):
+            batch.hopeless = True
+        return -1
+
+    def _bound(
+        self,
+        run_: Run,
+        data: NDArray[np.uint8],
+        facts: NDArray[np.float64],
+        mask: NDArray[np.uint8],
+        first: int,
+        sources: _Sources,
+    ) -> None:
+        """The first tier: list the pairs that the limits do not exclude."""
+        batch = self.batch
+        queries = self._sketched(run_)
+        position = 0
+        while True:
+            position, self.listed = batch.scan(
+                queries.bytes.ctypes.data, batch.width, batch.count,
+                queries.constants, queries.errors,
+                data.ctypes.data, batch.width,
+                facts, run_.step, batch.gamma,
+                position, len(data), first,
+                mask, batch.tile_rows, batch.problem.k,
+                self.uppers, self.counts,
+                self.limits, self.caps,
+                self.order,
+                self.pair_queries, self.pair_rows, self.pair_lowers, self.listed,
+            )  # fmt: skip
+            # The kernel may have dropped refined pairs, too. Then fresh ones count as refined and
+            # miss the second tier, which harms less than to bound a row there twice.
+            self.refined = min(self.refined, self.listed)
+            if position >= len(data) or batch.stop.is_set():
+                return
+            self.relieve(sources)
+
+    def _sketched(self, run_: Run) -> _SketchedQueries:
+        key = run_.lo, run_.step
+        if key not in self.known:
+            if len(self.known) >= _KEPT_PARAMETERS:
+                self.known.pop(next(iter(self.known)))
+            self.known[key] = self.batch.sketch_queries(*key)
+        return self.known[key]
+
+    def relieve(self, sources: _Sources, everything: bool = False) -> None:
+        """Make room in the list: by float32 bounds and, where those do not, by deciding."""
+        self.refine_near(sources)
+        self.drop()
+        if everything or self.listed > len(self.pair_rows) // 4:
+            self.decide(sources)
+
+    def drop(self) -> None:
+        """Drop listed pairs that the limits exclude."""
+        from .kernels.sketch_scan import drop_listed
+
+        np.minimum(self.limits, self.caps, out=self.limits)
+        lists = (self.pair_queries, self.pair_rows, self.pair_lowers)
+        # Refined pairs stand in front, and stay there.
+        refined = drop_listed(*lists, 0, self.refined, self.limits)
+        fresh = self.listed - self.refined
+        for values in lists:
+            values[refined : refined + fresh] = values[self.refined : self.listed].copy()
+        self.listed = drop_listed(*lists, refined, refined + fresh, self.limits)
+        self.refined = refined
+
+    def refine_near(self, sources: _Sources) -> None:
+        """The second tier, for what it has not seen."""
+        from .kernels.refine import refine_f32
+
+        done = refine_f32(
+            *self._pairs(sources, self.refined), self.near_uppers, self.near_counts,
+            self.caps, self.order, self.batch.problem.squared,
+        )  # fmt: skip
+        self.refined = self.listed
+        self.work.candidates += done
+        self.work.bytes_read += done * self._row_bytes()
+
+    def decide(self, sources: _Sources) -> None:
+        """The third tier, for all that is listed; the list is empty then."""
+        from .kernels.refine import refine_f64
+
+        done = refine_f64(
+            *self._pairs(sources, 0), self.caps,
+            self.distances, self.ids, self.held, self.nearest, self.batch.problem.squared,
+        )  # fmt: skip
+        self.listed = self.refined = 0
+        np.minimum(self.caps, self.nearest, out=self.caps)
+        self.work.undecided += done
+        self.work.bytes_read += done * self._row_bytes()
+
+    def _row_bytes(self) -> int:
+        segment = self.batch.problem.segments[0]
+        return segment.shape[1] * segment.dtype.itemsize
+
+    def _pairs(self, sources: _Sources, start: int):  # type: ignore[no-untyped-def]
+        """What both refining tiers take, of pairs from ``start`` on."""
+        queries = self.batch.queries
+        return (
+            queries.ctypes.data, queries.strides[0], queries.shape[1],
+            sources.firsts, sources.bases, sources.strides, sources.halves,
+            self.pair_queries, self.pair_rows, self.pair_lowers, start, self.listed,
+            self.batch.problem.k,
+        )  # fmt: skip
+
+    def _scan(self, chunk: _Chunk, rows: NDArray, mask: NDArray[np.uint8], count: int) -> int:
+        """Compute every distance of a chunk by the definition."""
+        from .kernels.lanes import lane_scan
+
+        batch = self.batch
+        read = rows.nbytes
+        if not direct(rows, np.dtype(np.float32)):
+            rows = as_float32(rows)
+        first = chunk.offset + chunk.start
+        limits = self.nearest.copy()
+        limits[batch.count :] = -1  # nothing is below it: padding never enters a buffer
+        row_bytes = max(1, rows.shape[1] * 4)
+        bad = lane_scan(
+            batch.queries.ctypes.data, batch.queries.strides[0], batch.count,
+            rows.__array_interface__["data"][0], rows.strides[0], rows.shape[1] * 4,
+            0, len(rows), first,
+            mask, max(1, min(_tiling.TILING.tile_bytes // row_bytes, 4096)), batch.problem.k,
+            self.distances, self.ids, self.held, limits, batch.problem.squared,
+        )  # fmt: skip
+        self.nearest[: batch.count] = limits[: batch.count]
+        np.minimum(self.caps, self.nearest, out=self.caps)
+        np.minimum(self.limits, self.caps, out=self.limits)
+        self.work.scanned += count * batch.count
+        self.work.bytes_read += read
+        return -1 if bad < 0 else first + int(bad)
