@@ -10,7 +10,6 @@ Imported only where `amx.available`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +28,7 @@ from .amx import (
     release,
 )
 from .cache import compiled
+from .memory import aligned
 from .rows import next_tile
 from .select import push
 from .simd import count_trailing_zeros, popcount_u8
@@ -39,7 +39,6 @@ BLOCK = 32  # rows at a time
 STEPS = 16  # tiles of a row that stay in the first-level cache while the queries pass
 
 _TILE = TILE_ROWS * TILE_BYTES
-_LINE = 64  # bytes of a cache line
 
 _I32, _I64 = numba.int32, numba.int64
 _SIGNATURE = _I64(
@@ -105,14 +104,6 @@ def _scan(
     return -1
 
 
-def _aligned(shape: tuple[int, ...]) -> NDArray[np.int8]:
-    """Memory that begins on a cache line: a tile's lines would otherwise each take two."""
-    size = math.prod(shape)
-    memory = np.empty(size + _LINE, np.int8)
-    start = -memory.ctypes.data % _LINE
-    return memory[start : start + size].reshape(shape)
-
-
 def pack_queries(queries: NDArray[np.uint8]) -> NDArray[np.int8]:
     """Packed bits ``(q, b)`` as the columns of `amx.dot_i8_32x32`, -1 for a set bit.
 
@@ -122,7 +113,7 @@ def pack_queries(queries: NDArray[np.uint8]) -> NDArray[np.int8]:
     signs = -np.unpackbits(queries, axis=1, bitorder="little").view(np.int8)
     columns = signs.reshape(count // TILE_ROWS, TILE_ROWS, length // 8, TILE_ROWS, 4)
     columns = columns.transpose(0, 2, 3, 1, 4)
-    packed = _aligned(columns.shape)
+    packed = aligned(columns.shape, np.int8)
     packed[:] = columns
     return packed
 
@@ -142,8 +133,8 @@ def scanner(queries: NDArray[np.uint8]) -> Callable[..., int]:
     ) -> int:  # fmt: skip
         # Held here: Numba frees an array of its own after the last use of its name, and the
         # kernel knows only the addresses.
-        rows = _aligned((2, steps, _TILE))
-        sums = _aligned((len(queries) // QUERY_MULTIPLE, 4, _TILE))
+        rows = aligned((2, steps, _TILE), np.int8)
+        sums = aligned((len(queries) // QUERY_MULTIPLE, 4, _TILE), np.int8)
         return _scan(
             packed.ctypes.data, rows.ctypes.data, sums.ctypes.data, steps, query_counts, config,
             row_base, row_stride, length, start, stop, id_offset, live, k, *held,

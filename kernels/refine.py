@@ -23,6 +23,7 @@ from .cache import compiled
 from .select import push, push_bound
 from .simd import l1_f32_1x1, l2_f32_1x1, near_l1_f32, near_l2_f32
 
+
 @intrinsic
 def _pointer_to_halves(typingctx, address):
     """The address as a pointer to float16 in the form of uint16."""

@@ -222,9 +222,7 @@ def tile(typingctx, operation, level, qb, qs, xb, xs, numbers, length, out):
 
 
 @intrinsic(prefer_literal=True)
-def bounded_tile(
-    typingctx, operation, level, qb, qs, xb, xs, numbers, length, qc, xc, qt, xt, out
-):
+def bounded_tile(typingctx, operation, level, qb, qs, xb, xs, numbers, length, qc, xc, qt, xt, out):
     """Sketch distances of 4 queries x 4 numbered rows, and which of them pass a threshold.
 
     ``qc`` and ``xc`` are addresses of 4 int32, the constants of queries and rows: the distance
@@ -265,9 +263,7 @@ def stream(typingctx, operation, level, query, row, length):
         pointers = [builder.inttoptr(address, _I8.as_pointer()) for address in args[2:4]]
         size, _ = _step(*literals)
         unroll = PADDING // size
-        (vector,) = _sums(
-            builder, *literals, pointers[:1], pointers[1:], args[4], unroll, _AHEAD
-        )
+        (vector,) = _sums(builder, *literals, pointers[:1], pointers[1:], args[4], unroll, _AHEAD)
         return builder.sext(_total(builder, vector), _I64)
 
     return types.intp(operation, level, types.intp, types.intp, types.intp), codegen

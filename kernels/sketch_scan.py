@@ -18,6 +18,7 @@ import numba
 import numpy as np
 
 from .cache import compiled
+from .pairs import PAIRS, drop_above
 from .rows import next_tile
 from .select import push_bound
 from .simd import count_trailing_zeros
@@ -33,10 +34,6 @@ _WIDE_BLOCK = 32_768
 _SLACK = 4e-7  # the float32 comparison errs by less than 2**-22 of either side
 
 _F32, _F64, _I32, _I64 = numba.float32, numba.float64, numba.int32, numba.int64
-_LIST = (
-    numba.types.Array(_I32, 1, "C"), numba.types.Array(_I64, 1, "C"),
-    numba.types.Array(_F64, 1, "C"),
-)  # fmt: skip
 _SIGNATURE = numba.types.UniTuple(_I64, 2)(
     numba.intp, numba.intp, _I64,  # query sketches: address, stride in bytes, how many
     numba.types.Array(_I32, 1, "C"), numba.types.Array(_F64, 1, "C"),  # their constants, errors
@@ -47,32 +44,12 @@ _SIGNATURE = numba.types.UniTuple(_I64, 2)(
     numba.types.Array(_F64, 2, "C"), numba.types.Array(_I64, 1, "C"),  # upper bounds, counts
     numba.types.Array(_F64, 1, "C"), numba.types.Array(_F64, 1, "C"),  # limits, caps
     numba.types.Array(_I64, 1, "C"),  # order: work space of the selection
-    *_LIST, _I64,  # listed pairs: query, row id, lower bound; how many
+    *PAIRS, _I64,  # listed pairs: query, row id, lower bound; how many
 )  # fmt: skip
 
 
-@numba.njit
-def drop_above(queries, rows, lowers, start, count, limits):
-    """Drop the listed pairs from ``start`` on whose lower bound is above their query's limit.
-
-    Keeps the order; returns how many are left in all.
-    """
-    kept = start
-    for i in range(start, count):
-        if not lowers[i] > limits[queries[i]]:
-            queries[kept], rows[kept], lowers[kept] = queries[i], rows[i], lowers[i]
-            kept += 1
-    return kept
-
-
-@compiled(_I64(*_LIST, _I64, _I64, numba.types.Array(_F64, 1, "C")))
-def drop_listed(queries, rows, lowers, start, count, limits):
-    """`drop_above`, to be called from outside of kernels."""
-    return drop_above(queries, rows, lowers, start, count, limits)
-
-
 @cache
-def scanner(operation: int, level: int, wide: bool) -> Callable:
+def scanner(operation: int, level: int, wide: bool) -> Callable[..., tuple[int, int]]:
     """The scan kernel for ABSOLUTE (L1) or PRODUCT (L2), at a level of instructions.
 
     ``wide`` for rows of more than `NARROW` bytes. The kernel scans rows ``start`` to ``stop``
@@ -136,8 +113,10 @@ def scanner(operation: int, level: int, wide: bool) -> Callable:
                         totals[:] = 0
                         for block in range(0, width, _WIDE_BLOCK):
                             length = min(_WIDE_BLOCK, width - block)
-                            tile(wide_operation, level, query + block, query_stride,
-                                 row_base + block, width, numbers_at + 8 * r, length, sums_at)  # fmt: skip
+                            tile(
+                                wide_operation, level, query + block, query_stride,
+                                row_base + block, width, numbers_at + 8 * r, length, sums_at,
+                            )  # fmt: skip
                             totals += sums
                         passed = (1 << 16) - 1
                     elif group == 1:

@@ -5,19 +5,21 @@
     sketches ── bounds ──> listed pairs ── float32, rounding bound ──> few ── float64 ──> k nearest
     (8 bits)  (sketch_scan)              (refine_f32)                     (refine_f64)
 
-Each worker scans chunks of rows and lists the pairs that its limits (the k-th smallest upper
+Each worker bounds chunks of rows and lists the pairs that its limits (the k-th smallest upper
 bound that it has met) do not exclude. When all are done, the limits of all are joined, and
-what is left is decided. A list that overflows is decided on the way; where sketches exclude
-too little, the rest is scanned (`kernels.lanes`). Rows of a segment beyond its sketch are
-scanned, too.
+what is left is decided: the most promising pairs first (`_Worker.probe`), since a true
+distance limits more tightly than a sketch's upper bound. A list that overflows is relieved in
+the same way; where sketches exclude too little, the rest is scanned (`kernels.lanes`). Rows
+of a segment beyond its sketch are scanned, too.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from threading import Event
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,14 +27,21 @@ from numpy.typing import NDArray
 from . import _tiling
 from ._pool import run
 from ._scan import Live, capacity_for, direct, no_mask, not_finite, padded_to
+from .kernels.memory import aligned
 from .sketches import Run, Sketch, as_float32, choose_run, sketch_block
 
 #: Share of the pairs, left by the sketches, from which scanning them all is cheaper.
 _HOPELESS = 0.5
 #: Sketched pairs a worker looks at before it may give up.
 _FAIR_TRIAL = 4096
+#: Rows whose nearest lower a worker's limits before it goes on.
+_FIRST_ROWS = 2048
 #: Pairs for which waking the other workers costs more than they bring.
 _FEW_PAIRS = 512
+#: Bytes of a listed pair: query, row and lower bound.
+_PAIR_BYTES = 4 + 8 + 8
+#: Listed pairs a query for which a worker has room at most: memory costs time, too.
+_PAIRS_A_QUERY = 8192
 #: Pairs of (lo, step) for which a worker keeps the sketches of a batch's queries.
 _KEPT_PARAMETERS = 4
 
@@ -118,8 +127,8 @@ def search(
     chunks = _cut(problem, workers)
     workers = min(workers, len(chunks))
     tiling = _tiling.TILING
-    # Bounds of two tiers, 8 bytes each, and pairs of distance and id.
-    held = workers * capacity_for(problem.k) * (8 + 8 + 16)
+    # Bounds of two tiers and of promising pairs, 8 bytes each, and pairs of distance and id.
+    held = workers * capacity_for(problem.k) * (3 * 8 + 16)
     batch = min(
         max(1, tiling.sketch_query_bytes // max(1, 4 * problem.dim)),
         max(1, tiling.buffer_bytes // held),
@@ -153,7 +162,8 @@ def _cut(problem: Problem, workers: int) -> list[_Chunk]:
     tiling = _tiling.TILING
     total = sum(map(len, problem.segments))
     usual = tiling.chunk_rows or max(512, -(-total // (8 * workers)))
-    chunks, offset = [], 0
+    chunks: list[_Chunk] = []
+    offset = 0
 
     def cut(number: int, start: int, stop: int, rows: int, run_: Run | None, build: bool) -> None:
         chunks.extend(
@@ -168,9 +178,8 @@ def _cut(problem: Problem, workers: int) -> list[_Chunk]:
         here = usual if readable(segment) else min(usual, converted)
         if sketch is None:
             if len(segment):
-                lo, step = choose_run(segment, None)
                 rows = min(here, converted, tiling.sketch_rows)
-                cut(number, 0, len(segment), rows, Run(0, lo, step), True)
+                cut(number, 0, len(segment), rows, choose_run(segment), True)
         else:
             for run_, stop in _joined(sketch):
                 cut(number, run_.start, stop, here, run_, False)
@@ -223,7 +232,10 @@ class _Batch:
         self.signed = signed_queries(operation, level) and not self.wide
         self.gamma = sketch.rounding(problem.dim)
         self.tile_rows = max(1, min(_tiling.TILING.tile_bytes // self.width, 4096))
-        self.room = max(_tiling.TILING.listed_pairs, 2 * self.tile_rows * self.count)
+        fair = min(
+            _tiling.TILING.list_bytes // (_PAIR_BYTES * workers), _PAIRS_A_QUERY * self.count
+        )
+        self.room = max(fair, 2 * self.tile_rows * self.count, 4 * problem.k * self.count)
         firsts = np.cumsum([0, *map(len, problem.segments)])[:-1].tolist()
         self.sources = _Sources.of(
             [
@@ -247,7 +259,7 @@ class _Batch:
         """The queries as the rows of a run are sketched; padding has errors of NaN."""
         from .kernels import sketch
 
-        data = np.empty((len(self.queries), self.width), np.uint8)
+        data = aligned((len(self.queries), self.width), np.uint8)
         facts = np.empty((len(self.queries), sketch.FACTS))
         sketch_block(self.queries, lo, step, data, facts)
         errors = facts[:, sketch.E2 if self.problem.squared else sketch.E1].copy()
@@ -276,6 +288,8 @@ class _Batch:
         if self.refused:
             raise not_finite(min(self.refused), self.problem.segments)
         self._join_limits()
+        self._each(lambda worker: worker.probe(self.sources))
+        self._join_limits()
         self._each(lambda worker: worker.refine_near(self.sources))
         self._join_limits()
         self._each(lambda worker: worker.decide(self.sources))
@@ -298,7 +312,8 @@ class _Batch:
             np.minimum(worker.caps, limits, out=worker.caps)
             worker.drop()
 
-    def _each(self, work) -> None:  # type: ignore[no-untyped-def]
+    def _each(self, work: Callable[[_Worker], None]) -> None:
+        """Do this for all workers that have pairs listed."""
         busy = [worker for worker in self.workers if worker.listed]
         if sum(worker.listed for worker in busy) <= _FEW_PAIRS:
             for worker in busy:
@@ -325,9 +340,12 @@ class _Worker:
         self.caps = np.full(padded, np.inf)  # what the other tiers have proved
         self.nearest = np.full(padded, np.inf)  # of the distances
         self.order = np.arange(capacity_for(batch.problem.k))
+        self.promising = np.empty((padded, len(self.order)))
+        self.promising_counts = np.empty(padded, np.int64)
         self.pair_queries = np.empty(batch.room, np.int32)
         self.pair_rows = np.empty(batch.room, np.int64)
         self.pair_lowers = np.empty(batch.room)
+        self.unprobed = max(_FIRST_ROWS, 4 * batch.problem.k)  # rows before the first probe
         self.listed = self.refined = 0  # pairs; the first of them have been in float32
         self.known: dict[tuple[float, float], _SketchedQueries] = {}
 
@@ -353,7 +371,7 @@ class _Worker:
             data = sketch.bytes[chunk.start : chunk.stop]
             facts = sketch.facts[chunk.start : chunk.stop]
         else:
-            data = np.empty((len(rows), batch.width), np.uint8)
+            data = aligned((len(rows), batch.width), np.uint8)
             facts = np.empty((len(rows), batch.facts))
             self.work.bytes_read += rows.nbytes
             if not sketch_block(rows, chunk.run.lo, chunk.run.step, data, facts):
@@ -386,13 +404,14 @@ class _Worker:
         batch = self.batch
         queries = self._sketched(run_)
         position = 0
-        while True:
+        while position < len(data) and not batch.stop.is_set():
+            end = min(len(data), position + (self.unprobed or len(data)))
             position, self.listed = batch.scan(
                 queries.bytes.ctypes.data, batch.width, batch.count,
                 queries.constants, queries.errors,
                 data.ctypes.data, batch.width,
                 facts, run_.step, batch.gamma,
-                position, len(data), first,
+                position, end, first,
                 mask, batch.tile_rows, batch.problem.k,
                 self.uppers, self.counts,
                 self.limits, self.caps,
@@ -402,9 +421,11 @@ class _Worker:
             # The kernel may have dropped refined pairs, too. Then fresh ones count as refined and
             # miss the second tier, which harms less than to bound a row there twice.
             self.refined = min(self.refined, self.listed)
-            if position >= len(data) or batch.stop.is_set():
-                return
-            self.relieve(sources)
+            if position < end:
+                self.relieve(sources)
+            elif self.unprobed:
+                self.unprobed = 0
+                self.probe(sources)
 
     def _sketched(self, run_: Run) -> _SketchedQueries:
         key = run_.lo, run_.step
@@ -415,35 +436,48 @@ class _Worker:
         return self.known[key]
 
     def relieve(self, sources: _Sources, everything: bool = False) -> None:
-        """Make room in the list: by float32 bounds and, where those do not, by deciding."""
-        self.refine_near(sources)
-        self.drop()
+        """Make room in the list: by lower limits, float32 bounds and, at last, by deciding."""
+        self.probe(sources)
+        if everything or self.listed > len(self.pair_rows) // 4:
+            self.refine_near(sources)
+            self.drop()
         if everything or self.listed > len(self.pair_rows) // 4:
             self.decide(sources)
 
     def drop(self) -> None:
         """Drop listed pairs that the limits exclude."""
-        from .kernels.sketch_scan import drop_listed
+        from .kernels.pairs import drop_listed
 
         np.minimum(self.limits, self.caps, out=self.limits)
-        lists = (self.pair_queries, self.pair_rows, self.pair_lowers)
-        # Refined pairs stand in front, and stay there.
-        refined = drop_listed(*lists, 0, self.refined, self.limits)
-        fresh = self.listed - self.refined
-        for values in lists:
-            values[refined : refined + fresh] = values[self.refined : self.listed].copy()
-        self.listed = drop_listed(*lists, refined, refined + fresh, self.limits)
-        self.refined = refined
+        self.refined, self.listed = drop_listed(
+            self.pair_queries, self.pair_rows, self.pair_lowers,
+            self.refined, self.listed, self.limits,
+        )  # fmt: skip
 
-    def refine_near(self, sources: _Sources) -> None:
+    def probe(self, sources: _Sources) -> None:
+        """Lower the limits cheaply: the second tier for each query's most promising pairs.
+
+        Their true distances limit what follows more tightly than any upper bound of a sketch.
+        """
+        from .kernels.pairs import bring_forward
+
+        end = bring_forward(
+            self.pair_queries, self.pair_rows, self.pair_lowers, self.refined, self.listed,
+            self.batch.problem.k, self.promising, self.promising_counts, self.order,
+        )  # fmt: skip
+        self.refine_near(sources, end)
+        self.drop()
+
+    def refine_near(self, sources: _Sources, end: int | None = None) -> None:
         """The second tier, for what it has not seen."""
         from .kernels.refine import refine_f32
 
+        end = self.listed if end is None else end
         done = refine_f32(
-            *self._pairs(sources, self.refined), self.near_uppers, self.near_counts,
+            *self._pairs(sources, self.refined, end), self.near_uppers, self.near_counts,
             self.caps, self.order, self.batch.problem.squared,
         )  # fmt: skip
-        self.refined = self.listed
+        self.refined = end
         self.work.candidates += done
         self.work.bytes_read += done * self._row_bytes()
 
@@ -452,7 +486,7 @@ class _Worker:
         from .kernels.refine import refine_f64
 
         done = refine_f64(
-            *self._pairs(sources, 0), self.caps,
+            *self._pairs(sources, 0, self.listed), self.caps,
             self.distances, self.ids, self.held, self.nearest, self.batch.problem.squared,
         )  # fmt: skip
         self.listed = self.refined = 0
@@ -464,13 +498,13 @@ class _Worker:
         segment = self.batch.problem.segments[0]
         return segment.shape[1] * segment.dtype.itemsize
 
-    def _pairs(self, sources: _Sources, start: int):  # type: ignore[no-untyped-def]
-        """What both refining tiers take, of pairs from ``start`` on."""
+    def _pairs(self, sources: _Sources, start: int, end: int) -> tuple[Any, ...]:
+        """What both refining tiers take, of pairs ``start`` to ``end``."""
         queries = self.batch.queries
         return (
             queries.ctypes.data, queries.strides[0], queries.shape[1],
             sources.firsts, sources.bases, sources.strides, sources.halves,
-            self.pair_queries, self.pair_rows, self.pair_lowers, start, self.listed,
+            self.pair_queries, self.pair_rows, self.pair_lowers, start, end,
             self.batch.problem.k,
         )  # fmt: skip
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from . import _tiling
 from ._pool import run
 from .errors import ArgumentError
+from .kernels.memory import aligned
 
 Scan = Callable[..., int]
 Live = NDArray[np.uint8] | None
@@ -140,9 +141,7 @@ def search(
     return live_bytes * -(-len(queries) // batch)
 
 
-def _cut(
-    segments: Sequence[NDArray], workers: int, kernels: Family, row_bytes: int
-) -> list[Chunk]:
+def _cut(segments: Sequence[NDArray], workers: int, kernels: Family, row_bytes: int) -> list[Chunk]:
     """Chunks of rows in ascending order of id, about eight for each worker."""
     tiling = _tiling.TILING
     total = sum(map(len, segments))
@@ -161,11 +160,12 @@ def _cut(
 
 
 def padded_to(queries: NDArray, multiple: int) -> NDArray:
-    """The queries, C-contiguous, and rows of zeros up to a multiple."""
-    missing = -len(queries) % multiple
-    if not missing:
-        return np.ascontiguousarray(queries)
-    return np.concatenate([queries, np.zeros((missing, queries.shape[1]), queries.dtype)])
+    """The queries, C-contiguous on cache lines, and rows of zeros up to a multiple."""
+    count, dim = queries.shape
+    padded = aligned((-(-count // multiple) * multiple, dim), queries.dtype)
+    padded[:count] = queries
+    padded[count:] = 0
+    return padded
 
 
 def no_mask() -> NDArray[np.uint8]:

@@ -102,12 +102,10 @@ def topk(
         ArgumentError: a wrong shape, k, metric or option; NaN or infinity, with its row.
         DTypeError: another type of array.
     """
-    sketches: list[Sketch | None] | None = None
-    if isinstance(database, Sketched):
-        database, sketches = database.array, [database.sketch]
     distances, ids, proof = topk_segments(
-        queries, [database], k, metric=metric, masks=None if mask is None else [mask],
-        sketches=sketches, backend=backend, strategy=strategy, threads=threads,
+        queries, [database.array if isinstance(database, Sketched) else database], k, metric=metric, masks=None if mask is None else [mask],
+        sketches=[database.sketch] if isinstance(database, Sketched) else None,
+        backend=backend, strategy=strategy, threads=threads,
     )  # fmt: skip
     return (distances, ids, proof) if explain else (distances, ids)
 
@@ -159,7 +157,10 @@ def topk_segments(
     dim = queries.shape[1]
     pairs = live_rows * len(queries)
     workers = threads or available_threads()
-    if threads is None and pairs * max(1, dim * kernels.rows.itemsize) < _tiling.TILING.inline_bytes:
+    if (
+        threads is None
+        and pairs * max(1, dim * kernels.rows.itemsize) < _tiling.TILING.inline_bytes
+    ):
         workers = 1
     work = _cascade.Work()
     if strategy == "auto":
@@ -167,7 +168,9 @@ def topk_segments(
     if best == 0 or len(queries) == 0:
         pass
     elif strategy == "sketch":
-        problem = _cascade.Problem(metric, segments, lives, sketches or [None] * len(segments), best)
+        problem = _cascade.Problem(
+            metric, segments, lives, sketches or [None] * len(segments), best
+        )
         work = _cascade.search(problem, queries, workers, distances, ids)
         if work.scanned:
             strategy = "sketch, then scan" if work.sketched else "scan"

@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 
 from . import _tiling
 from ._pool import available_threads, run
+from .kernels.memory import aligned
 
 #: Rows that parameters are chosen by, of each run.
 _SAMPLE = 32
-#: Residuals at which parameters chosen before still serve.
-_GOOD_ENOUGH = 1.05
+#: Rows that show whether the parameters of the run before serve, and residuals at which they do.
+_FEW = 8
+_GOOD_ENOUGH = 1.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class Run:
     start: int
     lo: float
     step: float
+    lost: float
+    """Residuals in proportion to the spread of the rows that lo and step were chosen by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,25 +65,33 @@ def as_float32(rows: NDArray) -> NDArray[np.float32]:
         return np.ascontiguousarray(rows, np.float32)
 
 
-def choose_run(rows: NDArray, before: Run | None) -> tuple[float, float]:
-    """(lo, step) for these rows: the run's before, where they serve as well.
+def choose_run(rows: NDArray, start: int = 0, before: Run | None = None) -> Run:
+    """A run for these rows, with the parameters of the one before where they serve as well.
 
-    The same parameters in the next run spare a search from sketching its queries anew.
+    Equal parameters spare a search from sketching its queries anew.
     """
     from .kernels import sketch
 
     sample = as_float32(rows[:: max(1, len(rows) // _SAMPLE)][:_SAMPLE])
-    if before is None:
-        return sketch.choose(sample)
-    few = sample[:: max(1, len(sample) // 8)]
-    few = np.ascontiguousarray(few[np.isfinite(few).all(axis=1)])
-    if few.size == 0:
-        return before.lo, before.step
-    lo, step = sketch.choose(few)
-    best = sketch.residual(few, lo, step)
-    if sketch.residual(few, before.lo, before.step) <= _GOOD_ENOUGH * best:
-        return before.lo, before.step
-    return sketch.choose(sample)
+    sample = sample[np.isfinite(sample).all(axis=1)]
+    if before is not None:
+        few = np.ascontiguousarray(sample[:: max(1, len(sample) // _FEW)])
+        lost = _lost(few, before.lo, before.step)
+        if lost <= _GOOD_ENOUGH * before.lost:
+            return Run(start, before.lo, before.step, before.lost)
+    lo, step = sketch.choose(sample)
+    return Run(start, lo, step, _lost(sample, lo, step))
+
+
+def _lost(sample: NDArray[np.float32], lo: float, step: float) -> float:
+    """Residuals in proportion to how far the numbers spread."""
+    from .kernels import sketch
+
+    if sample.size == 0:
+        return 0.0
+    spread = float(sample.std(dtype=np.float64))
+    residual = sketch.residual(sample, lo, step)
+    return residual / spread if spread > 0 else residual
 
 
 def sketch_block(
@@ -98,14 +110,13 @@ def build(array: NDArray, threads: int | None = None) -> Sketch:
     from .kernels import sketch
 
     rows, dim = array.shape
-    data = np.empty((rows, sketch.width_of(dim)), np.uint8)
+    data = aligned((rows, sketch.width_of(dim)), np.uint8)
     facts = np.empty((rows, sketch.FACTS))
     size = _tiling.TILING.sketch_rows
     starts = range(0, rows, size)
     runs: list[Run] = []
     for start in starts:
-        lo, step = choose_run(array[start : start + size], runs[-1] if runs else None)
-        runs.append(Run(start, lo, step))
+        runs.append(choose_run(array[start : start + size], start, runs[-1] if runs else None))
     workers = max(1, min(threads or available_threads(), len(runs)))
     stop = Event()
 
