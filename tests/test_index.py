@@ -340,6 +340,7 @@ def test_info(index: Index) -> None:
         "path": str(index.path),
         "format": 1,
         "dim": DIM,
+        "dtype": "float32",
         "model": {},
         "model_id": "m",
         "rows": ROWS,
@@ -386,7 +387,7 @@ def test_create_again(tmp_path: Path) -> None:
         assert len(index) == 1
     with pytest.raises(ModelMismatchError):
         Index.create(tmp_path / "a" / "b", 4, model_id="n", exist_ok=True)
-    with pytest.raises(ArgumentError, match="holds rows of 4 numbers, not 5"):
+    with pytest.raises(ArgumentError, match="holds rows of 4 float32 numbers, not 5"):
         Index.create(tmp_path / "a" / "b", 5, model_id="m", exist_ok=True)
     Index.open(tmp_path / "a" / "b", mode="rw").close()
 

@@ -24,6 +24,7 @@ import pytest
 from crash_writer import DIM, SEGMENT_ROWS, batch_of, write_batches
 
 from vsearch_fast.errors import StoreError
+from vsearch_fast._stored_sketches import BLOCK_ROWS
 from vsearch_fast.index import Index, Item
 
 # Processes that are forked from a clean one, which has imported the slow part already.
@@ -83,6 +84,7 @@ class Expected:
             stored = index.features(ids)
             assert stored.tobytes() == np.stack(list(self.vectors.values())).tobytes()
             self._check_codes(index)
+            self._check_sketches(index, stored)
             last = max(self.batches[id_] for id_ in ids)
             found = index.search(np.zeros(DIM, np.float32), 999, where={"batch": last})[0]
             assert {hit.id for hit in found} == {id_ for id_ in ids if self.batches[id_] == last}
@@ -95,6 +97,16 @@ class Expected:
         assert {hit.id: hit.distance for hit in hits} == dict(
             zip(self.vectors, (stack > 0).sum(axis=1).tolist(), strict=True)
         )
+
+    def _check_sketches(self, index: Index, stored: np.ndarray) -> None:
+        for metric in ("l1", "l2"):
+            scan, sketch = (
+                index.search(stored[-2:] * 1.01, 5, metric, strategy=s, explain=True)
+                for s in ("scan", "sketch")
+            )
+            assert sketch[0] == scan[0]
+            block = min(BLOCK_ROWS, index.info()["segment_rows"])
+            assert (sketch[1].sketched > 0) == (self.rows >= block)
 
 
 def survivors(folder: Path, reported: list[str], first: int, expected: Expected) -> int:
@@ -132,7 +144,11 @@ def finish(folder: Path, first: int, expected: Expected) -> None:
         rows = index.info()["rows"]
         files = {path.name for path in folder.glob("*.npy")}
         segments = range(-(-rows // SEGMENT_ROWS))
-        assert files == {f"{kind}-{n:05d}.npy" for kind in ("vectors", "codes") for n in segments}
+        names = {f"{kind}-{n:05d}.npy" for kind in ("vectors", "codes") for n in segments}
+        # Sketches are of whole segments here, since a block is larger.
+        full = range(rows // SEGMENT_ROWS)
+        names |= {f"{kind}-{n:05d}.npy" for kind in ("sketches", "facts") for n in full}
+        assert files == names
 
 
 def kill_at_random(folder: Path, kills: int, seed: int) -> None:

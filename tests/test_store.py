@@ -62,6 +62,7 @@ def test_files_are_what_the_format_says(store: Store) -> None:
     store.remove(["id3"])
     names = sorted(path.name for path in store.folder.iterdir())
     expected = [f"{kind}-{n:05d}.npy" for kind in ("codes", "vectors") for n in range(3)]
+    expected += [f"{kind}-{n:05d}.npy" for kind in ("facts", "sketches") for n in range(2)]
     assert names == sorted([*expected, "index.sqlite", "write.lock"])
     vectors = [np.load(store.folder / f"vectors-{n:05d}.npy", mmap_mode="r") for n in range(3)]
     assert all(array.shape == (8, DIM) and array.dtype == np.float32 for array in vectors)
@@ -75,9 +76,8 @@ def test_files_are_what_the_format_says(store: Store) -> None:
         assert sql.execute("SELECT rows, removed, edits FROM state").fetchall() == [(19, 1, 1)]
         assert sql.execute("SELECT number, row FROM tombstones").fetchall() == [(1, 3)]
         lines = sql.execute("SELECT kind, segment, rows FROM segments").fetchall()
-        assert lines == [
-            (k, n, r) for k in ("codes", "vectors") for n, r in ((0, 8), (1, 8), (2, 3))
-        ]
+        held = {"codes": (8, 8, 3), "facts": (8, 8), "sketches": (8, 8), "vectors": (8, 8, 3)}
+        assert lines == [(k, n, r) for k, rows in held.items() for n, r in enumerate(rows)]
     sql.close()
 
 
@@ -146,7 +146,9 @@ def test_rows_are_flushed_before_the_commit_that_makes_them_exist(
     store._connection.set_trace_callback(None)
     begin = events.index(("sql", "INSERT"))
     files = {name for what, name in events if what == "write"}
-    assert files == {f"{kind}-{n:05d}.npy" for kind in ("codes", "vectors") for n in range(3)}
+    expected = {f"{kind}-{n:05d}.npy" for kind in ("codes", "vectors") for n in range(3)}
+    expected |= {f"{kind}-{n:05d}.npy" for kind in ("facts", "sketches") for n in range(2)}
+    assert files == expected
     assert all(what == "sql" for what, _ in events[begin:])
     for name in files:
         last_write = max(i for i, event in enumerate(events) if event == ("write", name))

@@ -36,6 +36,9 @@ _HOPELESS = 0.5
 _FAIR_TRIAL = 4096
 #: Rows whose nearest lower a worker's limits before it goes on.
 _FIRST_ROWS = 2048
+#: Queries and rows from which sketching rows for one search pays; measured on two cores.
+BUILD_QUERIES = 8
+_BUILD_ROWS = 256
 #: Pairs for which waking the other workers costs more than they bring.
 _FEW_PAIRS = 512
 #: Bytes of a listed pair: query, row and lower bound.
@@ -124,7 +127,7 @@ def search(
 ) -> Work:
     """Search for all queries; write the result to ``distances`` and ``ids``."""
     _refuse_bad(problem)
-    chunks = _cut(problem, workers)
+    chunks = _cut(problem, workers, len(queries))
     workers = min(workers, len(chunks))
     tiling = _tiling.TILING
     # Bounds of two tiers and of promising pairs, 8 bytes each, and pairs of distance and id.
@@ -157,34 +160,41 @@ def _refuse_bad(problem: Problem) -> None:
         raise not_finite(min(bad), problem.segments)
 
 
-def _cut(problem: Problem, workers: int) -> list[_Chunk]:
+def _cut(problem: Problem, workers: int, queries: int) -> list[_Chunk]:
     """Chunks in ascending order of id, each of one run, about eight for each worker."""
     tiling = _tiling.TILING
     total = sum(map(len, problem.segments))
     usual = tiling.chunk_rows or max(512, -(-total // (8 * workers)))
+    copied = max(1, min(usual, tiling.copy_bytes // max(1, 4 * problem.dim)))
     chunks: list[_Chunk] = []
     offset = 0
-
-    def cut(number: int, start: int, stop: int, rows: int, run_: Run | None, build: bool) -> None:
-        chunks.extend(
-            _Chunk(number, first, min(first + rows, stop), offset, run_, build)
-            for first in range(start, stop, rows)
-        )
 
     for number, (segment, sketch) in enumerate(
         zip(problem.segments, problem.sketches, strict=True)
     ):
-        converted = max(1, tiling.copy_bytes // max(1, 4 * problem.dim))
-        here = usual if readable(segment) else min(usual, converted)
-        if sketch is None:
-            if len(segment):
-                rows = min(here, converted, tiling.sketch_rows)
-                cut(number, 0, len(segment), rows, choose_run(segment), True)
-        else:
+
+        def cut(
+            start: int, stop: int, rows: int, run_: Run | None, build: bool,
+            number: int = number, offset: int = offset,
+        ) -> None:  # fmt: skip
+            chunks.extend(
+                _Chunk(number, first, min(first + rows, stop), offset, run_, build)
+                for first in range(start, stop, rows)
+            )
+
+        covered = 0
+        if sketch is not None:
+            covered = len(sketch)
             for run_, stop in _joined(sketch):
-                cut(number, run_.start, stop, here, run_, False)
-            floats = here if direct(segment, np.dtype(np.float32)) else min(here, converted)
-            cut(number, len(sketch), len(segment), floats, None, False)
+                cut(run_.start, stop, usual if readable(segment) else copied, run_, False)
+        rest = len(segment) - covered
+        if rest and (sketch is None or (queries >= BUILD_QUERIES and rest >= _BUILD_ROWS)):
+            before = sketch.runs[-1] if sketch is not None and sketch.runs else None
+            run_ = choose_run(segment[covered:], covered, before)
+            cut(covered, len(segment), min(copied, tiling.sketch_rows), run_, True)
+        else:
+            floats = direct(segment, np.dtype(np.float32))
+            cut(covered, len(segment), usual if floats else copied, None, False)
         offset += len(segment)
     return chunks
 
@@ -192,8 +202,8 @@ def _cut(problem: Problem, workers: int) -> list[_Chunk]:
 def _joined(sketch: Sketch) -> list[tuple[Run, int]]:
     """Runs and where they end; neighbours of equal parameters as one."""
     joined: list[tuple[Run, int]] = []
-    stops = [run_.start for run_ in sketch.runs[1:]] + [len(sketch)]
-    for run_, stop in zip(sketch.runs, stops, strict=True):
+    stops = [*(run_.start for run_ in sketch.runs[1:]), len(sketch)]
+    for run_, stop in zip(sketch.runs, stops, strict=False):
         if joined and (joined[-1][0].lo, joined[-1][0].step) == (run_.lo, run_.step):
             joined[-1] = (joined[-1][0], stop)
         else:
@@ -367,7 +377,7 @@ class _Worker:
             rows = as_float32(rows)
             sources = _Sources.of([(first, rows)])
         sketch = problem.sketches[chunk.segment]
-        if sketch is not None:
+        if sketch is not None and not chunk.build:
             data = sketch.bytes[chunk.start : chunk.stop]
             facts = sketch.facts[chunk.start : chunk.stop]
         else:

@@ -92,17 +92,22 @@ def matrix(values: npt.ArrayLike, dim: int, name: str, consequence: str) -> np.n
     return array
 
 
-def float32_block(rows: np.ndarray, first: int, name: str, consequence: str) -> np.ndarray:
-    """The rows as C-contiguous float32, all finite; `first` is the number of the first."""
+def float_block(
+    rows: np.ndarray, first: int, name: str, consequence: str, dtype: str = "float32"
+) -> np.ndarray:
+    """The rows as C-contiguous little-endian floats, all finite; `first` is the number of the
+    first. float64 is rounded to float32 before anything else."""
     with np.errstate(over="ignore"):  # becomes infinite, which is reported below
         block = np.ascontiguousarray(rows, np.dtype("<f4"))
+        if dtype == "float16":
+            block = block.astype("<f2")
     finite = np.isfinite(block)
     if not finite.all():
         row, column = (int(number) for number in np.argwhere(~finite)[0])
         raise ArgumentError(
             f"Row {first + row} of {name} holds {rows[row, column]} at position {column}",
             consequence,
-            "Use finite numbers in the range of float32",
+            f"Use finite numbers in the range of {dtype}",
         )
     return block
 

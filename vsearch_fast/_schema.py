@@ -6,12 +6,13 @@ import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from . import _stored_sketches
 from ._segments import Kind, sync_directory, write_error
 from ._sqlite import connect, sql_error
 from ._writelock import FILE_NAME as LOCK_NAME
@@ -19,7 +20,8 @@ from ._writelock import WriteLock
 from .errors import StoreError
 
 FORMAT = 1
-KINDS = ("vectors", "codes")
+KINDS = ("vectors", "codes")  # every index has these; sketches may be missing
+DTYPES = {"float32": "<f4", "float16": "<f2"}
 APPLICATION_ID = 0x56534658
 DATABASE_NAME = "index.sqlite"
 _UNFINISHED_NAME = "index.sqlite.new"
@@ -63,6 +65,16 @@ class Meta:
     created: str
     kinds: tuple[Kind, ...]
 
+    @property
+    def dtype(self) -> str:
+        """Of the vectors: a name in DTYPES."""
+        return next(name for name, code in DTYPES.items() if code == self.kinds[0].dtype)
+
+    @property
+    def sketched(self) -> bool:
+        """Whether sketches are kept beside the vectors."""
+        return len(self.kinds) > len(KINDS)
+
 
 def default_segment_rows(dim: int) -> int:
     """Rows a segment so that one of vectors takes about SEGMENT_BYTES, at least 1024."""
@@ -70,7 +82,12 @@ def default_segment_rows(dim: int) -> int:
 
 
 def create(
-    folder: Path, dim: int, model_id: str, model: Mapping[str, Any], segment_rows: int
+    folder: Path,
+    dim: int,
+    model_id: str,
+    model: Mapping[str, Any],
+    segment_rows: int,
+    dtype: str = "float32",
 ) -> None:
     """Make an empty index: all of it or, should anything fail, none.
 
@@ -95,7 +112,12 @@ def create(
         unfinished = folder / _UNFINISHED_NAME
         for name in (f"{unfinished.name}-journal", unfinished.name):
             (folder / name).unlink(missing_ok=True)
-        _write_database(unfinished, dim, model_id, model, segment_rows, consequence)
+        kinds = [
+            Kind("vectors", DTYPES[dtype], dim),
+            Kind("codes", "|u1", -(-dim // 8)),
+            *_stored_sketches.kinds(dim),
+        ]
+        _write_database(unfinished, dim, model_id, model, segment_rows, kinds, consequence)
         os.rename(unfinished, folder / DATABASE_NAME)
         sync_directory(folder)
         with contextlib.suppress(PermissionError):  # one may write in a folder and not list it
@@ -132,6 +154,7 @@ def _write_database(
     model_id: str,
     model: Mapping[str, Any],
     segment_rows: int,
+    kinds: Sequence[Kind],
     consequence: str,
 ) -> None:
     meta = {
@@ -141,17 +164,24 @@ def _write_database(
         "model": json.dumps(dict(model)),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    kinds = [("vectors", "<f4", dim), ("codes", "|u1", -(-dim // 8))]
     try:
         with contextlib.closing(connect(file, writable=True, create=True)) as sql:
             sql.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             sql.execute(f"PRAGMA user_version = {FORMAT}")
             sql.executescript(f"BEGIN; {_SCHEMA}")
             sql.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
-            sql.executemany("INSERT INTO kinds VALUES (?, ?, ?)", kinds)
+            write_kinds(sql, kinds)
             sql.execute("COMMIT")
     except sqlite3.Error as error:
         raise sql_error(file, error, consequence) from error
+
+
+def write_kinds(sql: sqlite3.Connection, kinds: Sequence[Kind]) -> None:
+    """Make kinds of segments known to the index; those that it knows stay as they are."""
+    sql.executemany(
+        "INSERT OR IGNORE INTO kinds VALUES (?, ?, ?)",
+        [(kind.name, kind.dtype, kind.width) for kind in kinds],
+    )
 
 
 def refuse_what_is_no_index(folder: Path) -> None:
@@ -199,18 +229,23 @@ def read_meta(sql: sqlite3.Connection, folder: Path) -> Meta:
             "Upgrade vsearch_fast" if version > FORMAT else "Index the pictures again",
         )
     meta = dict(sql.execute("SELECT key, value FROM meta"))
-    query = "SELECT name, dtype, width FROM kinds WHERE name IN (?, ?) ORDER BY name"
-    kinds = tuple(Kind(*line) for line in sql.execute(query, KINDS))
+    found = {line[0]: Kind(*line) for line in sql.execute("SELECT name, dtype, width FROM kinds")}
     try:
-        if len(kinds) != len(KINDS):
-            raise KeyError("kinds")
+        kinds = [found[name] for name in KINDS]
+        dim = int(meta["dim"])
+        if kinds[0].dtype not in DTYPES.values():
+            raise ValueError(kinds[0].dtype)
+        # Sketches of another make are no use here, and are left alone.
+        sketched = _stored_sketches.kinds(dim)
+        if all(found.get(kind.name, kind) == kind for kind in sketched):
+            kinds += sketched
         return Meta(
-            int(meta["dim"]),
+            dim,
             int(meta["segment_rows"]),
             meta["model_id"],
             json.loads(meta["model"]),
             meta["created"],
-            kinds,
+            tuple(kinds),
         )
     except (KeyError, ValueError) as error:
         raise StoreError(

@@ -1,6 +1,6 @@
 """Append-only row files of an index: fixed capacity, written with pwrite, read memory-mapped.
 
-A file `KIND-NNNNN.npy` holds up to `segment_rows` rows of one kind (vectors, codes). It is
+A file `KIND-NNNNN.npy` holds up to `segment_rows` rows of one kind (vectors, codes, ...). It is
 a valid .npy from its first moment, made at its full length by ftruncate, so that it is sparse
 (it takes disk space only as rows arrive) and `numpy.load(..., mmap_mode="r")` reads it.
 What `store.py` counts as committed decides how many of its rows exist; whatever lies
@@ -16,7 +16,7 @@ import contextlib
 import errno
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,12 +102,13 @@ class SegmentFiles:
     def _length(self, kind: Kind) -> int:
         return len(kind.header(self.segment_rows)) + self.segment_rows * kind.row_bytes
 
-    def check(self, rows: int) -> None:
-        """Raise StoreError unless every file that `rows` rows need is there at full length."""
-        for kind in self.kinds.values():
-            length = self._length(kind)
-            for segment in range(self.segments(rows)):
-                path = self.path(kind.name, segment)
+    def check(self, rows: Mapping[str, int]) -> None:
+        """Raise StoreError unless every file that so many rows of a kind need is there at full
+        length."""
+        for name, count in rows.items():
+            length = self._length(self.kinds[name])
+            for segment in range(self.segments(count)):
+                path = self.path(name, segment)
                 try:
                     found = path.stat().st_size
                 except FileNotFoundError:
@@ -118,14 +119,27 @@ class SegmentFiles:
     def map(self, kind: str, rows: int) -> list[np.ndarray]:
         """The first `rows` rows as read-only memory-mapped arrays (r, width), one a segment,
         all full but the last. Maps are kept, so that asking again costs nothing."""
-        arrays = []
-        for segment in range(self.segments(rows)):
-            array = self._maps.get((kind, segment))
-            if array is None:
-                # Two threads may both map it; either map serves, and one is dropped.
-                array = self._maps.setdefault((kind, segment), self._open_map(kind, segment))
-            arrays.append(array[: rows - segment * self.segment_rows])
-        return arrays
+        return [
+            self.map_segment(kind, segment, rows - segment * self.segment_rows)
+            for segment in range(self.segments(rows))
+        ]
+
+    def map_segment(self, kind: str, segment: int, rows: int) -> np.ndarray:
+        """The first `rows` rows of one segment, likewise; the whole segment where it has fewer."""
+        array = self._maps.get((kind, segment))
+        if array is None:
+            # Two threads may both map it; either map serves, and one is dropped.
+            array = self._maps.setdefault((kind, segment), self._open_map(kind, segment))
+        return array[:rows]
+
+    def read(self, kind_name: str, segment: int, start: int, stop: int) -> np.ndarray:
+        """Rows of one segment, copied: also such as are written and not committed, whose file
+        may yet be removed."""
+        kind = self.kinds[kind_name]
+        offset = len(kind.header(self.segment_rows)) + start * kind.row_bytes
+        count = (stop - start) * kind.width
+        rows = np.fromfile(self.path(kind_name, segment), kind.dtype, count, offset=offset)
+        return rows.reshape(stop - start, kind.width)
 
     def _open_map(self, kind_name: str, segment: int) -> np.ndarray:
         kind = self.kinds[kind_name]
@@ -239,11 +253,12 @@ class SegmentFiles:
             raise
         return descriptor
 
-    def drop_tail(self, rows: int) -> list[Path]:
-        """Remove the segment files that hold no committed row; returns their paths."""
-        keep = self.segments(rows)
+    def drop_tail(self, rows: Mapping[str, int]) -> list[Path]:
+        """Remove the segment files that hold no committed row (of so many of each kind); returns
+        their paths."""
         tail = []
-        for kind in self.kinds:
+        for kind, count in rows.items():
+            keep = self.segments(count)
             for path in sorted(self.folder.glob(f"{kind}-*.npy")):
                 number = path.stem.removeprefix(f"{kind}-")
                 if number.isdecimal() and int(number) >= keep:
@@ -251,12 +266,12 @@ class SegmentFiles:
         self._remove(tail)
         return tail
 
-    def bytes_on_disk(self, rows: int) -> int:
-        """Disk space that the segments take (holes of sparse files not counted)."""
+    def bytes_on_disk(self, rows: Mapping[str, int]) -> int:
+        """Disk space that the segments of so many rows take (holes of sparse files not counted)."""
         return sum(
             self.path(kind, segment).stat().st_blocks * 512
-            for kind in self.kinds
-            for segment in range(self.segments(rows))
+            for kind, count in rows.items()
+            for segment in range(self.segments(count))
         )
 
     def close(self) -> None:

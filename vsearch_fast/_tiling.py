@@ -25,7 +25,8 @@ def second_level_cache() -> int:
 
 
 def _share_of_cache(parts: int) -> int:
-    return field(default_factory=lambda: second_level_cache() // parts)  # type: ignore[return-value]
+    size: int = field(default_factory=lambda: second_level_cache() // parts)
+    return size
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,12 @@ def vsearch() -> None:
     help="A picture that cannot be read: report it and go on, or stop.",
 )
 @click.option("--batch-size", type=click.IntRange(1), help="Pictures the network takes at once.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float16"]),
+    help="How a new index stores features; float16 takes half the disk space and rounds them. "
+    "[default: float32]",
+)
 @_options.threads
 @_options.max_pixels
 @click.option("--quiet", is_flag=True, help="No progress bar.")
@@ -118,6 +124,7 @@ def index(
     keep_missing: bool,
     on_error: Literal["skip", "raise"],
     batch_size: int | None,
+    dtype: str | None,
     threads: int | None,
     max_pixels: int | None,
     quiet: bool,
@@ -147,7 +154,7 @@ def index(
     exists = (index_path / "index.sqlite").exists()
     model = model or _model_of_index(index_path, exists)
     embedder = Embedder(model, batch_size=batch_size, threads=threads, max_pixels=max_pixels)
-    with open_index(index_path, embedder, model, origin) as target:
+    with open_index(index_path, embedder, model, origin, dtype) as target:
         todo = plan(target, records, keep_missing=keep_missing)
         if not keep_missing:
             adopt(target, todo, origin, model)
@@ -283,6 +290,7 @@ def _tell_plan(todo: Plan, index_path: Path) -> None:
     show_default=True,
     help="A photo that cannot be read: report it and go on, or stop.",
 )
+@click.option("--explain", is_flag=True, help="Say how the matches were proved the nearest.")
 @_options.threads
 @_options.max_pixels
 def search(
@@ -298,6 +306,7 @@ def search(
     as_json: bool,
     as_csv: bool,
     on_error: Literal["skip", "raise"],
+    explain: bool,
     threads: int | None,
     max_pixels: int | None,
 ) -> None:
@@ -346,9 +355,11 @@ def search(
             raise ImageError("no photo could be read", "Nothing was searched", "See the reasons")
         results: list[Result] = []
         for name in METRICS if metric == "all" else (metric,):
-            answers = found.search(
-                features, k, name, _options.where(where), max_distance, threads=threads
+            answers, proof = found.search(
+                features, k, name, _options.where(where), max_distance, threads, explain=True
             )
+            if explain:
+                click.echo(f"Proof: {proof}", err=True)
             results += [
                 Result(str(query), name, hits, box)
                 for query, hits in zip(queries, answers, strict=True)

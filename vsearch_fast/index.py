@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,7 @@ from . import _inputs as inputs
 from . import _schema as schema
 from ._items import Item, Scalar, check_id, check_item, check_text
 from .errors import ArgumentError, DuplicateIdError, ModelMismatchError
+from .proof import Proof
 from .search import METRICS, Metric, pack_bits, topk_segments
 from .store import Filter, Store
 
@@ -68,6 +69,7 @@ class Index:
 
     Attributes:
         dim: numbers a row.
+        dtype: of the stored features, "float32" or "float16".
         model_id: the model whose features it holds, "" when unknown.
         model: what was said about the model.
         path: the folder.
@@ -76,6 +78,7 @@ class Index:
     def __init__(self, store: Store) -> None:
         self._store = store
         self.dim = store.meta.dim
+        self.dtype = store.meta.dtype
         self.model_id = store.meta.model_id
         self.model = store.meta.model
         self.path = store.folder
@@ -89,6 +92,7 @@ class Index:
         model_id: str = "",
         model: Mapping[str, Any] | None = None,
         segment_rows: int | None = None,
+        dtype: str | None = None,
         exist_ok: bool = False,
     ) -> Self:
         """Make an empty index in the folder `path` and open it for writing.
@@ -98,9 +102,12 @@ class Index:
             dim: numbers a row, at least 1.
             model_id: `Embedder.model_id`; only features of the same model may meet it.
             model: more about the model, kept as JSON (file, layer, precision, ...).
-            segment_rows: rows a segment file; by default about 256 MiB of vectors.
-            exist_ok: open the index that is there already, when its dim and model_id are
-                these.
+            segment_rows: rows a segment file; by default about 256 MiB of float32 vectors.
+            dtype: of the stored features: "float32", or "float16" for half the disk space.
+                Features are rounded to it as they are added, and searches are exact for what
+                is stored. None: float32, or what an index that exists has.
+            exist_ok: open the index that is there already, when its dim, dtype and model_id
+                are these.
 
         Raises:
             ArgumentError: a dim or segment_rows below 1, a model that JSON cannot hold.
@@ -119,16 +126,21 @@ class Index:
                 consequence,
                 f"Use at most {_LARGEST} of each",
             )
+        if dtype is not None and dtype not in schema.DTYPES:
+            raise ArgumentError(
+                f"dtype is {dtype!r}", consequence, f"Use one of {', '.join(schema.DTYPES)}"
+            )
         check_text(model_id, "model_id", consequence)
         described = inputs.json_object(model or {}, "model", consequence)
         folder = Path(path)
         if not (exist_ok and (folder / schema.DATABASE_NAME).exists()):
-            schema.create(folder, dim, model_id, described, segment_rows)
+            schema.create(folder, dim, model_id, described, segment_rows, dtype or "float32")
         index = cls.open(folder, mode="rw", model_id=model_id)
-        if index.dim != dim:
+        if (index.dim, index.dtype) != (dim, dtype or index.dtype):
             index.close()
             raise ArgumentError(
-                f"{folder} holds rows of {index.dim} numbers, not {dim}",
+                f"{folder} holds rows of {index.dim} {index.dtype} numbers,"
+                f" not {dim} {dtype or index.dtype}",
                 consequence,
                 "Name another folder",
             )
@@ -203,10 +215,10 @@ class Index:
         Args:
             ids: n different strings.
             features: (n, dim) float32 or float16 (widened exactly), or float64 (rounded to
-                float32); finite.
+                float32); finite, also when rounded to the index's dtype.
             items: for each row an `Item` of the same id, or a mapping of its metadata.
             codes: (n, ceil(dim / 8)) uint8, kept as given; by default
-                `pack_bits(features)`.
+                `pack_bits` of the features as they are stored.
             replace: an id that the index holds gets a new row (and so is the last among
                 equal distances) instead of raising DuplicateIdError.
 
@@ -228,13 +240,13 @@ class Index:
         _refuse_twice(names, _NOT_ADDED)
         described = inputs.items(names, items, _NOT_ADDED)
         for part in inputs.block_slices(len(rows), self.dim):  # all, before any is written
-            inputs.float32_block(rows[part], part.start, "features", _NOT_ADDED)
+            inputs.float_block(rows[part], part.start, "features", _NOT_ADDED, self.dtype)
         if names:
             self._store.append(described, self._blocks(rows, bits), replace=replace)
 
     def _blocks(self, rows: np.ndarray, bits: np.ndarray | None) -> Iterator[dict[str, np.ndarray]]:
         for part in inputs.block_slices(len(rows), self.dim):
-            vectors = inputs.float32_block(rows[part], part.start, "features", _NOT_ADDED)
+            vectors = inputs.float_block(rows[part], part.start, "features", _NOT_ADDED, self.dtype)
             codes = pack_bits(vectors) if bits is None else np.ascontiguousarray(bits[part])
             yield {"vectors": vectors, "codes": codes}
 
@@ -272,6 +284,7 @@ class Index:
 
     # Searching
 
+    @overload
     def search(
         self,
         queries: npt.ArrayLike,
@@ -280,7 +293,37 @@ class Index:
         where: Mapping[str, Scalar | Iterable[Scalar]] | None = None,
         max_distance: float | None = None,
         threads: int | None = None,
-    ) -> list[list[Hit]]:
+        *,
+        strategy: str = "auto",
+        explain: Literal[False] = False,
+    ) -> list[list[Hit]]: ...
+
+    @overload
+    def search(
+        self,
+        queries: npt.ArrayLike,
+        k: int = 10,
+        metric: Metric = "l2",
+        where: Mapping[str, Scalar | Iterable[Scalar]] | None = None,
+        max_distance: float | None = None,
+        threads: int | None = None,
+        *,
+        strategy: str = "auto",
+        explain: Literal[True],
+    ) -> tuple[list[list[Hit]], Proof]: ...
+
+    def search(
+        self,
+        queries: npt.ArrayLike,
+        k: int = 10,
+        metric: Metric = "l2",
+        where: Mapping[str, Scalar | Iterable[Scalar]] | None = None,
+        max_distance: float | None = None,
+        threads: int | None = None,
+        *,
+        strategy: str = "auto",
+        explain: bool = False,
+    ) -> list[list[Hit]] | tuple[list[list[Hit]], Proof]:
         """The k nearest items of each query, exactly; nearest first, equal distances in the
         order in which they were added.
 
@@ -293,10 +336,11 @@ class Index:
                 of these values. Values compare as JSON values: True is not 1, 1 is 1.0; None
                 matches null, not a column that an item lacks.
             max_distance: only hits at this distance or nearer.
-            threads: as for `topk`.
+            threads, strategy: as for `topk`.
+            explain: also say how the hits were proved to be the nearest.
 
         Returns:
-            A list of hits for each query.
+            A list of hits for each query; with `explain` that list and a `Proof`.
 
         Raises:
             ArgumentError: a wrong shape or dimension, NaN or infinity, k below 1, an unknown
@@ -313,15 +357,15 @@ class Index:
         wanted = inputs.where(where, _NOT_SEARCHED)
         array = self._queries(queries, metric)
         for _ in range(_ATTEMPTS):
-            hits = self._search(array, k, metric, wanted, max_distance, threads)
-            if hits is not None:
-                return hits
+            found = self._search(array, k, metric, wanted, max_distance, threads, strategy)
+            if found is not None:
+                return found if explain else found[0]
         # Items were removed or changed between finding and describing them, time and again.
         # Once more in one transaction, for which writers wait.
         with self._store.transaction(_NOT_SEARCHED):
-            hits = self._search(array, k, metric, wanted, max_distance, threads)
-        assert hits is not None
-        return hits
+            found = self._search(array, k, metric, wanted, max_distance, threads, strategy)
+        assert found is not None
+        return found if explain else found[0]
 
     def _queries(self, queries: npt.ArrayLike, metric: str) -> np.ndarray:
         array = np.asarray(queries)
@@ -330,7 +374,7 @@ class Index:
         if metric == "hamming" and array.dtype == np.uint8:
             return inputs.codes(array, self.dim, "queries", _NOT_SEARCHED)
         array = inputs.matrix(array, self.dim, "queries", _NOT_SEARCHED)
-        array = inputs.float32_block(array, 0, "queries", _NOT_SEARCHED)
+        array = inputs.float_block(array, 0, "queries", _NOT_SEARCHED)
         return pack_bits(array) if metric == "hamming" else array
 
     def _search(
@@ -341,27 +385,30 @@ class Index:
         where: Filter | None,
         max_distance: float | None,
         threads: int | None,
-    ) -> list[list[Hit]] | None:
+        strategy: str,
+    ) -> tuple[list[list[Hit]], Proof] | None:
         snapshot, mask = self._store.snapshot(where)
-        if snapshot.state.rows == 0 or (mask is not None and not mask.any()):
-            return [[] for _ in queries]
         kind = "codes" if metric == "hamming" else "vectors"
         segments = self._store.files.map(kind, snapshot.state.rows)
+        sketches = None if metric == "hamming" else self._store.sketches(snapshot)
+        if not segments:
+            segments, sketches = [np.empty((0, queries.shape[1]), queries.dtype)], None
         masks = None
         if mask is not None:
             borders = np.cumsum([len(segment) for segment in segments])[:-1]
             # None where every row is live, so that nothing is tested row by row.
             masks = [None if part.all() else part for part in np.split(mask, borders)]
-        distances, rows = topk_segments(
-            queries, segments, k, metric=metric, masks=masks, threads=threads
-        )
+        distances, rows, proof = topk_segments(
+            queries, segments, k, metric=metric, masks=masks, sketches=sketches,
+            strategy=strategy, threads=threads,
+        )  # fmt: skip
         # A hit that has gone meanwhile asks for another search; so does, under a filter, any
         # change, since it may have made a hit of what was none.
         found = set(rows.ravel().tolist())
         items = self._store.items(found, snapshot.state.edits if where is not None else None)
         if items is None or len(items) < len(found):
             return None
-        return [
+        hits = [
             [
                 Hit(item.id, distance, item.path, item.box, item.metadata)
                 for distance, item in zip(line, map(items.__getitem__, numbers), strict=True)
@@ -369,6 +416,7 @@ class Index:
             ]
             for line, numbers in zip(distances.tolist(), rows.tolist(), strict=True)
         ]
+        return hits, proof
 
     # Reading
 
@@ -393,7 +441,7 @@ class Index:
         return self._store.find([id_], "Nothing was read")[0][1]
 
     def features(self, ids: Iterable[str]) -> np.ndarray:
-        """The stored features of these ids: float32 (n, dim), in their order.
+        """The stored features of these ids: float32 (n, dim), in their order (float16 widened).
 
         Raises:
             UnknownIdError: an id that the index does not hold.
@@ -413,7 +461,7 @@ class Index:
         return self._store.columns()
 
     def info(self) -> dict[str, Any]:
-        """What the index is: path, format, created, dim, model, model_id, rows (ever added),
+        """What the index is: path, format, created, dim, dtype, model, model_id, rows (ever added),
         live, removed, segments, segment_rows, bytes (on disk), columns (of metadata)."""
         state = self._store.state()
         return {
@@ -421,6 +469,7 @@ class Index:
             "format": schema.FORMAT,
             "created": self._store.meta.created,
             "dim": self.dim,
+            "dtype": self.dtype,
             "model": self.model,
             "model_id": self.model_id,
             "rows": state.rows,

@@ -17,7 +17,8 @@ class Proof:
 
     Attributes:
         metric: of the search.
-        strategy: ``scan``, ``sketch``, or ``sketch, then scan`` where bounds excluded too little.
+        strategy: ``scan``, ``sketch``, or ``sketch and scan`` where some rows had no sketch, or
+            bounds excluded too little.
         simd: level of vector instructions (`kernels.level`).
         queries, rows: how many; rows are the live ones.
         scanned, sketched, candidates, undecided: pairs.

@@ -39,8 +39,6 @@ STRATEGIES = ("auto", "scan", "sketch")
 #: Below these, scanning stored rows is as fast; measured on two cores.
 _SKETCH_DIM = 128
 _SKETCH_ROWS = 2048
-#: Queries from which sketching an array for one search pays.
-_SKETCH_QUERIES = 8
 #: Share of the rows that may be asked for before bounds have nothing to exclude.
 _SKETCH_SHARE = 8
 
@@ -102,10 +100,13 @@ def topk(
         ArgumentError: a wrong shape, k, metric or option; NaN or infinity, with its row.
         DTypeError: another type of array.
     """
+    array, sketches = database, None
+    if isinstance(database, Sketched):
+        array, sketches = database.array, [database.sketch]
+    assert not isinstance(array, Sketched)
     distances, ids, proof = topk_segments(
-        queries, [database.array if isinstance(database, Sketched) else database], k, metric=metric, masks=None if mask is None else [mask],
-        sketches=[database.sketch] if isinstance(database, Sketched) else None,
-        backend=backend, strategy=strategy, threads=threads,
+        queries, [array], k, metric=metric, masks=None if mask is None else [mask],
+        sketches=sketches, backend=backend, strategy=strategy, threads=threads,
     )  # fmt: skip
     return (distances, ids, proof) if explain else (distances, ids)
 
@@ -124,9 +125,9 @@ def topk_segments(
 ) -> tuple[NDArray, NDArray[np.int64], Proof]:
     """`topk` over several arrays as if they were one; ids number the rows of all in turn.
 
-    ``masks`` has one entry a segment, None where all its rows live. So has ``sketches``: a
-    `Sketch` may cover the first rows alone, and the others are scanned; None makes one on the
-    way, if there is to be one.
+    ``masks`` has one entry a segment, None where all its rows live. So has ``sketches``; a
+    `Sketch` may cover the first rows alone. Rows without one are sketched on the way if that
+    pays (or no segment has one, and the strategy is to sketch), else scanned.
     """
     k = _checked_options(k, metric, backend, strategy, threads)
     queries = checked_array(queries, "queries", metric)
@@ -173,7 +174,7 @@ def topk_segments(
         )
         work = _cascade.search(problem, queries, workers, distances, ids)
         if work.scanned:
-            strategy = "sketch, then scan" if work.sketched else "scan"
+            strategy = "sketch and scan" if work.sketched else "scan"
     else:
         read = _scan.search(queries, segments, lives, kernels, workers, distances, ids)
         work = _cascade.Work(scanned=pairs, bytes_read=read)
@@ -199,7 +200,7 @@ def _chosen(
         and dim >= _SKETCH_DIM
         and rows >= _SKETCH_ROWS
         and best <= rows // _SKETCH_SHARE
-        and (sketches is not None or queries >= _SKETCH_QUERIES)
+        and (sketches is not None or queries >= _cascade.BUILD_QUERIES)
     )
     return "sketch" if pays else "scan"
 

@@ -3,8 +3,10 @@
 ::
 
     index.sqlite          everything but the numbers of the rows (below)
-    vectors-00000.npy     float32 (segment_rows, dim), the features; then -00001 and so on
+    vectors-00000.npy     float32 or float16 (segment_rows, dim), the features; then -00001, ...
     codes-00000.npy       uint8 (segment_rows, ceil(dim / 8)), np.packbits(features > 0)
+    sketches-00000.npy    8-bit sketches of the vectors, and
+    facts-00000.npy       what bounds distances by them: see `_stored_sketches.py`
     write.lock            flocked by the one writer; holds its process id
 
 **Rows** are numbered from 0 in the order in which they were added and keep their number for
@@ -33,10 +35,10 @@ them exist (rollback journal, synchronous=EXTRA). Whatever a crash leaves beyond
 **Reading** needs no permission to write. State is re-read at every search (one line), so
 that a reader sees what was committed since; `(rows, edits)` changes with every commit.
 
-**Kinds to come** (sketches) are further lines of `kinds`. A reader ignores kinds that it does
-not know, and a writer extends only those that it knows; so a kind other than vectors and codes
-may hold fewer rows than `state.rows` (`segments` says how many), and is filled up by whoever
-knows it. This needs no new FORMAT.
+**Kinds.** A reader ignores kinds that it does not know, and a writer extends only those that it
+knows; so a kind other than vectors and codes may hold fewer rows than `state.rows` (`segments`
+says how many), and is filled up by whoever knows it. Sketches are such kinds: an index that
+was made before there were any gets them with its next addition.
 """
 
 from __future__ import annotations
@@ -58,11 +60,14 @@ import numpy as np
 
 from . import _rows as item_rows
 from . import _schema as schema
+from . import _stored_sketches as sketching
 from ._items import Item
 from ._segments import SegmentFiles
 from ._sqlite import connect, sql_error
+from ._stored_sketches import Covered
 from ._writelock import WriteLock
 from .errors import ArgumentError, DuplicateIdError, StoreError, UnknownIdError
+from .sketches import Sketch
 
 #: Filters whose masks are kept until the next commit.
 _KEPT_FILTERS = 16
@@ -87,11 +92,13 @@ class Snapshot:
     Attributes:
         state: which one.
         live: bool (rows,), False where a tombstone is; None when there are none.
+        covered: what is sketched of each segment.
         filters: masks of this state by filter, as they were asked for.
     """
 
     state: State
     live: np.ndarray | None
+    covered: list[Covered] = field(default_factory=list)
     filters: dict[tuple[tuple[str, tuple[str, ...]], ...], np.ndarray] = field(default_factory=dict)
 
 
@@ -125,8 +132,8 @@ class Store:
         try:
             with self.transaction("The index was not opened") as sql:
                 self.meta = schema.read_meta(sql, self.folder)
-                rows = self._read_state(sql).rows
-            self.files = SegmentFiles(self.folder, self.meta.kinds, self.meta.segment_rows)
+                self.files = SegmentFiles(self.folder, self.meta.kinds, self.meta.segment_rows)
+                rows = self._rows_by_kind(sql)
             self.files.check(rows)
             if writable:
                 self.files.drop_tail(rows)
@@ -206,6 +213,18 @@ class Store:
     def _read_state(self, sql: sqlite3.Connection) -> State:
         return State(*sql.execute("SELECT rows, removed, edits FROM state").fetchone())
 
+    def _covered(self, sql: sqlite3.Connection) -> list[Covered]:
+        segments = self.files.segments(self._read_state(sql).rows)
+        return sketching.read(sql, segments) if self.meta.sketched else []
+
+    def _rows_by_kind(self, sql: sqlite3.Connection) -> dict[str, int]:
+        """Committed rows of each kind that is known here."""
+        rows = dict.fromkeys(schema.KINDS, self._read_state(sql).rows)
+        if self.meta.sketched:
+            covered = sketching.Extension(self.files, self._covered(sql), 0).start
+            rows |= {sketching.SKETCHES: covered, sketching.FACTS: covered}
+        return rows
+
     def state(self) -> State:
         """The committed state of this moment."""
         with self.transaction("Nothing was read") as sql:
@@ -244,7 +263,7 @@ class Store:
             if state.removed:
                 live = np.ones(state.rows, bool)
                 live[self._tombstones] = False
-            self._snapshot = Snapshot(state, live)
+            self._snapshot = Snapshot(state, live, self._covered(sql))
         return self._snapshot
 
     def _filter_mask(self, sql: sqlite3.Connection, rows: int, where: Filter) -> np.ndarray:
@@ -263,6 +282,12 @@ class Store:
                 match[found] = True
             mask &= match
         return mask  # removed rows are out of it: they have no facets
+
+    def sketches(self, snapshot: Snapshot) -> list[Sketch] | None:
+        """The sketches of a snapshot's segments, memory-mapped; None where none are kept."""
+        if not self.meta.sketched:
+            return None
+        return sketching.mapped(self.files, snapshot.covered, snapshot.state.rows)
 
     def items(self, rows: Iterable[int], edits: int | None = None) -> dict[int, Item] | None:
         """Items by row. With `edits`: None when anything but additions was committed since
@@ -311,7 +336,9 @@ class Store:
 
     def bytes_on_disk(self) -> int:
         """Disk space that the index takes."""
-        return self._file.stat().st_blocks * 512 + self.files.bytes_on_disk(self.state().rows)
+        with self.transaction("Nothing was read") as sql:
+            rows = self._rows_by_kind(sql)
+        return self._file.stat().st_blocks * 512 + self.files.bytes_on_disk(rows)
 
     # Writing
 
@@ -346,6 +373,7 @@ class Store:
         with self._writing:
             with self.transaction(consequence) as sql:
                 start = self._read_state(sql).rows
+                covered = self._covered(sql)
                 held = item_rows.present(sql, [item.id for item in items])
             if held and not replace:
                 first = next(item.id for item in items if item.id in held)
@@ -356,15 +384,22 @@ class Store:
                 )
             self.files.append(start, blocks, consequence)
             try:
+                sketched = None
+                if self.meta.sketched:
+                    sketched = sketching.Extension(self.files, covered, start + len(items))
+                    self.files.append(sketched.start, sketched.blocks(), consequence)
                 with self.transaction(consequence, write=True) as sql:
                     item_rows.remove(sql, list(held.values()))
                     item_rows.insert(sql, start, items)
                     self._count(sql, start, len(items), removed=len(held))
-            except StoreError:
+                    if sketched:
+                        schema.write_kinds(sql, self.meta.kinds)
+                        sketching.write(sql, sketched)
+            except BaseException:
                 # The disk may be full: give back the segments that this call began. The state
                 # is asked for, because a commit that reports an error may have been one.
-                with contextlib.suppress(StoreError):
-                    self.files.drop_tail(self.state().rows)
+                with contextlib.suppress(StoreError), self.transaction(consequence) as sql:
+                    self.files.drop_tail(self._rows_by_kind(sql))
                 raise
 
     def _count(self, sql: sqlite3.Connection, start: int, added: int, removed: int) -> None:
@@ -378,7 +413,7 @@ class Store:
             sql.executemany(
                 "INSERT INTO segments (kind, segment, rows) VALUES (?, ?, ?)"
                 " ON CONFLICT DO UPDATE SET rows = excluded.rows",
-                [(kind, segment, held) for kind in self.files.kinds],
+                [(kind, segment, held) for kind in schema.KINDS],
             )
 
     def update(self, items: Sequence[Item]) -> None:

@@ -59,8 +59,10 @@ class Outcome:
     skipped: list[Skipped] = field(default_factory=list)
 
 
-def open_index(path: Path, embedder: Embedder, model: Path, origin: str) -> Index:
-    """Open the index at ``path`` for writing, or make it for this model.
+def open_index(
+    path: Path, embedder: Embedder, model: Path, origin: str, dtype: str | None = None
+) -> Index:
+    """Open the index at ``path`` for writing, or make it for this model (and ``dtype``).
 
     A new one notes ``model``, the embedder's file, where searches will look for it, and
     ``origin``, what it is made of in words. Raises ModelMismatchError for another model's.
@@ -74,7 +76,12 @@ def open_index(path: Path, embedder: Embedder, model: Path, origin: str) -> Inde
         "source": origin,
     }
     return Index.create(
-        path, embedder.dim, model_id=embedder.model_id, model=described, exist_ok=True
+        path,
+        embedder.dim,
+        model_id=embedder.model_id,
+        model=described,
+        dtype=dtype,
+        exist_ok=True,
     )
 
 

@@ -4,124 +4,216 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
 from .._console import run
 from ..kernels.reference import METRICS
+from .cases import KINDS
+from .peers import KEYS
+
+PARTS = ("bars", "growth", "large-k", "footprint")
+PLOTS = (".png", ".svg", ".pdf")
 
 
-def table(results: list[dict[str, Any]]) -> str:
-    """The printed table, in Markdown so that it can be pasted as it is."""
-    lines = [
-        "| metric | rows | queries | contender | ms | million pairs/s | numpy / ours | GB/s "
-        "| of read bandwidth | exact |",
-        "|---|--:|--:|---|--:|--:|--:|--:|--:|---|",
-    ]
-    for r in results:
-        times = f"{r['ratio']:.1f} x" if r["ratio"] else ""
-        lines.append(
-            f"| {r['metric']} | {r['rows']:,} | {r['queries']} | {r['contender']} "
-            f"| {r['seconds'] * 1e3:.2f} | {r['mpairs_s']:.3g} | {times} | {r['gb_s']:.3g} "
-            f"| {r['bandwidth_share']:.1%} | {'yes' if r['exact'] else 'NO'} |"
-        )
-    return "\n".join(lines)
+def _peers(
+    context: click.Context, parameter: click.Parameter, values: Sequence[str]
+) -> tuple[str, ...]:
+    keys = [key.strip() for value in values for key in value.split(",")]
+    for key in keys:
+        if key not in (*KEYS, "all", "none"):
+            raise click.BadParameter(f"{key!r} is none of all, none, {', '.join(KEYS)}")
+    return KEYS if "all" in keys else tuple(key for key in KEYS if key in keys)
 
 
-@click.command(context_settings={"max_content_width": 100, "show_default": True})
-@click.option("--rows", type=click.IntRange(1), default=10_000, help="Rows of the database.")
-@click.option("--queries", type=click.IntRange(1), default=8, help="Queries of one call.")
-@click.option("--dim", type=click.IntRange(1), default=4096, help="Features, or bits, a row.")
-@click.option("--k", type=click.IntRange(1), default=10, help="Neighbours a query.")
+def _output(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+    """A file to write at the end of a long run: its place is checked before."""
+    if value is None:
+        return None
+    if not value.absolute().parent.is_dir():
+        raise click.UsageError(f"the folder of {value} does not exist")
+    if parameter.name == "plot_file":
+        if value.suffix.lower() not in PLOTS:
+            raise click.BadParameter(f"{value.name} ends in none of {', '.join(PLOTS)}")
+        try:
+            import matplotlib  # noqa: F401
+        except ImportError:
+            raise click.UsageError("--plot needs Matplotlib: pip install matplotlib") from None
+    return value
+
+
+@click.command(context_settings={"max_content_width": 100})
+@click.option("--quick", is_flag=True, help="Small cases, fewer runs: under a minute in all.")
+@click.option(
+    "--only",
+    "parts",
+    type=click.Choice(PARTS),
+    multiple=True,
+    default=("bars",),
+    help="Parts to run: bars (the table of cases, the default), growth (time a row by size), "
+    "large-k (k = 1000 against 10), footprint (memory and start); repeat for several.",
+)
+@click.option("--all", "every_part", is_flag=True, help="Run all parts.")
+@click.option(
+    "--peers",
+    multiple=True,
+    default=("all",),
+    callback=_peers,
+    metavar="NAMES",
+    help=f"Who is compared, where installed: all (the default), none, or of {', '.join(KEYS)}; "
+    "with commas or repeated.",
+)
 @click.option(
     "--metric",
     "metrics",
     type=click.Choice(METRICS),
     multiple=True,
     default=METRICS,
-    help="Distance; repeat for several.",
+    help="Distance; repeat for several. All by default.",
 )
-@click.option("--pairs", type=click.IntRange(1), default=5, help="Timed runs of each contender.")
+@click.option("--rows", type=click.IntRange(1), help="Rows of the database, for a case of yours.")
+@click.option("--queries", type=click.IntRange(1), help="Queries of one call, for such a case.")
+@click.option("--dim", type=click.IntRange(1), help="Features, or bits, a row: 4096 by default.")
+@click.option("--k", type=click.IntRange(1), default=10, help="Neighbours a query: 10 by default.")
+@click.option(
+    "--pairs", type=click.IntRange(1), help="Timed runs of each: 15 by default, 5 with --quick."
+)
+@click.option(
+    "--data",
+    "kinds",
+    type=click.Choice(KINDS),
+    multiple=True,
+    help="relu (noise, half zeros), gaussian (the hard case), features (needs --features or "
+    "--model); repeat for several. By default all of the three that there are, but relu alone "
+    "of the noise for cases of yours and with --quick.",
+)
+@click.option(
+    "--features",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Features of a real network, a .npy matrix of float32, one row a picture.",
+)
+@click.option(
+    "--model",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Make such features by this model file of `vsearch export`.",
+)
+@click.option(
+    "--pictures",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="... of the pictures of this folder; rendered garments by default.",
+)
+@click.option("--threads", type=click.IntRange(1), help="Of every contender; all by default.")
+@click.option(
+    "--faiss-blas",
+    default="auto",
+    metavar="NAME",
+    help="Kernels of the OpenBLAS that FAISS brings: auto (the default; the processor's best "
+    "where it does not know the processor), own (its choice), or a name such as Haswell.",
+)
 @click.option(
     "--json",
     "json_file",
     type=click.Path(dir_okay=False, path_type=Path),
+    callback=_output,
     help="Also write all figures, single runs, versions and the command to this file.",
 )
+@click.option(
+    "--plot",
+    "plot_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    callback=_output,
+    help="Also draw the bars and a roofline into this .png, .svg or .pdf file.",
+)
 def command(
-    rows: int,
-    queries: int,
-    dim: int,
-    k: int,
+    quick: bool,
+    parts: tuple[str, ...],
+    every_part: bool,
+    peers: tuple[str, ...],
     metrics: tuple[str, ...],
-    pairs: int,
+    rows: int | None,
+    queries: int | None,
+    dim: int | None,
+    k: int,
+    pairs: int | None,
+    kinds: tuple[str, ...],
+    features: Path | None,
+    model: Path | None,
+    pictures: Path | None,
+    threads: int | None,
+    faiss_blas: str,
     json_file: Path | None,
+    plot_file: Path | None,
 ) -> None:
-    """Time exact search against the NumPy reference, on this machine, in one run.
+    """Measure exact search on this machine, against its roofs and against other libraries.
 
-    Both get the same data (ReLU of normal noise, or its packed sign bits) in alternating
-    order; figures are medians. A pair is one query and one row. GB/s counts each stored
-    row once a call; its share of the read bandwidth, measured first with as many threads,
-    is 100% where a single query is as fast as memory allows.
+    First what the machine can do at most: memory's bandwidth, and the rate of the
+    instructions that searches are made of. Then all contenders on the same data with as many
+    threads, in alternating order; figures are medians, ratios medians of the ratios of runs
+    side by side. Every answer is checked: ours must equal the definition to the bit (or the
+    command fails), others' mistakes are counted.
 
     \b
-    python -m vsearch_fast.bench
-    python -m vsearch_fast.bench --metric hamming --rows 200000 --queries 64
+    python -m vsearch_fast.bench --quick
+    python -m vsearch_fast.bench --json bars.json --plot bars.png
+    python -m vsearch_fast.bench --all --model vgg16-fc1.onnx
+    python -m vsearch_fast.bench --metric hamming --rows 200000 --queries 64 --peers faiss
     """
-    # Loaded here, so that --help is quick.
-    from .cases import CONTENDERS, OURS, REFERENCE, Case
-    from .measure import environment, measure, ratio
-    from .roofs import read_bandwidth
+    if features is not None and model is not None:
+        raise click.UsageError("give --features or --model, not both")
+    if pictures is not None and model is None:
+        raise click.UsageError("--pictures needs a --model that makes features of them")
+    real = features is not None or model is not None
+    if "features" in kinds and not real:
+        raise click.UsageError("--data features needs --features FILE or --model FILE")
+    if not kinds:
+        plain = quick or rows is not None or queries is not None
+        kinds = ("relu",) if plain else ("relu", "gaussian")
+        kinds += ("features",) if real else ()
 
-    if json_file is not None and not json_file.absolute().parent.is_dir():
-        raise click.UsageError(f"the folder of {json_file} does not exist")
+    # Loaded here, so that --help is quick.
+    from .session import Options, Session
+
+    chosen = PARTS if every_part else tuple(part for part in PARTS if part in parts)
+    if plot_file is not None and "bars" not in chosen:
+        raise click.UsageError("--plot draws the part bars, which is not among those to run")
 
     def say(text: str) -> None:
         if sys.stderr.isatty():
-            click.echo(f"\r\033[K{text}", nl=False, err=True)
+            click.echo(f"\r\033[K{text[:99]}", nl=False, err=True)
 
-    say("read bandwidth")
-    bandwidth = read_bandwidth()
-    results: list[dict[str, Any]] = []
-    for metric in dict.fromkeys(metrics):
-        case = Case(metric, rows, queries, dim, k)
-        timings = measure(case, CONTENDERS, pairs=pairs, say=say)
-        for timing in timings:
-            rate = case.rows * case.row_bytes / timing.seconds
-            results.append(
-                {
-                    **case.as_dict(),
-                    "contender": timing.contender,
-                    "seconds": timing.seconds,
-                    "mpairs_s": case.pairs / timing.seconds / 1e6,
-                    "ratio": ratio(timings, REFERENCE.name)
-                    if timing.contender == OURS.name
-                    else None,
-                    "gb_s": rate / 1e9,
-                    "bandwidth_share": rate / bandwidth,
-                    "exact": timing.exact,
-                    "runs": timing.runs,
-                }
-            )
-    say("")
-    machine = environment()
-    click.echo(
-        f"{machine['cpu']}, {machine['threads']} threads; {dim} dimensions, k = {k}, "
-        f"medians of {pairs} pairs; read bandwidth {bandwidth / 1e9:.1f} GB/s\n"
+    options = Options(
+        parts=chosen,
+        peers=peers,
+        metrics=tuple(dict.fromkeys(metrics)),
+        rows=rows,
+        queries=queries,
+        dim=dim,
+        k=k,
+        pairs=pairs or (5 if quick else 15),
+        kinds=kinds,
+        features=features,
+        model=model,
+        pictures=pictures,
+        threads=threads,
+        faiss_blas=faiss_blas,
+        quick=quick,
     )
-    click.echo(table(results))
+    session = Session(options, say=say, show=click.echo)
+    try:
+        session.run()
+    finally:
+        say("")
     if json_file is not None:
-        record = {
-            "command": "python -m vsearch_fast.bench " + " ".join(sys.argv[1:]),
-            "machine": machine,
-            "read_bandwidth_gb_s": bandwidth / 1e9,
-            "results": results,
-        }
-        json_file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    if not all(r["exact"] for r in results):
-        raise click.ClickException("an answer differs from the reference: please report it")
+        json_file.write_text(json.dumps(session.record, indent=1) + "\n", encoding="utf-8")
+    if plot_file is not None:
+        session.draw(plot_file)
+    if not session.ok:
+        raise click.ClickException(
+            "an answer of vsearch_fast is not the right one: please report it, with the record "
+            "that --json writes"
+        )
 
 
 if __name__ == "__main__":

@@ -1,29 +1,28 @@
-"""The table of cases and contenders that the command and the pytest suites share."""
+"""The table of cases that the command, its tests and the pytest suite share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from ..kernels import reference
-from ..search import pack_bits, topk
 
-Answer = tuple[NDArray, NDArray[np.int64]]
-Data = tuple[NDArray, NDArray]
+KINDS = ("relu", "gaussian", "features")
 
 
 @dataclass(frozen=True)
 class Case:
-    """One search problem: ``queries`` x ``rows`` pairs of ``dim`` features."""
+    """One search problem: ``queries`` x ``rows`` pairs of ``dim`` features.
+
+    ``data`` is one of `KINDS`, made by `data.Data`.
+    """
 
     metric: str
     rows: int = 10_000
     queries: int = 8
     dim: int = 4096
     k: int = 10
+    data: str = "relu"
     seed: int = 0
 
     @property
@@ -35,43 +34,64 @@ class Case:
         """Bytes of a stored row: float32, or packed bits."""
         return -(-self.dim // 8) if self.metric == "hamming" else 4 * self.dim
 
-    def data(self) -> Data:
-        """(queries, database): ReLU of normal noise, half of it zero as features of VGG-16 are."""
-        rng = np.random.default_rng(self.seed)
-        if self.metric == "hamming":
-            # The sign bits of such noise are fair coins, drawn as bytes; whole bytes, so
-            # that padding bits stay zero.
-            whole, rest = divmod(self.dim, 8)
-            shape = (self.rows + self.queries, whole)
-            codes = rng.integers(0, 256, shape, np.uint8)
-            if rest:
-                codes = np.hstack([codes, pack_bits(rng.standard_normal((len(codes), rest)))])
-            return codes[self.rows :], codes[: self.rows]
-        features = rng.standard_normal((self.rows + self.queries, self.dim), np.float32)
-        np.maximum(features, 0, out=features)
-        return features[self.rows :], features[: self.rows]
+    @property
+    def steps(self) -> int:
+        """Steps of one pair: bytes of packed bits, or features (see `roofs`)."""
+        return self.row_bytes if self.metric == "hamming" else self.dim
 
-    def as_dict(self) -> dict[str, str | int]:
+    def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class Contender:
-    """One way to answer a case; ``search(queries, database, case)`` is what is timed."""
-
-    name: str
-    search: Callable[[NDArray, NDArray, Case], Answer]
-
-
-OURS = Contender("vsearch_fast", lambda q, x, case: topk(q, x, case.k, metric=case.metric))
-REFERENCE = Contender(
-    "numpy reference", lambda q, x, case: reference.topk(q, x, case.k, case.metric)
+#: (metric, rows, queries) of a full run, and of a quick one: batches, and a query alone.
+BARS = (
+    ("hamming", 1_000_000, 256),
+    ("hamming", 1_000_000, 1),
+    ("l1", 100_000, 64),
+    ("l1", 100_000, 1),
+    ("l2", 100_000, 256),
+    ("l2", 100_000, 1),
 )
-CONTENDERS = (OURS, REFERENCE)
+QUICK = (
+    ("hamming", 100_000, 64),
+    ("hamming", 100_000, 1),
+    ("l1", 10_000, 16),
+    ("l1", 10_000, 1),
+    ("l2", 10_000, 64),
+    ("l2", 10_000, 1),
+)
 
-# Small enough for the reference, in a batch and alone.
+#: Small enough for the definition and every peer, in a batch and alone.
 SUITE = tuple(
     Case(metric, rows=rows, queries=queries)
     for metric in reference.METRICS
     for rows, queries in ((2_000, 8), (2_000, 1))
 )
+
+
+def table_of(
+    metrics: tuple[str, ...],
+    *,
+    rows: int | None = None,
+    queries: int | None = None,
+    dim: int = 4096,
+    k: int = 10,
+    data: tuple[str, ...] = ("relu",),
+    quick: bool = False,
+) -> list[Case]:
+    """The cases of a run: those of the table, or one a metric where rows or queries are given.
+
+    Ordered so that neighbours share a database. Hamming distance has one row for ``relu`` and
+    ``gaussian``: the signs of both are fair coins.
+    """
+    table = QUICK if quick else BARS
+    cases: list[Case] = []
+    for kind in data:
+        for metric in dict.fromkeys(metrics):
+            if metric == "hamming" and kind == "gaussian" and "relu" in data:
+                continue
+            sizes = [(r, q) for m, r, q in table if m == metric]
+            if rows is not None or queries is not None:
+                sizes = [(rows or sizes[0][0], queries or sizes[0][1])]
+            cases += [Case(metric, r, q, dim, k, kind) for r, q in sizes]
+    return cases

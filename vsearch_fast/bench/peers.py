@@ -1,0 +1,198 @@
+"""Other libraries' exact search, each used as its documentation advises, where installed.
+
+Every peer gets the database beforehand (what it builds of it is not timed) and as many threads
+as all others; `load` sets them. Each returns plain distances, nearest first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .cases import Case
+from .contenders import DEFINITION, MATRIX_PRODUCT, Answer, Contender, Search, merged, nearest
+
+#: Rows a task of those peers that give distances alone: 256 queries' distances to them stay
+#: in the cache until the smallest are chosen. Of 2,048 to 150,000 the fastest with NumKong
+#: (two cores with AVX-512), by four times over one half of the database for each thread.
+_BLOCK = 4096
+
+#: What OpenBLAS calls the kernels that it falls back to on a processor it does not know.
+_OLD = ("Barcelona", "Prescott", "Core2", "Nehalem", "Generic", "generic")
+
+
+def _faiss_hamming(database: NDArray, case: Case, threads: int) -> Search:
+    import faiss
+
+    faiss.omp_set_num_threads(threads)
+    index = faiss.IndexBinaryFlat(8 * database.shape[1])
+    index.add(database)
+    return lambda queries: index.search(queries, case.k)
+
+
+def _faiss_flat(database: NDArray, case: Case, threads: int) -> Search:
+    import faiss
+
+    faiss.omp_set_num_threads(threads)
+    if case.metric == "l1":
+        index = faiss.IndexFlat(database.shape[1], faiss.METRIC_L1)
+    else:
+        index = faiss.IndexFlatL2(database.shape[1])
+    index.add(database)
+
+    def search(queries: NDArray) -> Answer:
+        distances, ids = index.search(queries, case.k)
+        return distances if case.metric == "l1" else np.sqrt(np.maximum(distances, 0)), ids
+
+    return search
+
+
+def _usearch(database: NDArray, case: Case, threads: int) -> Search:
+    from usearch.index import MetricKind, search
+
+    # No dtype: USearch then takes uint8 rows of Hamming for packed bits. With dtype="u8" it
+    # counts differing bytes.
+    metric = MetricKind.Hamming if case.metric == "hamming" else MetricKind.L2sq
+
+    def answer(queries: NDArray) -> Answer:
+        found = search(database, queries, case.k, metric, exact=True, threads=threads)
+        distances = np.asarray(found.distances).reshape(len(queries), -1)
+        ids = np.asarray(found.keys).reshape(len(queries), -1).astype(np.int64)
+        return distances if case.metric == "hamming" else np.sqrt(distances), ids
+
+    return answer
+
+
+def _in_blocks(
+    blocks: Sequence[tuple[int, Any]],
+    distances: Callable[[NDArray, Any], NDArray],
+    case: Case,
+    threads: int,
+) -> Search:
+    """Search by a function that gives all distances to a block of rows."""
+    pool = ThreadPoolExecutor(threads)
+
+    def search(queries: NDArray) -> Answer:
+        def best(block: tuple[int, Any]) -> Answer:
+            return nearest(distances(queries, block[1]), case.k, block[0])
+
+        return merged(list(pool.map(best, blocks)), case.k)
+
+    return search
+
+
+def _cut(database: NDArray, threads: int) -> Iterator[tuple[int, NDArray]]:
+    rows = max(1, min(_BLOCK, -(-len(database) // threads)))
+    for start in range(0, len(database), rows):
+        yield start, database[start : start + rows]
+
+
+def _numkong(database: NDArray, case: Case, threads: int) -> Search:
+    import numkong
+
+    hamming = case.metric == "hamming"
+    pack = numkong.hammings_pack if hamming else numkong.dots_pack
+    compare = numkong.hammings_packed if hamming else numkong.euclideans_packed
+    blocks = [(start, pack(rows)) for start, rows in _cut(database, threads)]
+    return _in_blocks(blocks, lambda q, rows: np.asarray(compare(q, rows)), case, threads)
+
+
+def _scikit_learn(database: NDArray, case: Case, threads: int) -> Search:
+    from sklearn.neighbors import NearestNeighbors
+
+    metric = "manhattan" if case.metric == "l1" else "euclidean"
+    model = NearestNeighbors(
+        n_neighbors=min(case.k, len(database)), algorithm="brute", metric=metric, n_jobs=threads
+    ).fit(database)
+    return lambda queries: model.kneighbors(queries)
+
+
+def _scipy(database: NDArray, case: Case, threads: int) -> Search:
+    from scipy.spatial.distance import cdist
+
+    metric = "cityblock" if case.metric == "l1" else "euclidean"
+    blocks = list(_cut(database, threads))
+    return _in_blocks(blocks, lambda q, rows: cdist(q, rows, metric), case, threads)
+
+
+PEERS = (
+    Contender("FAISS", "faiss", ("hamming",), _faiss_hamming, "faiss", "faiss-cpu"),
+    Contender("FAISS", "faiss", ("l1", "l2"), _faiss_flat, "faiss", "faiss-cpu"),
+    Contender("USearch", "usearch", ("hamming", "l2"), _usearch, "usearch", "usearch"),
+    Contender("NumKong", "numkong", ("hamming", "l2"), _numkong, "numkong", "numkong"),
+    Contender(
+        "scikit-learn", "scikit-learn", ("l1", "l2"), _scikit_learn, "sklearn", "scikit-learn"
+    ),
+    Contender(
+        "SciPy cdist", "scipy", ("l1", "l2"), _scipy, "scipy", "scipy",
+        fits=lambda case: case.pairs <= 120_000, limit="120,000 pairs",
+    ),
+)  # fmt: skip
+KEYS = tuple(dict.fromkeys(["numpy", *(peer.key for peer in PEERS)]))
+
+
+def choose(keys: Sequence[str]) -> tuple[Contender, ...]:
+    """The contenders beside ours that these ``--peers`` name."""
+    everyone = (DEFINITION, MATRIX_PRODUCT, *PEERS)
+    return tuple(contender for contender in everyone if contender.key in keys)
+
+
+def faiss_kernels(name: str = "auto") -> str:
+    """What to tell FAISS's OpenBLAS: ``name``, or by ``auto`` its best where it knows no better.
+
+    FAISS's wheels carry an OpenBLAS of their own, which takes processors newer than itself for
+    ones twenty years old. "" leaves the choice to it. Asks in a process of its own, as a loaded
+    library cannot be told.
+    """
+    if name != "auto":
+        return "" if name == "own" else name
+    if os.environ.get("OPENBLAS_CORETYPE"):
+        return ""  # the user has chosen
+    code = (
+        "import faiss, threadpoolctl as t; print(*[i.get('architecture') for i in "
+        "t.threadpool_info() if 'faiss' in i['filepath'] and i['user_api'] == 'blas'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    if done.returncode or done.stdout.strip() not in _OLD:
+        return ""
+    from ..kernels.level import supported
+
+    return "SkylakeX" if "avx512" in supported() else "Haswell" if "avx2" in supported() else ""
+
+
+@contextlib.contextmanager
+def load(contenders: Sequence[Contender], threads: int, faiss_blas: str) -> Iterator[None]:
+    """Import the contenders' libraries and hold them to so many threads meanwhile."""
+    modules = dict.fromkeys(c.module for c in contenders if c.module and c.installed)
+    if "faiss" in modules:
+        kernels = faiss_kernels(faiss_blas)
+        before = os.environ.get("OPENBLAS_CORETYPE")
+        try:
+            if kernels:
+                os.environ["OPENBLAS_CORETYPE"] = kernels
+            with contextlib.suppress(Exception):
+                import_module("faiss")
+        finally:
+            if kernels:
+                os.environ.pop("OPENBLAS_CORETYPE")
+                if before is not None:
+                    os.environ["OPENBLAS_CORETYPE"] = before
+    for module in modules:
+        with contextlib.suppress(Exception):  # a broken one is told of when its turn comes
+            import_module("sklearn.neighbors" if module == "sklearn" else module)
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        yield
+        return
+    with threadpool_limits(limits=threads):
+        yield
