@@ -33,8 +33,8 @@ def drop_above(queries, rows, lowers, start, count, limits):
     return kept
 
 
-@compiled(numba.types.UniTuple(_I64, 2)(*PAIRS, _I64, _I64, numba.types.Array(_F64, 1, "C")))
-def drop_listed(queries, rows, lowers, refined, count, limits):
+@numba.njit
+def drop_both(queries, rows, lowers, refined, count, limits):
     """`drop_above` for a list whose first ``refined`` pairs were refined.
 
     Returns how many refined pairs are left, and how many in all.
@@ -44,6 +44,12 @@ def drop_listed(queries, rows, lowers, refined, count, limits):
         j = front + i - refined
         queries[j], rows[j], lowers[j] = queries[i], rows[i], lowers[i]
     return front, drop_above(queries, rows, lowers, front, front + count - refined, limits)
+
+
+@compiled(numba.types.UniTuple(_I64, 2)(*PAIRS, _I64, _I64, numba.types.Array(_F64, 1, "C")))
+def drop_listed(queries, rows, lowers, refined, count, limits):
+    """`drop_both`, to be called from outside of kernels."""
+    return drop_both(queries, rows, lowers, refined, count, limits)
 
 
 @compiled(

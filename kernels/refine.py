@@ -4,11 +4,11 @@
 more than the k nearest; `refine_f64` computes those by the definition. Both read the stored
 rows, float32 or float16, where they lie.
 
-Bounds of the float32 tier, with u = 2**-24 and the sum of n = d/64 + 6 additions: each
-difference is rounded once (relatively; where it would be subnormal it is exact, or lost below
-2**-126 on a processor that flushes), each square once more, so the sum is off by at most
-``(n + 3) * u`` of itself and d * 2**-125. A sum that overflows bounds nothing, and the pair
-goes on.
+Bounds of the float32 tier, with u = 2**-24 and the sum of n = d/64 + 9 additions: each
+difference is rounded once (where it would be subnormal it is exact), each square once more (by
+2**-150 where it is subnormal), so the sum is off by at most ``(n + 3) * u`` of itself, terms of
+u**2 aside, and by d * 2**-150. `refine_f32` allows for ``(n + 7) * u``, more than doubles it in
+the second order, and d * 2**-125. A sum that overflows bounds nothing, and the pair goes on.
 """
 
 from __future__ import annotations
@@ -100,6 +100,7 @@ def refine_f32(
     wide_bits = wide.view(np.uint32)
     wide_at = wide.ctypes.data
     unit = (dim / 64 + 16) * 2.0**-24
+    unit *= 1.0 + 2.0 * unit
     lost = dim * 2.0**-125
     gamma = (dim / 32 + 16) * 2.0**-52
     done, source, widened = 0, 0, -1

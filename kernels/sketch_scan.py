@@ -18,7 +18,7 @@ import numba
 import numpy as np
 
 from .cache import compiled
-from .pairs import PAIRS, drop_above
+from .pairs import PAIRS, drop_both
 from .rows import next_tile
 from .select import push_bound
 from .simd import count_trailing_zeros
@@ -34,7 +34,7 @@ _WIDE_BLOCK = 32_768
 _SLACK = 4e-7  # the float32 comparison errs by less than 2**-22 of either side
 
 _F32, _F64, _I32, _I64 = numba.float32, numba.float64, numba.int32, numba.int64
-_SIGNATURE = numba.types.UniTuple(_I64, 2)(
+_SIGNATURE = numba.types.UniTuple(_I64, 3)(
     numba.intp, numba.intp, _I64,  # query sketches: address, stride in bytes, how many
     numba.types.Array(_I32, 1, "C"), numba.types.Array(_F64, 1, "C"),  # their constants, errors
     numba.intp, _I64,  # row sketches: address, bytes a row
@@ -44,17 +44,18 @@ _SIGNATURE = numba.types.UniTuple(_I64, 2)(
     numba.types.Array(_F64, 2, "C"), numba.types.Array(_I64, 1, "C"),  # upper bounds, counts
     numba.types.Array(_F64, 1, "C"), numba.types.Array(_F64, 1, "C"),  # limits, caps
     numba.types.Array(_I64, 1, "C"),  # order: work space of the selection
-    *PAIRS, _I64,  # listed pairs: query, row id, lower bound; how many
+    *PAIRS, _I64, _I64,  # listed pairs: query, row id, lower bound; refined ones, all
 )  # fmt: skip
 
 
 @cache
-def scanner(operation: int, level: int, wide: bool) -> Callable[..., tuple[int, int]]:
+def scanner(operation: int, level: int, wide: bool) -> Callable[..., tuple[int, int, int]]:
     """The scan kernel for ABSOLUTE (L1) or PRODUCT (L2), at a level of instructions.
 
     ``wide`` for rows of more than `NARROW` bytes. The kernel scans rows ``start`` to ``stop``
-    for all queries and returns (row where it stopped, pairs listed): it stops early where the
-    list has no room for another tile, and goes on from there when called again.
+    for all queries and returns (row where it stopped, refined pairs, all pairs listed): it
+    stops early where the list has no room for another tile, and goes on from there when called
+    again.
     """
     squared = operation == PRODUCT
     error_column = 1 if squared else 0
@@ -72,7 +73,7 @@ def scanner(operation: int, level: int, wide: bool) -> Callable[..., tuple[int, 
         uppers, counts,
         limits, caps,
         order,
-        pair_queries, pair_rows, pair_lowers, pairs,
+        pair_queries, pair_rows, pair_lowers, refined, pairs,
     ):  # fmt: skip
         numbers = np.empty(tile_rows + ROWS, np.int64)
         row_constants = np.empty(tile_rows + ROWS, np.int32)
@@ -90,7 +91,9 @@ def scanner(operation: int, level: int, wide: bool) -> Callable[..., tuple[int, 
         while position < stop:
             room = min(tile_rows, stop - position) * queries
             if pairs + room > len(pair_rows):
-                pairs = drop_above(pair_queries, pair_rows, pair_lowers, 0, pairs, limits)
+                refined, pairs = drop_both(
+                    pair_queries, pair_rows, pair_lowers, refined, pairs, limits
+                )
                 if pairs + room > len(pair_rows) // 2 and pairs > 0:
                     break
             count, position = next_tile(position, stop, live, numbers, tile_rows, ROWS)
@@ -160,7 +163,7 @@ def scanner(operation: int, level: int, wide: bool) -> Callable[..., tuple[int, 
                                 limit = max(limit, uppers[a, i])
                             limits[a] = min(limit, caps[a])
                             thresholds[a] = (limits[a] + query_errors[a]) * scale
-        return position, pairs
+        return position, refined, pairs
 
     name = f"sketch_scan_{operation}_{level}_{int(wide)}"
     scan.__name__ = name

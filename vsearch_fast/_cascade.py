@@ -32,7 +32,7 @@ from .sketches import Run, Sketch, as_float32, choose_run, sketch_block
 
 #: Share of the pairs, left by the sketches, from which scanning them all is cheaper.
 _HOPELESS = 0.5
-#: Sketched pairs a worker looks at before it may give up.
+#: Rows that a worker bounds before it may give up.
 _FAIR_TRIAL = 4096
 #: Rows whose nearest lower a worker's limits before it goes on.
 _FIRST_ROWS = 2048
@@ -126,7 +126,6 @@ def search(
     ids: NDArray[np.int64],
 ) -> Work:
     """Search for all queries; write the result to ``distances`` and ``ids``."""
-    _refuse_bad(problem)
     chunks = _cut(problem, workers, len(queries))
     workers = min(workers, len(chunks))
     tiling = _tiling.TILING
@@ -144,20 +143,6 @@ def search(
         for worker in done.workers:
             work.add(worker.work)
     return work
-
-
-def _refuse_bad(problem: Problem) -> None:
-    """Rows that hold NaN or infinity are known where there is a sketch."""
-    offset, bad = 0, []
-    for segment, live, sketch in zip(
-        problem.segments, problem.lives, problem.sketches, strict=True
-    ):
-        if sketch is not None and len(sketch.bad):
-            rows = sketch.bad if live is None else sketch.bad[live[sketch.bad] != 0]
-            bad += (offset + rows[:1]).tolist()
-        offset += len(segment)
-    if bad:
-        raise not_finite(min(bad), problem.segments)
 
 
 def _cut(problem: Problem, workers: int, queries: int) -> list[_Chunk]:
@@ -375,9 +360,15 @@ class _Worker:
         sources, copied = batch.sources, not readable(segment)
         if copied:
             rows = as_float32(rows)
+            self.relieve(sources, everything=True)  # these sources alone know what is listed
             sources = _Sources.of([(first, rows)])
         sketch = problem.sketches[chunk.segment]
         if sketch is not None and not chunk.build:
+            bad = sketch.bad[(sketch.bad >= chunk.start) & (sketch.bad < chunk.stop)]
+            if live is not None:
+                bad = bad[live[bad] != 0]
+            if len(bad):
+                return chunk.offset + int(bad[0])
             data = sketch.bytes[chunk.start : chunk.stop]
             facts = sketch.facts[chunk.start : chunk.stop]
         else:
@@ -385,11 +376,11 @@ class _Worker:
             facts = np.empty((len(rows), batch.facts))
             self.work.bytes_read += rows.nbytes
             if not sketch_block(rows, chunk.run.lo, chunk.run.step, data, facts):
-                bad = ~np.isfinite(facts).all(axis=1)
+                bad = np.flatnonzero(~np.isfinite(facts).all(axis=1))
                 if live is not None:
-                    bad &= mask != 0
-                if bad.any():
-                    return first + int(np.argmax(bad))
+                    bad = bad[mask[bad] != 0]
+                if len(bad):
+                    return first + int(bad[0])
         self._bound(chunk.run, data, facts, mask, first, sources)
         self.work.sketched += count * batch.count
         self.work.bytes_read += count * (data.shape[1] + facts.shape[1] * facts.itemsize)
@@ -416,7 +407,7 @@ class _Worker:
         position = 0
         while position < len(data) and not batch.stop.is_set():
             end = min(len(data), position + (self.unprobed or len(data)))
-            position, self.listed = batch.scan(
+            position, self.refined, self.listed = batch.scan(
                 queries.bytes.ctypes.data, batch.width, batch.count,
                 queries.constants, queries.errors,
                 data.ctypes.data, batch.width,
@@ -426,11 +417,8 @@ class _Worker:
                 self.uppers, self.counts,
                 self.limits, self.caps,
                 self.order,
-                self.pair_queries, self.pair_rows, self.pair_lowers, self.listed,
+                self.pair_queries, self.pair_rows, self.pair_lowers, self.refined, self.listed,
             )  # fmt: skip
-            # The kernel may have dropped refined pairs, too. Then fresh ones count as refined and
-            # miss the second tier, which harms less than to bound a row there twice.
-            self.refined = min(self.refined, self.listed)
             if position < end:
                 self.relieve(sources)
             elif self.unprobed:

@@ -28,7 +28,10 @@ def available_threads() -> int:
 
 
 def run(work: Callable[[int], None], workers: int, stop: Event) -> None:
-    """``work(0)`` here and the others in the pool; the first error of any stops all."""
+    """``work(worker)`` for each of so many, the first of them here and the others in the pool.
+
+    The first error of any is raised here, once all have ended; ``stop`` tells the others.
+    """
     global _pool
     if workers == 1:
         work(0)
@@ -45,11 +48,12 @@ def run(work: Callable[[int], None], workers: int, stop: Event) -> None:
 
     others: list[Future[None]] = []
     try:
-        # At the interpreter's end a pool starts no more: whoever runs does all the work.
+        # At the interpreter's end a pool starts no more: the caller does what is left.
         with contextlib.suppress(RuntimeError):
             for worker in range(1, workers):
                 others.append(_pool.submit(guarded, worker))  # noqa: PERF401
-        guarded(0)
+        for worker in (0, *range(1 + len(others), workers)):
+            guarded(worker)
         wait(others)
     except BaseException:
         stop.set()

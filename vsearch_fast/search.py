@@ -85,8 +85,8 @@ def topk(
         mask: boolean ``(n,)``; rows where it is false do not exist for this search.
         backend: ``auto`` or ``cpu``.
         strategy: ``scan`` (every distance from the stored rows), ``sketch`` (L1 and L2: 8-bit
-            sketches bound most distances, made on the way where the database has none), or
-            ``auto`` (the faster one). The result is the same.
+            sketches bound most distances, made on the way where the database has none; Hamming
+            codes are scanned), or ``auto`` (the faster one). The result is the same.
         threads: None for all processors that the process may use.
         explain: also return a `Proof`.
 
@@ -164,8 +164,10 @@ def topk_segments(
     ):
         workers = 1
     work = _cascade.Work()
-    if strategy == "auto":
-        strategy = _chosen(metric, sketches, dim, live_rows, len(queries), best)
+    if metric == "hamming":  # codes are as small as a sketch
+        strategy = "scan"
+    elif strategy == "auto":
+        strategy = _chosen(sketches, dim, live_rows, len(queries), best)
     if best == 0 or len(queries) == 0:
         pass
     elif strategy == "sketch":
@@ -191,13 +193,10 @@ def _level() -> str:
     return simd_level()
 
 
-def _chosen(
-    metric: str, sketches: Sequence[Any] | None, dim: int, rows: int, queries: int, best: int
-) -> str:
-    """The strategy that is likely the faster one."""
+def _chosen(sketches: Sequence[Any] | None, dim: int, rows: int, queries: int, best: int) -> str:
+    """The strategy for L1 and L2 that is likely the faster one."""
     pays = (
-        metric != "hamming"
-        and dim >= _SKETCH_DIM
+        dim >= _SKETCH_DIM
         and rows >= _SKETCH_ROWS
         and best <= rows // _SKETCH_SHARE
         and (sketches is not None or queries >= _cascade.BUILD_QUERIES)
