@@ -30,7 +30,7 @@ from .amx import (
 from .cache import compiled
 from .memory import aligned
 from .rows import next_tile
-from .select import push
+from .select import append, histogram_for, shrink_whole
 from .simd import count_trailing_zeros, popcount_u8
 
 QUERY_MULTIPLE = 32
@@ -67,6 +67,9 @@ def _scan(
     line = np.empty(TILE_ROWS, np.int32)
     numbers_at, line_at = numbers.ctypes.data, line.ctypes.data
     counts_at, limits_at = query_counts.ctypes.data, limits.ctypes.data
+    histogram = histogram_for(8 * length)
+    distances_at, ids_at, held_at = distances.ctypes.data, ids.ctypes.data, counts.ctypes.data
+    capacity = distances.shape[1]
     half = steps * _TILE  # bytes of 16 expanded rows, or of 16 packed queries
     configure(config.ctypes.data)
     position = start
@@ -98,8 +101,11 @@ def _scan(
                     while below != 0:
                         q = count_trailing_zeros(below)
                         below &= below - 1
-                        push(query + q, line[q], id_offset + numbers[r], k,
-                             distances, ids, counts, limits)  # fmt: skip
+                        if append(
+                            query + q, line[q], id_offset + numbers[r],
+                            distances_at, ids_at, held_at, capacity,
+                        ):  # fmt: skip
+                            shrink_whole(query + q, k, distances, ids, counts, limits, histogram)
     release()
     return -1
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from .cache import compiled
 from .rows import next_tile
-from .select import push
+from .select import append, shrink
 from .simd import l1_f32_1x4, l1_f32_2x2, l2_f32_1x4, l2_f32_2x2
 
 QUERY_MULTIPLE = 2  # query blocks are padded to this many rows, with limits of -1
@@ -39,7 +39,7 @@ def lane_scan(
     distances, ids, counts, limits,
     squared,
 ):  # fmt: skip
-    """Scan rows ``start`` to ``stop`` for all queries; see `select.push` for the buffers.
+    """Scan rows ``start`` to ``stop`` for all queries; see `select` for the buffers.
 
     ``squared`` chooses L2 (the root taken) over L1. Queries are finite, and padded with
     their limits to `QUERY_MULTIPLE`. Rows need unit stride within a row, nothing else.
@@ -49,6 +49,8 @@ def lane_scan(
     tile = np.empty(4, np.float64)
     # Numba frees an array after the last use of its name: these are named in the loop, too.
     numbers_at, tile_at = numbers.ctypes.data, tile.ctypes.data
+    distances_at, ids_at, counts_at = distances.ctypes.data, ids.ctypes.data, counts.ctypes.data
+    capacity = distances.shape[1]
     position = start
     while position < stop:
         count, position = next_tile(position, stop, live, numbers, tile_rows, 4)
@@ -65,8 +67,11 @@ def lane_scan(
                     )
                 for j in range(min(4, count - r)):
                     if tile[j] < limits[0]:
-                        push(0, tile[j], id_offset + numbers[r + j], k,
-                             distances, ids, counts, limits)  # fmt: skip
+                        if append(
+                            0, tile[j], id_offset + numbers[r + j],
+                            distances_at, ids_at, counts_at, capacity,
+                        ):  # fmt: skip
+                            shrink(0, k, distances, ids, counts, limits)
                     elif not tile[j] < np.inf:
                         return numbers[r + j]
             continue
@@ -82,8 +87,11 @@ def lane_scan(
                     for b in range(min(2, count - r)):
                         distance = tile[2 * a + b]
                         if distance < limits[q + a]:
-                            push(q + a, distance, id_offset + numbers[r + b], k,
-                                 distances, ids, counts, limits)  # fmt: skip
+                            if append(
+                                q + a, distance, id_offset + numbers[r + b],
+                                distances_at, ids_at, counts_at, capacity,
+                            ):  # fmt: skip
+                                shrink(q + a, k, distances, ids, counts, limits)
                         elif not distance < np.inf:
                             return numbers[r + b]
     return -1

@@ -10,7 +10,7 @@ import numba
 import numpy as np
 
 from .cache import compiled
-from .select import push_bound
+from .select import append_bound, shrink_bounds
 
 _F64, _I64 = numba.float64, numba.int64
 PAIRS = (
@@ -63,15 +63,18 @@ def bring_forward(queries, rows, lowers, start, count, k, smallest, counts, orde
     """Move each query's most promising pairs, of those from ``start`` on, to ``start``.
 
     They are its k with the smallest lower bounds, and ties. ``smallest`` ``(queries,
-    capacity)``, ``counts`` and ``order`` are work space as `select.push_bound` takes it.
+    capacity)``, ``counts`` and ``order`` are work space as `select.shrink_bounds` takes it.
     Returns the end of the pairs moved.
     """
     counts[:] = 0
+    smallest_at, counts_at, capacity = smallest.ctypes.data, counts.ctypes.data, smallest.shape[1]
     limits = np.full(len(counts), np.inf)
     for i in range(start, count):
         query = queries[i]
-        if lowers[i] < limits[query] and push_bound(query, lowers[i], k, smallest, counts, order):
-            limits[query] = smallest[query, :k].max()
+        if lowers[i] < limits[query] and append_bound(
+            query, lowers[i], smallest_at, counts_at, capacity
+        ):
+            limits[query] = shrink_bounds(query, k, smallest, counts, order)
     for query in range(len(counts)):
         if counts[query] >= k:
             held = smallest[query, : counts[query]]

@@ -20,7 +20,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from .cache import compiled
-from .select import push, push_bound
+from .select import append, append_bound, shrink, shrink_bounds
 from .simd import l1_f32_1x1, l2_f32_1x1, near_l1_f32, near_l2_f32
 
 
@@ -99,6 +99,7 @@ def refine_f32(
     wide = np.empty(dim, np.float32)
     wide_bits = wide.view(np.uint32)
     wide_at = wide.ctypes.data
+    uppers_at, counts_at, capacity = uppers.ctypes.data, counts.ctypes.data, uppers.shape[1]
     unit = (dim / 64 + 16) * 2.0**-24
     unit *= 1.0 + 2.0 * unit
     lost = dim * 2.0**-125
@@ -125,10 +126,8 @@ def refine_f32(
             lower, upper = np.sqrt(max(lower, 0.0)), np.sqrt(upper)
         lower, upper = lower * (1.0 - gamma), upper * (1.0 + gamma)
         pair_lowers[i] = max(pair_lowers[i], lower)
-        if upper < limits[query] and push_bound(query, upper, k, uppers, counts, order):
-            limit = uppers[query, 0]
-            for j in range(1, k):
-                limit = max(limit, uppers[query, j])
+        if upper < limits[query] and append_bound(query, upper, uppers_at, counts_at, capacity):
+            limit = shrink_bounds(query, k, uppers, counts, order)
             limits[query] = min(limits[query], limit)
     return done
 
@@ -151,12 +150,14 @@ def refine_f64(
     squared,
 ):  # fmt: skip
     """Compute pairs ``start`` to ``stop`` by the definition and hold the k nearest (see
-    `select.push`). Returns how many pairs were computed."""
+    `select`). Returns how many pairs were computed."""
     wide = np.empty(dim, np.float32)
     wide_bits = wide.view(np.uint32)
     number = np.zeros(1, np.int64)
     found = np.empty(1, np.float64)
     wide_at, number_at, found_at = wide.ctypes.data, number.ctypes.data, found.ctypes.data
+    distances_at, ids_at, counts_at = distances.ctypes.data, ids.ctypes.data, counts.ctypes.data
+    capacity = distances.shape[1]
     done, source, widened = 0, 0, -1
     for i in range(start, stop):
         query, row = pair_queries[i], pair_rows[i]
@@ -178,5 +179,7 @@ def refine_f64(
             l1_f32_1x1(q, 0, at, 0, number_at, 4 * dim, found_at)
         # Pairs come in no order of id: one at the limit may have the lower id.
         if found[0] <= limits[query]:
-            push(query, found[0], row, k, distances, ids, counts, limits)
+            full = append(query, found[0], row, distances_at, ids_at, counts_at, capacity)
+            if full:
+                shrink(query, k, distances, ids, counts, limits)
     return done

@@ -13,6 +13,9 @@ from __future__ import annotations
 
 import numba
 import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
 
 from .cache import compiled
 
@@ -94,43 +97,124 @@ def keep_smallest(distances, ids, count, k):
             return
 
 
-@numba.njit
-def push(query, distance, number, k, distances, ids, counts, limits):
-    """Hold one pair below the query's limit; shrink its buffer when full.
+@intrinsic
+def append(typingctx, query, distance, number, distances_at, ids_at, counts_at, capacity):
+    """Append a pair to a query's buffer, which is not full; 1 if it is full now.
 
-    ``distances`` and ``ids`` are ``(queries, capacity)`` with capacity above k, ``counts``
-    and ``limits`` ``(queries,)``.
+    ``distances_at`` and ``ids_at`` are addresses of ``(queries, capacity)``, ``counts_at`` of
+    ``(queries,)``. Addresses, because a call that takes arrays passes seven words for each of
+    them, and inlining it counts references: either costs more than all the rest of a push.
+    The caller shrinks a full buffer: see `shrink` and `shrink_whole`.
     """
-    count = counts[query]
-    distances[query, count] = distance
-    ids[query, count] = number
-    count += 1
-    if count == distances.shape[1]:
-        keep_smallest(distances[query], ids[query], count, k)
-        limit = distances[query, 0]
-        for i in range(1, k):
-            limit = max(limit, distances[query, i])
-        limits[query] = limit
-        count = k
-    counts[query] = count
+    if distance not in (types.int32, types.float64):
+        return None
+
+    def codegen(context, builder, signature, args):
+        query, distance, number, distances_at, ids_at, counts_at, capacity = args
+        word = ir.IntType(64)
+
+        def place(address, index, kind):
+            return builder.gep(builder.inttoptr(address, kind.as_pointer()), [index])
+
+        slot = place(counts_at, query, word)
+        count = builder.load(slot)
+        here = builder.add(builder.mul(query, capacity), count)
+        builder.store(distance, place(distances_at, here, distance.type))
+        builder.store(number, place(ids_at, here, word))
+        count = builder.add(count, word(1))
+        builder.store(count, slot)
+        return builder.zext(builder.icmp_signed("==", count, capacity), word)
+
+    words = (types.int64, types.intp, types.intp, types.intp, types.int64)
+    return types.int64(types.int64, distance, *words), codegen
+
+
+@intrinsic
+def append_bound(typingctx, query, bound, bounds_at, counts_at, capacity):
+    """`append` of a float64 alone."""
+
+    def codegen(context, builder, signature, args):
+        query, bound, bounds_at, counts_at, capacity = args
+        word = ir.IntType(64)
+        slot = builder.gep(builder.inttoptr(counts_at, word.as_pointer()), [query])
+        count = builder.load(slot)
+        here = builder.add(builder.mul(query, capacity), count)
+        builder.store(
+            bound, builder.gep(builder.inttoptr(bounds_at, bound.type.as_pointer()), [here])
+        )
+        count = builder.add(count, word(1))
+        builder.store(count, slot)
+        return builder.zext(builder.icmp_signed("==", count, capacity), word)
+
+    words = (types.intp, types.intp, types.int64)
+    return types.int64(types.int64, types.float64, *words), codegen
 
 
 @numba.njit
-def push_bound(query, bound, k, bounds, counts, order):
-    """Hold one bound of a query; True when its buffer was full and now holds the k smallest.
+def shrink(query, k, distances, ids, counts, limits):
+    """Keep the k smallest pairs of a query's full buffer, and lower its limit to the largest."""
+    held = distances[query]
+    keep_smallest(held, ids[query], len(held), k)
+    limit = held[0]
+    for i in range(1, k):
+        limit = max(limit, held[i])
+    limits[query] = limit
+    counts[query] = k
 
-    ``bounds`` is ``(queries, capacity)`` with capacity above k, ``counts`` ``(queries,)``;
+
+@numba.njit
+def shrink_bounds(query, k, bounds, counts, order):
+    """Keep the k smallest bounds of a query's full buffer; returns the largest of them.
+
     ``order`` ``(capacity,)`` is work space that holds different numbers and keeps them.
     """
-    count = counts[query]
-    bounds[query, count] = bound
-    count += 1
-    full = count == bounds.shape[1]
-    if full:
-        keep_smallest(bounds[query], order, count, k)
-        count = k
-    counts[query] = count
-    return full
+    held = bounds[query]
+    keep_smallest(held, order, len(held), k)
+    counts[query] = k
+    limit = held[0]
+    for i in range(1, k):
+        limit = max(limit, held[i])
+    return limit
+
+
+#: Largest whole distance that is selected by counting.
+COUNTED = 1 << 16
+
+
+@numba.njit
+def histogram_for(most):
+    """Work space of `shrink_whole` for distances up to ``most``; empty where they are too many."""
+    return np.zeros(most + 1 if most <= COUNTED else 0, np.int64)
+
+
+@numba.njit
+def shrink_whole(query, k, distances, ids, counts, limits, histogram):
+    """`shrink` for whole distances that came in ascending order of id: by counting, in two
+    passes that keep their order."""
+    if len(histogram) == 0:
+        shrink(query, k, distances, ids, counts, limits)
+        return
+    held, held_ids = distances[query], ids[query]
+    most = 0
+    for distance in held:
+        histogram[distance] += 1
+        most = max(most, distance)
+    limit, below = 0, 0
+    while below + histogram[limit] < k:
+        below += histogram[limit]
+        limit += 1
+    histogram[: most + 1] = 0
+    # Of those at the limit the first ones stay: their ids are the lowest.
+    ties = k - below
+    count = 0
+    for i in range(len(held)):
+        distance = held[i]
+        held[count] = distance
+        held_ids[count] = held_ids[i]
+        count += (distance < limit) | ((distance == limit) & (ties > 0))
+        ties -= distance == limit
+    limits[query] = limit
+    counts[query] = k
 
 
 _MERGE = [
@@ -140,24 +224,26 @@ _MERGE = [
         numba.types.Array(numba.int64, 2, "C"),
         numba.types.Array(kind, 2, "C"),
         numba.types.Array(numba.int64, 2, "C"),
+        numba.int64,
+        numba.int64,
     )
     for kind in (numba.int32, numba.float64)
 ]
 
 
 @compiled(*_MERGE)
-def merge(distances, ids, counts, best, best_ids):
-    """The k smallest pairs of all workers' buffers, in order.
+def merge(distances, ids, counts, best, best_ids, start, stop):
+    """The k smallest pairs of all workers' buffers, in order, for queries ``start`` to ``stop``.
 
     ``distances`` and ``ids`` are ``(workers, queries, capacity)``, of which ``counts``
     ``(workers, queries)`` are held, at least k in all; ``best`` and ``best_ids``
     ``(queries, k)`` receive the result.
     """
     workers, _, capacity = distances.shape
-    queries, k = best.shape
+    k = best.shape[1]
     pooled = np.empty(workers * capacity, distances.dtype)
     pooled_ids = np.empty(workers * capacity, np.int64)
-    for query in range(queries):
+    for query in range(start, stop):
         total = 0
         for worker in range(workers):
             held = counts[worker, query]

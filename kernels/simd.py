@@ -111,23 +111,38 @@ def _tile_pointers(builder: ir.IRBuilder, args: Any, queries: int, rows: int) ->
     ) + _pointers(builder, row_base, row_stride, row_numbers)
 
 
-def _emit_hamming(builder: ir.IRBuilder, args: Any, queries: int, rows: int) -> Any:
-    """Eight Hamming distances, query by query, stored as int32; 1 if any is below its limit."""
+def _emit_hamming(builder: ir.IRBuilder, args: Any, queries: int, rows: int, words: int) -> Any:
+    """Eight Hamming distances, query by query, stored as int32; a mask of those below limits.
+
+    ``words`` is the length in vectors of 64 bytes where it is known: the loop is then unrolled,
+    and rows are read one after the other, as memory likes best.
+    """
     assert queries * rows == 8
     length, limits, out = args[5:]
     pointers = _tile_pointers(builder, args, queries, rows)
     count = _intrinsic(builder, "ctpop", _WORDS, "v8i64")
+    zero = ir.Constant(_WORDS, None)
+
+    def differing(q: Any, x: Any) -> Any:
+        return builder.call(count, [builder.xor(q, x)])
 
     def body(at: list[Any], offset: Any, sums: list[Any]) -> list[Any]:
-        words = [_load(builder, p, offset, _WORDS) for p in at]
-        differing = [builder.xor(q, x) for q in words[:queries] for x in words[queries:]]
-        return [
-            builder.add(s, builder.call(count, [bits]))
-            for s, bits in zip(sums, differing, strict=True)
-        ]
+        values = [_load(builder, p, offset, _WORDS) for p in at]
+        pairs = [(q, x) for q in values[:queries] for x in values[queries:]]
+        return [builder.add(s, differing(q, x)) for s, (q, x) in zip(sums, pairs, strict=True)]
 
-    zero = ir.Constant(_WORDS, None)
-    sums = _accumulate(builder, pointers, length, _STEP_BYTES, [zero] * 8, body)
+    if words:
+        sums = [zero] * 8
+        offsets = [_const(_STEP_BYTES * w) for w in range(words)]
+        held = [[_load(builder, p, o, _WORDS) for o in offsets] for p in pointers[:queries]]
+        for r, pointer in enumerate(pointers[queries:]):
+            for w, offset in enumerate(offsets):
+                x = _load(builder, pointer, offset, _WORDS)
+                for q in range(queries):
+                    pair = q * rows + r
+                    sums[pair] = builder.add(sums[pair], differing(held[q][w], x))
+    else:
+        sums = _accumulate(builder, pointers, length, _STEP_BYTES, [zero] * 8, body)
 
     # Eight vectors of eight words become one vector of eight sums: adding even and odd
     # words of a pair of vectors halves both, three times.
@@ -146,8 +161,7 @@ def _emit_hamming(builder: ir.IRBuilder, args: Any, queries: int, rows: int) -> 
     builder.store(distances, builder.inttoptr(out, narrow.as_pointer()), align=4)
     limit = builder.load(builder.inttoptr(limits, narrow.as_pointer()), align=4)
     below = builder.icmp_signed("<", distances, limit)
-    any_below = builder.icmp_unsigned("!=", builder.bitcast(below, _I8), ir.Constant(_I8, 0))
-    return builder.zext(any_below, _I64)
+    return builder.zext(builder.bitcast(below, _I8), _I64)
 
 
 def _emit_lanes(builder: ir.IRBuilder, args: Any, queries: int, rows: int, *, squared: bool) -> Any:
@@ -191,24 +205,30 @@ def _emit_lanes(builder: ir.IRBuilder, args: Any, queries: int, rows: int, *, sq
 _TILE = (types.intp,) * 5  # query base, query stride, row base, row stride, row numbers
 
 
-@intrinsic
-def hamming_u8_4x2(typingctx, qb, qs, xb, xs, numbers, length, limits, out):
-    """4 queries x 2 rows of ``length`` packed bytes; limits and distances are 8 int32."""
+@intrinsic(prefer_literal=True)
+def hamming_u8_4x2(typingctx, words, qb, qs, xb, xs, numbers, length, limits, out):
+    """4 queries x 2 rows of ``length`` packed bytes; limits and distances are 8 int32.
+
+    Returns a mask of the distances below their limits. ``words`` is a constant: the length in
+    vectors of 64 bytes, or 0 for any length.
+    """
+    known = words.literal_value
 
     def codegen(context, builder, signature, args):
-        return _emit_hamming(builder, args, 4, 2)
+        return _emit_hamming(builder, args[1:], 4, 2, known)
 
-    return types.intp(*_TILE, types.intp, types.intp, types.intp), codegen
+    return types.intp(words, *_TILE, types.intp, types.intp, types.intp), codegen
 
 
-@intrinsic
-def hamming_u8_1x8(typingctx, qb, qs, xb, xs, numbers, length, limits, out):
+@intrinsic(prefer_literal=True)
+def hamming_u8_1x8(typingctx, words, qb, qs, xb, xs, numbers, length, limits, out):
     """1 query x 8 rows: for one query the rows stream from memory, each read once."""
+    known = words.literal_value
 
     def codegen(context, builder, signature, args):
-        return _emit_hamming(builder, args, 1, 8)
+        return _emit_hamming(builder, args[1:], 1, 8, known)
 
-    return types.intp(*_TILE, types.intp, types.intp, types.intp), codegen
+    return types.intp(words, *_TILE, types.intp, types.intp, types.intp), codegen
 
 
 @intrinsic

@@ -20,7 +20,7 @@ import numpy as np
 from .cache import compiled
 from .pairs import PAIRS, drop_both
 from .rows import next_tile
-from .select import push_bound
+from .select import append_bound, shrink_bounds
 from .simd import count_trailing_zeros
 from .simd_u8 import ABSOLUTE, PRODUCT, QUERIES, ROWS, SQUARED, bounded_tile, stream, tile
 from .sketch import bounds
@@ -84,6 +84,7 @@ def scanner(operation: int, level: int, wide: bool) -> Callable[..., tuple[int, 
         numbers_at, sums_at = numbers.ctypes.data, sums.ctypes.data
         constants_at, tile_constants_at = query_constants.ctypes.data, row_constants.ctypes.data
         thresholds_at, tile_thresholds_at = thresholds.ctypes.data, row_thresholds.ctypes.data
+        uppers_at, counts_at, capacity = uppers.ctypes.data, counts.ctypes.data, uppers.shape[1]
         scale = (1.0 + _SLACK) / step
         for q in range(len(limits)):
             thresholds[q] = (limits[q] + query_errors[q]) * scale
@@ -157,10 +158,10 @@ def scanner(operation: int, level: int, wide: bool) -> Callable[..., tuple[int, 
                         pair_rows[pairs] = id_offset + numbers[b]
                         pair_lowers[pairs] = lower
                         pairs += 1
-                        if upper < limits[a] and push_bound(a, upper, k, uppers, counts, order):
-                            limit = uppers[a, 0]
-                            for i in range(1, k):
-                                limit = max(limit, uppers[a, i])
+                        if upper < limits[a] and append_bound(
+                            a, upper, uppers_at, counts_at, capacity
+                        ):
+                            limit = shrink_bounds(a, k, uppers, counts, order)
                             limits[a] = min(limit, caps[a])
                             thresholds[a] = (limits[a] + query_errors[a]) * scale
         return position, refined, pairs

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from . import _tiling
 from ._pool import run
-from ._scan import Live, capacity_for, direct, no_mask, not_finite, padded_to
+from ._scan import Live, capacity_for, direct, merge, no_mask, not_finite, padded_to
 from .kernels.memory import aligned
 from .sketches import Run, Sketch, as_float32, choose_run, sketch_block
 
@@ -267,8 +267,6 @@ class _Batch:
         return _SketchedQueries(data, constants, errors)
 
     def search(self, best: NDArray[np.float64], best_ids: NDArray[np.int64]) -> None:
-        from .kernels.select import merge
-
         turn = itertools.count()  # next() is atomic: each worker takes ascending chunks
 
         def first_tier(number: int) -> None:

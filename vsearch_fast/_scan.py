@@ -20,6 +20,9 @@ from ._pool import run
 from .errors import ArgumentError
 from .kernels.memory import aligned
 
+#: Pairs of a result from which its merging is shared among the threads.
+_MANY_PAIRS = 8192
+
 Scan = Callable[..., int]
 Live = NDArray[np.uint8] | None
 
@@ -66,7 +69,7 @@ def family(metric: str, row_bytes: int) -> Family:
         most = np.iinfo(np.int32).max
         return Family(
             np.dtype(np.uint8), np.dtype(np.int32), most, hamming.QUERY_MULTIPLE, 4096,
-            hamming.hamming_scan, many,
+            hamming.scanner(row_bytes), many,
         )  # fmt: skip
     from .kernels import lanes
 
@@ -88,16 +91,6 @@ class Chunk:
     start: int
     stop: int
     offset: int  # id of the segment's row 0
-
-
-@dataclass
-class Held:
-    """A worker's selection buffers (`kernels.select.push`)."""
-
-    distances: NDArray
-    ids: NDArray[np.int64]
-    counts: NDArray[np.int64]
-    limits: NDArray
 
 
 def capacity_for(k: int) -> int:
@@ -188,8 +181,6 @@ def _search_batch(
     best_ids: NDArray[np.int64],
 ) -> None:
     """Search all chunks for one batch of queries; write the result to ``best`` and ``best_ids``."""
-    from .kernels.select import merge
-
     count, k = best.shape
     many = kernels.many_for(count)
     queries = padded_to(queries, many.multiple if many else kernels.multiple)
@@ -238,6 +229,27 @@ def _search_batch(
     if refused:
         raise not_finite(min(refused), segments)
     merge(distances, ids, counts, best, best_ids)
+
+
+def merge(
+    distances: NDArray,
+    ids: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    best: NDArray,
+    best_ids: NDArray[np.int64],
+) -> None:
+    """Write the k smallest pairs of all workers' buffers to ``best`` and ``best_ids``, in order."""
+    from .kernels import select
+
+    queries, k = best.shape
+    parts = len(distances) if queries * k >= _MANY_PAIRS else 1
+    borders = [queries * part // parts for part in range(parts + 1)]
+
+    def work(part: int) -> None:
+        first, last = borders[part : part + 2]
+        select.merge(distances, ids, counts, best, best_ids, first, last)
+
+    run(work, parts, Event())
 
 
 def not_finite(row: int, segments: Sequence[NDArray]) -> ArgumentError:
