@@ -267,3 +267,18 @@ def stream(typingctx, operation, level, query, row, length):
         return builder.sext(_total(builder, vector), _I64)
 
     return types.intp(operation, level, types.intp, types.intp, types.intp), codegen
+
+
+@intrinsic
+def prefetch(typingctx, address, length):
+    """Ask memory for ``length`` bytes at an address, which will be needed soon."""
+
+    def codegen(context, builder, signature, args):
+        start = builder.inttoptr(args[0], _I8.as_pointer())
+        loop = cgutils.for_range_slice(builder, _const(0), args[1], _const(64), intp=_I64)
+        with loop as (i, _):
+            how = (ir.Constant(_I32, v) for v in (0, 3, 1))  # read, keep, data
+            _call(builder, "llvm.prefetch.p0", ir.VoidType(), builder.gep(start, [i]), *how)
+        return _const(0)
+
+    return types.intp(types.intp, types.intp), codegen

@@ -22,7 +22,7 @@ from .pairs import PAIRS, drop_both
 from .rows import next_tile
 from .select import append_bound, shrink_bounds
 from .simd import count_trailing_zeros
-from .simd_u8 import ABSOLUTE, PRODUCT, QUERIES, ROWS, SQUARED, bounded_tile, stream, tile
+from .simd_u8 import ABSOLUTE, PRODUCT, QUERIES, ROWS, SQUARED, bounded_tile, prefetch, stream, tile
 from .sketch import bounds
 
 QUERY_MULTIPLE = QUERIES  # query blocks are padded to this many rows, with limits of NaN
@@ -136,6 +136,12 @@ def scanner(operation: int, level: int, wide: bool) -> Callable[..., tuple[int, 
                         totals[0] = total
                         passed = np.int64(np.float32(total) <= reach)
                     else:
+                        if q == 0:
+                            # The next group, which the processor does not foresee: its rows
+                            # are read side by side, and each crosses a page.
+                            for i in range(ROWS):
+                                ahead = numbers[min(r + ROWS + i, count)]
+                                prefetch(row_base + ahead * width, width)
                         passed = bounded_tile(
                             operation, level, query, query_stride, row_base, width,
                             numbers_at + 8 * r, width,

@@ -25,10 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _tiling
+from ._cascade_plan import Chunk, Problem, Sources, cut_rows, readable
 from ._pool import run
-from ._scan import Live, capacity_for, direct, merge, no_mask, not_finite, padded_to
+from ._scan import capacity_for, direct, merge, no_mask, not_finite, padded_to
 from .kernels.memory import aligned
-from .sketches import Run, Sketch, as_float32, choose_run, sketch_block
+from .sketches import Run, as_float32, sketch_block
 
 #: Share of the pairs, left by the sketches, from which scanning them all is cheaper.
 _HOPELESS = 0.5
@@ -36,15 +37,20 @@ _HOPELESS = 0.5
 _FAIR_TRIAL = 4096
 #: Rows whose nearest lower a worker's limits before it goes on.
 _FIRST_ROWS = 2048
-#: Queries and rows from which sketching rows for one search pays; measured on two cores.
-BUILD_QUERIES = 8
-_BUILD_ROWS = 256
+_SMALL_K = 64
+#: Rows of a sample that limits are guessed by, and the share (one in so many) that it may be.
+_SAMPLE_ROWS = 4096
+_SAMPLE_STRIDE = 8
 #: Pairs for which waking the other workers costs more than they bring.
 _FEW_PAIRS = 512
 #: Bytes of a listed pair: query, row and lower bound.
 _PAIR_BYTES = 4 + 8 + 8
 #: Listed pairs a query for which a worker has room at most: memory costs time, too.
 _PAIRS_A_QUERY = 8192
+#: Listed pairs a query and neighbour for which large k should find room (more overflows, which
+#: costs time), and queries below which batches read the sketches too often for that.
+_LISTED_TIMES_K = 10
+_SMALL_BATCH = 32
 #: Pairs of (lo, step) for which a worker keeps the sketches of a batch's queries.
 _KEPT_PARAMETERS = 4
 
@@ -64,60 +70,6 @@ class Work:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
-@dataclass(frozen=True)
-class _Chunk:
-    segment: int
-    start: int
-    stop: int
-    offset: int  # id of the segment's row 0
-    run: Run | None  # None: no sketch covers these rows
-    build: bool  # sketch them now
-
-
-@dataclass(frozen=True)
-class _Sources:
-    """Where the stored rows of ids lie, as `kernels.refine` takes it."""
-
-    firsts: NDArray[np.int64]
-    bases: NDArray[np.int64]
-    strides: NDArray[np.int64]
-    halves: NDArray[np.uint8]
-
-    @classmethod
-    def of(cls, arrays: Sequence[tuple[int, NDArray]]) -> _Sources:
-        """Of (first id, array) in ascending order; native rows of unit stride."""
-        return cls(
-            np.array([first for first, _ in arrays], np.int64),
-            np.array([a.__array_interface__["data"][0] for _, a in arrays], np.int64),
-            np.array([a.strides[0] for _, a in arrays], np.int64),
-            np.array([a.dtype.itemsize == 2 for _, a in arrays], np.uint8),
-        )
-
-
-def readable(rows: NDArray) -> bool:
-    """Whether the tiers can read the rows where they lie."""
-    return direct(rows, np.dtype(np.float32)) or direct(rows, np.dtype(np.float16))
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One search, as it is the same for all batches and workers."""
-
-    metric: str
-    segments: Sequence[NDArray]
-    lives: Sequence[Live]
-    sketches: Sequence[Sketch | None]  # None: sketched on the way
-    k: int
-
-    @property
-    def squared(self) -> bool:
-        return self.metric == "l2"
-
-    @property
-    def dim(self) -> int:
-        return self.segments[0].shape[1]
-
-
 def search(
     problem: Problem,
     queries: NDArray[np.float32],
@@ -126,74 +78,30 @@ def search(
     ids: NDArray[np.int64],
 ) -> Work:
     """Search for all queries; write the result to ``distances`` and ``ids``."""
-    chunks = _cut(problem, workers, len(queries))
+    chunks = cut_rows(problem, workers, len(queries))
     workers = min(workers, len(chunks))
     tiling = _tiling.TILING
     # Bounds of two tiers and of promising pairs, 8 bytes each, and pairs of distance and id.
     held = workers * capacity_for(problem.k) * (3 * 8 + 16)
+    listed = workers * _PAIR_BYTES * _LISTED_TIMES_K * problem.k
     batch = min(
         max(1, tiling.sketch_query_bytes // max(1, 4 * problem.dim)),
         max(1, tiling.buffer_bytes // held),
+        max(_SMALL_BATCH, tiling.list_bytes // listed),
     )
     work = Work()
     for first in range(0, len(queries), batch):
         part = slice(first, first + batch)
         done = _Batch(problem, queries[part], chunks, workers)
-        done.search(distances[part], ids[part])
-        for worker in done.workers:
-            work.add(worker.work)
+        missed = done.search(distances[part], ids[part], guess=True)
+        work.add(done.work())
+        if len(missed):
+            again = _Batch(problem, queries[part][missed], chunks, workers)
+            found, found_ids = distances[part][missed], ids[part][missed]
+            again.search(found, found_ids)
+            distances[part][missed], ids[part][missed] = found, found_ids
+            work.add(again.work(repeated=True))
     return work
-
-
-def _cut(problem: Problem, workers: int, queries: int) -> list[_Chunk]:
-    """Chunks in ascending order of id, each of one run, about eight for each worker."""
-    tiling = _tiling.TILING
-    total = sum(map(len, problem.segments))
-    usual = tiling.chunk_rows or max(512, -(-total // (8 * workers)))
-    copied = max(1, min(usual, tiling.copy_bytes // max(1, 4 * problem.dim)))
-    chunks: list[_Chunk] = []
-    offset = 0
-
-    for number, (segment, sketch) in enumerate(
-        zip(problem.segments, problem.sketches, strict=True)
-    ):
-
-        def cut(
-            start: int, stop: int, rows: int, run_: Run | None, build: bool,
-            number: int = number, offset: int = offset,
-        ) -> None:  # fmt: skip
-            chunks.extend(
-                _Chunk(number, first, min(first + rows, stop), offset, run_, build)
-                for first in range(start, stop, rows)
-            )
-
-        covered = 0
-        if sketch is not None:
-            covered = len(sketch)
-            for run_, stop in _joined(sketch):
-                cut(run_.start, stop, usual if readable(segment) else copied, run_, False)
-        rest = len(segment) - covered
-        if rest and (sketch is None or (queries >= BUILD_QUERIES and rest >= _BUILD_ROWS)):
-            before = sketch.runs[-1] if sketch is not None and sketch.runs else None
-            run_ = choose_run(segment[covered:], covered, before)
-            cut(covered, len(segment), min(copied, tiling.sketch_rows), run_, True)
-        else:
-            floats = direct(segment, np.dtype(np.float32))
-            cut(covered, len(segment), usual if floats else copied, None, False)
-        offset += len(segment)
-    return chunks
-
-
-def _joined(sketch: Sketch) -> list[tuple[Run, int]]:
-    """Runs and where they end; neighbours of equal parameters as one."""
-    joined: list[tuple[Run, int]] = []
-    stops = [*(run_.start for run_ in sketch.runs[1:]), len(sketch)]
-    for run_, stop in zip(sketch.runs, stops, strict=False):
-        if joined and (joined[-1][0].lo, joined[-1][0].step) == (run_.lo, run_.step):
-            joined[-1] = (joined[-1][0], stop)
-        else:
-            joined.append((run_, stop))
-    return joined
 
 
 @dataclass(frozen=True)
@@ -210,7 +118,7 @@ class _Batch:
         self,
         problem: Problem,
         queries: NDArray[np.float32],
-        chunks: Sequence[_Chunk],
+        chunks: Sequence[Chunk],
         workers: int,
     ) -> None:
         from .kernels import sketch, sketch_scan
@@ -228,11 +136,12 @@ class _Batch:
         self.gamma = sketch.rounding(problem.dim)
         self.tile_rows = max(1, min(_tiling.TILING.tile_bytes // self.width, 4096))
         fair = min(
-            _tiling.TILING.list_bytes // (_PAIR_BYTES * workers), _PAIRS_A_QUERY * self.count
+            _tiling.TILING.list_bytes // (_PAIR_BYTES * workers),
+            max(_PAIRS_A_QUERY, _LISTED_TIMES_K * problem.k) * self.count,
         )
         self.room = max(fair, 2 * self.tile_rows * self.count, 4 * problem.k * self.count)
         firsts = np.cumsum([0, *map(len, problem.segments)])[:-1].tolist()
-        self.sources = _Sources.of(
+        self.sources = Sources.of(
             [
                 (first, segment)
                 for first, segment in zip(firsts, problem.segments, strict=True)
@@ -266,7 +175,26 @@ class _Batch:
             data ^= 128
         return _SketchedQueries(data, constants, errors)
 
-    def search(self, best: NDArray[np.float64], best_ids: NDArray[np.int64]) -> None:
+    def work(self, repeated: bool = False) -> Work:
+        """What all workers did. Pairs that were bounded or scanned before count as one."""
+        work = Work()
+        for worker in self.workers:
+            work.add(worker.work)
+        if repeated:
+            work.sketched = work.scanned = 0
+        return work
+
+    def search(
+        self, best: NDArray[np.float64], best_ids: NDArray[np.int64], guess: bool = False
+    ) -> NDArray[np.int64]:
+        """Search all chunks; write the result to ``best`` and ``best_ids``.
+
+        With ``guess`` limits may start from a guess. Returns the numbers of the queries that
+        have fewer than k rows within it: what was written for them is worth nothing.
+        """
+        guessed = self._guess() if guess else np.full(len(self.queries), np.inf)
+        for worker in self.workers:
+            worker.limits[:] = worker.caps[:] = guessed
         turn = itertools.count()  # next() is atomic: each worker takes ascending chunks
 
         def first_tier(number: int) -> None:
@@ -287,6 +215,40 @@ class _Batch:
         self._join_limits()
         self._each(lambda worker: worker.decide(self.sources))
         merge(self.distances, self.ids, self.counts[2], best, best_ids)
+        enough = self.counts[2].sum(axis=0)[: self.count] >= self.problem.k
+        return np.flatnonzero(~(enough & (best[:, -1] <= guessed[: self.count])))
+
+    def _guess(self) -> NDArray[np.float64]:
+        """Limits that the k-th smallest distances are likely to keep, from a sample of the rows.
+
+        For a large k, whose limit takes many rows to fall. Nothing is proved by it: whoever
+        starts from a guess finds out whether k rows lie within.
+        """
+        from .kernels.select import lower_limits
+
+        limits = np.full(len(self.queries), np.inf)
+        chunks = [chunk for chunk in self.chunks if chunk.run is not None and not chunk.build]
+        rows = sum(chunk.stop - chunk.start for chunk in chunks)
+        stride = rows // _SAMPLE_ROWS
+        if self.problem.k <= _SMALL_K or stride < _SAMPLE_STRIDE:
+            return limits
+        expected = self.problem.k / stride
+        rank = int(expected + 2.5 * expected**0.5 + 3)
+        turn = itertools.count()
+
+        def work(number: int) -> None:
+            while not self.stop.is_set() and (turned := next(turn)) < len(chunks):
+                self.workers[number].sample(chunks[turned], stride, rank)
+
+        run(work, len(self.workers), self.stop)
+        lower_limits(self.uppers, self.counts[0], rank, limits)
+        # Upper bounds of the sample, less what they are above the distances themselves.
+        sampled = [worker for worker in self.workers if worker.mean_error]
+        if not sampled:
+            return np.full(len(self.queries), np.inf)
+        limits -= next(iter(sampled[0].known.values())).errors + sampled[0].mean_error
+        self.counts[0] = 0
+        return limits
 
     def _join_limits(self) -> None:
         """Give all workers the lowest limits that all bounds together prove, and drop by them.
@@ -338,11 +300,13 @@ class _Worker:
         self.pair_queries = np.empty(batch.room, np.int32)
         self.pair_rows = np.empty(batch.room, np.int64)
         self.pair_lowers = np.empty(batch.room)
-        self.unprobed = max(_FIRST_ROWS, 4 * batch.problem.k)  # rows before the first probe
+        # Rows before the first probe; a large k makes it dearer than the pairs that it saves.
+        self.unprobed = _FIRST_ROWS if batch.problem.k <= _SMALL_K else 0
         self.listed = self.refined = 0  # pairs; the first of them have been in float32
+        self.mean_error = 0.0  # of rows that were sampled
         self.known: dict[tuple[float, float], _SketchedQueries] = {}
 
-    def take(self, chunk: _Chunk) -> int:
+    def take(self, chunk: Chunk) -> int:
         """Search a chunk. Returns -1, or the id of its first row that is not finite."""
         batch = self.batch
         problem = batch.problem
@@ -359,7 +323,7 @@ class _Worker:
         if copied:
             rows = as_float32(rows)
             self.relieve(sources, everything=True)  # these sources alone know what is listed
-            sources = _Sources.of([(first, rows)])
+            sources = Sources.of([(first, rows)])
         sketch = problem.sketches[chunk.segment]
         if sketch is not None and not chunk.build:
             bad = sketch.bad[(sketch.bad >= chunk.start) & (sketch.bad < chunk.stop)]
@@ -390,6 +354,25 @@ class _Worker:
             batch.hopeless = True
         return -1
 
+    def sample(self, chunk: Chunk, stride: int, rank: int) -> None:
+        """Hold the ``rank`` smallest upper bounds of each ``stride``-th row of a chunk."""
+        sketch = self.batch.problem.sketches[chunk.segment]
+        live = self.batch.problem.lives[chunk.segment]
+        assert sketch is not None and chunk.run is not None
+        part = slice(chunk.start, chunk.stop)
+        mask = np.zeros(chunk.stop - chunk.start, np.uint8)
+        mask[::stride] = 1 if live is None else live[part][::stride]
+        facts = sketch.facts[part]
+        column = 1 if self.batch.problem.squared else 0
+        self.mean_error = float(facts[::stride, column].mean())
+        position = 0
+        while position < len(mask):
+            self.listed = self.refined = 0  # the list does not matter here
+            position = self._first_tier(
+                chunk.run, sketch.bytes[part], facts, mask, 0, position, len(mask), rank
+            )
+        self.listed = self.refined = 0
+
     def _bound(
         self,
         run_: Run,
@@ -397,31 +380,49 @@ class _Worker:
         facts: NDArray[np.float64],
         mask: NDArray[np.uint8],
         first: int,
-        sources: _Sources,
+        sources: Sources,
     ) -> None:
         """The first tier: list the pairs that the limits do not exclude."""
         batch = self.batch
-        queries = self._sketched(run_)
         position = 0
         while position < len(data) and not batch.stop.is_set():
             end = min(len(data), position + (self.unprobed or len(data)))
-            position, self.refined, self.listed = batch.scan(
-                queries.bytes.ctypes.data, batch.width, batch.count,
-                queries.constants, queries.errors,
-                data.ctypes.data, batch.width,
-                facts, run_.step, batch.gamma,
-                position, end, first,
-                mask, batch.tile_rows, batch.problem.k,
-                self.uppers, self.counts,
-                self.limits, self.caps,
-                self.order,
-                self.pair_queries, self.pair_rows, self.pair_lowers, self.refined, self.listed,
-            )  # fmt: skip
+            position = self._first_tier(
+                run_, data, facts, mask, first, position, end, batch.problem.k
+            )
             if position < end:
                 self.relieve(sources)
             elif self.unprobed:
                 self.unprobed = 0
                 self.probe(sources)
+
+    def _first_tier(
+        self,
+        run_: Run,
+        data: NDArray[np.uint8],
+        facts: NDArray[np.float64],
+        mask: NDArray[np.uint8],
+        first: int,
+        position: int,
+        end: int,
+        k: int,
+    ) -> int:
+        """Bound rows ``position`` to ``end``; returns where the list was full."""
+        batch = self.batch
+        queries = self._sketched(run_)
+        position, self.refined, self.listed = batch.scan(
+            queries.bytes.ctypes.data, batch.width, batch.count,
+            queries.constants, queries.errors,
+            data.ctypes.data, batch.width,
+            facts, run_.step, batch.gamma,
+            position, end, first,
+            mask, batch.tile_rows, k,
+            self.uppers, self.counts,
+            self.limits, self.caps,
+            self.order,
+            self.pair_queries, self.pair_rows, self.pair_lowers, self.refined, self.listed,
+        )  # fmt: skip
+        return position
 
     def _sketched(self, run_: Run) -> _SketchedQueries:
         key = run_.lo, run_.step
@@ -431,7 +432,7 @@ class _Worker:
             self.known[key] = self.batch.sketch_queries(*key)
         return self.known[key]
 
-    def relieve(self, sources: _Sources, everything: bool = False) -> None:
+    def relieve(self, sources: Sources, everything: bool = False) -> None:
         """Make room in the list: by lower limits, float32 bounds and, at last, by deciding."""
         self.probe(sources)
         if everything or self.listed > len(self.pair_rows) // 4:
@@ -450,7 +451,7 @@ class _Worker:
             self.refined, self.listed, self.limits,
         )  # fmt: skip
 
-    def probe(self, sources: _Sources) -> None:
+    def probe(self, sources: Sources) -> None:
         """Lower the limits cheaply: the second tier for each query's most promising pairs.
 
         Their true distances limit what follows more tightly than any upper bound of a sketch.
@@ -462,9 +463,20 @@ class _Worker:
             self.batch.problem.k, self.promising, self.promising_counts, self.order,
         )  # fmt: skip
         self.refine_near(sources, end)
+        self._lower_caps()
         self.drop()
 
-    def refine_near(self, sources: _Sources, end: int | None = None) -> None:
+    def _lower_caps(self) -> None:
+        """Take limits from bounds of buffers that hold k and are not full yet, too."""
+        from .kernels.select import lower_limits
+
+        number = slice(self.number, self.number + 1)
+        lower_limits(
+            self.batch.near_uppers[number], self.batch.counts[1, number],
+            self.batch.problem.k, self.caps,
+        )  # fmt: skip
+
+    def refine_near(self, sources: Sources, end: int | None = None) -> None:
         """The second tier, for what it has not seen."""
         from .kernels.refine import refine_f32
 
@@ -477,7 +489,7 @@ class _Worker:
         self.work.candidates += done
         self.work.bytes_read += done * self._row_bytes()
 
-    def decide(self, sources: _Sources) -> None:
+    def decide(self, sources: Sources) -> None:
         """The third tier, for all that is listed; the list is empty then."""
         from .kernels.refine import refine_f64
 
@@ -494,7 +506,7 @@ class _Worker:
         segment = self.batch.problem.segments[0]
         return segment.shape[1] * segment.dtype.itemsize
 
-    def _pairs(self, sources: _Sources, start: int, end: int) -> tuple[Any, ...]:
+    def _pairs(self, sources: Sources, start: int, end: int) -> tuple[Any, ...]:
         """What both refining tiers take, of pairs ``start`` to ``end``."""
         queries = self.batch.queries
         return (
@@ -504,7 +516,7 @@ class _Worker:
             self.batch.problem.k,
         )  # fmt: skip
 
-    def _scan(self, chunk: _Chunk, rows: NDArray, mask: NDArray[np.uint8], count: int) -> int:
+    def _scan(self, chunk: Chunk, rows: NDArray, mask: NDArray[np.uint8], count: int) -> int:
         """Compute every distance of a chunk by the definition."""
         from .kernels.lanes import lane_scan
 

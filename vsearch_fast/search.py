@@ -19,7 +19,7 @@ from typing import Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _cascade, _scan, _tiling
+from . import _cascade, _cascade_plan, _scan, _tiling
 from ._inputs import positive
 from ._pool import available_threads
 from ._scan import name as _name
@@ -171,7 +171,7 @@ def topk_segments(
     if best == 0 or len(queries) == 0:
         pass
     elif strategy == "sketch":
-        problem = _cascade.Problem(
+        problem = _cascade_plan.Problem(
             metric, segments, lives, sketches or [None] * len(segments), best
         )
         work = _cascade.search(problem, queries, workers, distances, ids)
@@ -199,7 +199,7 @@ def _chosen(sketches: Sequence[Any] | None, dim: int, rows: int, queries: int, b
         dim >= _SKETCH_DIM
         and rows >= _SKETCH_ROWS
         and best <= rows // _SKETCH_SHARE
-        and (sketches is not None or queries >= _cascade.BUILD_QUERIES)
+        and (sketches is not None or queries >= _cascade_plan.BUILD_QUERIES)
     )
     return "sketch" if pays else "scan"
 
