@@ -2,9 +2,14 @@
 
 ::
 
-    search.topk ─┬─ hamming.hamming_scan ──── simd  ─┐
-                 ├─ hamming_amx (batches) ─── amx   ─┼─ rows.next_tile: which rows
-                 └─ lanes.lane_scan ───────── simd  ─┘  select: the k smallest
-    reference   the NumPy definition that all of them are tested against
+    search.topk ─┬─ _scan ──── hamming, hamming_amx (batches), lanes ───────── simd, amx
+                 └─ _cascade ─ sketch, sketch_scan, pairs, refine ──────────── simd_u8, simd
+    rows        which rows a tile looks at
+    select      the k smallest
+    level       which instructions may be used
+    memory      arrays on cache lines
     cache       compiles each kernel once per user and processor
+    reference   the NumPy definition that all of them are tested against
+
+README.md beside this file has the formulas, the bounds with their proof, and what was tried.
 """

@@ -9,12 +9,9 @@ Two sums, named by the constants:
                signed: the query's bytes are handed over as ``v - 128`` (`signed_queries`), and
                the missing ``128 * sum u`` is part of the row's constant.
 
-``SQUARED``    sum of ``(u - v)**2`` itself, for rows so long that int32 cannot hold the parts
-               of ``PRODUCT``.
-
-Each is exact in int32: ABSOLUTE up to 8,421,504 bytes, SQUARED up to 33,025, PRODUCT by the
-identity above (all sums modulo 2**32, the result below 2**31) up to 33,025. ``vpmaddubsw``,
-which saturates, is not used.
+Each is exact in int32 up to 33,024 bytes: sums of |u - v| reach 8.4 million, and those of
+products, which may pass 2**31 for unsigned ones, are exact modulo 2**32, as is the identity
+above, whose result stays below. ``vpmaddubsw``, which saturates, is not used.
 
 `tile` takes 4 queries x 4 rows, in registers 4 x 4 (AVX-512), 4 x 2 (AVX2) or 2 x 2 at a
 time; `stream` one query and one row, which memory bounds. Rows are padded to 64 bytes
@@ -31,7 +28,7 @@ from numba.extending import intrinsic
 
 from .simd import _const, _load, _tile_pointers
 
-ABSOLUTE, PRODUCT, SQUARED = 0, 1, 2
+ABSOLUTE, PRODUCT = 0, 1
 AVX512, AVX2, PORTABLE = 0, 1, 2  # numbers of levels, since compiled kernels close over ints
 
 QUERIES, ROWS = 4, 4  # of a tile
@@ -102,9 +99,6 @@ def _added(
     else:
         high = _call(builder, "llvm.umax.v16i8", x.type, x, q)
         part = builder.sub(high, _call(builder, "llvm.umin.v16i8", x.type, x, q))
-        if operation == SQUARED:
-            part = builder.zext(part, ir.VectorType(_I16, 16))
-            part = builder.mul(part, part)
         part = builder.zext(part, kind)
     return builder.add(total, part)
 
@@ -179,10 +173,10 @@ def _tile_totals(
 ) -> ir.Value:
     """The sums of a tile as <16 x i32>, element 4 * query + row."""
     queries, rows = pointers[:QUERIES], pointers[QUERIES:]
-    if level == AVX512 and operation != SQUARED:
+    if level == AVX512:
         return _sixteen_totals(builder, _sums(builder, operation, level, queries, rows, length))
     totals = ir.Constant(_SIXTEEN_I32, ir.Undefined)
-    some_queries, some_rows = _REGISTERS[PORTABLE if operation == SQUARED else level]
+    some_queries, some_rows = _REGISTERS[level]
     for q in range(0, QUERIES, some_queries):
         for r in range(0, ROWS, some_rows):
             part = _sums(

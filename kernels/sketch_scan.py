@@ -22,21 +22,22 @@ from .pairs import PAIRS, drop_both
 from .rows import next_tile
 from .select import append_bound, shrink_bounds
 from .simd import count_trailing_zeros
-from .simd_u8 import ABSOLUTE, PRODUCT, QUERIES, ROWS, SQUARED, bounded_tile, prefetch, stream, tile
+from .simd_u8 import PRODUCT, QUERIES, ROWS, bounded_tile, prefetch, stream, tile
 from .sketch import bounds
 
 QUERY_MULTIPLE = QUERIES  # query blocks are padded to this many rows, with limits of NaN
 
-#: Bytes up to which int32 holds every sum; longer rows are summed in blocks of `_WIDE_BLOCK`.
-NARROW = 33_024
-_WIDE_BLOCK = 32_768
+#: Rows of more bytes go block by block, so that a tile's blocks stay in cache, and their sums are
+#: added in int64, which holds those of any row.
+NARROW = 16_384
+BLOCK = 4_096
 
 _SLACK = 4e-7  # the float32 comparison errs by less than 2**-22 of either side
 
 _F32, _F64, _I32, _I64 = numba.float32, numba.float64, numba.int32, numba.int64
 _SIGNATURE = numba.types.UniTuple(_I64, 3)(
     numba.intp, numba.intp, _I64,  # query sketches: address, stride in bytes, how many
-    numba.types.Array(_I32, 1, "C"), numba.types.Array(_F64, 1, "C"),  # their constants, errors
+    numba.types.Array(_I64, 1, "C"), numba.types.Array(_F64, 1, "C"),  # their constants, errors
     numba.intp, _I64,  # row sketches: address, bytes a row
     numba.types.Array(_F64, 2, "C", readonly=True), _F64, _F64,  # their facts, step, gamma
     _I64, _I64, _I64,  # first row, row behind the last, id of row 0
@@ -59,7 +60,6 @@ def scanner(operation: int, level: int, wide: bool) -> Callable[..., tuple[int, 
     """
     squared = operation == PRODUCT
     error_column = 1 if squared else 0
-    wide_operation = SQUARED if squared else ABSOLUTE
     # 128 * (sum of u) is what `vpdpbusd` with signed queries leaves out, twice.
     signed = 256 if squared and level == 0 else 0
 
@@ -80,14 +80,16 @@ def scanner(operation: int, level: int, wide: bool) -> Callable[..., tuple[int, 
         row_thresholds = np.empty(tile_rows + ROWS, np.float32)
         thresholds = np.empty(len(limits), np.float32)
         sums = np.empty(16, np.int32)
-        totals = np.empty(16, np.int64)
+        totals = np.zeros((tile_rows + ROWS) // ROWS * (-(-queries // QUERIES)) * 16, np.int64)
+        narrow_constants = np.empty(len(query_constants), np.int32)
         numbers_at, sums_at = numbers.ctypes.data, sums.ctypes.data
-        constants_at, tile_constants_at = query_constants.ctypes.data, row_constants.ctypes.data
+        constants_at, tile_constants_at = narrow_constants.ctypes.data, row_constants.ctypes.data
         thresholds_at, tile_thresholds_at = thresholds.ctypes.data, row_thresholds.ctypes.data
         uppers_at, counts_at, capacity = uppers.ctypes.data, counts.ctypes.data, uppers.shape[1]
         scale = (1.0 + _SLACK) / step
         for q in range(len(limits)):
             thresholds[q] = (limits[q] + query_errors[q]) * scale
+            narrow_constants[q] = np.int32(query_constants[q])
         position = start
         while position < stop:
             room = min(tile_rows, stop - position) * queries
@@ -103,25 +105,34 @@ def scanner(operation: int, level: int, wide: bool) -> Callable[..., tuple[int, 
             for i in range(count + ROWS):
                 row = numbers[i]
                 row_thresholds[i] = facts[row, error_column] * scale
-                if squared:
+                if squared and not wide:
                     row_constants[i] = np.int32(
                         np.int64(facts[row, 3]) - signed * np.int64(facts[row, 2])
                     )
+            if wide:
+                totals[:] = 0
+                for block in range(0, width, BLOCK):
+                    length = min(BLOCK, width - block)
+                    at = 0
+                    for q in range(0, queries, QUERIES):
+                        for r in range(0, count, ROWS):
+                            tile(
+                                operation, level,
+                                query_base + q * query_stride + block, query_stride,
+                                row_base + block, width, numbers_at + 8 * r, length, sums_at,
+                            )  # fmt: skip
+                            for i in range(16):
+                                totals[at + i] += sums[i]
+                            at += 16
+            at = -16
             for q in range(0, queries, QUERIES):
                 query = query_base + q * query_stride
                 group = ROWS
                 if queries == 1 and not wide:
                     group = 1
                 for r in range(0, count, group):
+                    at += 16
                     if wide:
-                        totals[:] = 0
-                        for block in range(0, width, _WIDE_BLOCK):
-                            length = min(_WIDE_BLOCK, width - block)
-                            tile(
-                                wide_operation, level, query + block, query_stride,
-                                row_base + block, width, numbers_at + 8 * r, length, sums_at,
-                            )  # fmt: skip
-                            totals += sums
                         passed = (1 << 16) - 1
                     elif group == 1:
                         total = stream(
@@ -154,8 +165,17 @@ def scanner(operation: int, level: int, wide: bool) -> Callable[..., tuple[int, 
                         a, b = q + place // ROWS, r + place % ROWS
                         if a >= queries or b >= count:
                             continue
-                        whole = float(totals[place]) if wide or group == 1 else float(sums[place])
-                        sketched = step * (np.sqrt(whole) if squared else whole)
+                        if wide:
+                            whole = totals[at + place]
+                            if squared:
+                                whole = query_constants[a] - 2 * whole
+                                whole += np.int64(facts[numbers[b], 3])
+                                whole -= signed * np.int64(facts[numbers[b], 2])
+                        elif group == 1:
+                            whole = totals[0]
+                        else:
+                            whole = np.int64(sums[place])
+                        sketched = step * (np.sqrt(float(whole)) if squared else float(whole))
                         errors = query_errors[a] + facts[numbers[b], error_column]
                         lower, upper = bounds(sketched, errors, gamma)
                         if lower > limits[a]:

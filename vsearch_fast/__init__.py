@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from . import datasets, errors
     from .embedder import Embedder
     from .index import Hit, Index, Item
+    from .proof import Proof
     from .search import pack_bits, topk
+    from .sketches import Sketched
 
 __version__ = "0.1.0"
 
@@ -36,6 +38,8 @@ _HOME = {
     "Hit": "index",
     "Index": "index",
     "Item": "index",
+    "Proof": "proof",
+    "Sketched": "sketches",
     "pack_bits": "search",
     "topk": "search",
 }
@@ -45,6 +49,8 @@ __all__ = [
     "Hit",
     "Index",
     "Item",
+    "Proof",
+    "Sketched",
     "__version__",
     "datasets",
     "errors",

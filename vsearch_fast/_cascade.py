@@ -107,7 +107,7 @@ def search(
 @dataclass(frozen=True)
 class _SketchedQueries:
     bytes: NDArray[np.uint8]
-    constants: NDArray[np.int32]
+    constants: NDArray[np.int64]
     errors: NDArray[np.float64]
 
 
@@ -132,9 +132,10 @@ class _Batch:
         self.width, self.facts = sketch.width_of(problem.dim), sketch.FACTS
         self.wide = self.width > sketch_scan.NARROW
         self.scan = sketch_scan.scanner(operation, level, self.wide)
-        self.signed = signed_queries(operation, level) and not self.wide
+        self.signed = signed_queries(operation, level)
         self.gamma = sketch.rounding(problem.dim)
-        self.tile_rows = max(1, min(_tiling.TILING.tile_bytes // self.width, 4096))
+        row_bytes = min(self.width, sketch_scan.BLOCK) if self.wide else self.width
+        self.tile_rows = max(1, min(_tiling.TILING.tile_bytes // row_bytes, 4096))
         fair = min(
             _tiling.TILING.list_bytes // (_PAIR_BYTES * workers),
             max(_PAIRS_A_QUERY, _LISTED_TIMES_K * problem.k) * self.count,
@@ -168,9 +169,7 @@ class _Batch:
         sketch_block(self.queries, lo, step, data, facts)
         errors = facts[:, sketch.E2 if self.problem.squared else sketch.E1].copy()
         errors[self.count :] = np.nan
-        constants = np.zeros(len(data), np.int32)
-        if self.problem.squared and not self.wide:
-            constants[:] = facts[:, sketch.SQUARES].astype(np.int64)
+        constants = facts[:, sketch.SQUARES].astype(np.int64)
         if self.signed:
             data ^= 128
         return _SketchedQueries(data, constants, errors)
