@@ -13,15 +13,28 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from contract_data import (
+    FLOAT_DATA,
+    LAYOUTS,
+    LEVELS,
+    MASKS,
+    METRICS,
+    assert_same,
+    at_level,
+    codes,
+    cut_as,
+    floats,
+    mask_of,
+    read_only,
+)  # fmt: skip
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vsearch_fast import search
+from vsearch_fast import _scan
+from vsearch_fast._tiling import Tiling
 from vsearch_fast.errors import ArgumentError, DTypeError
-from vsearch_fast.kernels import amx, reference
-from vsearch_fast.search import Tiling, pack_bits, topk, topk_segments
-
-METRICS = ("hamming", "l1", "l2")
+from vsearch_fast.kernels import reference
+from vsearch_fast.search import pack_bits, topk, topk_segments
 
 # Tiles of one to a few rows and queries, so that small inputs cross every border.
 TILINGS = (
@@ -32,59 +45,10 @@ TILINGS = (
 )
 
 
-def assert_same(got, want):
-    for ours, oracle in zip(got, want, strict=True):
-        assert ours.dtype == oracle.dtype
-        assert ours.shape == oracle.shape
-        np.testing.assert_array_equal(ours, oracle)
-
-
 @pytest.fixture(params=range(len(TILINGS)))
-def tiling(request, monkeypatch):
-    monkeypatch.setattr(search, "TILING", TILINGS[request.param])
-    return request.param
-
-
-def near_ties(rng, shape):
-    base = rng.random(shape[-1]).astype(np.float32)
-    steps = rng.integers(-1, 2, shape)
-    return np.nextafter(base, base + steps.astype(np.float32))
-
-
-FLOAT_DATA = {
-    "relu": lambda rng, shape: np.maximum(rng.standard_normal(shape), 0).astype(np.float32),
-    "gaussian": lambda rng, shape: rng.standard_normal(shape).astype(np.float32),
-    "equal": lambda rng, shape: np.full(shape, np.float32(0.1)),
-    "zero": lambda rng, shape: np.zeros(shape, np.float32),
-    "few values": lambda rng, shape: rng.integers(0, 2, shape).astype(np.float32),
-    "one ulp": near_ties,
-    "huge": lambda rng, shape: rng.choice(np.array([3e38, -3e38, 1e-38, 0], np.float32), shape),
-    "denormal": lambda rng, shape: (rng.random(shape) * 1e-42).astype(np.float32),
-    "offset": lambda rng, shape: (30000 + 0.01 * rng.standard_normal(shape)).astype(np.float32),
-    "outlier": lambda rng, shape: np.where(
-        rng.random(shape) < 0.01, 1e6, rng.standard_normal(shape)
-    ).astype(np.float32),
-    "float64": lambda rng, shape: rng.standard_normal(shape),
-    "float16": lambda rng, shape: rng.standard_normal(shape).astype(np.float16),
-}
-
-LAYOUTS = {
-    "contiguous": lambda a: a,
-    "fortran": np.asfortranarray,
-    "every other row": lambda a: np.repeat(a, 2, axis=0)[::2],
-    "every other column": lambda a: np.repeat(a, 2, axis=1)[:, ::2],
-    "backwards": lambda a: a[::-1].copy()[::-1],
-    "big-endian": lambda a: a.astype(a.dtype.newbyteorder(">")),
-    "unaligned": lambda a: (
-        np.frombuffer(b"x" + a.tobytes(), np.uint8)[1:].view(a.dtype).reshape(a.shape)
-    ),
-}
-
-
-def read_only(array):
-    array = array.view()
-    array.flags.writeable = False
-    return array
+def tiling(request):
+    with cut_as(TILINGS[request.param]):
+        yield request.param
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -96,7 +60,7 @@ def read_only(array):
     queries=st.integers(0, 9),
     dim=st.sampled_from([0, 1, 7, 8, 31, 32, 33, 63, 64, 65, 100, 513]),
     k=st.integers(1, 80),
-    masked=st.sampled_from([None, "none", "half", "one", "all"]),
+    masked=st.sampled_from(MASKS),
     threads=st.sampled_from([None, 1, 2, 3]),
     parts=st.integers(1, 4),
     seed=st.integers(0, 2**32 - 1),
@@ -106,30 +70,21 @@ def test_equals_the_oracle(
 ):
     rng = np.random.default_rng(seed)
     if metric == "hamming":
-        database = rng.integers(0, 256, (rows, dim), np.uint8)
-        if data in ("equal", "few values"):
-            database &= 1  # thousands of ties
-        query = rng.integers(0, 256, (queries, dim), np.uint8)
+        database, query = codes(data, rng, rows, queries, dim)
     else:
-        database = FLOAT_DATA[data](rng, (rows, dim))
-        query = FLOAT_DATA[data](rng, (queries, dim))
-    if rows and queries:
-        query[0] = database[rng.integers(rows)]
-    mask = None
-    if masked is not None:
-        mask = rng.random(rows) < {"none": 2, "half": 0.5, "one": 0, "all": -1}[masked]
-        if masked == "one" and rows:
-            mask[rng.integers(rows)] = True
+        database, query = floats(data, "alike", rng, rows, queries, dim)
+    mask = mask_of(masked, rng, rows)
     want = reference.topk(query, database, k, metric, mask)
     laid_out = read_only(LAYOUTS[layout](database))
     assert_same(topk(query, laid_out, k, metric=metric, mask=mask, threads=threads), want)
 
     borders = np.sort(rng.integers(0, rows + 1, parts - 1))
     masks = None if mask is None else np.split(mask, borders)
-    got = topk_segments(
+    *got, proof = topk_segments(
         query, np.split(laid_out, borders), k, metric=metric, masks=masks, threads=threads
     )
     assert_same(got, want)
+    assert (proof.queries, proof.rows) == (queries, rows if mask is None else mask.sum())
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -145,16 +100,11 @@ def test_at_full_width(metric, queries):
         assert_same(got, [column[:, :k] for column in want])
 
 
-@pytest.fixture(params=amx.SIMD_LEVELS)
-def simd(request, monkeypatch):
+@pytest.fixture(params=LEVELS)
+def simd(request):
     """Each level of instructions in turn."""
-    monkeypatch.setenv("VSEARCH_SIMD", request.param)
-    amx.available.cache_clear()
-    if request.param == "amx" and not amx.available():
-        amx.available.cache_clear()
-        pytest.skip("this processor, or its system, has no AMX int8 tiles")
-    yield request.param
-    amx.available.cache_clear()
+    with at_level(request.param):
+        yield request.param
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -169,11 +119,8 @@ def simd(request, monkeypatch):
     chunk=st.sampled_from([None, 7, 32, 40]),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_many_queries(
-    simd, monkeypatch, chunk, rows, queries, words, k, ties, masked, threads, seed
-):
+def test_many_queries(simd, chunk, rows, queries, words, k, ties, masked, threads, seed):
     """Batches, in which Hamming distances may come from tile instructions."""
-    monkeypatch.setattr(search, "TILING", Tiling(chunk_rows=chunk, inline_bytes=0))
     rng = np.random.default_rng(seed)
     database = rng.integers(0, 256, (rows, 8 * words), np.uint8)
     query = rng.integers(0, 256, (queries, 8 * words), np.uint8)
@@ -183,17 +130,21 @@ def test_many_queries(
         query[0] = database[-1]
         query[1] = 255
     mask = rng.random(rows) < 0.5 if masked else None
-    got = topk(query, database, k, metric="hamming", mask=mask, threads=threads)
+    with cut_as(Tiling(chunk_rows=chunk, inline_bytes=0)):
+        got = topk(query, database, k, metric="hamming", mask=mask, threads=threads)
     assert_same(got, reference.topk(query, database, k, "hamming", mask))
 
 
-def test_unknown_simd_level_is_refused(monkeypatch):
-    monkeypatch.setenv("VSEARCH_SIMD", "mmx")
-    amx.available.cache_clear()
-    codes = np.zeros((2, 8), np.uint8)
-    with pytest.raises(ArgumentError, match="VSEARCH_SIMD is 'mmx'"):
-        topk(codes, codes, 1, metric="hamming")
-    amx.available.cache_clear()
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("strategy", ["scan", "sketch"])
+def test_unknown_simd_level_is_refused(metric, strategy):
+    rows = np.zeros((2, 8), np.uint8 if metric == "hamming" else np.float32)
+    with (
+        at_level("mmx"),
+        pytest.raises(ArgumentError, match="VSEARCH_SIMD is 'mmx', which is no level"),
+    ):
+        topk(rows, rows, 1, metric=metric, strategy=strategy)
+    assert topk(rows, rows, 1, metric=metric, strategy=strategy)[1].tolist() == [[0], [0]]
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -293,8 +244,7 @@ def test_concurrent_calls():
 def test_interrupt_stops_the_threads(monkeypatch):
     """Ctrl-C in the caller: no worker goes on, and none outlives the queries it reads."""
     rows = np.random.default_rng(1).standard_normal((4000, 64)).astype(np.float32)
-    monkeypatch.setattr(search, "TILING", Tiling(chunk_rows=1, inline_bytes=0))
-    family = search._family("l2", 256)
+    family = _scan.family("l2", 256)
     calls = []
 
     def interrupted(*arguments):
@@ -303,8 +253,8 @@ def test_interrupt_stops_the_threads(monkeypatch):
             raise KeyboardInterrupt
         return family.scan(*arguments)
 
-    monkeypatch.setattr(search, "_family", lambda *_: replace(family, scan=interrupted))
-    with pytest.raises(KeyboardInterrupt):
+    monkeypatch.setattr(_scan, "family", lambda *_: replace(family, scan=interrupted))
+    with cut_as(Tiling(chunk_rows=1, inline_bytes=0)), pytest.raises(KeyboardInterrupt):
         topk(rows[:4], rows, 3, metric="l2", threads=4)
     time.sleep(0.2)
     done = len(calls)
@@ -316,8 +266,8 @@ def test_interrupt_stops_the_threads(monkeypatch):
 def test_search_at_the_interpreters_end():
     """A pool starts no thread any more; the search does without."""
     code = (
-        "import atexit, numpy as np; from vsearch_fast import topk, search;"
-        "search.TILING = search.Tiling(inline_bytes=0, chunk_rows=1);"
+        "import atexit, numpy as np; from vsearch_fast import topk, _tiling;"
+        "_tiling.TILING = _tiling.Tiling(inline_bytes=0, chunk_rows=1);"
         "x = np.eye(9, dtype=np.float32);"
         "atexit.register(lambda: print(topk(x, x, 1, metric='l1', threads=2)[1].ravel().sum()))"
     )
