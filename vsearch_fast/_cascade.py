@@ -63,6 +63,7 @@ class Work:
     scanned: int = 0
     candidates: int = 0
     undecided: int = 0
+    repeated: int = 0
     bytes_read: int = 0
 
     def add(self, other: Work) -> None:
@@ -100,7 +101,10 @@ def search(
             found, found_ids = distances[part][missed], ids[part][missed]
             again.search(found, found_ids)
             distances[part][missed], ids[part][missed] = found, found_ids
-            work.add(again.work(repeated=True))
+            repeated = again.work()
+            repeated.sketched = repeated.scanned = 0  # these pairs are counted already
+            repeated.repeated = len(missed)
+            work.add(repeated)
     return work
 
 
@@ -174,13 +178,11 @@ class _Batch:
             data ^= 128
         return _SketchedQueries(data, constants, errors)
 
-    def work(self, repeated: bool = False) -> Work:
-        """What all workers did. Pairs that were bounded or scanned before count as one."""
+    def work(self) -> Work:
+        """What all workers did."""
         work = Work()
         for worker in self.workers:
             work.add(worker.work)
-        if repeated:
-            work.sketched = work.scanned = 0
         return work
 
     def search(
@@ -242,10 +244,10 @@ class _Batch:
         run(work, len(self.workers), self.stop)
         lower_limits(self.uppers, self.counts[0], rank, limits)
         # Upper bounds of the sample, less what they are above the distances themselves.
-        sampled = [worker for worker in self.workers if worker.mean_error]
-        if not sampled:
-            return np.full(len(self.queries), np.inf)
-        limits -= next(iter(sampled[0].known.values())).errors + sampled[0].mean_error
+        for worker in self.workers:
+            if worker.mean_error is not None:
+                limits -= next(iter(worker.known.values())).errors + worker.mean_error
+                break
         self.counts[0] = 0
         return limits
 
@@ -302,7 +304,7 @@ class _Worker:
         # Rows before the first probe; a large k makes it dearer than the pairs that it saves.
         self.unprobed = _FIRST_ROWS if batch.problem.k <= _SMALL_K else 0
         self.listed = self.refined = 0  # pairs; the first of them have been in float32
-        self.mean_error = 0.0  # of rows that were sampled
+        self.mean_error: float | None = None  # of rows that were sampled
         self.known: dict[tuple[float, float], _SketchedQueries] = {}
 
     def take(self, chunk: Chunk) -> int:
@@ -363,7 +365,10 @@ class _Worker:
         mask[::stride] = 1 if live is None else live[part][::stride]
         facts = sketch.facts[part]
         column = 1 if self.batch.problem.squared else 0
-        self.mean_error = float(facts[::stride, column].mean())
+        sampled = np.flatnonzero(mask)
+        if len(sampled) == 0:
+            return
+        self.mean_error = float(facts[sampled, column].mean())
         position = 0
         while position < len(mask):
             self.listed = self.refined = 0  # the list does not matter here

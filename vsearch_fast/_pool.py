@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from threading import Event
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event, Lock
 
 # A forked child has the object but none of its threads.
 _pool: ThreadPoolExecutor | None = None
@@ -28,9 +28,9 @@ def available_threads() -> int:
 
 
 def run(work: Callable[[int], None], workers: int, stop: Event) -> None:
-    """``work(worker)`` for each of so many, the first of them here and the others in the pool.
+    """``work(worker)`` once for each of so many, the first of them here and the others in the pool.
 
-    The first error of any is raised here, once all have ended; ``stop`` tells the others.
+    The first error of any is raised here; ``stop`` tells the others.
     """
     global _pool
     if workers == 1:
@@ -38,25 +38,35 @@ def run(work: Callable[[int], None], workers: int, stop: Event) -> None:
         return
     if _pool is None:
         _pool = ThreadPoolExecutor(max(64, os.cpu_count() or 1), thread_name_prefix="vsearch")
+    # A pool that cannot start a thread refuses what it may still do later, and one at the
+    # interpreter's end refuses all: whoever comes first does the work of a worker.
+    claims = [Lock() for _ in range(workers)]
+    ended = [Event() for _ in range(workers)]
+    errors: list[BaseException] = []
 
-    def guarded(worker: int) -> None:
+    def once(worker: int) -> None:
+        if not claims[worker].acquire(blocking=False):
+            return
         try:
             work(worker)
-        except BaseException:  # Ctrl-C as well
+        except BaseException as error:  # Ctrl-C as well
+            errors.append(error)
             stop.set()
-            raise
+        finally:
+            ended[worker].set()
 
-    others: list[Future[None]] = []
     try:
-        # At the interpreter's end a pool starts no more: the caller does what is left.
         with contextlib.suppress(RuntimeError):
             for worker in range(1, workers):
-                others.append(_pool.submit(guarded, worker))  # noqa: PERF401
-        for worker in (0, *range(1 + len(others), workers)):
-            guarded(worker)
-        wait(others)
+                _pool.submit(once, worker)
+        for worker in range(workers):
+            once(worker)
+            if errors:
+                raise errors[0]
+        for end in ended:
+            end.wait()
     except BaseException:
         stop.set()
         raise
-    for task in others:
-        task.result()
+    if errors:
+        raise errors[0]

@@ -22,6 +22,8 @@ class Proof:
         simd: level of vector instructions (`kernels.level`).
         queries, rows: how many; rows are the live ones.
         scanned, sketched, candidates, undecided: pairs.
+        repeated: queries that were searched again, because fewer than k rows lay within a limit
+            that was guessed (large k); candidates and undecided count both searches.
         bytes_read: stored bytes that were read, once a batch of queries for rows and sketches,
             once a pair for candidates.
     """
@@ -35,6 +37,7 @@ class Proof:
     sketched: int
     candidates: int
     undecided: int
+    repeated: int
     bytes_read: int
 
     def __str__(self) -> str:
@@ -47,6 +50,8 @@ class Proof:
                 f"{self.sketched / pairs:.0%} of pairs bounded by sketches, "
                 f"{self.candidates:,} left for float32, {self.undecided:,} for float64"
             )
+        if self.repeated:
+            parts.append(f"{self.repeated:,} queries searched again")
         if self.scanned:
             parts.append(f"{self.scanned / pairs:.0%} computed from stored values")
         parts.append(f"{self.bytes_read / 1e6:,.1f} MB read")

@@ -182,7 +182,8 @@ def topk_segments(
         work = _cascade.Work(scanned=pairs, bytes_read=read)
     proof = Proof(
         metric, strategy, _level(), len(queries), live_rows,
-        work.scanned, work.sketched, work.candidates, work.undecided, work.bytes_read,
+        work.scanned, work.sketched, work.candidates, work.undecided, work.repeated,
+        work.bytes_read,
     )  # fmt: skip
     return distances, ids, proof
 
