@@ -163,21 +163,21 @@ def test_many_rows_equal_the_oracle(case):
 
 
 @pytest.mark.full
-@settings(max_examples=25000)
+@settings(max_examples=50000)
 @given(SMALL)
 def test_equals_the_oracle_at_length(case):
     check(case)
 
 
 @pytest.mark.full
-@settings(max_examples=5000)
+@settings(max_examples=10000)
 @given(LARGE)
 def test_long_rows_equal_the_oracle_at_length(case):
     check(case)
 
 
 @pytest.mark.full
-@settings(max_examples=4000)
+@settings(max_examples=8000)
 @given(MANY)
 def test_many_rows_equal_the_oracle_at_length(case):
     check(case)
@@ -455,7 +455,7 @@ def test_index_equals_the_oracle(tmp_path_factory, case):
 
 
 @pytest.mark.full
-@settings(max_examples=250)
+@settings(max_examples=400)
 @given(CATALOGUES)
 def test_index_equals_the_oracle_at_length(tmp_path_factory, case):
     check_index(tmp_path_factory.mktemp("index"), case)

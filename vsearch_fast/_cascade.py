@@ -93,19 +93,37 @@ def search(
     work = Work()
     for first in range(0, len(queries), batch):
         part = slice(first, first + batch)
-        done = _Batch(problem, queries[part], chunks, workers)
-        missed = done.search(distances[part], ids[part], guess=True)
-        work.add(done.work())
+        some, best, best_ids = queries[part], distances[part], ids[part]
+        done, missed = _search_batch(problem, some, chunks, workers, best, best_ids, guess=True)
+        work.add(done)
         if len(missed):
-            again = _Batch(problem, queries[part][missed], chunks, workers)
-            found, found_ids = distances[part][missed], ids[part][missed]
-            again.search(found, found_ids)
-            distances[part][missed], ids[part][missed] = found, found_ids
-            repeated = again.work()
-            repeated.sketched = repeated.scanned = 0  # these pairs are counted already
-            repeated.repeated = len(missed)
-            work.add(repeated)
+            found, found_ids = best[missed], best_ids[missed]
+            again, _ = _search_batch(
+                problem, some[missed], chunks, workers, found, found_ids, guess=False
+            )
+            best[missed], best_ids[missed] = found, found_ids
+            again.sketched = again.scanned = 0  # these pairs are counted already
+            again.repeated = len(missed)
+            work.add(again)
     return work
+
+
+def _search_batch(
+    problem: Problem,
+    queries: NDArray[np.float32],
+    chunks: Sequence[Chunk],
+    workers: int,
+    best: NDArray[np.float64],
+    best_ids: NDArray[np.int64],
+    guess: bool,
+) -> tuple[Work, NDArray[np.int64]]:
+    """`_Batch.search`; its buffers are gone when it returns."""
+    batch = _Batch(problem, queries, chunks, workers)
+    try:
+        missed = batch.search(best, best_ids, guess)
+        return batch.work(), missed
+    finally:
+        batch.workers.clear()  # which refer to the batch: a cycle would wait for the collector
 
 
 @dataclass(frozen=True)
@@ -186,7 +204,7 @@ class _Batch:
         return work
 
     def search(
-        self, best: NDArray[np.float64], best_ids: NDArray[np.int64], guess: bool = False
+        self, best: NDArray[np.float64], best_ids: NDArray[np.int64], guess: bool
     ) -> NDArray[np.int64]:
         """Search all chunks; write the result to ``best`` and ``best_ids``.
 

@@ -47,7 +47,7 @@ class Tiling:
     """Rows that must be converted are copied this many bytes at a time."""
     inline_bytes: int = 1 << 20
     """Work (rows x queries x bytes a row) below which threads cost more than they bring."""
-    list_bytes: int = 24 << 20
+    list_bytes: int = 36 << 20
     """Undecided pairs of rows and queries that all threads list before they decide them."""
     sketch_rows: int = 1024
     """Rows that are sketched at a time, and for which (lo, step) are chosen."""
