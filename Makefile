@@ -39,8 +39,8 @@ $(VENV)/.ready-demo: $(SOURCES) | $(VENV)/bin/pip
 	@touch $@
 
 $(VENV)/.ready-test: $(SOURCES) | $(VENV)/bin/pip
-	@echo "Installing vsearch_fast with TensorFlow and the test tools (a minute or two) ..."
-	$(PIP) --constraint constraints.txt --editable '.[cpu,export,test]'
+	@echo "Installing vsearch_fast with TensorFlow, the benchmark's peers and the test tools (a minute or two) ..."
+	$(PIP) --constraint constraints.txt --editable '.[cpu,export,bench,test]'
 	@touch $@
 
 clean:
