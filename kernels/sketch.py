@@ -180,7 +180,7 @@ def bounds(sketched, errors, gamma):
     """(lower, upper) bounds on the defined distance; lower is at least 0.
 
     ``sketched`` is the distance of the sketches (off by at most 2**-52 of itself), ``errors``
-    e(q) + e(x), ``gamma`` of `rounding`. What is not finite excludes nothing: lower is 0 then.
+    e(q) + e(x), ``gamma`` of `rounding`. Errors that are not finite exclude nothing: lower is 0.
 
     Each of the few roundings here is at most 2**-53 of its result, which the factors of
     ``1 +- 2**-50`` more than cover: nothing comes near the numbers that are too small for that

@@ -26,6 +26,7 @@ from test_contract import in_a_process
 
 from vsearch_fast import _cascade, _pool, sketches
 from vsearch_fast._tiling import Tiling
+from vsearch_fast.errors import ArgumentError
 from vsearch_fast.kernels import reference
 from vsearch_fast.search import Sketched, topk, topk_segments
 from vsearch_fast.sketches import build
@@ -487,3 +488,13 @@ def test_hamming_codes_are_scanned_whatever_the_strategy():
             )
         assert_same(got, reference.topk(codes[:9], codes, 5, "hamming"))
         assert_adds_up(proof, "hamming", "sketch", 9, 500, 5)
+
+
+def test_sketches_of_other_arrays_are_refused():
+    rows = gaussian(40)
+    sketch = Sketched(rows).sketch
+    for others in ([sketch], [sketch, sketch, None]):
+        with pytest.raises(ArgumentError, match="sketches are not those"):
+            topk_segments(rows[:1], [rows[:30], rows[30:]], 3, metric="l2", sketches=others)
+    with pytest.raises(ArgumentError, match="sketches are not those"):
+        topk_segments(rows[:1], [rows[:30]], 3, metric="l2", sketches=[sketch])

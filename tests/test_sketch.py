@@ -332,36 +332,43 @@ def test_bounds_that_a_scan_lists(level, metric, dim, queries, data):
         assert (widths <= 2 * reach + 1e-9 * uppers[query, :9]).all()
 
 
-def test_only_rows_within_the_limit_are_listed():
-    """Nothing above the limit is listed, nothing at it or below is left out."""
+@pytest.mark.parametrize("level", NUMBERS)
+@pytest.mark.parametrize("queries", [1, 4])
+@pytest.mark.parametrize("dim", [64, 1000])
+def test_only_rows_within_the_limit_are_listed(level, queries, dim):
+    """Nothing above the limit is listed, nothing at it or below is left out: neither by the
+    comparison in float32, which comes first, nor by the bounds."""
     rng = np.random.default_rng(1)
-    rows = rng.standard_normal((200, 64)).astype(np.float32)
+    rows = rng.standard_normal((200, dim)).astype(np.float32)
     lo, step = sketch.choose(rows)
     x, facts, _ = sketched(rows, lo, step)
-    for metric, operation, column in (("l1", ABSOLUTE, 0), ("l2", PRODUCT, 1)):
-        apart = np.abs(x[:4, None].astype(np.int64) - x)
+    q, q_facts = x[:4], facts[:4]
+    everything = np.empty(0, np.uint8)
+    everything.flags.writeable = False
+    listed = np.empty(9000, np.int32), np.empty(9000, np.int64), np.empty(9000)
+    for metric, operation, column in (("l1", ABSOLUTE, sketch.E1), ("l2", PRODUCT, sketch.E2)):
+        apart = np.abs(q[:queries, None].astype(np.int64) - x)
         sums = (apart * apart).sum(axis=2) if metric == "l2" else apart.sum(axis=2)
         between = step * (np.sqrt(sums) if metric == "l2" else sums)
-        errors = facts[:4, column, None] + facts[:, column]
-        gamma = sketch.rounding(64)
+        errors = q_facts[:queries, column, None] + facts[:, column]
         lowers = np.array(
-            [[sketch.bounds.py_func(b, e, gamma)[0] for b, e in zip(*line, strict=True)]
+            [[sketch.bounds.py_func(b, e, sketch.rounding(dim))[0]
+              for b, e in zip(*line, strict=True)]
              for line in zip(between, errors, strict=True)]
         )  # fmt: skip
-        for level in NUMBERS:
-            handed = x[:4] ^ 128 if simd_u8.signed_queries(operation, level) else x[:4].copy()
-            constants = facts[:4, sketch.SQUARES].astype(np.int64)
-            limits = np.sort(lowers, axis=1)[:, 50].copy()  # exactly a lower bound
-            listed = np.empty(9000, np.int32), np.empty(9000, np.int64), np.empty(9000)
-            everything = np.empty(0, np.uint8)
-            everything.flags.writeable = False
+        handed = q ^ 128 if simd_u8.signed_queries(operation, level) else q.copy()
+        for rank in range(1, 199, 4):
+            limits = np.full(4, np.inf)
+            limits[:queries] = np.sort(lowers, axis=1)[:, rank]  # exactly a lower bound
             _, _, pairs = sketch_scan.scanner(operation, level, False)(
-                handed.ctypes.data, 64, 4, constants, facts[:4, column].copy(),
-                x.ctypes.data, 64, facts, step, gamma, 0, 200, 0, everything, 16, 400,
-                np.empty((4, 900)), np.zeros(4, np.int64), limits, limits.copy(),
+                handed.ctypes.data, x.shape[1], queries,
+                q_facts[:, sketch.SQUARES].astype(np.int64), q_facts[:, column].copy(),
+                x.ctypes.data, x.shape[1], facts, step, sketch.rounding(dim),
+                0, 200, 0, everything, 16, 400,
+                np.empty((4, 900)), np.zeros(4, np.int64), limits.copy(), limits.copy(),
                 np.arange(900), *listed, 0, 0,
             )  # fmt: skip
             got = set(zip(listed[0][:pairs].tolist(), listed[1][:pairs].tolist(), strict=True))
-            want = np.argwhere(lowers <= np.sort(lowers, axis=1)[:, 50:51])
+            want = np.argwhere(lowers <= limits[:queries, None])
             assert got == set(map(tuple, want.tolist()))
-            assert len(got) == pairs == 4 * 51
+            assert len(got) == pairs == queries * (rank + 1)

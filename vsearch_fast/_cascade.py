@@ -51,6 +51,7 @@ _PAIRS_A_QUERY = 8192
 #: costs time), and queries below which batches read the sketches too often for that.
 _LISTED_TIMES_K = 10
 _SMALL_BATCH = 32
+_LARGEST_BATCH = 2048
 #: Pairs of (lo, step) for which a worker keeps the sketches of a batch's queries.
 _KEPT_PARAMETERS = 4
 
@@ -87,6 +88,7 @@ def search(
     listed = workers * _PAIR_BYTES * _LISTED_TIMES_K * problem.k
     batch = min(
         max(1, tiling.sketch_query_bytes // max(1, 4 * problem.dim)),
+        _LARGEST_BATCH,
         max(1, tiling.buffer_bytes // held),
         max(_SMALL_BATCH, tiling.list_bytes // listed),
     )
@@ -157,11 +159,12 @@ class _Batch:
         self.signed = signed_queries(operation, level)
         self.gamma = sketch.rounding(problem.dim)
         row_bytes = min(self.width, sketch_scan.BLOCK) if self.wide else self.width
-        self.tile_rows = max(1, min(_tiling.TILING.tile_bytes // row_bytes, 4096))
-        fair = min(
-            _tiling.TILING.list_bytes // (_PAIR_BYTES * workers),
-            max(_PAIRS_A_QUERY, _LISTED_TIMES_K * problem.k) * self.count,
+        share = _tiling.TILING.list_bytes // (_PAIR_BYTES * workers)
+        # A list must hold all pairs of two tiles, which must not make it larger than its share.
+        self.tile_rows = max(
+            1, min(_tiling.TILING.tile_bytes // row_bytes, share // (2 * self.count))
         )
+        fair = min(share, max(_PAIRS_A_QUERY, _LISTED_TIMES_K * problem.k) * self.count)
         self.room = max(fair, 2 * self.tile_rows * self.count, 4 * problem.k * self.count)
         firsts = np.cumsum([0, *map(len, problem.segments)])[:-1].tolist()
         self.sources = Sources.of(

@@ -143,6 +143,15 @@ def topk_segments(
                 "Use features of one model, packed alike, for both",
             )
     lives = _checked_masks(masks, segments)
+    if sketches is not None and (
+        len(sketches) != len(segments)
+        or any(s and len(s) > len(r) for s, r in zip(sketches, segments, strict=True))
+    ):
+        raise ArgumentError(
+            "the sketches are not those of the segments",
+            "Nothing was searched",
+            "Pass one a segment, made of its rows, or None",
+        )
     kernels = _scan.family(metric, queries.shape[1])
     queries = _scan.converted(queries, kernels.rows)
     if kernels.rows.kind == "f":
