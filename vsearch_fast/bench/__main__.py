@@ -81,6 +81,13 @@ def _output(context: click.Context, parameter: click.Parameter, value: Path | No
     "--pairs", type=click.IntRange(1), help="Timed runs of each: 15 by default, 5 with --quick."
 )
 @click.option(
+    "--budget",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="What a contender may take for a case; one that needs longer takes part in fewer rounds, "
+    "at least 3. 20 by default, 1.2 with --quick.",
+)
+@click.option(
     "--data",
     "kinds",
     type=click.Choice(KINDS),
@@ -137,6 +144,7 @@ def command(
     dim: int | None,
     k: int,
     pairs: int | None,
+    budget: float | None,
     kinds: tuple[str, ...],
     features: Path | None,
     model: Path | None,
@@ -192,6 +200,7 @@ def command(
         dim=dim,
         k=k,
         pairs=pairs or (5 if quick else 15),
+        budget=budget or (1.2 if quick else 20.0),
         kinds=kinds,
         features=features,
         model=model,

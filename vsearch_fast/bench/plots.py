@@ -25,6 +25,8 @@ _ROOFS = (
 def plot(results: list[dict[str, Any]], roofs: Roofs, title: str, file: Path) -> None:
     """Draw the measured cases into a file, whose extension chooses the format.
 
+    Of several kinds of data the last is drawn (features, where there are any): the table has all.
+
     Raises:
         MissingDependencyError: without Matplotlib.
     """
@@ -35,7 +37,7 @@ def plot(results: list[dict[str, Any]], roofs: Roofs, title: str, file: Path) ->
         raise MissingDependencyError(
             "Matplotlib is not installed", "The plot was not drawn", "pip install matplotlib"
         ) from None
-    timed = [r for r in results if not r["why_not"]]
+    timed = [r for r in results if not r["why_not"] and r["data"] == results[-1]["data"]]
     groups = list(dict.fromkeys(_group(r) for r in timed))
     bars = sum(1 for r in timed if not r["ours"])
     height = max(5.0, 1.3 + 0.24 * bars + 0.42 * len(groups))

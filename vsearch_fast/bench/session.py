@@ -35,6 +35,7 @@ class Options:
     dim: int | None
     k: int
     pairs: int
+    budget: float
     kinds: tuple[str, ...]
     features: Path | None
     model: Path | None
@@ -174,7 +175,7 @@ class Session:
             queries, database = data.load(case)
             measured = measure(
                 case, queries, database, self.peers, pairs=options.pairs, threads=self.threads,
-                budget=1.2 if options.quick else 20.0, say=self.say, ours=self.ours,
+                budget=options.budget, say=self.say, ours=self.ours,
             )  # fmt: skip
             del database
             self.ok &= measured.ok
