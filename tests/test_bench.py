@@ -193,8 +193,8 @@ def test_wrong_distances_are_measured():
 def options(**changes):
     chosen = Options(
         parts=("bars",), peers=(), metrics=("l1",), rows=200, queries=2, dim=40, k=10, pairs=1,
-        budget=9.0, kinds=("relu",), features=None, model=None, pictures=None, threads=1, faiss_blas="own",
-        quick=True,
+        budget=9.0, kinds=("relu",), features=None, model=None, pictures=None, threads=1,
+        faiss_blas="own", quick=True,
     )  # fmt: skip
     return dataclasses.replace(chosen, **changes)
 
