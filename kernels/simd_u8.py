@@ -39,7 +39,7 @@ _REGISTERS = {AVX512: (4, 4), AVX2: (4, 2), PORTABLE: (2, 2)}
 #: Bytes ahead of the row that `stream` reads which it asks memory for.
 _AHEAD = 2048
 
-_I1, _I8, _I16 = ir.IntType(1), ir.IntType(8), ir.IntType(16)
+_I8, _I16 = ir.IntType(8), ir.IntType(16)
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 _F32 = ir.FloatType()
 _SIXTEEN_I32, _SIXTEEN_F32 = ir.VectorType(_I32, 16), ir.VectorType(_F32, 16)

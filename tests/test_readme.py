@@ -32,7 +32,9 @@ def test_python_runs(tmp_path, monkeypatch, capsys):
         Image.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8)).save(name)
     data = rng.random((20, 8)).astype(np.float32)
     exec(code, {"queries": data[:2], "database": data})
-    assert len(capsys.readouterr().out.splitlines()) == 2
+    first, second, proof = capsys.readouterr().out.splitlines()
+    assert "photos/" in first and "photos/" in second
+    assert proof.startswith("l2 by ")
 
 
 def commands():
