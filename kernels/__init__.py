@@ -7,6 +7,7 @@
     rows        which rows a tile looks at
     select      the k smallest
     level       which instructions may be used
+    layout      what a sketched row is made of
     memory      arrays on cache lines
     cache       compiles each kernel once per user and processor
     reference   the NumPy definition that all of them are tested against

@@ -26,13 +26,13 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from .layout import PADDING
 from .simd import _const, _load, _tile_pointers
 
 ABSOLUTE, PRODUCT = 0, 1
 AVX512, AVX2, PORTABLE = 0, 1, 2  # numbers of levels, since compiled kernels close over ints
 
 QUERIES, ROWS = 4, 4  # of a tile
-PADDING = 64
 
 #: Queries x rows whose sums are in registers at once.
 _REGISTERS = {AVX512: (4, 4), AVX2: (4, 2), PORTABLE: (2, 2)}

@@ -26,23 +26,14 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from .cache import compiled
+from .layout import E1, E2, FACTS, width_of
 from .simd import _const, _intrinsic, _load
-from .simd_u8 import PADDING
-
-#: Columns of a sketched row's `facts`, float64: e1, e2, the sum of u and the sum of u**2.
-FACTS = 4
-E1, E2, SUM, SQUARES = range(FACTS)
 
 _I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
 _F64 = ir.DoubleType()
 _EIGHT_F32, _EIGHT = ir.VectorType(ir.FloatType(), 8), ir.VectorType(_F64, 8)
 _STEP = 8
 _TO_WHOLE = 1.5 * 2.0**52  # added and taken off again: rounds to the nearest whole number
-
-
-def width_of(dim: int) -> int:
-    """Bytes of a sketched row of ``dim`` numbers: padded with zeros to whole vectors."""
-    return max(1, -(-dim // PADDING)) * PADDING
 
 
 @intrinsic

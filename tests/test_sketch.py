@@ -13,7 +13,7 @@ from contract_data import FLOAT_DATA, FLOAT_METRICS, LEVELS, QUERIES, floats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vsearch_fast.kernels import reference, simd_u8, sketch, sketch_scan
+from vsearch_fast.kernels import layout, reference, simd_u8, sketch, sketch_scan
 from vsearch_fast.kernels.cache import compiled
 from vsearch_fast.kernels.memory import aligned
 from vsearch_fast.kernels.simd_u8 import ABSOLUTE, PRODUCT
@@ -42,8 +42,8 @@ steps = st.tuples(st.integers(1, 2**24), st.integers(-170, 100)).map(
 
 def sketched(rows: np.ndarray, lo: float, step: float) -> tuple[np.ndarray, np.ndarray, int]:
     """(bytes, facts, first row that is not finite or -1) of C-contiguous float32 rows."""
-    out = aligned((len(rows), sketch.width_of(rows.shape[1])), np.uint8)
-    facts = np.empty((len(rows), sketch.FACTS))
+    out = aligned((len(rows), layout.width_of(rows.shape[1])), np.uint8)
+    facts = np.empty((len(rows), layout.FACTS))
     at, stride = rows.__array_interface__["data"][0], rows.strides[0]
     bad = sketch.sketch_rows(at, stride, rows.shape[1], lo, step, out, facts)
     return out, facts, bad
@@ -139,9 +139,9 @@ def test_rows_that_are_not_finite_are_found(dim, bad):
         rows[[2, 4], column] = bad
         _, facts, first = sketched(rows, 0.0, 1.0)
         assert first == 2
-        not_finite = ~np.isfinite(facts[:, [sketch.E1, sketch.E2]]).all(axis=1)
+        not_finite = ~np.isfinite(facts[:, [layout.E1, layout.E2]]).all(axis=1)
         assert not_finite.tolist() == [False, False, True, False, True]
-        assert not np.isfinite(facts[2, sketch.E2])
+        assert not np.isfinite(facts[2, layout.E2])
 
 
 # Bounds
@@ -152,7 +152,7 @@ def check_bounds(queries: np.ndarray, rows: np.ndarray, lo: float, step: float) 
     dim = rows.shape[1]
     q, q_facts, _ = sketched(queries, lo, step)
     x, x_facts, _ = sketched(rows, lo, step)
-    for metric, column in (("l1", sketch.E1), ("l2", sketch.E2)):
+    for metric, column in (("l1", layout.E1), ("l2", layout.E2)):
         for i in range(len(queries)):
             defined = reference.DISTANCE[metric](queries[i], rows)
             apart = np.abs(x.astype(np.int64) - q[i])
@@ -300,9 +300,9 @@ def test_bounds_that_a_scan_lists(level, metric, dim, queries, data):
         np.float32), lo, step)  # fmt: skip
     wide = x.shape[1] > sketch_scan.NARROW
     signed = simd_u8.signed_queries(operation, level)
-    errors = q_facts[:, sketch.E2 if squared else sketch.E1].copy()
+    errors = q_facts[:, layout.E2 if squared else layout.E1].copy()
     errors[queries:] = np.nan
-    constants = q_facts[:, sketch.SQUARES].astype(np.int64)
+    constants = q_facts[:, layout.SQUARES].astype(np.int64)
     handed = q ^ 128 if signed else q
     live = np.ones(11, np.uint8)
     live[4] = 0
@@ -328,7 +328,7 @@ def test_bounds_that_a_scan_lists(level, metric, dim, queries, data):
         assert (listed[2][:pairs][mine] <= distances).all()
         assert (uppers[query, :9] >= distances).all()
         widths = uppers[query, :9] - listed[2][:pairs][mine]
-        reach = errors[query] + x_facts[numbers, sketch.E2 if squared else sketch.E1]
+        reach = errors[query] + x_facts[numbers, layout.E2 if squared else layout.E1]
         assert (widths <= 2 * reach + 1e-9 * uppers[query, :9]).all()
 
 
@@ -346,7 +346,7 @@ def test_only_rows_within_the_limit_are_listed(level, queries, dim):
     everything = np.empty(0, np.uint8)
     everything.flags.writeable = False
     listed = np.empty(9000, np.int32), np.empty(9000, np.int64), np.empty(9000)
-    for metric, operation, column in (("l1", ABSOLUTE, sketch.E1), ("l2", PRODUCT, sketch.E2)):
+    for metric, operation, column in (("l1", ABSOLUTE, layout.E1), ("l2", PRODUCT, layout.E2)):
         apart = np.abs(q[:queries, None].astype(np.int64) - x)
         sums = (apart * apart).sum(axis=2) if metric == "l2" else apart.sum(axis=2)
         between = step * (np.sqrt(sums) if metric == "l2" else sums)
@@ -362,7 +362,7 @@ def test_only_rows_within_the_limit_are_listed(level, queries, dim):
             limits[:queries] = np.sort(lowers, axis=1)[:, rank]  # exactly a lower bound
             _, _, pairs = sketch_scan.scanner(operation, level, False)(
                 handed.ctypes.data, x.shape[1], queries,
-                q_facts[:, sketch.SQUARES].astype(np.int64), q_facts[:, column].copy(),
+                q_facts[:, layout.SQUARES].astype(np.int64), q_facts[:, column].copy(),
                 x.ctypes.data, x.shape[1], facts, step, sketch.rounding(dim),
                 0, 200, 0, everything, 16, 400,
                 np.empty((4, 900)), np.zeros(4, np.int64), limits.copy(), limits.copy(),

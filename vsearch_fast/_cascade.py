@@ -28,6 +28,7 @@ from . import _tiling
 from ._cascade_plan import Chunk, Problem, Sources, cut_rows, readable
 from ._pool import run
 from ._scan import capacity_for, direct, merge, no_mask, not_finite, padded_to
+from .kernels import layout
 from .kernels.memory import aligned
 from .sketches import Run, as_float32, sketch_block
 
@@ -153,7 +154,8 @@ class _Batch:
         self.count = len(queries)
         self.queries = padded_to(queries, sketch_scan.QUERY_MULTIPLE)
         operation, level = (PRODUCT if problem.squared else ABSOLUTE), number_of(simd_level())
-        self.width, self.facts = sketch.width_of(problem.dim), sketch.FACTS
+        self.width, self.facts = layout.width_of(problem.dim), layout.FACTS
+        self.error_column = layout.E2 if problem.squared else layout.E1
         self.wide = self.width > sketch_scan.NARROW
         self.scan = sketch_scan.scanner(operation, level, self.wide)
         self.signed = signed_queries(operation, level)
@@ -187,14 +189,13 @@ class _Batch:
 
     def sketch_queries(self, lo: float, step: float) -> _SketchedQueries:
         """The queries as the rows of a run are sketched; padding has errors of NaN."""
-        from .kernels import sketch
 
         data = aligned((len(self.queries), self.width), np.uint8)
-        facts = np.empty((len(self.queries), sketch.FACTS))
+        facts = np.empty((len(self.queries), layout.FACTS))
         sketch_block(self.queries, lo, step, data, facts)
-        errors = facts[:, sketch.E2 if self.problem.squared else sketch.E1].copy()
+        errors = facts[:, self.error_column].copy()
         errors[self.count :] = np.nan
-        constants = facts[:, sketch.SQUARES].astype(np.int64)
+        constants = facts[:, layout.SQUARES].astype(np.int64)
         if self.signed:
             data ^= 128
         return _SketchedQueries(data, constants, errors)
@@ -348,23 +349,20 @@ class _Worker:
             sources = Sources.of([(first, rows)])
         sketch = problem.sketches[chunk.segment]
         if sketch is not None and not chunk.build:
-            bad = sketch.bad[(sketch.bad >= chunk.start) & (sketch.bad < chunk.stop)]
-            if live is not None:
-                bad = bad[live[bad] != 0]
-            if len(bad):
-                return chunk.offset + int(bad[0])
+            bad = sketch.bad[(sketch.bad >= chunk.start) & (sketch.bad < chunk.stop)] - chunk.start
             data = sketch.bytes[chunk.start : chunk.stop]
             facts = sketch.facts[chunk.start : chunk.stop]
         else:
             data = aligned((len(rows), batch.width), np.uint8)
             facts = np.empty((len(rows), batch.facts))
             self.work.bytes_read += rows.nbytes
+            bad = np.empty(0, np.int64)
             if not sketch_block(rows, chunk.run.lo, chunk.run.step, data, facts):
                 bad = np.flatnonzero(~np.isfinite(facts).all(axis=1))
-                if live is not None:
-                    bad = bad[mask[bad] != 0]
-                if len(bad):
-                    return first + int(bad[0])
+        if live is not None:
+            bad = bad[mask[bad] != 0]
+        if len(bad):
+            return first + int(bad[0])
         self._bound(chunk.run, data, facts, mask, first, sources)
         self.work.sketched += count * batch.count
         self.work.bytes_read += count * (data.shape[1] + facts.shape[1] * facts.itemsize)
@@ -385,11 +383,10 @@ class _Worker:
         mask = np.zeros(chunk.stop - chunk.start, np.uint8)
         mask[::stride] = 1 if live is None else live[part][::stride]
         facts = sketch.facts[part]
-        column = 1 if self.batch.problem.squared else 0
         sampled = np.flatnonzero(mask)
         if len(sampled) == 0:
             return
-        self.mean_error = float(facts[sampled, column].mean())
+        self.mean_error = float(facts[sampled, self.batch.error_column].mean())
         position = 0
         while position < len(mask):
             self.listed = self.refined = 0  # the list does not matter here

@@ -24,19 +24,17 @@ from typing import Any
 import numpy as np
 
 from ._segments import Kind, SegmentFiles
+from .kernels import layout
 from .kernels.memory import aligned
 from .sketches import Run, Sketch, choose_run, sketch_block
 
 BLOCK_ROWS = 1024
 SKETCHES, FACTS = "sketches", "facts"
-_FACTS = 4  # kernels.sketch.FACTS, which would import Numba
-_PADDING = 64  # kernels.simd_u8.PADDING, likewise
 
 
 def kinds(dim: int) -> list[Kind]:
     """What the two kinds of segments hold in a row."""
-    width = max(1, -(-dim // _PADDING)) * _PADDING
-    return [Kind(SKETCHES, "|u1", width), Kind(FACTS, "<f8", _FACTS)]
+    return [Kind(SKETCHES, "|u1", layout.width_of(dim)), Kind(FACTS, "<f8", layout.FACTS)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +55,11 @@ def read(sql: sqlite3.Connection, segments: int) -> list[Covered]:
     return covered
 
 
+def rows_of(covered: list[Covered]) -> int:
+    """How many rows are sketched: the first so many, since blocks are sketched in order."""
+    return sum(part.rows for part in covered)
+
+
 class Extension:
     """Sketches the blocks that are complete with `rows` rows and have no sketch yet.
 
@@ -74,12 +77,7 @@ class Extension:
         self._files, self._rows = files, rows
         self.segment_rows = files.segment_rows
         self.covered = covered + [Covered(0, ())] * (files.segments(rows) - len(covered))
-        # Blocks are sketched in order, so that the first gap is where to go on.
-        self.start = 0
-        for segment, part in enumerate(self.covered):
-            self.start = segment * self.segment_rows + part.rows
-            if part.rows < self.segment_rows:
-                break
+        self.start = rows_of(covered)
 
     def blocks(self) -> Iterator[dict[str, np.ndarray]]:
         """The sketched rows, as `SegmentFiles.append` takes them."""
@@ -94,7 +92,10 @@ class Extension:
                 return
             vectors = self._files.read("vectors", segment, offset, stop)
             width = self._files.kinds[SKETCHES].width
-            data, facts = aligned((len(vectors), width), np.uint8), np.empty((len(vectors), _FACTS))
+            data, facts = (
+                aligned((len(vectors), width), np.uint8),
+                np.empty((len(vectors), layout.FACTS)),
+            )
             before = choose_run(vectors, offset, before)
             sketch_block(vectors, before.lo, before.step, data, facts)
             yield {SKETCHES: data, FACTS: facts}

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from . import _tiling
 from ._pool import available_threads, run
+from .kernels import layout
 from .kernels.memory import aligned
 
 #: Rows that parameters are chosen by, of each run.
@@ -44,7 +45,7 @@ class Sketch:
     """The sketch of the first rows of an array.
 
     Attributes:
-        bytes: uint8 (rows, `kernels.sketch.width_of` (dim)), C-contiguous.
+        bytes: uint8 (rows, `kernels.layout.width_of` (dim)), C-contiguous.
         facts: float64 (rows, 4): residual norms and sums (`kernels.sketch`).
         runs: what the bytes mean, in ascending order of rows.
         bad: numbers of the rows that hold NaN or infinity.
@@ -107,11 +108,10 @@ def sketch_block(
 
 def build(array: NDArray, threads: int | None = None) -> Sketch:
     """Sketch all rows of an array of floats, in parallel."""
-    from .kernels import sketch
 
     rows, dim = array.shape
-    data = aligned((rows, sketch.width_of(dim)), np.uint8)
-    facts = np.empty((rows, sketch.FACTS))
+    data = aligned((rows, layout.width_of(dim)), np.uint8)
+    facts = np.empty((rows, layout.FACTS))
     size = _tiling.TILING.sketch_rows
     starts = range(0, rows, size)
     runs: list[Run] = []
@@ -128,7 +128,7 @@ def build(array: NDArray, threads: int | None = None) -> Sketch:
             sketch_block(array[part], run_.lo, run_.step, data[part], facts[part])
 
     run(work, workers, stop)
-    bad = np.flatnonzero(~np.isfinite(facts[:, sketch.E2]))
+    bad = np.flatnonzero(~np.isfinite(facts[:, layout.E2]))
     return Sketch(data, facts, runs, bad)
 
 

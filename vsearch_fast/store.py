@@ -221,7 +221,7 @@ class Store:
         """Committed rows of each kind that is known here."""
         rows = dict.fromkeys(schema.KINDS, self._read_state(sql).rows)
         if self.meta.sketched:
-            covered = sketching.Extension(self.files, self._covered(sql), 0).start
+            covered = sketching.rows_of(self._covered(sql))
             rows |= {sketching.SKETCHES: covered, sketching.FACTS: covered}
         return rows
 
