@@ -43,6 +43,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from vsearch_fast._jpeg import SIGNATURE, Decoder, Pixels, jpeg_bytes, sample_nearest
 from vsearch_fast.errors import ArgumentError, ImageError
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | np.ndarray
@@ -79,7 +80,7 @@ Result = TypeVar("Result")
 _OPENERS: tuple[tuple[tuple[bytes, ...], Callable[[BinaryIO], ImageFile.ImageFile]], ...] = (
     # The plugins are called directly: Image.open would apply Pillow's process-wide pixel
     # limit, warn halfway to it, and try any reader that other code has registered.
-    ((b"\xff\xd8\xff",), JpegImagePlugin.jpeg_factory),
+    ((SIGNATURE,), JpegImagePlugin.jpeg_factory),
     ((b"\x89PNG\r\n\x1a\n",), PngImagePlugin.PngImageFile),
     ((b"GIF87a", b"GIF89a"), GifImagePlugin.GifImageFile),
     ((b"BM",), BmpImagePlugin.BmpImageFile),
@@ -96,6 +97,8 @@ _TRANSPOSE = {  # by EXIF orientation; 1 is upright
     8: Image.Transpose.ROTATE_90,
 }
 
+_SWAPPING = [_TRANSPOSE[orientation] for orientation in (5, 6, 7, 8)]  # width and height
+
 # A PIL image that its owner opened lazily is decoded by the first load(), which is not safe
 # from two threads at once, and one image may be given twice.
 _lazy_image_lock = threading.Lock()
@@ -109,12 +112,14 @@ def load(
     *,
     name: str | None = None,
     max_pixels: int = MAX_PIXELS,
+    decoder: Decoder | None = None,
 ) -> np.ndarray:
     """The pixels that the network is fed: uint8 (size, size, 3), RGB, C-contiguous.
 
     The picture, or its box, is stretched to the square as Keras' ``load_img`` does; `resize`
-    is a name in `RESIZE_FILTERS`. Other arguments and errors as in `decode`; ArgumentError
-    for a size below 1 or an unknown filter.
+    is a name in `RESIZE_FILTERS`. `decoder` turns the bytes of a usual JPEG into pixels; what
+    it does not take, and all where there is none, is Pillow's. Other arguments and errors as
+    in `decode`; ArgumentError for a size below 1 or an unknown filter.
     """
     if size < 1:
         raise ArgumentError(
@@ -126,10 +131,12 @@ def load(
             "Nothing was read",
             f"Choose one of {', '.join(RESIZE_FILTERS)}",
         )
+    if decoder is not None and decoder.pixels is not None:
+        pixels = _load_jpeg(source, size, box, resize, max_pixels, decoder.pixels)
+        if pixels is not None:
+            return pixels
     image = decode(source, box, name=name, max_pixels=max_pixels)
-    if image.size != (size, size):
-        image = image.resize((size, size), RESIZE_FILTERS[resize])
-    return np.array(image)
+    return _stretched(image, size, resize)
 
 
 def decode(
@@ -218,6 +225,51 @@ def find_images(folder: str | os.PathLike[str]) -> list[Path]:
         paths = (Path(parent, entry) for entry in files if not entry.startswith("."))
         found += [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES]
     return sorted(found)
+
+
+def _stretched(image: Image.Image, size: int, resize: str) -> np.ndarray:
+    if image.size != (size, size):
+        image = image.resize((size, size), RESIZE_FILTERS[resize])
+    return np.array(image)
+
+
+def _load_jpeg(
+    source: Source,
+    size: int,
+    box: Box | None,
+    resize: str,
+    max_pixels: int,
+    pixels_of: Pixels,
+) -> np.ndarray | None:
+    """What `load` gives for a whole JPEG of grey or RGB, by `pixels_of`; None for all else.
+
+    Pillow reads the header, and for None everything: so what is refused is refused by one
+    code, with one message, whatever the decoder.
+    """
+    data = jpeg_bytes(source)
+    if data is None:
+        return None
+    try:
+        header = JpegImagePlugin.jpeg_factory(io.BytesIO(data))
+        transpose = _TRANSPOSE.get(_orientation(header))
+        width, height = header.size
+        if header.mode not in ("L", "RGB") or not 0 < width * height <= max_pixels:
+            return None
+        turned = transpose in _SWAPPING
+        upright = (height, width) if turned else (width, height)
+        whole = (0, 0, *upright)
+        x1, y1, x2, y2 = whole if box is None else _pixel_box(box, upright, "")
+    except Exception:  # of a broken header, or a box that cannot be cut
+        return None
+    pixels = pixels_of(data)
+    if pixels is None or pixels.shape != (height, width, 3):
+        return None
+    if transpose is None and resize == "nearest":
+        return sample_nearest(pixels, (x1, y1, x2, y2), size)
+    image = Image.fromarray(pixels)
+    if transpose is not None:
+        image = image.transpose(transpose)
+    return _stretched(image.crop((x1, y1, x2, y2)), size, resize)
 
 
 def _decode_path(path: str, name: str, max_pixels: int) -> Image.Image:
