@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vsearch_fast.errors import ArgumentError, MissingDependencyError, ModelError
+from vsearch_fast._providers import (
+    CPU,
+    Attempt,
+    ProviderFallbackWarning,
+    Providers,
+    attempts,
+    cure,
+    missing_libraries,
+    without_graph,
+)
+from vsearch_fast.errors import MissingDependencyError, ModelError
 from vsearch_fast.images import RESIZE_FILTERS
 
 PREFIX = "vsearch_fast."
@@ -15,20 +27,50 @@ PREFIX = "vsearch_fast."
 FORMAT = "1"
 """The version of the model file's contract that this package reads."""
 
-CPU = "CPUExecutionProvider"
-
-Provider = str | tuple[str, dict[str, Any]]
-"""An ONNX Runtime execution provider: its name, or its name and options."""
+# The export writes the metadata behind the weights, some tens of kilobytes with all classes.
+_TAIL = 2**20
 
 
-def open_session(path: Path, providers: Sequence[Provider] | None, threads: int) -> Any:
+def open_session(path: Path, providers: Providers, threads: int) -> Any:
     """An ``onnxruntime.InferenceSession`` that runs on the providers asked for.
 
-    `providers` are tried for each operation in that order; None is the CPU alone. Nothing is
-    replaced silently: ArgumentError for a provider that the installed ONNX Runtime lacks,
-    ModelError where a session comes up without one that was asked for, and for a file that
-    is missing or not a model. MissingDependencyError without ONNX Runtime.
+    `providers` is "auto", "cpu", "cuda", "tensorrt" or ONNX Runtime's own names, with options
+    or without, in order (`_providers.attempts`). What is asked for by name is used or is an
+    error: ArgumentError for a provider that the installed ONNX Runtime lacks, ModelError
+    where a session comes up without it. "auto" falls back to the CPU, with a
+    ProviderFallbackWarning where ONNX Runtime offers a GPU. ModelError also for a file that
+    is missing or not a model; MissingDependencyError without ONNX Runtime.
     """
+    ort = runtime()
+    tried = attempts(providers, ort, file_precision(path))
+    if not path.is_file():
+        problem = "is a folder" if path.is_dir() else "does not exist"
+        raise ModelError(
+            f"The model file {path} {problem}",
+            "No picture can be turned into features",
+            "Make one with vsearch export, or correct the path",
+        )
+    failure: ModelError | None = None
+    for attempt in tried:
+        try:
+            session = _open(path, attempt, threads, ort)
+        except ModelError as error:
+            if attempt is tried[-1]:
+                raise
+            failure = error
+            continue
+        if failure is not None and session.get_providers()[0] == CPU:
+            warnings.warn(
+                f"{failure.cause}. The network runs on the CPU instead. {cure(ort)}.",
+                ProviderFallbackWarning,
+                stacklevel=3,
+            )
+        return session
+    raise AssertionError("there is always an attempt")
+
+
+def runtime() -> Any:
+    """The module onnxruntime; MissingDependencyError without it."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -37,50 +79,59 @@ def open_session(path: Path, providers: Sequence[Provider] | None, threads: int)
             "No picture can be turned into features",
             "Install it with pip install 'vsearch_fast[cpu]'",
         ) from error
-    wanted: list[Provider] = [CPU] if providers is None else list(providers)
-    names = [provider if isinstance(provider, str) else provider[0] for provider in wanted]
-    available = onnxruntime.get_available_providers()
-    absent = [name for name in names if name not in available]
-    if absent or not names:
-        problem = f"lacks {', '.join(absent)}" if absent else "was given no execution provider"
-        raise ArgumentError(
-            f"The installed ONNX Runtime {problem}",
-            "The model was not loaded",
-            f"Choose among {', '.join(available)}; for a GPU install 'vsearch_fast[gpu]' "
-            "in place of 'vsearch_fast[cpu]'",
-        )
-    if not path.is_file():
-        problem = "is a folder" if path.is_dir() else "does not exist"
-        raise ModelError(
-            f"The model file {path} {problem}",
-            "No picture can be turned into features",
-            "Make one with vsearch export, or correct the path",
-        )
-    options = onnxruntime.SessionOptions()
+    return onnxruntime
+
+
+def file_precision(path: Path) -> str:
+    """The precision that an exported file names, without loading it; "fp32" where it does not.
+
+    Options of a session are chosen by it, and ONNX Runtime tells a model's metadata only
+    when the session is there.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _TAIL))
+            found = re.search(rb"vsearch_fast\.precision\x12.(fp16|fp32|int8)", file.read(), re.S)
+    except OSError:
+        return "fp32"
+    return found[1].decode() if found else "fp32"
+
+
+def _open(path: Path, attempt: Attempt, threads: int, ort: Any) -> Any:
+    """A session by one attempt, with the providers that it requires; raises ModelError."""
+    options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     # A waiting pool thread sleeps rather than spins: the cores it would burn between two
     # operators or batches are the ones that decode the next pictures.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        session = onnxruntime.InferenceSession(
-            str(path), options, providers=wanted, enable_fallback=0
+        session = ort.InferenceSession(
+            str(path), options, providers=attempt.providers, enable_fallback=0
         )
     except Exception as error:  # ONNX Runtime's own types have no common base but this
+        said = " ".join(str(error).split())
+        simpler = without_graph(attempt)
+        if simpler is not None and "graph" in said.lower() and "captur" in said.lower():
+            return _open(path, simpler, threads, ort)
+        name = attempt.required[0]
         raise ModelError(
-            f"ONNX Runtime cannot load {path} ({' '.join(str(error).split())})",
+            f"ONNX Runtime cannot load {path}{'' if name == CPU else f' with {name}'} ({said})",
             "No picture can be turned into features",
-            "If the file is damaged or no ONNX model, make it anew with vsearch export",
+            "If the file is damaged or no ONNX model, make it anew with vsearch export"
+            + ("" if name == CPU else f". {cure(ort, name)}"),
         ) from error
     session.disable_fallback()  # nor later, after a provider has failed in a run
     used = session.get_providers()
-    lost = [name for name in names if name not in used]
+    lost = [name for name in attempt.required if name not in used]
+    if attempt.first and not lost and used[0] != attempt.required[0]:
+        lost = attempt.required[:1]
     if lost:
+        said = missing_libraries(ort)
         raise ModelError(
-            f"ONNX Runtime could not start {', '.join(lost)} and would run {path} "
-            f"on {', '.join(used)} instead",
+            f"ONNX Runtime {ort.__version__} could not start {', '.join(lost)} and would run "
+            f"{path} on {', '.join(used)} instead{f', missing {said}' if said else ''}",
             "The model was not loaded",
-            "See ONNX Runtime's message above for the library that it misses, "
-            "or ask for other providers",
+            cure(ort, lost[0]),
         )
     return session
 

@@ -2,12 +2,13 @@
 
 ::
 
-    images, boxes ─► decode, crop, resize ─► batches ─► session.run ─► features, codes
-     any iterable       `threads` threads,    uint8        `threads`
-                        a few batches ahead   (b, S, S, 3)  threads
+    images, boxes ─► decode, crop, resize ─► batches ─► network ─► features, codes
+     any iterable       `threads` threads,    uint8      a GPU, or
+                        a few batches ahead   (b, S, S, 3)  `threads` threads
 
-Decoding and the network share the cores: while a batch is in the network, the pictures of
-the next ones are decoded, and the network's threads sleep rather than spin when they wait.
+On a CPU decoding and the network share the cores: while a batch is in the network, the
+pictures of the next ones are decoded, and the network's threads sleep rather than spin when
+they wait. How a GPU is fed says `_runner.py`, and which one is taken `_providers.py`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,12 +26,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch_fast._inputs import positive
+from vsearch_fast._jpeg import AUTO, Decoder, find_decoder
 from vsearch_fast._pipeline import run_ahead
-from vsearch_fast._session import Provider, open_session, read_metadata
+from vsearch_fast._providers import ProviderFallbackWarning, Providers, cuda_device
+from vsearch_fast._runner import BoundRunner, Run, plain
+from vsearch_fast._session import open_session, read_metadata, runtime
 from vsearch_fast._sources import Boxes, Images, Pairs, pair
 from vsearch_fast.errors import ArgumentError, ImageError
 from vsearch_fast.images import MAX_PIXELS, Box, Source, load
 from vsearch_fast.search import available_threads
+
+__all__ = [
+    "Batch",
+    "Embedder",
+    "ImageSkippedWarning",
+    "ProviderFallbackWarning",
+    "Skipped",
+]
 
 OnError = Literal["raise", "skip"]
 
@@ -42,6 +54,9 @@ BATCH_SIZE = 8
 Measured with the full VGG-16 on two cores, 1 to 32 pictures: 8 are within the noise of the
 best rate, at a quarter of the memory of 32, and Ctrl-C waits for one batch at most.
 """
+
+GPU_BATCH_SIZE = 32
+"""The same on a GPU, where every batch costs as much as a full one; not measured yet."""
 
 
 class ImageSkippedWarning(UserWarning):
@@ -84,58 +99,97 @@ class _Decoded:
 class Embedder:
     """A model file of ``vsearch export``, ready to turn pictures into features.
 
-    `model` is the file's path. `providers` are ONNX Runtime execution providers (names, or
-    pairs of name and options) in order of preference, by default the CPU alone; one that is
-    not there, or does not start, is an error, never replaced silently. `batch_size` is the
-    number of pictures a network run, by default `BATCH_SIZE`. `threads` is the number of
-    threads of the network (inside an operator) and, counted separately, of the decoders; by
-    default the number of CPUs this process may use. `max_pixels` is the largest picture that
-    is decoded, by default `images.MAX_PIXELS`.
+    `model` is the file's path. `providers` says what runs the network: "auto" (TensorRT or
+    CUDA where they work, else the CPU), "cpu", "cuda", "tensorrt", or ONNX Runtime execution
+    providers (names, or pairs of name and options) in order of preference. What is asked for
+    by name and is not there, or does not start, is an error; "auto" falls back to the CPU,
+    and says so in a ProviderFallbackWarning where ONNX Runtime offers a GPU provider that
+    does not start. TensorRT is taken for fp16 and int8 models; it builds an engine at the
+    first batch, which takes minutes, and keeps it in the cache folder. Asked for by name it
+    runs fp32 models too, in TF32 unless NVIDIA_TF32_OVERRIDE=0 is set.
+
+    `batch_size` is the number of pictures a network run, by default `BATCH_SIZE`, on a GPU
+    `GPU_BATCH_SIZE`. `threads` is the number of threads of the network (inside an operator)
+    and, counted separately, of the decoders; by default the number of CPUs this process may
+    use. `max_pixels` is the largest picture that is decoded, by default `images.MAX_PIXELS`.
+    `decoder` is what decodes JPEG files: "auto" (libjpeg-turbo), "libjpeg-turbo",
+    "nvimgcodec", or what an index records (`Index.decoder`). An index and its queries need
+    the same one; see `_jpeg.py`.
 
     The batch size, the number of threads and the pictures' company do not change a result's
     bits on the CPU as far as measured (ONNX Runtime 1.32, x86-64 with AVX-512, a full and
     two slim VGG-16 networks in float32, batches of 1 to 32, 1 and 2 threads: features and
     codes were equal bit for bit). ONNX Runtime itself promises no such thing, and other
-    providers and processors may differ in the last bits.
+    providers and processors may differ in the last bits: ``vsearch export --verify-on cuda``
+    counts how many code bits do.
 
     Attributes: `dim` (d), `model_id` (64 hexadecimal digits), `input_size` (S), `resize`
-    (the rule's name), `metadata` (the export's entries, all strings), `providers` (the ones
-    in use), `batch_size`, `threads`, and `skipped`, the pictures that the last call of
-    `embed` or `codes` left out (of the calls in one thread: give each thread its own
-    Embedder, or use `stream`, whose batches carry it).
+    (the rule's name), `metadata` (the export's entries, all strings), `provider` (ONNX
+    Runtime's name of the one that runs the network) and `providers` (with those behind it),
+    `decoder` and `decoder_version`, `batch_size`, `threads`, and `skipped`, the pictures that
+    the last call of `embed` or `codes` left out (of the calls in one thread: give each thread
+    its own Embedder, or use `stream`, whose batches carry it).
 
     Raises ModelError for a file that is missing, no ONNX model, of another origin or of
-    another format version; ArgumentError for an unknown provider or a size below 1;
-    MissingDependencyError without ONNX Runtime (``pip install 'vsearch_fast[cpu]'``).
+    another format version, and for a provider that does not start; ArgumentError for an
+    unknown provider or decoder or a size below 1; MissingDependencyError without ONNX Runtime
+    (``pip install 'vsearch_fast[cpu]'``) or without the decoder.
     """
 
     def __init__(
         self,
         model: str | os.PathLike[str],
-        providers: Sequence[Provider] | None = None,
+        providers: Providers = "auto",
         batch_size: int | None = None,
         threads: int | None = None,
         *,
         max_pixels: int | None = None,
+        decoder: str = AUTO,
     ) -> None:
-        self.batch_size = positive(
-            BATCH_SIZE if batch_size is None else batch_size, "batch_size", _NOT_LOADED
-        )
+        asked = None if batch_size is None else positive(batch_size, "batch_size", _NOT_LOADED)
         self.threads = positive(
             available_threads() if threads is None else threads, "threads", _NOT_LOADED
         )
         self.max_pixels = positive(
             MAX_PIXELS if max_pixels is None else max_pixels, "max_pixels", _NOT_LOADED
         )
+        self._decoder = find_decoder(decoder)
+        self.decoder, self.decoder_version = self._decoder.name, self._decoder.version
         path = Path(model)
-        self._session = open_session(path, providers, self.threads)
-        self.metadata = read_metadata(self._session, path)
+        session = open_session(path, providers, self.threads)
+        self.metadata = read_metadata(session, path)
         self.model_id = self.metadata["model_id"]
         self.dim = int(self.metadata["dim"])
         self.input_size = int(self.metadata["input_size"])
         self.resize = self.metadata["resize"]
-        self.providers: list[str] = self._session.get_providers()
+        self.providers: list[str] = session.get_providers()
+        self.provider = self.providers[0]
         self.skipped: list[Skipped] = []
+        device = cuda_device(session)
+        self.batch_size = asked or (BATCH_SIZE if device is None else GPU_BATCH_SIZE)
+        self._session = session
+        self._network: Run = plain(session)
+        if device is not None:
+            self._network = BoundRunner(
+                session,
+                runtime(),
+                device="cuda",
+                device_id=device,
+                batch_size=self.batch_size,
+                input_size=self.input_size,
+                dim=self.dim,
+            )
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What an index should say about its features, for ``Index.create(model=...)``."""
+        names = ("layer", "pool", "weights", "precision", "trained")
+        return {name: self.metadata.get(name, "") for name in names} | {
+            "input_size": self.input_size,
+            "resize": self.resize,
+            "decoder": self.decoder,
+            "decoder_version": self.decoder_version,
+        }
 
     def embed(
         self,
@@ -243,7 +297,7 @@ class Embedder:
     ) -> Iterator[tuple[NDArray[np.int64], list[np.ndarray], list[Skipped]]]:
         """Positions, the named outputs, and the pictures skipped, a batch at a time."""
         decoded = run_ahead(
-            partial(_decode, self.input_size, self.resize, self.max_pixels),
+            partial(_decode, self.input_size, self.resize, self.max_pixels, self._decoder),
             enumerate(pairs.items),
             threads=self.threads,
             depth=2 * self.batch_size,
@@ -284,19 +338,22 @@ class Embedder:
                 "codes": np.empty((0, -(-self.dim // 8)), np.uint8),
             }
             return [empty[output] for output in outputs]
-        results: list[np.ndarray] = self._session.run(outputs, {"image": np.stack(pixels)})
-        return results
+        return self._network(outputs, pixels)
 
 
 def _decode(
-    size: int, resize: str, max_pixels: int, item: tuple[int, tuple[Source, Box | None]]
+    size: int,
+    resize: str,
+    max_pixels: int,
+    decoder: Decoder,
+    item: tuple[int, tuple[Source, Box | None]],
 ) -> _Decoded:
     """The pixels of one picture; its ImageError travels as a value, to its place in order."""
     position, (source, box) = item
     is_path = isinstance(source, (str, os.PathLike))
     name = os.fspath(source) if is_path else f"Picture {position}"  # type: ignore[arg-type]
     try:
-        pixels = load(source, size, box, resize, name=name, max_pixels=max_pixels)
+        pixels = load(source, size, box, resize, name=name, max_pixels=max_pixels, decoder=decoder)
     except ImageError as error:
         return _Decoded(position, name, error)
     return _Decoded(position, name, pixels)
