@@ -71,7 +71,10 @@ class FakeOrt:
         self.sessions.append(providers)
         for name, asked in providers:
             if name in self.raising:
-                raise RuntimeError("CUDA failure 100: no CUDA-capable device is detected")
+                raise RuntimeError(
+                    "/source/cuda_call.cc:122 void onnxruntime::CudaCall(int)\n"
+                    "CUDA failure 100: no CUDA-capable device is detected ; GPU=-1 ; file=/source"
+                )
             if self.refuse_graph and str(asked.get("enable_cuda_graph")) == "1":
                 raise RuntimeError(
                     "This session cannot use the graph capture feature as requested by the user"

@@ -123,7 +123,8 @@ def tensorrt_is_there() -> bool:
         with contextlib.suppress(Exception):
             importlib.import_module(package)
             break
-    for library in ("libnvinfer.so.10", "libnvinfer.so.11", "nvinfer_10.dll"):
+    # What ONNX Runtime 1.26 to 1.31 are linked with.
+    for library in ("libnvinfer.so.10", "nvinfer_10.dll"):
         with contextlib.suppress(OSError):
             ctypes.CDLL(library)
             return True
@@ -136,11 +137,18 @@ def cure(ort: Any, provider: str = CUDA) -> str:
     wanted, cupy = "'onnxruntime-gpu[cuda,cudnn]>=1.24,<1.27'", "cupy-cuda12x"
     if major == "13":
         wanted, cupy = "'onnxruntime-gpu[cuda,cudnn]>=1.28'", "cupy-cuda13x"
-    tensorrt = f" tensorrt-cu{major}" if provider == TENSORRT else ""
+    tensorrt = f" 'tensorrt-cu{major}<11'" if provider == TENSORRT else ""
     return (
         f"On a machine with an NVIDIA GPU and its driver, pip install {wanted} {cupy}{tensorrt}; "
         "without a GPU, ask for the provider cpu"
     )
+
+
+def briefly(error: Exception) -> str:
+    """An ONNX Runtime error without the C++ signatures before it and the file names behind."""
+    said = " ".join(str(error).split())
+    failure = re.search(r"CUDA failure \d+: [^;]*[^; ]", said)
+    return failure[0] if failure else said
 
 
 def cuda_device(session: Any) -> int | None:

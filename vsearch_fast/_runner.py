@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from vsearch_fast._providers import briefly
 from vsearch_fast.errors import ModelError
 
 Run = Callable[[Sequence[str], Sequence[np.ndarray]], list[np.ndarray]]
@@ -83,7 +84,7 @@ class BoundRunner:
                 return [np.array(self._outputs[name].numpy()[:count]) for name in outputs]
             except Exception as error:  # ONNX Runtime's own types have no common base but this
                 raise ModelError(
-                    f"The network failed on {self._provider} ({' '.join(str(error).split())})",
+                    f"The network failed on {self._provider} ({briefly(error)})",
                     f"A batch of {count} pictures has no features",
                     "Where memory ran out, ask for a smaller batch_size; where a CUDA graph "
                     "failed, for providers=[('CUDAExecutionProvider', {'enable_cuda_graph': "

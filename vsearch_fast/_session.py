@@ -14,6 +14,7 @@ from vsearch_fast._providers import (
     ProviderFallbackWarning,
     Providers,
     attempts,
+    briefly,
     cure,
     missing_libraries,
     without_graph,
@@ -109,7 +110,7 @@ def _open(path: Path, attempt: Attempt, threads: int, ort: Any) -> Any:
             str(path), options, providers=attempt.providers, enable_fallback=0
         )
     except Exception as error:  # ONNX Runtime's own types have no common base but this
-        said = " ".join(str(error).split())
+        said = briefly(error)
         simpler = without_graph(attempt)
         if simpler is not None and "graph" in said.lower() and "captur" in said.lower():
             return _open(path, simpler, threads, ort)
@@ -118,7 +119,8 @@ def _open(path: Path, attempt: Attempt, threads: int, ort: Any) -> Any:
             f"ONNX Runtime cannot load {path}{'' if name == CPU else f' with {name}'} ({said})",
             "No picture can be turned into features",
             "If the file is damaged or no ONNX model, make it anew with vsearch export"
-            + ("" if name == CPU else f". {cure(ort, name)}"),
+            if name == CPU
+            else cure(ort, name),
         ) from error
     session.disable_fallback()  # nor later, after a provider has failed in a run
     used = session.get_providers()
