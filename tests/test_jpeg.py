@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, features
 
-from vsearch_fast import _jpeg, images
+from vsearch_fast import images
 from vsearch_fast._jpeg import LIBJPEG, LIBJPEG_TURBO, NVIMGCODEC, Decoder, find_decoder
 from vsearch_fast.errors import ArgumentError, ImageError, MissingDependencyError
 
@@ -277,7 +277,3 @@ def _pretend_nvimgcodec(monkeypatch: pytest.MonkeyPatch, decode: Any) -> list[di
     )
     monkeypatch.setitem(sys.modules, "nvidia", types.SimpleNamespace(nvimgcodec=module))
     return made
-
-
-def test_decoders_are_documented_choices() -> None:
-    assert _jpeg.BEFORE_RECORDS in _jpeg.CHOICES

@@ -38,9 +38,6 @@ LIBJPEG = "libjpeg"
 CHOICES = (AUTO, LIBJPEG_TURBO, NVIMGCODEC)
 """What can be asked for; an index may also record `LIBJPEG`."""
 
-BEFORE_RECORDS = LIBJPEG_TURBO
-"""What made an index that names no decoder: Pillow, as everybody installs it."""
-
 Pixels = Callable[[bytes], np.ndarray | None]
 
 _NOT_CHOSEN = "No picture can be decoded"

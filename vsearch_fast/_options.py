@@ -67,6 +67,22 @@ def where(given: list[tuple[str, str]]) -> dict[str, list[Any]] | None:
 
 
 json_flag = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+provider = click.option(
+    "--provider",
+    type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]),
+    default="auto",
+    show_default=True,
+    help="What runs the network. auto: TensorRT (not for fp32) or CUDA where they work, else the "
+    "CPU; one that is named is used or is an error.",
+)
+decoder = click.option(
+    "--decoder",
+    type=click.Choice(["auto", "libjpeg-turbo", "nvimgcodec"]),
+    default="auto",
+    show_default=True,
+    help="What decodes JPEG files. auto: what the index records, for a new one libjpeg-turbo. "
+    "nvimgcodec needs an NVIDIA GPU, also to search.",
+)
 threads = click.option(
     "--threads", type=click.IntRange(1), help="Processors to use; all by default."
 )

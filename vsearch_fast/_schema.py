@@ -26,6 +26,9 @@ APPLICATION_ID = 0x56534658
 DATABASE_NAME = "index.sqlite"
 _UNFINISHED_NAME = "index.sqlite.new"
 
+#: What decoded the pictures of an index that does not say: Pillow, built with libjpeg-turbo.
+UNRECORDED_DECODER = "libjpeg-turbo"
+
 #: Size of a full segment of vectors, unless a file would then hold under 1024 rows.
 SEGMENT_BYTES = 256 << 20
 

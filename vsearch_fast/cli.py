@@ -12,7 +12,7 @@ import click
 
 from . import __version__, _options
 from ._console import run
-from .errors import ArgumentError, ImageError, ModelError
+from .errors import ArgumentError, ImageError
 
 if TYPE_CHECKING:
     from .datasets.deepfashion import Partition
@@ -110,6 +110,8 @@ def vsearch() -> None:
     help="How a new index stores features; float16 takes half the disk space and rounds them. "
     "[default: float32]",
 )
+@_options.provider
+@_options.decoder
 @_options.threads
 @_options.max_pixels
 @click.option("--quiet", is_flag=True, help="No progress bar.")
@@ -125,6 +127,8 @@ def index(
     on_error: Literal["skip", "raise"],
     batch_size: int | None,
     dtype: str | None,
+    provider: str,
+    decoder: str,
     threads: int | None,
     max_pixels: int | None,
     quiet: bool,
@@ -142,8 +146,9 @@ def index(
     vsearch index shop/ --csv shop/list.csv --column path=image --column category=label \\
         -o shop.index --model vgg16-fc1.onnx
     """
+    from ._recorded import embedder_for, model_file, running
     from .datasets import detect
-    from .embedder import Embedder, ImageSkippedWarning
+    from .embedder import ImageSkippedWarning
     from .sync import adopt, apply, open_index, plan
 
     # Where broken pictures are skipped, so are those that a list names and that are not there.
@@ -151,9 +156,12 @@ def index(
         source, layout, csv=csv_file, columns=dict(columns), partition=partition,
         missing="keep" if on_error == "skip" else "raise",
     )  # fmt: skip
-    exists = (index_path / "index.sqlite").exists()
-    model = model or _model_of_index(index_path, exists)
-    embedder = Embedder(model, batch_size=batch_size, threads=threads, max_pixels=max_pixels)
+    model = model or model_file(index_path)
+    embedder = embedder_for(
+        index_path, model, decoder=decoder, writing=True, say=_tell, providers=provider,
+        batch_size=batch_size, threads=threads, max_pixels=max_pixels,
+    )  # fmt: skip
+    _tell(running(embedder))
     with open_index(index_path, embedder, model, origin, dtype) as target:
         todo = plan(target, records, keep_missing=keep_missing)
         if not keep_missing:
@@ -191,31 +199,8 @@ def index(
             )
 
 
-def _model_of_index(index_path: Path, exists: bool) -> Path:
-    """The model file that an index was made with."""
-    from .index import Index
-
-    if not exists:
-        raise ModelError(
-            f"{index_path} is a new index and no model was named",
-            "Nothing was indexed",
-            "Add --model FILE; `vsearch export` makes one",
-        )
-    with Index.open(index_path) as found:
-        file = found.model.get("file")
-    if not file:
-        raise ModelError(
-            f"{index_path} does not say which file its model is in",
-            "Pictures cannot be turned into features",
-            "Name it: --model FILE (vsearch index notes it for the next time)",
-        )
-    if not Path(file).is_file():
-        raise ModelError(
-            f"the model that made {index_path} is no longer at {file}",
-            "Pictures cannot be turned into features",
-            "Say where it is: --model FILE",
-        )
-    return Path(file)
+def _tell(line: str) -> None:
+    click.echo(line, err=True)
 
 
 def _tell_skipped(skipped: Skipped) -> None:
@@ -291,6 +276,8 @@ def _tell_plan(todo: Plan, index_path: Path) -> None:
     help="A photo that cannot be read: report it and go on, or stop.",
 )
 @click.option("--explain", is_flag=True, help="Say how the matches were proved the nearest.")
+@_options.provider
+@_options.decoder
 @_options.threads
 @_options.max_pixels
 def search(
@@ -307,6 +294,8 @@ def search(
     as_csv: bool,
     on_error: Literal["skip", "raise"],
     explain: bool,
+    provider: str,
+    decoder: str,
     threads: int | None,
     max_pixels: int | None,
 ) -> None:
@@ -318,7 +307,8 @@ def search(
     vsearch search photos.index new/ --where category=lamp --html matches.html
     """
     from . import listing
-    from .embedder import Embedder, ImageSkippedWarning
+    from ._recorded import embedder_for, model_file, running
+    from .embedder import ImageSkippedWarning
     from .images import find_images
     from .index import Index
     from .web.page import Result, write_page
@@ -340,8 +330,13 @@ def search(
         )
     if box is not None and len(queries) > 1:
         raise click.UsageError("--box is for one photo: it would be another part of each")
-    model = model or _model_of_index(index_path, exists=True)
-    embedder = Embedder(model, threads=threads, max_pixels=max_pixels)
+    model = model or model_file(index_path)
+    embedder = embedder_for(
+        index_path, model, decoder=decoder, writing=False, say=_tell, providers=provider,
+        threads=threads, max_pixels=max_pixels,
+    )  # fmt: skip
+    if explain or provider != "auto" or embedder.provider != "CPUExecutionProvider":
+        _tell(running(embedder))
     warnings.simplefilter("ignore", ImageSkippedWarning)  # they are listed
     with Index.open(index_path, model_id=embedder.model_id) as found:
         features = embedder.embed(
@@ -435,7 +430,8 @@ def info(index_path: Path, as_json: bool) -> None:
     help="As for vsearch export. auto: what was exported here before, else ImageNet where it can "
     "be had, else random:0.",
 )
-def demo(output: Path, items: int, weights: str) -> None:
+@_options.provider
+def demo(output: Path, items: int, weights: str, provider: str) -> None:
     """Run the whole line on a drawn catalogue: model, export, index, searches, a page.
 
     Two pictures of each garment are indexed; the third, in another pose, light and place,
@@ -443,7 +439,7 @@ def demo(output: Path, items: int, weights: str) -> None:
     """
     from .demo import run
 
-    run(output, items=items, weights=weights, say=click.echo)
+    run(output, items=items, weights=weights, provider=provider, say=click.echo)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from . import sync
+from ._recorded import running
 from .datasets import garments
 from .datasets.records import Record
 from .embedder import Embedder
@@ -41,10 +42,18 @@ class Clock:
         self.say(f"  {name}: {self.steps[-1][1]:.1f} s")
 
 
-def run(folder: Path, *, items: int, weights: str, say: Callable[[str], None]) -> None:
+def run(
+    folder: Path,
+    *,
+    items: int,
+    weights: str,
+    say: Callable[[str], None],
+    provider: str = "auto",
+) -> None:
     """Render, export, index, search and write ``matches.html`` and ``matches.jpg``.
 
-    ``weights`` as for the export, or ``auto``. Everything is made in ``folder``.
+    ``weights`` as for the export, or ``auto``; ``provider`` as for the Embedder. Everything is
+    made in ``folder``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     clock = Clock(say)
@@ -60,7 +69,8 @@ def run(folder: Path, *, items: int, weights: str, say: Callable[[str], None]) -
     say("2. The network: VGG-16 up to fc1, as one ONNX file")
     with clock.step("export"):
         model = _model(folder, weights, say)
-    embedder = Embedder(model)
+    embedder = Embedder(model, providers=provider)
+    say(f"  {running(embedder)}")
     trained = embedder.metadata["trained"] != "no"
 
     say(f"3. An index of {len(catalogue)} pictures")

@@ -72,6 +72,7 @@ class Index:
         dtype: of the stored features, "float32" or "float16".
         model_id: the model whose features it holds, "" when unknown.
         model: what was said about the model.
+        decoder: what decoded the JPEG files it was made of, for `Embedder(decoder=...)`.
         path: the folder.
     """
 
@@ -198,6 +199,10 @@ class Index:
 
     def __repr__(self) -> str:
         return f"<Index {str(self.path)!r}, dim {self.dim}>"
+
+    @property
+    def decoder(self) -> str:
+        return str(self.model.get("decoder", schema.UNRECORDED_DECODER))
 
     # Changing
 

@@ -64,17 +64,11 @@ def open_index(
 ) -> Index:
     """Open the index at ``path`` for writing, or make it for this model (and ``dtype``).
 
-    A new one notes ``model``, the embedder's file, where searches will look for it, and
-    ``origin``, what it is made of in words. Raises ModelMismatchError for another model's.
+    A new one notes ``model``, the embedder's file, where searches will look for it, its
+    decoder, which searches will use, and ``origin``, what it is made of in words. Raises
+    ModelMismatchError for another model's.
     """
-    described = {
-        key: embedder.metadata[key] for key in ("layer", "pool", "weights", "precision", "trained")
-    } | {
-        "file": os.path.abspath(model),
-        "input_size": embedder.input_size,
-        "resize": embedder.resize,
-        "source": origin,
-    }
+    described = embedder.description | {"file": os.path.abspath(model), "source": origin}
     return Index.create(
         path,
         embedder.dim,
