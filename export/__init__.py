@@ -7,6 +7,7 @@ The only code of the project that imports TensorFlow or Keras, and only inside :
               -> onnx.py      ONNX nodes and weights, preprocessing in front, codes behind
               -> quantize.py  (int8)
               -> verify.py    the written file against Keras, on pictures
+              -> on_provider.py   (--verify-on) the same on a GPU against the CPU
               -> moved into place
 
 On the command line: ``python -m vsearch_fast.export --help``.
@@ -32,12 +33,14 @@ from vsearch_fast.export.weights import Source, resolve, write_classes
 if TYPE_CHECKING:
     import numpy as np
 
+    from vsearch_fast.export.on_provider import ProviderFigures
     from vsearch_fast.export.verify import Figures
 
 __all__ = ["ExportReport", "export", "write_classes"]
 
 PRECISIONS = ("fp32", "fp16", "int8")
 POOLS = ("", "avg", "max")
+PROVIDERS = ("", "cpu", "cuda", "tensorrt")
 
 #: Pictures of a folder that are used at most, evenly spaced.
 CALIBRATION_LIMIT = 48
@@ -59,6 +62,8 @@ class ExportReport:
     pictures : where the sample pictures came from, in words.
     figures : agreement with Keras over the samples (:class:`~.verify.Figures`).
     calibrated_on : pictures used for int8, otherwise 0.
+    on_provider : with ``verify_on`` the provider's results beside the CPU's
+        (:class:`~.on_provider.ProviderFigures`), otherwise None.
     seconds : wall time of each step, in order; ``total`` last.
     """
 
@@ -77,6 +82,7 @@ class ExportReport:
     pictures: str
     figures: Figures
     calibrated_on: int = 0
+    on_provider: ProviderFigures | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -90,6 +96,7 @@ def export(
     precision: str = "fp32",
     calibrate: Sequence[str | os.PathLike[str]] = (),
     verify_images: Sequence[str | os.PathLike[str]] = (),
+    verify_on: str = "",
     log: Callable[[str], None] | None = None,
 ) -> ExportReport:
     """Export a Keras VGG-16, or a network like it, to an ONNX file that has proved itself.
@@ -108,17 +115,20 @@ def export(
     calibrate : picture files and folders for int8, at least one; 48 pictures are used at most.
     verify_images : picture files and folders to verify with, 36 used at most; by default
         drawn pictures, and for int8 those of ``calibrate`` not used to calibrate.
+    verify_on : ``cpu``, ``cuda`` or ``tensorrt``: run the same pictures there too, and count
+        the code bits that differ from the CPU's.
     log : called with a line of text for each step.
 
     Raises
     ------
     ArgumentError, ImageError, ModelError, ExportError, MissingDependencyError
-        ExportError also when the file disagrees with Keras or cannot be written. Whatever is
-        raised, KeyboardInterrupt included, ``output`` is as it was before.
+        ExportError also when the file disagrees with Keras or cannot be written, and when the
+        provider to verify on does not start here. Whatever is raised, KeyboardInterrupt
+        included, ``output`` is as it was before.
     """
     clock = _Clock(log or (lambda line: None))
     target = Path(output).expanduser()
-    _check_arguments(layer, pool, input_size, precision, calibrate)
+    _check_arguments(layer, pool, input_size, precision, calibrate, verify_on)
     with _temporary_beside(target) as temporary:
         source = resolve(os.fspath(weights), layer, clock.log)
         if not source.trained:
@@ -130,9 +140,13 @@ def export(
             from vsearch_fast.export import backend
 
             backend.prepare()
+        if verify_on:
+            from vsearch_fast.export import on_provider
+
+            on_provider.require(verify_on)
         return _export(
             source, target, temporary, layer, pool, input_size, precision,
-            list(calibrate), list(verify_images), clock,
+            list(calibrate), list(verify_images), verify_on, clock,
         )  # fmt: skip
 
 
@@ -146,9 +160,10 @@ def _export(
     precision: str,
     calibrate: Sequence[str | os.PathLike[str]],
     verify_images: Sequence[str | os.PathLike[str]],
+    verify_on: str,
     clock: _Clock,
 ) -> ExportReport:
-    from vsearch_fast.export import backend, onnx, verify, vgg16
+    from vsearch_fast.export import backend, on_provider, onnx, verify, vgg16
 
     with clock.step("build the network"):
         model, digest = vgg16.feature_model(source, layer, pool, input_size)
@@ -199,6 +214,10 @@ def _export(
         features, codes = verify.onnx_outputs(temporary, samples)
         figures = verify.compare(reference, features, codes)
         verify.judge(figures, precision)
+    across = None
+    if verify_on:
+        with clock.step(f"verify on {verify_on}"):
+            across = on_provider.compare(temporary, samples, features, codes, verify_on)
     length = temporary.stat().st_size
     with _writing(target):
         os.replace(temporary, target)
@@ -218,6 +237,7 @@ def _export(
         pictures=pictures,
         figures=figures,
         calibrated_on=len(calibration),
+        on_provider=across,
         seconds=clock.finished(),
     )
 
@@ -228,8 +248,13 @@ def _check_arguments(
     input_size: int | None,
     precision: str,
     calibrate: Sequence[str | os.PathLike[str]],
+    verify_on: str,
 ) -> None:
-    for name, value, allowed in (("precision", precision, PRECISIONS), ("pool", pool, POOLS)):
+    for name, value, allowed in (
+        ("precision", precision, PRECISIONS),
+        ("pool", pool, POOLS),
+        ("verify-on", verify_on, PROVIDERS),
+    ):
         if value not in allowed:
             raise ArgumentError(
                 f"--{name} {value} is unknown",

@@ -31,6 +31,9 @@ Examples:
   # 512 features for pictures of 320 pixels, from the last convolutional block
   {command} --layer block5_pool --pool avg --input-size 320 -o vgg16-pool5.onnx
 \b
+  # for a GPU; counts the code bits that it gives otherwise than the CPU
+  {command} --precision fp16 --verify-on cuda -o vgg16-fc1-fp16.onnx
+\b
   # no training at all: to try things out
   {command} --weights random:0 --output untrained.onnx
 
@@ -101,6 +104,12 @@ class _Command(click.Command):
     "drawn pictures; for int8 some of --calibrate]",
 )
 @click.option(
+    "--verify-on",
+    type=click.Choice(["cpu", "cuda", "tensorrt"]),
+    help="Run the same pictures on this provider too, and print how many code bits differ from "
+    "the CPU's.",
+)
+@click.option(
     "-o",
     "--output",
     required=True,
@@ -118,6 +127,7 @@ def command(
     precision: str,
     calibrate: tuple[str, ...],
     verify_images: tuple[str, ...],
+    verify_on: str | None,
     output: str,
 ) -> None:
     from vsearch_fast.export import export
@@ -132,6 +142,7 @@ def command(
             precision=precision,
             calibrate=calibrate,
             verify_images=verify_images,
+            verify_on=verify_on or "",
             log=lambda line: click.echo(line, err=True),
         )
     except KeyboardInterrupt:
@@ -159,6 +170,17 @@ def command(
             f"{figures.recall_hamming:.1%} by Hamming distance"
         )
     click.echo("codes            equal np.packbits(features > 0)")
+    if report.on_provider is not None:
+        across = report.on_provider
+        short = across.provider.removesuffix("ExecutionProvider")
+        click.echo(
+            f"{f'on {short}':16} {across.bits_different:,} of {across.bits:,} code bits differ "
+            f"from the CPU's ({across.bits_different / across.bits:.4%})"
+        )
+        click.echo(
+            f"{'':16} features by {across.largest_difference:.1e} at most, relative error "
+            f"{across.relative_error:.1e} (worst of {across.pictures} pictures)"
+        )
     click.echo(f"model id         {report.model_id}")
     click.echo(f"{report.seconds['total']:.1f} s in all", err=True)
 
