@@ -3,14 +3,15 @@
 Three rates are taken in turn, several rounds of each, in one process on the same pictures,
 so that a change of the machine's load meets all three:
 
-- network: ``session.run`` alone on pixels decoded before, in batches of the same size, and
-  once on each batch;
-- decoder: reading, decoding and resizing the files in the embedder's threads, no network;
+- network: the network alone on pixels decoded before, in batches of the same size, and once
+  on each batch;
+- decoder: reading, decoding and resizing the files in the embedder's threads, no network; and
+  the same with Pillow decoding, where the embedder uses another library for it;
 - end to end: ``Embedder.embed(files)``.
 
 A file's first reading from the disk is left out: all files are read once beforehand. The
-network alone runs in the embedder's own session and, as a check on its settings, in one
-with ONNX Runtime's default settings.
+network alone runs as in the embedder and, as a check on its settings, in a session on the
+CPU with ONNX Runtime's default settings. ``--decoder-only`` leaves the network out.
 
 On a machine where decoder and network run on the same cores, their work adds up: with rates
 a and b, of each on all cores, no schedule gives more than 1 / (1/a + 1/b). Where there are
@@ -24,14 +25,19 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
+from vsearch_fast._jpeg import Decoder
 from vsearch_fast._pipeline import run_ahead
+from vsearch_fast._runner import Run, plain
 from vsearch_fast.embedder import Embedder
 from vsearch_fast.images import find_images, load
+
+NETWORK, DEFAULT = "network alone", "network, CPU, default settings"
+DECODER, END_TO_END = "decoder", "end to end"
 
 
 def main() -> None:
@@ -44,37 +50,49 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=64, help="pictures used (default 64)")
     parser.add_argument("--batch-size", type=int, default=None)
     parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--provider", default="auto", help="as for vsearch index")
+    parser.add_argument("--decoder", default="auto", help="as for vsearch index")
+    parser.add_argument("--decoder-only", action="store_true", help="time no network")
     parser.add_argument("--rounds", type=int, default=5, help="of each rate (default 5)")
     args = parser.parse_args()
 
-    embedder = Embedder(args.model, batch_size=args.batch_size, threads=args.threads)
+    embedder = Embedder(
+        args.model,
+        args.provider,
+        batch_size=args.batch_size,
+        threads=args.threads,
+        decoder=args.decoder,
+    )
     files = find_images(args.folder)[: args.limit]
     if not files:
         parser.error(f"{args.folder} holds no picture files")
-    default_session = _default_session(args.model, embedder.threads)
-    pixels = np.stack([load(file, embedder.input_size, resize=embedder.resize) for file in files])
     size = embedder.batch_size
-    batches = [pixels[start : start + size] for start in range(0, len(pixels), size)]
 
-    def network(session: object) -> None:
-        for batch in batches:
-            session.run(["features"], {"image": batch})  # type: ignore[attr-defined]
-
-    def decoder() -> None:
-        for _ in run_ahead(
-            lambda file: load(file, embedder.input_size, resize=embedder.resize),
-            files,
-            threads=embedder.threads,
-            depth=2 * size,
-        ):
+    def decoder(library: Decoder | None) -> None:
+        read = partial(load, size=embedder.input_size, resize=embedder.resize, decoder=library)
+        for _ in run_ahead(read, files, threads=embedder.threads, depth=2 * size):
             pass
 
-    tasks: dict[str, Callable[[], object]] = {
-        "network (bare session.run)": lambda: network(embedder._session),
-        "network, default settings": lambda: network(default_session),
-        "decoder": decoder,
-        "end to end": lambda: embedder.embed(files),
-    }
+    tasks: dict[str, Callable[[], object]] = {DECODER: lambda: decoder(embedder._decoder)}
+    if embedder._decoder.pixels is not None:
+        tasks["decoder, Pillow"] = lambda: decoder(None)
+    if not args.decoder_only:
+        default = _default_session(args.model, embedder.threads)
+        pixels = [
+            load(file, embedder.input_size, resize=embedder.resize, decoder=embedder._decoder)
+            for file in files
+        ]
+        batches = [pixels[start : start + size] for start in range(0, len(pixels), size)]
+
+        def network(run: Run) -> None:
+            for batch in batches:
+                run(["features"], batch)
+
+        tasks |= {
+            NETWORK: lambda: network(embedder._network),
+            DEFAULT: lambda: network(plain(default)),
+            END_TO_END: lambda: embedder.embed(files),
+        }
     rates, processor = _measure(tasks, len(files), args.rounds)
     _report(rates, processor, embedder, len(files))
 
@@ -116,34 +134,38 @@ def _report(
 ) -> None:
     print(
         f"{pictures} pictures, batch size {embedder.batch_size}, {embedder.threads} threads, "
-        f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}"
+        f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}\n"
+        f"{embedder.provider}, {embedder.metadata.get('precision')}; {embedder.decoder}: "
+        f"{embedder.decoder_version}"
     )
     for name, values in rates.items():
         print(
-            f"{name:28} {statistics.median(values):8.1f} images/s "
+            f"{name:30} {statistics.median(values):8.1f} images/s "
             f"(from {min(values):.1f} to {max(values):.1f}), "
             f"{statistics.median(processor[name]):.2f} ms of processor time an image"
         )
+
     # Ratios are taken within a round: what slows a whole round cancels.
-    rounds = list(zip(*rates.values(), strict=True))
+    def ratio(bound: Callable[..., float], *names: str) -> float:
+        rounds = zip(*(rates[name] for name in names), strict=True)
+        return statistics.median(end / bound(*others) for end, *others in rounds)
 
-    def ratio(bound: Callable[[float, float, float], float]) -> float:
-        return statistics.median(
-            end / bound(net, default, dec) for net, default, dec, end in rounds
-        )
-
-    work = [
-        end / net
-        for net, end in zip(
-            processor["network (bare session.run)"], processor["end to end"], strict=True
-        )
-    ]
+    if "decoder, Pillow" in rates:
+        print(f"decoder to Pillow alone: {ratio(lambda p: p, DECODER, 'decoder, Pillow'):.3f}")
+    if END_TO_END not in rates:
+        return
+    work = [end / net for net, end in zip(processor[NETWORK], processor[END_TO_END], strict=True)]
+    both = (END_TO_END, NETWORK, DECODER)
     print("end to end, median of the rounds' ratios:")
     print(f"  of processor time to the network's     {statistics.median(work):.3f}")
-    print(f"  to the network alone                   {ratio(lambda n, _, d: n):.3f}")
-    print(f"  to the network with default settings   {ratio(lambda _, n, d: n):.3f}")
-    print(f"  to the slower of network and decoder   {ratio(lambda n, _, d: min(n, d)):.3f}")
-    print(f"  to both on the same cores, 1/(1/a+1/b) {ratio(lambda n, _, d: n * d / (n + d)):.3f}")
+    print(f"  to the network alone                   {ratio(lambda n: n, END_TO_END, NETWORK):.3f}")
+    print(f"  to the network with default settings   {ratio(lambda n: n, END_TO_END, DEFAULT):.3f}")
+    print(f"  to the slower of network and decoder   {ratio(min, *both):.3f}")
+    print(f"  to both on the same cores, 1/(1/a+1/b) {ratio(_in_turn, *both):.3f}")
+
+
+def _in_turn(a: float, b: float) -> float:
+    return a * b / (a + b)
 
 
 if __name__ == "__main__":
