@@ -13,10 +13,10 @@ from fake_ort import CPU, CUDA, TENSORRT, FakeOrt
 from PIL import Image
 from tiny_model import write_tiny_model
 
-from vsearch_fast import _jpeg, cli, embedder
+from vsearch_fast import _jpeg, cli, embedder, sync
 from vsearch_fast._jpeg import LIBJPEG_TURBO, NVIMGCODEC, Decoder
 from vsearch_fast.embedder import Embedder
-from vsearch_fast.errors import MissingDependencyError
+from vsearch_fast.errors import MissingDependencyError, ModelMismatchError
 from vsearch_fast.index import Index
 
 
@@ -119,6 +119,10 @@ def test_an_index_without_a_record_is_libjpeg_turbos(
     arguments = ["index", pictures, "-o", index, "--model", model, "--keep-missing", "--quiet"]
     code, _, err = vsearch(*arguments, "--decoder", NVIMGCODEC)
     assert code == 1 and "were decoded by libjpeg-turbo, not by nvimgcodec" in err
+    other = Embedder(model, decoder=NVIMGCODEC)
+    with pytest.raises(ModelMismatchError, match="were decoded by libjpeg-turbo"):
+        sync.open_index(index, other, model, "anything")
+    sync.open_index(index, made, model, "anything").close()  # the first one left it free
     assert nvimgcodec == []
 
 

@@ -59,9 +59,9 @@ def attempts(asked: Providers, ort: Any, precision: str) -> list[Attempt]:
     against it (its issue 26029). Raises ArgumentError for a provider that the installed ONNX
     Runtime lacks and for a name that is none of `NAMES`.
     """
-    available = ort.get_available_providers()
     if asked is None or asked == AUTO:
-        preload(ort)
+        preload(ort)  # first: a wheel may register its CUDA provider then
+        available = ort.get_available_providers()
         tried = []
         if TENSORRT in available and precision != "fp32" and tensorrt_is_there():
             tried.append(_tensorrt(precision))
@@ -82,6 +82,11 @@ def attempts(asked: Providers, ort: Any, precision: str) -> list[Attempt]:
         }[asked]()
     else:
         attempt = _explicit(asked, precision)
+    if {CUDA, TENSORRT} & set(attempt.required):
+        preload(ort)
+        if TENSORRT in attempt.required:
+            tensorrt_is_there()  # loads it, where it comes from NVIDIA's pip package
+    available = ort.get_available_providers()
     absent = [name for name in attempt.required if name not in available]
     if absent or not attempt.required:
         problem = f"lacks {', '.join(absent)}" if absent else "was given no execution provider"
@@ -91,9 +96,6 @@ def attempts(asked: Providers, ort: Any, precision: str) -> list[Attempt]:
             f"Choose among {', '.join(available)}; for a GPU, pip uninstall onnxruntime, then "
             "pip install 'vsearch_fast[gpu]' (CUDA 12) or 'vsearch_fast[gpu-cuda13]'",
         )
-    if {CUDA, TENSORRT} & set(attempt.required):
-        preload(ort)
-        tensorrt_is_there()
     return [attempt]
 
 
@@ -110,7 +112,7 @@ def preload(ort: Any) -> str:
     """
     said = io.StringIO()
     load = getattr(ort, "preload_dlls", None)  # since ONNX Runtime 1.21
-    if load is not None and CUDA in ort.get_available_providers():
+    if load is not None and getattr(ort, "cuda_version", ""):
         # It prints, to standard output, where other programs read results.
         with contextlib.redirect_stdout(said), contextlib.suppress(Exception):
             load()

@@ -9,8 +9,9 @@ from typing import Any
 
 from ._jpeg import AUTO, LIBJPEG_TURBO
 from .embedder import Embedder, ProviderFallbackWarning
-from .errors import MissingDependencyError, ModelError, ModelMismatchError
+from .errors import MissingDependencyError, ModelError
 from .index import Index
+from .sync import check_decoder
 
 
 def _exists(index_path: Path) -> bool:
@@ -61,13 +62,9 @@ def embedder_for(
     if _exists(index_path):
         with Index.open(index_path) as found:
             own = found.decoder
+            if writing and decoder != AUTO:
+                check_decoder(found, decoder)
     if own is not None and decoder not in (AUTO, own):
-        if writing:
-            raise ModelMismatchError(
-                f"the pictures in {index_path} were decoded by {own}, not by {decoder}",
-                "Nothing was indexed, because decoders round differently and bits would differ",
-                f"Leave --decoder out, or make another index with {decoder}",
-            )
         say(
             f"The pictures in {index_path} were decoded by {own}: by {decoder} some bits of a "
             "query may differ."

@@ -102,7 +102,7 @@ class Index:
             path: new, or an empty folder.
             dim: numbers a row, at least 1.
             model_id: `Embedder.model_id`; only features of the same model may meet it.
-            model: more about the model, kept as JSON (file, layer, precision, ...).
+            model: more about the model, kept as JSON, such as `Embedder.description`.
             segment_rows: rows a segment file; by default about 256 MiB of float32 vectors.
             dtype: of the stored features: "float32", or "float16" for half the disk space.
                 Features are rounded to it as they are added, and searches are exact for what

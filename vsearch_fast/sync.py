@@ -19,7 +19,7 @@ import numpy as np
 from ._items import check_item, metadata_text
 from .datasets.records import Record
 from .embedder import Embedder, Skipped
-from .errors import ArgumentError, DuplicateIdError, ImageError
+from .errors import ArgumentError, DuplicateIdError, ImageError, ModelMismatchError
 from .index import Index, Item
 
 COMMIT_ROWS = 512
@@ -66,10 +66,10 @@ def open_index(
 
     A new one notes ``model``, the embedder's file, where searches will look for it, its
     decoder, which searches will use, and ``origin``, what it is made of in words. Raises
-    ModelMismatchError for another model's.
+    ModelMismatchError for another model's, and for one whose pictures another decoder read.
     """
     described = embedder.description | {"file": os.path.abspath(model), "source": origin}
-    return Index.create(
+    index = Index.create(
         path,
         embedder.dim,
         model_id=embedder.model_id,
@@ -77,6 +77,22 @@ def open_index(
         dtype=dtype,
         exist_ok=True,
     )
+    try:
+        check_decoder(index, embedder.decoder)
+    except ModelMismatchError:
+        index.close()
+        raise
+    return index
+
+
+def check_decoder(index: Index, decoder: str) -> None:
+    """Raise ModelMismatchError unless ``decoder`` is the one that the index was made with."""
+    if decoder != index.decoder:
+        raise ModelMismatchError(
+            f"the pictures in {index.path} were decoded by {index.decoder}, not by {decoder}",
+            "Nothing was indexed, because decoders round differently and bits would differ",
+            f"Use {index.decoder} (leave --decoder out), or make another index with {decoder}",
+        )
 
 
 def adopt(index: Index, todo: Plan, origin: str, model: Path) -> None:
