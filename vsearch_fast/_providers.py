@@ -112,7 +112,8 @@ def preload(ort: Any) -> str:
     """
     said = io.StringIO()
     load = getattr(ort, "preload_dlls", None)  # since ONNX Runtime 1.21
-    if load is not None and getattr(ort, "cuda_version", ""):
+    built_for = getattr(ort, "cuda_version", None)
+    if load is not None and built_for:
         # It prints, to standard output, where other programs read results.
         with contextlib.redirect_stdout(said), contextlib.suppress(Exception):
             load()

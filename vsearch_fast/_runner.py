@@ -8,8 +8,8 @@
 On a GPU the shape is always the same (B): the buffers keep their addresses, so that ONNX
 Runtime can replay one CUDA graph, and every picture meets the same kernels whatever its
 company, a photo that is searched for as well as the thousands that were indexed. A batch that
-is not full carries pixels of an older one along. Only bytes cross the bus: pixels in, and of
-the outputs those that were asked for; codes are 1/32 of the features.
+is not full carries pixels of an older one along. Little crosses the bus: pixels in as bytes,
+and of the outputs those that were asked for; codes are 1/32 of the features.
 """
 
 from __future__ import annotations
