@@ -78,6 +78,20 @@ def _widen(halves, floats, bits):
         bits[i] |= (half & np.uint32(0x8000)) << np.uint32(16)
 
 
+@numba.njit
+def _row_at(row, source, widened, firsts, bases, strides, are_halves, wide, wide_bits):
+    """Where a row lies as float32, with its source and the row that ``wide`` holds; both are
+    guesses before: consecutive pairs mostly share them."""
+    source = _source_of(row, firsts, source)
+    at = bases[source] + (row - firsts[source]) * strides[source]
+    if are_halves[source]:
+        if row != widened:
+            _widen(_halves_at(at, len(wide)), wide, wide_bits)
+            widened = row
+        at = wide.ctypes.data
+    return at, source, widened
+
+
 @compiled(
     _I64(
         *_PAIRS,
@@ -98,7 +112,6 @@ def refine_f32(
     excluded meanwhile are not."""
     wide = np.empty(dim, np.float32)
     wide_bits = wide.view(np.uint32)
-    wide_at = wide.ctypes.data
     uppers_at, counts_at, capacity = uppers.ctypes.data, counts.ctypes.data, uppers.shape[1]
     unit = (dim / 64 + 16) * 2.0**-24
     unit *= 1.0 + 2.0 * unit
@@ -110,13 +123,9 @@ def refine_f32(
         if pair_lowers[i] > limits[query]:
             continue
         done += 1
-        source = _source_of(row, firsts, source)
-        at = bases[source] + (row - firsts[source]) * strides[source]
-        if are_halves[source]:
-            if row != widened:
-                _widen(_halves_at(at, dim), wide, wide_bits)
-                widened = row
-            at = wide_at
+        at, source, widened = _row_at(
+            row, source, widened, firsts, bases, strides, are_halves, wide, wide_bits
+        )
         q = query_base + query * query_stride
         near = near_l2_f32(q, at, 4 * dim) if squared else near_l1_f32(q, at, 4 * dim)
         if not near < np.inf:
@@ -155,7 +164,7 @@ def refine_f64(
     wide_bits = wide.view(np.uint32)
     number = np.zeros(1, np.int64)
     found = np.empty(1, np.float64)
-    wide_at, number_at, found_at = wide.ctypes.data, number.ctypes.data, found.ctypes.data
+    number_at, found_at = number.ctypes.data, found.ctypes.data
     distances_at, ids_at, counts_at = distances.ctypes.data, ids.ctypes.data, counts.ctypes.data
     capacity = distances.shape[1]
     done, source, widened = 0, 0, -1
@@ -164,13 +173,9 @@ def refine_f64(
         if pair_lowers[i] > min(limits[query], caps[query]):
             continue
         done += 1
-        source = _source_of(row, firsts, source)
-        at = bases[source] + (row - firsts[source]) * strides[source]
-        if are_halves[source]:
-            if row != widened:
-                _widen(_halves_at(at, dim), wide, wide_bits)
-                widened = row
-            at = wide_at
+        at, source, widened = _row_at(
+            row, source, widened, firsts, bases, strides, are_halves, wide, wide_bits
+        )
         q = query_base + query * query_stride
         number[0] = 0
         if squared:
@@ -183,3 +188,39 @@ def refine_f64(
             if full:
                 shrink(query, k, distances, ids, counts, limits)
     return done
+
+
+@compiled(
+    numba.void(
+        numba.intp, numba.intp, _I64,  # float32 queries: address, stride in bytes, numbers a row
+        *_SOURCES,
+        numba.types.Array(_I32, 1, "C"), numba.types.Array(_I64, 1, "C"),  # pairs: query, row id
+        _I64, _I64, numba.types.Array(_F64, 1, "C"),  # first pair, behind the last; distances
+        numba.boolean,
+    )
+)  # fmt: skip
+def pair_distances(
+    query_base, query_stride, dim,
+    firsts, bases, strides, are_halves,
+    pair_queries, pair_rows, start, stop, distances,
+    squared,
+):  # fmt: skip
+    """The distances of pairs ``start`` to ``stop`` by the definition. Rows that hold NaN or
+    infinity give distances that are not finite."""
+    wide = np.empty(dim, np.float32)
+    wide_bits = wide.view(np.uint32)
+    number = np.zeros(1, np.int64)
+    found = np.empty(1, np.float64)
+    number_at, found_at = number.ctypes.data, found.ctypes.data
+    source, widened = 0, -1
+    for i in range(start, stop):
+        at, source, widened = _row_at(
+            pair_rows[i], source, widened, firsts, bases, strides, are_halves, wide, wide_bits
+        )
+        q = query_base + pair_queries[i] * query_stride
+        number[0] = 0
+        if squared:
+            l2_f32_1x1(q, 0, at, 0, number_at, 4 * dim, found_at)
+        else:
+            l1_f32_1x1(q, 0, at, 0, number_at, 4 * dim, found_at)
+        distances[i] = found[0]

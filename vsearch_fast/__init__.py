@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .embedder import Embedder
     from .index import Hit, Index, Item
     from .proof import Proof
+    from .resident import Resident
     from .search import pack_bits, topk
     from .sketches import Sketched
 
@@ -39,6 +40,7 @@ _HOME = {
     "Index": "index",
     "Item": "index",
     "Proof": "proof",
+    "Resident": "resident",
     "Sketched": "sketches",
     "pack_bits": "search",
     "topk": "search",
@@ -50,6 +52,7 @@ __all__ = [
     "Index",
     "Item",
     "Proof",
+    "Resident",
     "Sketched",
     "__version__",
     "datasets",

@@ -49,6 +49,14 @@ class Tiling:
     """Work (rows x queries x bytes a row) below which threads cost more than they bring."""
     list_bytes: int = 36 << 20
     """Undecided pairs of rows and queries that all threads list before they decide them."""
+    device_list: int = 16384
+    """Pairs that a query's list on a CUDA device has room for at least."""
+    device_rows: int = 1024
+    """Rows of a device's first round, of which every pair is listed."""
+    device_bytes: int = 2 << 30
+    """Lists of all queries of a batch on a device, which has at least four times as much."""
+    device_block_bytes: int = 64 << 20
+    """Rows that pass through a device at a time; it holds two such blocks."""
     sketch_rows: int = 1024
     """Rows that are sketched at a time, and for which (lo, step) are chosen."""
 

@@ -14,6 +14,7 @@
     │   ├── LockedError                      a second writer
     │   ├── DuplicateIdError  (ValueError)   an id that the index holds already
     │   └── UnknownIdError    (KeyError)     an id that the index does not hold
+    ├── DeviceError                          a GPU that is not there, too old, full or failing
     └── MissingDependencyError (ImportError) an optional package that this needs
 
 Each says three things: the *cause* (what is wrong, naming the file or row), the
@@ -83,6 +84,10 @@ class DuplicateIdError(StoreError, ValueError):
 
 class UnknownIdError(StoreError, KeyError):
     """An id that the index does not hold."""
+
+
+class DeviceError(VsearchError):
+    """A GPU that was asked for and is not there, too old, out of memory or failing."""
 
 
 class MissingDependencyError(VsearchError, ImportError):

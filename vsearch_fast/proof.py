@@ -19,7 +19,7 @@ class Proof:
         metric: of the search.
         strategy: ``scan``, ``sketch``, or ``sketch and scan`` where some rows had no sketch, or
             bounds excluded too little.
-        simd: level of vector instructions (`kernels.level`).
+        simd: level of vector instructions (`kernels.level`), or ``cuda`` and the architecture.
         queries, rows: how many; rows are the live ones.
         scanned, sketched, candidates, undecided: pairs.
         repeated: queries that were searched again, because fewer than k rows lay within a limit

@@ -3,18 +3,19 @@
 ::
 
     topk ─ one array ─┐                 ┌─ _scan: every distance from stored rows
-                      ├─ topk_segments ─┤
-    Index ─ segments ─┘                 └─ _cascade: sketches bound, stored rows decide (L1, L2)
-                                           (one thread pool, `_pool`; work cut by `_tiling`)
+                      ├─ topk_segments ─┼─ _cascade: sketches bound, stored rows decide (L1, L2)
+    Index ─ segments ─┘                 │  (one thread pool, `_pool`; work cut by `_tiling`)
+                                        └─ _gpu: the same two on CUDA devices
 
 The result is defined by `vsearch_fast.kernels.reference` and equal to it to the bit,
-whatever the strategy, the threads, the batches and the layout of the arrays.
+whatever the backend, the strategy, the threads, the batches and the layout of the arrays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal, overload
+import warnings
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,17 +24,21 @@ from . import _cascade, _cascade_plan, _scan, _tiling
 from ._inputs import positive
 from ._pool import available_threads
 from ._scan import name as _name
-from .errors import ArgumentError, DTypeError
+from .errors import ArgumentError, DeviceError, DTypeError
 from .kernels.reference import METRICS, Metric, pack_bits
 from .proof import Proof
 from .sketches import Sketch, Sketched
+
+if TYPE_CHECKING:
+    from ._gpu.resident import ResidentRows
+    from .resident import Resident
 
 __all__ = [
     "METRICS", "Metric", "Proof", "Sketched", "available_threads", "pack_bits", "topk",
     "topk_segments",
 ]  # fmt: skip
 
-BACKENDS = ("auto", "cpu")
+BACKENDS = ("auto", "cpu", "cuda")
 STRATEGIES = ("auto", "scan", "sketch")
 
 #: Below these, scanning stored rows is as fast; measured on two cores.
@@ -47,7 +52,7 @@ Result = tuple[NDArray, NDArray[np.int64]]
 
 @overload
 def topk(
-    queries: NDArray, database: NDArray | Sketched, k: int, *, metric: str,
+    queries: NDArray, database: NDArray | Sketched | Resident, k: int, *, metric: str,
     mask: NDArray[np.bool_] | None = None, backend: str = "auto", strategy: str = "auto",
     threads: int | None = None, explain: Literal[False] = False,
 ) -> Result: ...  # fmt: skip
@@ -55,7 +60,7 @@ def topk(
 
 @overload
 def topk(
-    queries: NDArray, database: NDArray | Sketched, k: int, *, metric: str,
+    queries: NDArray, database: NDArray | Sketched | Resident, k: int, *, metric: str,
     mask: NDArray[np.bool_] | None = None, backend: str = "auto", strategy: str = "auto",
     threads: int | None = None, explain: Literal[True],
 ) -> tuple[NDArray, NDArray[np.int64], Proof]: ...  # fmt: skip
@@ -63,7 +68,7 @@ def topk(
 
 def topk(
     queries: NDArray,
-    database: NDArray | Sketched,
+    database: NDArray | Sketched | Resident,
     k: int,
     *,
     metric: str,
@@ -79,11 +84,14 @@ def topk(
         queries: ``(q, d)``; for ``hamming`` packed uint8 (`pack_bits`), otherwise float16,
             float32, or float64, which is first rounded to float32.
         database: ``(n, d)`` of the same kind; any strides, read-only or memory-mapped. For L1
-            and L2 also a `Sketched` database, which is faster from the first query on.
+            and L2 also a `Sketched` database, which is faster from the first query on; or a
+            `Resident` one, which stays on a GPU.
         k: how many, at least 1.
         metric: ``hamming`` (differing bits), ``l1`` or ``l2``.
         mask: boolean ``(n,)``; rows where it is false do not exist for this search.
-        backend: ``auto`` or ``cpu``.
+        backend: ``cpu``, ``cuda`` (all CUDA devices that the process may use; rows that are not
+            `Resident` are sent there by each search), or ``auto``: the GPU for a `Resident`
+            database, and where CuPy and a device are there and the work is worth the transfer.
         strategy: ``scan`` (every distance from the stored rows), ``sketch`` (L1 and L2: 8-bit
             sketches bound most distances, made on the way where the database has none; Hamming
             codes are scanned), or ``auto`` (the faster one). The result is the same.
@@ -99,14 +107,18 @@ def topk(
     Raises:
         ArgumentError: a wrong shape, k, metric or option; NaN or infinity, with its row.
         DTypeError: another type of array.
+        DeviceError, MissingDependencyError: with ``cuda``, what a GPU lacks.
     """
-    array, sketches = database, None
-    if isinstance(database, Sketched):
-        array, sketches = database.array, [database.sketch]
-    assert not isinstance(array, Sketched)
+    array: Any = database
+    sketches, resident = None, None
+    if not isinstance(database, np.ndarray):
+        array = getattr(database, "array", database)
+        sketch = getattr(database, "sketch", None)
+        sketches = None if sketch is None else [sketch]
+        resident = getattr(database, "rows_there", None)
     distances, ids, proof = topk_segments(
         queries, [array], k, metric=metric, masks=None if mask is None else [mask],
-        sketches=sketches, backend=backend, strategy=strategy, threads=threads,
+        sketches=sketches, resident=resident, backend=backend, strategy=strategy, threads=threads,
     )  # fmt: skip
     return (distances, ids, proof) if explain else (distances, ids)
 
@@ -119,6 +131,7 @@ def topk_segments(
     metric: str,
     masks: Sequence[NDArray[np.bool_] | None] | None = None,
     sketches: Sequence[Sketch | None] | None = None,
+    resident: ResidentRows | None = None,
     backend: str = "auto",
     strategy: str = "auto",
     threads: int | None = None,
@@ -127,7 +140,8 @@ def topk_segments(
 
     ``masks`` has one entry a segment, None where all its rows live. So has ``sketches``; a
     `Sketch` may cover the first rows alone. Rows without one are sketched on the way if that
-    pays (or no segment has one, and the strategy is to sketch), else scanned.
+    pays (or no segment has one, and the strategy is to sketch), else scanned. ``resident``
+    holds the first rows of all on GPUs.
     """
     k = _checked_options(k, metric, backend, strategy, threads)
     queries = checked_array(queries, "queries", metric)
@@ -173,12 +187,24 @@ def topk_segments(
     ):
         workers = 1
     work = _cascade.Work()
+    level = _level
+    on_devices = None
     if metric == "hamming":  # codes are as small as a sketch
         strategy = "scan"
-    elif strategy == "auto":
+    if best and len(queries) and backend != "cpu":
+        on_devices = _search_on_devices(
+            backend, metric, queries, segments, lives, sketches, resident, strategy, threads,
+            distances, ids,
+        )  # fmt: skip
+    if on_devices is None and metric != "hamming" and strategy == "auto":
         strategy = _chosen(sketches, dim, live_rows, len(queries), best)
     if best == 0 or len(queries) == 0:
         pass
+    elif on_devices is not None:
+        work, level = on_devices
+        strategy = "sketch" if work.sketched else "scan"
+        if work.sketched and work.scanned:
+            strategy = "sketch and scan"
     elif strategy == "sketch":
         problem = _cascade_plan.Problem(
             metric, segments, lives, sketches or [None] * len(segments), best
@@ -190,11 +216,46 @@ def topk_segments(
         read = _scan.search(queries, segments, lives, kernels, workers, distances, ids)
         work = _cascade.Work(scanned=pairs, bytes_read=read)
     proof = Proof(
-        metric, strategy, _level(), len(queries), live_rows,
+        metric, strategy, level(), len(queries), live_rows,
         work.scanned, work.sketched, work.candidates, work.undecided, work.repeated,
         work.bytes_read,
     )  # fmt: skip
     return distances, ids, proof
+
+
+def _search_on_devices(
+    backend: str,
+    metric: str,
+    queries: NDArray,
+    segments: Sequence[NDArray],
+    lives: Sequence[NDArray[np.uint8] | None],
+    sketches: Sequence[Sketch | None] | None,
+    resident: ResidentRows | None,
+    strategy: str,
+    threads: int | None,
+    distances: NDArray,
+    ids: NDArray[np.int64],
+) -> tuple[_cascade.Work, Callable[[], str]] | None:
+    """Search on CUDA devices, if the backend says so or it pays; None where not.
+
+    Returns the work and what names the devices.
+    """
+    from ._gpu import backend as gpu
+
+    request = gpu.Request(
+        metric, queries, segments, lives, sketches or [None] * len(segments), resident, strategy,
+        distances.shape[1], threads, lambda row: _scan.not_finite(row, segments),
+    )  # fmt: skip
+    if not gpu.wanted(backend, request):
+        return None
+    try:
+        work, name = gpu.run_search(request, distances, ids)
+    except DeviceError as error:
+        if backend == "cuda":
+            raise
+        warnings.warn(f"{error} This search used the processor.", RuntimeWarning, stacklevel=4)
+        return None
+    return work, lambda: name
 
 
 def _level() -> str:

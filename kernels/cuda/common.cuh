@@ -1,0 +1,69 @@
+// Types, arguments and tiles that all kernels share. Included by every .cu file of this folder;
+// vsearch_fast/kernels/cuda/sources.py says how they are compiled.
+#pragma once
+
+typedef unsigned char u8;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+typedef long long i64;
+
+#include "tiles.cuh"
+#ifdef EMULATION
+#include "emulation.h"
+#else
+#include "primitives.cuh"
+#endif
+
+// What every scan takes. `live` lists the rows to scan where only some live; positions `first`
+// to `last` count in it, or are row numbers where it is null. A row's id is `base` more.
+// A pair that may be among the nearest goes to the list of its query: at most `capacity` are
+// kept, `counts` counts all.
+struct Scan {
+    const u8* queries;  // query_count rows of query_stride bytes; all strides multiples of 16
+    i64 query_stride;
+    int query_count;
+    const double* query_errors;  // residual norms of the sketches, as kernels/sketch.py
+    const u32* query_sums;       // set bits, or sums of squares, of what is compared
+    const u8* rows;
+    i64 row_stride;
+    const double* row_errors;
+    const u32* row_sums;
+    const u32* live;
+    i64 first, last;
+    u32 base;
+    int width;     // bytes of a row, a multiple of 16; padding is zero
+    double scale;  // sketches: step; floats: how far, relatively, float32 sums may be off
+    double gamma;  // rounding of the defined distance, as kernels/sketch.py
+    double lost;   // floats: how far float32 sums may be off by what is subnormal
+    const u64* limits;  // keys that exclude: of Hamming distances, or the bits of a float64
+    u32* counts;
+    u64* keys;    // (query_count, capacity): distances, or lower bounds
+    u64* uppers;  // upper bounds, where keys are lower bounds
+    u32* ids;
+    int capacity;
+
+    DEVICE i64 row_at(i64 position) const { return live ? live[position] : position; }
+};
+
+#define SCAN_PARAMETERS                                                                           \
+    const u8 *queries, i64 query_stride, int query_count, const double *query_errors,             \
+        const u32 *query_sums, const u8 *rows, i64 row_stride, const double *row_errors,          \
+        const u32 *row_sums, const u32 *live, i64 first, i64 last, u32 base, int width,           \
+        double scale, double gamma, double lost, const u64 *limits, u32 *counts, u64 *keys,       \
+        u64 *uppers, u32 *ids, int capacity
+#define SCAN_ARGUMENTS                                                                            \
+    Scan {                                                                                        \
+        queries, query_stride, query_count, query_errors, query_sums, rows, row_stride,           \
+            row_errors, row_sums, live, first, last, base, width, scale, gamma, lost, limits,     \
+            counts, keys, uppers, ids, capacity                                                   \
+    }
+
+DEVICE void list_pair(const Scan& scan, int query, i64 row, u64 key, u64 upper) {
+    u32 place = atomicAdd(&scan.counts[query], 1u);
+    if (place < (u32)scan.capacity) {
+        i64 at = (i64)query * scan.capacity + place;
+        scan.keys[at] = key;
+        scan.ids[at] = scan.base + (u32)row;
+        if (scan.uppers) scan.uppers[at] = upper;
+    }
+}

@@ -1,0 +1,107 @@
+// Selection by (distance, id), a block a query. Loaded by vsearch_fast/kernels/cuda/module.py.
+#include "select.cuh"
+
+#define SELECT_SHAPE(name) SHAPE(name, BLOCK, 1, 0, sizeof(SelectShared), 0)
+SHAPE(note_counts, BLOCK, BLOCK, 0, 0, 0)
+SELECT_SHAPE(lower_limits)
+SELECT_SHAPE(most_promising)
+SELECT_SHAPE(drop_listed)
+// Per pair that is sorted in shared memory: a key and an id.
+SHAPE(keep_nearest, BLOCK, 1, 0, (sizeof(SelectShared) + 15) / 16 * 16, 12)
+
+// Whether more pairs of a query came than its list holds, and the longest list.
+KERNEL void note_counts(const u32* counts, int query_count, int capacity, u32* overflowed,
+                        u32* longest) {
+    int query = blockIdx.x * blockDim.x + threadIdx.x;
+    if (query >= query_count) return;
+    if (counts[query] > (u32)capacity) atomicMax(overflowed, 1u);
+    atomicMax(longest, counts[query]);
+}
+
+// Lower each query's limit to the k-th smallest of its `values`, where it has k.
+KERNEL void __launch_bounds__(BLOCK, 2) lower_limits(const u64* values, const u32* counts, int capacity,
+                                                  int k, u64* limits) {
+    SelectShared& shared = *(SelectShared*)shared_memory();
+    u32 query = blockIdx.x, count = counts[query], rank = k - 1;
+    if (count < (u32)k) return;
+    const u64* mine = values + (i64)query * capacity;
+    u64 found = kth_smallest(
+        shared, count, rank, 64, [&](u32 i) { return mine[i]; }, [](u32) { return true; });
+    if (threadIdx.x == 0 && found < limits[query]) limits[query] = found;
+}
+
+// The k-th smallest key of each query, or the largest number of all where it has no k.
+KERNEL void __launch_bounds__(BLOCK, 2) most_promising(const u64* keys, const u32* counts, int capacity,
+                                                    int k, u64* most) {
+    SelectShared& shared = *(SelectShared*)shared_memory();
+    u32 query = blockIdx.x, count = counts[query], rank = k - 1;
+    const u64* mine = keys + (i64)query * capacity;
+    u64 found = ~0ull;
+    if (count > (u32)k) {
+        found = kth_smallest(
+            shared, count, rank, 64, [&](u32 i) { return mine[i]; }, [](u32) { return true; });
+    }
+    if (threadIdx.x == 0) most[query] = found;
+}
+
+// Drop the pairs whose lower bound is above the limit.
+KERNEL void __launch_bounds__(BLOCK, 2) drop_listed(u64* keys, u64* uppers, u32* ids, u32* counts,
+                                                 int capacity, const u64* limits) {
+    SelectShared& shared = *(SelectShared*)shared_memory();
+    u32 query = blockIdx.x;
+    i64 at = (i64)query * capacity;
+    u64 limit = limits[query];
+    u32 kept = compact(shared, counts[query], keys + at, uppers + at, ids + at,
+                       [&](u32 i) { return keys[at + i] <= limit; });
+    if (threadIdx.x == 0) counts[query] = kept;
+}
+
+// Keep the k smallest pairs (key, id) of each query, sorted. Keys of so many `bits` are distances.
+// The limit becomes the k-th distance.
+// Lists of up to `shared_pairs` are sorted in shared memory, longer ones (a power of two fits into
+// `capacity`) where they are.
+KERNEL void __launch_bounds__(BLOCK, 2) keep_nearest(u64* keys, u64* uppers, u32* ids, u32* counts,
+                                                  int capacity, int k, int bits, int shared_pairs,
+                                                  u64* limits) {
+    SelectShared& shared = *(SelectShared*)shared_memory();
+    u32 query = blockIdx.x, count = counts[query];
+    u64* mine = keys + (i64)query * capacity;
+    u64* my_uppers = uppers ? uppers + (i64)query * capacity : 0;
+    u32* my_ids = ids + (i64)query * capacity;
+    if (count > (u32)k) {
+        u32 rank = k - 1;
+        u64 last = kth_smallest(
+            shared, count, rank, bits, [&](u32 i) { return mine[i]; }, [](u32) { return true; });
+        // Of those at the last distance, the ones of the lowest ids.
+        u32 last_id = (u32)kth_smallest(
+            shared, count, rank, 32, [&](u32 i) { return (u64)my_ids[i]; },
+            [&](u32 i) { return mine[i] == last; });
+        count = compact(shared, count, mine, my_uppers, my_ids, [&](u32 i) {
+            return mine[i] < last || (mine[i] == last && my_ids[i] <= last_id);
+        });
+    }
+    u32 size = 1;
+    while (size < count) size *= 2;
+    u64* sorted = mine;
+    u32* sorted_ids = my_ids;
+    bool apart = size <= (u32)shared_pairs;
+    if (apart) {
+        sorted = (u64*)(shared_memory() + (sizeof(SelectShared) + 15) / 16 * 16);
+        sorted_ids = (u32*)(sorted + shared_pairs);
+    }
+    for (u32 i = threadIdx.x; i < size; i += BLOCK) {
+        sorted[i] = i < count ? mine[i] : ~0ull;
+        sorted_ids[i] = i < count ? my_ids[i] : ~0u;
+    }
+    __syncthreads();
+    sort_pairs(sorted, sorted_ids, size);
+    for (u32 i = threadIdx.x; i < count; i += BLOCK) {
+        mine[i] = sorted[i];
+        my_ids[i] = sorted_ids[i];
+        if (my_uppers) my_uppers[i] = sorted[i];
+    }
+    if (threadIdx.x == 0) {
+        counts[query] = count;
+        if (count == (u32)k && sorted[k - 1] < limits[query]) limits[query] = sorted[k - 1];
+    }
+}

@@ -1,0 +1,213 @@
+"""A CUDA device for tests: the kernels' own code, compiled by g++ against `emulation.h`.
+
+Tiles are shrunk, so that small inputs cross every border. Arrays end where a page ends that
+nothing may touch: a kernel that reads or writes beyond one does not go unnoticed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import mmap
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vsearch_fast.kernels.cuda import sources
+from vsearch_fast.kernels.cuda.device import Shape
+
+#: Sizes of `tiles.cuh`; the second set has other proportions.
+TILES = {
+    "small": {
+        "TILE_THREADS": 8, "TILE_QUERIES": 2, "TILE_ROWS": 2, "TILE_BYTES": 32, "TILE_STAGES": 3,
+        "WARPS_QUERIES": 1, "WARPS_ROWS": 2, "WARP_M": 1, "WARP_N": 2, "WARP_STAGES": 3,
+        "WARPGROUPS": 1, "WARPGROUP_M": 1, "WGMMA_ROWS": 16, "WARPGROUP_STAGES": 4,
+        "STREAM_WARPS": 2, "STREAM_ROWS": 3, "BLOCK": 64,
+    },
+    "odd": {
+        "TILE_THREADS": 8, "TILE_QUERIES": 1, "TILE_ROWS": 3, "TILE_BYTES": 16, "TILE_STAGES": 2,
+        "WARPS_QUERIES": 2, "WARPS_ROWS": 1, "WARP_M": 2, "WARP_N": 4, "WARP_STAGES": 2,
+        "WARPGROUPS": 2, "WARPGROUP_M": 2, "WGMMA_ROWS": 8, "WARPGROUP_STAGES": 3,
+        "STREAM_WARPS": 1, "STREAM_ROWS": 1, "BLOCK": 32,
+    },
+}  # fmt: skip
+
+
+#: The emulation's state is global, as a device's is to its kernels.
+_one_at_a_time = threading.Lock()
+
+
+def _kept_folder() -> Path:
+    folder = Path(tempfile.gettempdir()) / f"vsearch-emulation-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+@cache
+def _library(unit: str, tiles: str, capability: tuple[int, int]) -> ctypes.CDLL:
+    """The unit, compiled; kept by what it was made of."""
+    if shutil.which("g++") is None:
+        pytest.skip("g++ is not installed: CUDA kernels are not emulated")
+    names = sources.kernels_of(unit, capability)
+    text = f'#include "{unit}.cu"\n' + "".join(f"EXPORT({name})\n" for name in names)
+    here = Path(__file__).resolve().parent
+    flags = [
+        "-std=c++17", "-O2", "-fPIC", "-shared", "-fno-gnu-unique",
+        "-Wall", "-Werror", "-Wno-unknown-pragmas",
+        "-ffp-contract=off", "-DEMULATION", f"-I{sources.FOLDER}", f"-I{here}",
+        *(f"-D{name}={value}" for name, value in TILES[tiles].items()),
+        *(f"-D{feature}" for feature in sources.features_of(capability)),
+    ]  # fmt: skip
+    made_of = (
+        text,
+        flags,
+        sources.digest(),
+        sources.source(unit),
+        (here / "emulation.h").read_text(),
+    )
+    name = hashlib.sha256(repr(made_of).encode()).hexdigest()[:20]
+    library = _kept_folder() / f"{unit}-{name}.so"
+    if not library.exists():
+        building = library.with_suffix(f".{os.getpid()}")
+        subprocess.run(
+            ["g++", *flags, "-x", "c++", "-", "-o", str(building)],
+            input=text, text=True, check=True,
+        )  # fmt: skip
+        building.replace(library)
+    return ctypes.CDLL(str(library))
+
+
+class EmulatedDevice:
+    """`vsearch_fast.kernels.cuda.device.Device` on the processor."""
+
+    shared_limit = 227 << 10
+    processors = 3
+
+    def __init__(
+        self, capability: tuple[int, int] = (9, 0), tiles: str = "small", memory: int = 1 << 30
+    ) -> None:
+        self.name = f"emulation of {sources.architecture(capability)}"
+        self.capability = capability
+        self.launched: list[str] = []
+        self._tiles = tiles
+        self._memory = memory
+
+    def use(self) -> Any:
+        return contextlib.nullcontext()
+
+    def free_bytes(self) -> int:
+        return self._memory
+
+    def empty(self, shape: Sequence[int], dtype: Any) -> np.ndarray:
+        array = guarded(tuple(shape), np.dtype(dtype))
+        array.view(np.uint8).fill(0xA5)
+        return array
+
+    def upload(self, host: np.ndarray) -> np.ndarray:
+        array = self.empty(host.shape, host.dtype)
+        array[...] = host
+        return array
+
+    def write(self, target: np.ndarray, host: np.ndarray) -> None:
+        target[...] = host
+
+    copy = write
+
+    def fill(self, target: np.ndarray, value: int) -> None:
+        target.fill(value)
+
+    def download(self, source: np.ndarray) -> np.ndarray:
+        return source.copy()
+
+    def shape_of(self, kernel: str) -> Shape:
+        library = _library(sources.unit_of(kernel), self._tiles, self.capability)
+        return Shape(*(ctypes.c_int * 5).in_dll(library, f"{kernel}_shape"))
+
+    def launch(
+        self,
+        kernel: str,
+        grid: tuple[int, int],
+        threads: int,
+        shared: int,
+        arguments: Sequence[Any],
+    ) -> None:
+        assert threads % 32 == 0
+        assert shared <= self.shared_limit
+        assert min(grid) > 0
+        assert grid[1] <= 65535
+        library = _library(sources.unit_of(kernel), self._tiles, self.capability)
+        values: list[Any] = []
+        for argument in arguments:
+            if argument is None:
+                values.append(ctypes.c_void_p(None))
+            elif isinstance(argument, np.ndarray):
+                assert argument.flags.c_contiguous
+                values.append(ctypes.c_void_p(argument.ctypes.data))
+            else:
+                values.append(np.ctypeslib.as_ctypes_type(type(argument))(argument))
+        pointers = (ctypes.c_void_p * len(values))(*(ctypes.addressof(value) for value in values))
+        self.launched.append(kernel)
+        run = getattr(library, f"emulate_{kernel}")
+        with _one_at_a_time:
+            failed = run(
+                *map(ctypes.c_uint, (*grid, threads)), ctypes.c_ulonglong(shared), pointers
+            )
+        assert not failed, f"{kernel}: some threads wait for ever"
+
+    def pinned(self, shape: Sequence[int], dtype: Any) -> np.ndarray:
+        return np.empty(tuple(shape), dtype)
+
+    def send(self, target: np.ndarray, host: np.ndarray, after: Any) -> Any:
+        target[...] = host
+        return None
+
+    def mark(self) -> Any:
+        return None
+
+    def work_after(self, mark: Any) -> None:
+        pass
+
+    wait_for = work_after
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _Guarded:
+    """Pages of memory and one behind them that nothing may touch."""
+
+    def __init__(self, size: int) -> None:
+        page = mmap.PAGESIZE
+        self.size = -(-max(1, size) // page) * page
+        self._map = mmap.mmap(-1, self.size + page)
+        self._view = (ctypes.c_char * (self.size + page)).from_buffer(self._map)
+        self.base = ctypes.addressof(self._view)
+        none = 0
+        if _libc.mprotect(ctypes.c_void_p(self.base + self.size), ctypes.c_size_t(page), none):
+            raise OSError(ctypes.get_errno(), "mprotect")
+
+    def __del__(self) -> None:
+        readable_and_writable = 3
+        page = ctypes.c_size_t(mmap.PAGESIZE)
+        _libc.mprotect(ctypes.c_void_p(self.base + self.size), page, readable_and_writable)
+
+
+def guarded(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An array that ends, to 16 bytes, where a page ends that nothing may touch."""
+    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    size16 = -(-size // 16) * 16
+    pages = _Guarded(size16)
+    start = pages.base + pages.size - size16
+    memory = (ctypes.c_char * size).from_address(start)
+    memory._pages = pages  # type: ignore[attr-defined]  # lives as long as the array
+    return np.frombuffer(memory, dtype, size // dtype.itemsize).reshape(shape)
