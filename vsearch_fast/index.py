@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,9 @@ from .errors import ArgumentError, DuplicateIdError, ModelMismatchError
 from .proof import Proof
 from .search import METRICS, Metric, pack_bits, topk_segments
 from .store import Filter, Store
+
+if TYPE_CHECKING:
+    from ._gpu.resident import ResidentRows
 
 __all__ = ["Hit", "Index", "Item"]
 
@@ -74,6 +77,7 @@ class Index:
         model: what was said about the model.
         decoder: what decoded the JPEG files it was made of, for `Embedder(decoder=...)`.
         path: the folder.
+        device: where it is searched, "cpu" or "cuda": see `to`.
     """
 
     def __init__(self, store: Store) -> None:
@@ -83,6 +87,7 @@ class Index:
         self.model_id = store.meta.model_id
         self.model = store.meta.model
         self.path = store.folder
+        self._residents: dict[str, ResidentRows] = {}  # by kind of segments
 
     @classmethod
     def create(
@@ -289,6 +294,45 @@ class Index:
 
     # Searching
 
+    @property
+    def device(self) -> str:
+        """Where it is searched: "cuda" after `to`."""
+        return "cuda" if self._residents else "cpu"
+
+    def to(self, device: str) -> Self:
+        """Search on GPUs from now on (or, with "cpu", no more); returns the index itself.
+
+        Codes and sketches are copied to all CUDA devices that the process may use, float vectors
+        too where they fit; rows that are added later follow at the next search. What a device
+        has no room for is sent by each search. Results are the same to the bit.
+
+        Raises:
+            ArgumentError: neither "cpu" nor "cuda".
+            MissingDependencyError, DeviceError: no CuPy, no device, too old a driver, no memory.
+        """
+        if device not in ("cpu", "cuda"):
+            raise ArgumentError(f"device is {device!r}", "Nothing was moved", 'Use "cpu" or "cuda"')
+        self._residents = {}
+        if device == "cpu":
+            return self
+        from ._gpu.backend import devices, failures_named
+        from ._gpu.resident import ResidentRows
+
+        snapshot, _ = self._store.snapshot(None)
+        residents = {
+            "codes": ResidentRows(devices(), "codes", -(-self.dim // 8), False, False),
+            "vectors": ResidentRows(
+                devices(), "floats", self.dim, self.dtype == "float16", keep_vectors=True
+            ),
+        }
+        with failures_named():
+            for kind, resident in residents.items():
+                segments = self._store.files.map(kind, snapshot.state.rows)
+                sketches = self._store.sketches(snapshot) if kind == "vectors" else None
+                resident.extend(segments, sketches or [None] * len(segments))
+        self._residents = residents
+        return self
+
     @overload
     def search(
         self,
@@ -300,6 +344,7 @@ class Index:
         threads: int | None = None,
         *,
         strategy: str = "auto",
+        backend: str = "auto",
         explain: Literal[False] = False,
     ) -> list[list[Hit]]: ...
 
@@ -314,6 +359,7 @@ class Index:
         threads: int | None = None,
         *,
         strategy: str = "auto",
+        backend: str = "auto",
         explain: Literal[True],
     ) -> tuple[list[list[Hit]], Proof]: ...
 
@@ -327,6 +373,7 @@ class Index:
         threads: int | None = None,
         *,
         strategy: str = "auto",
+        backend: str = "auto",
         explain: bool = False,
     ) -> list[list[Hit]] | tuple[list[list[Hit]], Proof]:
         """The k nearest items of each query, exactly; nearest first, equal distances in the
@@ -341,7 +388,7 @@ class Index:
                 of these values. Values compare as JSON values: True is not 1, 1 is 1.0; None
                 matches null, not a column that an item lacks.
             max_distance: only hits at this distance or nearer.
-            threads, strategy: as for `topk`.
+            threads, strategy, backend: as for `topk`; ``auto`` is the GPU after `to`.
             explain: also say how the hits were proved to be the nearest.
 
         Returns:
@@ -362,13 +409,13 @@ class Index:
         wanted = inputs.where(where, _NOT_SEARCHED)
         array = self._queries(queries, metric)
         for _ in range(_ATTEMPTS):
-            found = self._search(array, k, metric, wanted, max_distance, threads, strategy)
+            found = self._search(array, k, metric, wanted, max_distance, threads, strategy, backend)
             if found is not None:
                 return found if explain else found[0]
         # Items were removed or changed between finding and describing them, time and again.
         # Once more in one transaction, for which writers wait.
         with self._store.transaction(_NOT_SEARCHED):
-            found = self._search(array, k, metric, wanted, max_distance, threads, strategy)
+            found = self._search(array, k, metric, wanted, max_distance, threads, strategy, backend)
         assert found is not None
         return found if explain else found[0]
 
@@ -391,6 +438,7 @@ class Index:
         max_distance: float | None,
         threads: int | None,
         strategy: str,
+        backend: str,
     ) -> tuple[list[list[Hit]], Proof] | None:
         snapshot, mask = self._store.snapshot(where)
         kind = "codes" if metric == "hamming" else "vectors"
@@ -403,9 +451,12 @@ class Index:
             borders = np.cumsum([len(segment) for segment in segments])[:-1]
             # None where every row is live, so that nothing is tested row by row.
             masks = [None if part.all() else part for part in np.split(mask, borders)]
+        resident = None if backend == "cpu" else self._residents.get(kind)
+        if resident is not None:  # what was added since
+            resident.extend(segments, sketches or [None] * len(segments))
         distances, rows, proof = topk_segments(
             queries, segments, k, metric=metric, masks=masks, sketches=sketches,
-            strategy=strategy, threads=threads,
+            resident=resident, backend=backend, strategy=strategy, threads=threads,
         )  # fmt: skip
         # A hit that has gone meanwhile asks for another search; so does, under a filter, any
         # change, since it may have made a hit of what was none.

@@ -42,7 +42,7 @@ class Resident:
     """
 
     def __init__(self, database: NDArray | Sketched, *, vectors: bool = True) -> None:
-        from ._gpu.backend import LARGEST_SKETCHED, devices
+        from ._gpu.backend import LARGEST_SKETCHED, devices, failures_named
         from ._gpu.resident import ResidentRows
         from .search import checked_array
 
@@ -64,7 +64,8 @@ class Resident:
             devices(), "floats" if floats else "codes", self.array.shape[1],
             self.array.dtype == np.float16, vectors,
         )  # fmt: skip
-        self.rows_there.extend([self.array], [self.sketch])
+        with failures_named():
+            self.rows_there.extend([self.array], [self.sketch])
 
     def __len__(self) -> int:
         return len(self.array)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -18,7 +19,7 @@ from .._pool import run
 from ..errors import DeviceError, MissingDependencyError, VsearchError
 from ..kernels.cuda import sources
 from ..kernels.cuda.device import Device
-from ..sketches import Sketch
+from ..sketches import Sketch, as_float32
 from .host import HostRows
 from .passing import Passing, parts_of, pass_through
 from .resident import ResidentRows
@@ -37,6 +38,8 @@ _WORTH_QUERIES = 64
 _WORTH_BYTES = 256 << 20
 
 _CURE = "Use backend='cpu', or see `vsearch gpu` for what is missing"
+
+_ROWS_READ = 1024
 
 #: Error of a device that gave wrong results in this process, by its number.
 _distrusted: dict[str, str] = {}
@@ -135,6 +138,23 @@ class Request:
     threads: int | None
     refuse: Callable[[int], Exception]
 
+    def refuse_first(self, row: int) -> Exception:
+        """The error for the first live row that holds NaN or infinity, ``row`` or one before.
+
+        Devices and blocks find such rows in no order. Read again only when there is one.
+        """
+        first = 0
+        for segment, mask in zip(self.segments, self.masks, strict=True):
+            for start in range(0, min(len(segment), row - first), _ROWS_READ):
+                some = as_float32(segment[start : start + _ROWS_READ])
+                bad = ~np.isfinite(some).all(axis=1)
+                if mask is not None:
+                    bad &= mask[start : start + _ROWS_READ] != 0
+                if bad.any():
+                    return self.refuse(min(row, first + start + int(np.argmax(bad))))
+            first += len(segment)
+        return self.refuse(row)
+
     @property
     def rows(self) -> int:
         return sum(map(len, self.segments))
@@ -227,11 +247,12 @@ def run_search(request: Request, distances: NDArray, ids: NDArray[np.int64]) -> 
         assert request.resident is not None
         bad = request.resident.lowest_bad(covered, mask)
         if bad is not None:
-            raise request.refuse(bad)
+            raise request.refuse_first(bad)
     exact = request.metric == "hamming"
     problem = Problem(
         request.metric, request.queries.shape[1], request.k,
-        None if exact else HostRows(list(request.segments), request.threads), request.refuse,
+        None if exact else HostRows(list(request.segments), request.threads),
+        request.refuse_first,
     )  # fmt: skip
     kinds = parts_of(
         request.metric, request.segments, request.masks, request.sketches, covered,
@@ -251,18 +272,14 @@ def run_search(request: Request, distances: NDArray, ids: NDArray[np.int64]) -> 
                 )
             for kind in shares[number]:
                 yield from pass_through(
-                    device, request.metric, kind, request.threads, request.refuse
+                    device, request.metric, kind, request.threads, request.refuse_first
                 )
 
         with device.use():
             results[number] = search(device, problem, request.queries, blocks)
 
-    try:
+    with failures_named():
         run(work, len(some), Event())
-    except VsearchError:
-        raise
-    except Exception as error:
-        raise _failed(error) from error
     name = f"cuda {sources.architecture(some[0].capability)}"
     return _merge(results, distances, ids), name + (f" x {len(some)}" if len(some) > 1 else "")
 
@@ -292,6 +309,17 @@ def _joined(
             for mask, segment in zip(masks, segments, strict=True)
         ]
     )
+
+
+@contextmanager
+def failures_named() -> Iterator[None]:
+    """Errors of CUDA and CuPy as DeviceError, which says what to do."""
+    try:
+        yield
+    except VsearchError:
+        raise
+    except Exception as error:
+        raise _failed(error) from error
 
 
 def _failed(error: Exception) -> DeviceError:

@@ -68,7 +68,8 @@ class HostRows:
         sources = self._direct
         if not self._all_direct:  # converted rows of odd arrays, just those
             needed, rows = np.unique(rows, return_inverse=True)
-            sources = Sources.of([(0, self._gathered(needed))])
+            gathered = self._gathered(needed)  # sources know addresses alone: it must stay
+            sources = Sources.of([(0, gathered)])
             rows = rows.astype(np.int64)
         distances = np.empty(len(rows))
         most = self._threads or available_threads()
