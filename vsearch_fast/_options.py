@@ -19,6 +19,7 @@ class Commands(click.Group):
     elsewhere: ClassVar = {
         "bench": "vsearch_fast.bench.__main__",
         "export": "vsearch_fast.export.__main__",
+        "gpu": "vsearch_fast._gpu.report",
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -66,6 +67,14 @@ def where(given: list[tuple[str, str]]) -> dict[str, list[Any]] | None:
     return columns or None
 
 
+backend = click.option(
+    "--backend",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="What searches. auto: a GPU where one is there and the work is worth sending the index "
+    "to it; matches are the same.",
+)
 json_flag = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 provider = click.option(
     "--provider",

@@ -277,6 +277,7 @@ def _tell_plan(todo: Plan, index_path: Path) -> None:
 )
 @click.option("--explain", is_flag=True, help="Say how the matches were proved the nearest.")
 @_options.provider
+@_options.backend
 @_options.decoder
 @_options.threads
 @_options.max_pixels
@@ -295,6 +296,7 @@ def search(
     on_error: Literal["skip", "raise"],
     explain: bool,
     provider: str,
+    backend: str,
     decoder: str,
     threads: int | None,
     max_pixels: int | None,
@@ -351,8 +353,9 @@ def search(
         results: list[Result] = []
         for name in METRICS if metric == "all" else (metric,):
             answers, proof = found.search(
-                features, k, name, _options.where(where), max_distance, threads, explain=True
-            )
+                features, k, name, _options.where(where), max_distance, threads, backend=backend,
+                explain=True,
+            )  # fmt: skip
             if explain:
                 click.echo(f"Proof: {proof}", err=True)
             results += [

@@ -26,7 +26,7 @@ import pytest
 from vsearch_fast.kernels.cuda import sources
 from vsearch_fast.kernels.cuda.device import Shape
 
-#: Sizes of `tiles.cuh`; the second set has other proportions.
+#: Sizes of `tiles.cuh`; the second set has other proportions. As on a device: `REAL_TILES`.
 TILES = {
     "small": {
         "TILE_THREADS": 8, "TILE_QUERIES": 2, "TILE_ROWS": 2, "TILE_BYTES": 32, "TILE_STAGES": 3,
@@ -42,6 +42,7 @@ TILES = {
     },
 }  # fmt: skip
 
+REAL_TILES = "real"
 
 #: The emulation's state is global, as a device's is to its kernels.
 _one_at_a_time = threading.Lock()
@@ -65,7 +66,7 @@ def _library(unit: str, tiles: str, capability: tuple[int, int]) -> ctypes.CDLL:
         "-std=c++17", "-O2", "-fPIC", "-shared", "-fno-gnu-unique",
         "-Wall", "-Werror", "-Wno-unknown-pragmas",
         "-ffp-contract=off", "-DEMULATION", f"-I{sources.FOLDER}", f"-I{here}",
-        *(f"-D{name}={value}" for name, value in TILES[tiles].items()),
+        *(f"-D{name}={value}" for name, value in TILES.get(tiles, {}).items()),
         *(f"-D{feature}" for feature in sources.features_of(capability)),
     ]  # fmt: skip
     made_of = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from contract_data import FLOAT_DATA
-from emulated import TILES, EmulatedDevice
+from emulated import REAL_TILES, TILES, EmulatedDevice
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -149,21 +149,41 @@ def test_kernels_are_chosen_by_what_they_need(capability):
     for family in sources.SCANS:
         for queries in (1, 2, 3, 8, 9, 33, 500):
             for width in (16, 512, 528, 4096):
-                passes = list(kernels_for(family, capability, queries, width))
+                passes = list(kernels_for(family, capability, queries, width, 1 << 16))
                 assert sum(count for _, count in passes) == queries
                 for name, count in passes:
                     assert name in sources.scans_for(family, capability)
                     assert "resident" not in name or width <= 512
                     if "stream" in name:
                         assert count <= int(name.rsplit("_", 1)[1])
-    [(name, _)] = kernels_for("hamming", (9, 0), 4096, 512)
+    [(name, _)] = kernels_for("hamming", (9, 0), 4096, 512, 1 << 16)
     assert name == "hamming_warpgroup_resident"
-    [(name, _)] = kernels_for("hamming", (8, 0), 4096, 512)
+    [(name, _)] = kernels_for("hamming", (8, 0), 4096, 512, 1 << 16)
     assert name == "hamming_warp"
-    [(name, _)] = kernels_for("hamming", (10, 0), 4096, 512)
+    [(name, _)] = kernels_for("hamming", (10, 0), 4096, 512, 1 << 16)
     assert name == "hamming_tile"
-    [(name, _)] = kernels_for("hamming", (9, 0), 1, 512)
+    [(name, _)] = kernels_for("hamming", (9, 0), 1, 512, 1 << 16)
     assert name == "hamming_stream_1"
+    passes = list(kernels_for("l1_floats", (9, 0), 3, 200_000, 227 << 10))
+    assert passes == [("l1_floats_stream_1", 1)] * 3
+    assert list(kernels_for("l1_floats", (9, 0), 3, 300_000, 227 << 10)) == [("l1_floats_tile", 3)]
+
+
+#: Bytes of shared memory that a block may have (CUDA C++ Programming Guide, compute capabilities).
+#: One of each set of kernels, the tightest.
+SHARED = {(7, 5): 64, (8, 9): 99, (9, 0): 227}
+
+
+@pytest.mark.parametrize("capability", SHARED)
+def test_tiles_fit_into_a_devices_shared_memory(capability):
+    device = EmulatedDevice(capability, REAL_TILES)
+    for family in sources.SCANS:
+        for name in sources.scans_for(family, capability):
+            shape = device.shape_of(name)
+            assert shape.shared_bytes(512) <= SHARED[capability] << 10
+            assert shape.threads <= 1024
+    for name in ("lower_limits", "drop_listed", "keep_nearest"):
+        assert device.shape_of(name).shared_bytes(2048) <= 48 << 10
 
 
 # Selection

@@ -26,18 +26,25 @@ _MOST_BLOCKS = 65535
 
 
 def kernels_for(
-    family: str, capability: tuple[int, int], queries: int, width: int
+    family: str, capability: tuple[int, int], queries: int, width: int, shared_limit: int
 ) -> Iterator[tuple[str, int]]:
-    """(kernel, queries) of the passes by which so many queries are scanned."""
+    """(kernel, queries) of the passes by which so many queries are scanned.
+
+    Streams hold their queries in shared memory, whose size ends them for very long rows.
+    """
     names = sources.scans_for(family, capability)
-    streams = {int(name.rsplit("_", 1)[1]): name for name in names if "stream" in name}
+    streams = {
+        size: name
+        for name in names
+        if "stream" in name and (size := int(name.rsplit("_", 1)[1])) * width <= shared_limit
+    }
     many = [name for name in names if "stream" not in name]
     if not width <= _RESIDENT_BYTES:
         many = [name for name in many if not name.endswith("resident")]
     passes = _PASSES[family]
     if family == "l2_sketches" and many[0].endswith("tile"):
         passes = _PASSES_WITHOUT_TENSORS
-    largest = max(streams)
+    largest = max(streams, default=0)
     if queries > largest * passes:
         yield many[0], queries
         return
@@ -81,7 +88,7 @@ def scan(
     """
     width = rows.rows.shape[1]
     passes = (
-        kernels_for(family, device.capability, lists.queries, width)
+        kernels_for(family, device.capability, lists.queries, width, device.shared_limit)
         if kernel is None
         else _passes_of(device, kernel, lists.queries)
     )
