@@ -23,7 +23,7 @@ def blocks(language):
 
 
 def test_python_runs(tmp_path, monkeypatch, capsys):
-    (code,) = blocks("python")
+    code = blocks("python")[0]
     monkeypatch.chdir(tmp_path)
     write_tiny_model(tmp_path / "vgg16-fc1.onnx")
     (tmp_path / "photos").mkdir()

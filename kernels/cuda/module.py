@@ -62,13 +62,17 @@ class CudaDevice:
         return self._cupy.asarray(np.ascontiguousarray(host))
 
     def write(self, target: Any, host: NDArray) -> None:
-        target.set(np.ascontiguousarray(host, target.dtype))
+        host = np.ascontiguousarray(host, target.dtype)
+        if target.flags.c_contiguous:
+            target.set(host)
+        else:
+            target[...] = self._cupy.asarray(host)
 
     def copy(self, target: Any, source: Any) -> None:
         target[...] = source
 
     def fill(self, target: Any, value: int) -> None:
-        target.fill(value)
+        target.fill(target.dtype.type(value))
 
     def download(self, source: Any) -> NDArray:
         return self._cupy.asnumpy(source)

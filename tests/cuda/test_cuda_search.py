@@ -22,7 +22,9 @@ from contract_data import (
 from emulated import TILES, EmulatedDevice
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from test_readme import blocks
 
+import vsearch_fast
 from vsearch_fast import Index, Resident, Sketched, _tiling
 from vsearch_fast._gpu import search as gpu_search
 from vsearch_fast._gpu.resident import ResidentRows
@@ -358,3 +360,18 @@ def test_an_index_on_a_device(tmp_path, with_devices, dtype):
         index.to("cuda")
         [hits] = index.search(features[1], 3, where=where)
         assert [hit.id for hit in hits] == ["c"]
+
+
+def test_the_readmes_python_for_gpus_runs(tmp_path, with_devices):
+    with_devices(EmulatedDevice())
+    code = next(block for block in blocks("python") if "cuda" in block)
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 256, (30, 8), np.uint8)
+    with Index.create(tmp_path / "index", 8) as index:
+        index.add(["a", "b"], rng.random((2, 8)))
+        given = {"index": index, "vs": vsearch_fast, "codes": codes, "queries": codes[:2]}
+        exec(code, given)
+        assert index.device == "cuda"
+    assert_same(
+        (given["distances"], given["rows"]), reference.topk(codes[:2], codes, 10, "hamming")
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -20,6 +20,7 @@ from ..errors import DeviceError, MissingDependencyError, VsearchError
 from ..kernels.cuda import sources
 from ..kernels.cuda.device import Device
 from ..sketches import Sketch, as_float32
+from .blocks import Block
 from .host import HostRows
 from .passing import Passing, parts_of, pass_through
 from .resident import ResidentRows
@@ -264,7 +265,7 @@ def run_search(request: Request, distances: NDArray, ids: NDArray[np.int64]) -> 
     def work(number: int) -> None:
         device = some[number]
 
-        def blocks() -> Any:
+        def blocks() -> Generator[Block]:
             if covered:
                 assert request.resident is not None
                 yield from request.resident.blocks(

@@ -60,22 +60,25 @@ def feed(
                 slot.sent = device.send(array, slot.pinned[name][:rows], slot.used)
             return arrays
 
-    with ThreadPoolExecutor(1, thread_name_prefix="vsearch-feed") as thread:
-        coming: list[Future[dict[str, Any]]] = [
-            thread.submit(bring, part, slot) for part, slot in zip(parts, slots, strict=False)
-        ]
-        try:
-            for number, part in enumerate(parts):
-                slot = slots[number % len(slots)]
-                arrays = coming.pop(0).result()
-                device.work_after(slot.sent)
-                yield part, arrays
-                slot.used = device.mark()
-                if number + len(slots) < len(parts):
-                    coming.append(thread.submit(bring, parts[number + len(slots)], slot))
-        finally:
-            for future in coming:
-                future.cancel()
+    thread = ThreadPoolExecutor(1, thread_name_prefix="vsearch-feed")
+    coming: list[Future[dict[str, Any]]] = [
+        thread.submit(bring, part, slot) for part, slot in zip(parts, slots, strict=False)
+    ]
+    try:
+        for number, part in enumerate(parts):
+            slot = slots[number % len(slots)]
+            arrays = coming.pop(0).result()
+            device.work_after(slot.sent)
+            yield part, arrays
+            slot.used = device.mark()
+            if number + len(slots) < len(parts):
+                coming.append(thread.submit(bring, parts[number + len(slots)], slot))
+    finally:
+        thread.shutdown(cancel_futures=True)
+        # A search that was given up leaves transfers under way, to memory that others get next.
+        for slot in slots:
+            if slot.sent is not None:
+                device.wait_for(slot.sent)
 
 
 def as_bytes(array: NDArray, width: int) -> NDArray[np.uint8]:

@@ -12,7 +12,8 @@ that the k nearest are the result.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +61,7 @@ def search(
     device: Device,
     problem: Problem,
     queries: NDArray,
-    blocks: Callable[[], Iterable[Block]],
+    blocks: Callable[[], Generator[Block]],
 ) -> tuple[NDArray, NDArray[np.int64], NDArray[np.int64], Work]:
     """The nearest of all rows of the blocks.
 
@@ -81,8 +82,9 @@ def search(
     for start in range(0, len(queries), batch):
         some = slice(start, start + batch)
         part = _Batch(device, problem, queries[some], capacity)
-        for block in blocks():
-            part.take(block)
+        with closing(blocks()) as coming:
+            for block in coming:
+                part.take(block)
         counts[some], keys, found = part.finish()
         width = keys.shape[1]
         distances[some, :width] = keys if problem.exact else keys.view(np.float64)

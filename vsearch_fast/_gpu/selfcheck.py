@@ -92,5 +92,5 @@ def _search(
 
     rows_there = None if metric == "hamming" else HostRows([rows], 1)
     problem = Problem(metric, queries.shape[1], _K, rows_there, refuse)
-    distances, ids, _, _ = search(device, problem, queries, lambda: [block])
+    distances, ids, _, _ = search(device, problem, queries, lambda: (one for one in [block]))
     return distances, ids
