@@ -13,7 +13,8 @@ class Proof:
     bounded by its sketch (`sketched`): these two add up to ``queries * rows``. Of the sketched
     pairs, the bounds excluded all but `candidates`, which were computed in float32 with a
     rounding bound; that excluded all but `undecided`, which were computed in float64 by the
-    definition.
+    definition. CUDA devices have no tier between: there the two are the same, and `scanned` pairs
+    of L1 and L2 are bounded by a float32 sum first.
 
     Attributes:
         metric: of the search.
@@ -45,11 +46,11 @@ class Proof:
         parts = [f"{self.metric} by {self.strategy} ({self.simd}), {self.rows:,} rows"]
         if self.queries != 1:
             parts[0] += f" x {self.queries:,} queries"
+        left = f"{self.candidates:,} left for float32, {self.undecided:,} for float64"
+        if self.simd.startswith("cuda"):
+            left = f"{self.undecided:,} left for float64"
         if self.sketched:
-            parts.append(
-                f"{self.sketched / pairs:.0%} of pairs bounded by sketches, "
-                f"{self.candidates:,} left for float32, {self.undecided:,} for float64"
-            )
+            parts.append(f"{self.sketched / pairs:.0%} of pairs bounded by sketches, {left}")
         if self.repeated:
             parts.append(f"{self.repeated:,} queries searched again")
         if self.scanned:

@@ -221,8 +221,9 @@ def test_what_no_device_can_search(with_devices):
     floats = np.zeros((3, 66_001), np.float32)
     with pytest.raises(DeviceError, match=r"^A GPU cannot search sketches of 66,001 numbers"):
         topk(floats, floats, 1, metric="l1", backend="cuda", strategy="sketch")
-    got = topk(floats[:1], floats, 2, metric="l2", backend="cuda", strategy="scan")
-    assert got[1].tolist() == [[0, 1]]
+    for strategy in ("scan", "auto"):
+        got = topk(floats[:1], floats, 2, metric="l2", backend="cuda", strategy=strategy)
+        assert got[1].tolist() == [[0, 1]]
     with pytest.raises(ArgumentError, match="rows of 66,001 numbers"):
         Resident(floats)
     with pytest.raises(DeviceError, match="rows of no numbers"):

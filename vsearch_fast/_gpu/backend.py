@@ -171,7 +171,8 @@ class Request:
             return f"k = {self.k:,}"
         if self.metric != "hamming" and dim > _LARGEST_DIM:
             return f"rows of {dim:,} numbers"
-        if self.metric != "hamming" and dim > LARGEST_SKETCHED and self.strategy != "scan":
+        sketching = self.strategy == "sketch" or (self.strategy == "auto" and any(self.sketches))
+        if self.metric != "hamming" and dim > LARGEST_SKETCHED and sketching:
             return f"sketches of {dim:,} numbers"
         return None
 

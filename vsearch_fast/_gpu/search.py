@@ -34,7 +34,6 @@ from .scans import Compared, scan
 
 #: Share of its list's room that a round may be expected to fill.
 _FILL = 8
-_NO_SUMS = 0.0
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ class _Batch:
         self.rows = Compared(device.upload(host))
         if problem.exact:
             self.rows.sums = device.upload(np.bitwise_count(host).sum(axis=1, dtype=np.uint32))
-            self.gamma = self.unit = self.lost = _NO_SUMS
+            self.gamma = self.unit = self.lost = 0.0
         else:
             # Sums of float32: d additions, two roundings a term; subnormal numbers are flushed.
             self.gamma = sketch.rounding(problem.dim)
