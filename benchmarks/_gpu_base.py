@@ -1,0 +1,221 @@
+"""What the sections of `gpu_report.py` share: sizes, bars, times, data and the memory's release.
+
+A section is a function of a `Bench`, which writes what it finds into a dictionary as it goes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import statistics
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vsearch_fast.bench.cases import Case
+from vsearch_fast.bench.data import Data
+from vsearch_fast.kernels.cuda.device import Device
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured. ``*_rows`` and ``queries`` count rows; ``dim`` numbers or bits."""
+
+    dim: int = 4096
+    k: int = 10
+    repeats: int = 5
+    copy_bytes: int = 4 << 30
+    code_rows: int = 2_000_000  # of the kernels' rates
+    float_rows: int = 200_000
+    queries: dict[str, int] = field(
+        default_factory=lambda: {"hamming": 4096, "l1": 512, "l2": 1024}
+    )
+    stream_rows: int = 20_000_000  # of topk: Hamming, 1 query
+    batch_rows: dict[str, int] = field(
+        default_factory=lambda: {"hamming": 4_000_000, "l1": 1_000_000, "l2": 1_000_000}
+    )
+    peer_rows: dict[str, int] = field(
+        default_factory=lambda: {"hamming": 1_000_000, "l1": 1_000_000, "l2": 1_000_000}
+    )
+    checked: int = 2  # queries of a timed search whose answer is compared with the CPU's
+    test_rows: int = 60_000
+    test_dim: int = 1000
+    test_queries: tuple[int, ...] = (1, 5, 300)
+    test_ks: tuple[int, ...] = (1, 10, 100, 2000)
+    embedding_batches: tuple[int, ...] = (64, 128, 256)
+    pictures: int = 2048
+
+    def at_most(self, rows: int) -> Sizes:
+        """The same with no database of more rows."""
+        from dataclasses import replace
+
+        return replace(
+            self,
+            code_rows=min(rows, self.code_rows),
+            float_rows=min(rows, self.float_rows),
+            stream_rows=min(rows, self.stream_rows),
+            test_rows=min(rows, self.test_rows),
+            batch_rows={metric: min(rows, n) for metric, n in self.batch_rows.items()},
+            peer_rows={metric: min(rows, n) for metric, n in self.peer_rows.items()},
+        )
+
+
+FULL = Sizes()
+QUICK = Sizes(
+    repeats=3,
+    copy_bytes=1 << 30,
+    code_rows=500_000,
+    float_rows=50_000,
+    stream_rows=2_000_000,
+    batch_rows={"hamming": 400_000, "l1": 100_000, "l2": 100_000},
+    peer_rows={"hamming": 200_000, "l1": 100_000, "l2": 100_000},
+    test_rows=8_000,
+    test_queries=(1, 40),
+    test_ks=(1, 10, 2000),
+    embedding_batches=(64, 256),
+    pictures=512,
+)
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A figure that is aimed at on one H200.
+
+    Attributes:
+        what: the measurement.
+        value, unit: of the aim.
+        most: whether the measured figure must not be above it, instead of not below.
+    """
+
+    what: str
+    value: float
+    unit: str
+    most: bool = False
+
+    def met(self, measured: float) -> bool:
+        return measured <= self.value if self.most else measured >= self.value
+
+
+_SEARCHES = {
+    "hamming_stream": ("Hamming, 1 query over 20 M codes", 0.85, "of copy bandwidth"),
+    "hamming_batch": ("Hamming, 4096 queries over 4 M codes", 5e11, "pairs/s"),
+    "l1_batch": ("L1, 512 queries over 1 M vectors, exact", 8e9, "pairs/s"),
+    "l2_batch": ("L2, 1024 queries over 1 M vectors, exact", 5e10, "pairs/s"),
+}
+
+BARS = {
+    "equality": Bar("answers that differ from the CPU's, ids and bits", 0, "mismatches", most=True),
+    "self_check": Bar("devices that fail the self-check", 0, "devices", most=True),
+    **{
+        f"{name}_{where}": Bar(f"{what}; {said}", value, unit)
+        for name, (what, value, unit) in _SEARCHES.items()
+        for where, said in (("device", "on the device"), ("host", "from call to answer"))
+    },
+    "torch_hamming": Bar("Hamming, time of PyTorch / ours", 10, "x"),
+    "torch_l1": Bar("L1, time of PyTorch / ours", 5, "x"),
+    "torch_l2": Bar("L2, time of PyTorch / ours", 5, "x"),
+    "network": Bar("VGG-16 fc1, fp16, batch 64 to 256, network alone", 10_000, "images/s"),
+    "end_to_end": Bar("JPEG files to features", 0.9, "of the slower of decoder and network"),
+}
+
+
+@dataclass
+class Bench:
+    """One run of the report.
+
+    Attributes:
+        devices: that searches use; roofs and kernels are measured on the first.
+        record: what is written as JSON.
+        say: shows progress.
+        save: writes the record as it is.
+    """
+
+    devices: Sequence[Device]
+    sizes: Sizes
+    record: dict[str, Any]
+    data: Data = field(default_factory=Data)
+    kinds: tuple[str, ...] = ("relu",)
+    model: Path | None = None
+    pictures: Path | None = None
+    provider: str = "cuda"
+    say: Callable[[str], Any] = lambda _: None
+    save: Callable[[], Any] = lambda: None
+
+    def bar(self, key: str, measured: float, full_size: bool = True) -> None:
+        """Record a figure beside its bar.
+
+        Args:
+            full_size: whether the case was that of the bar; smaller ones say little about it.
+        """
+        bar = BARS[key]
+        self.record.setdefault("bars", {})[key] = {
+            "what": bar.what,
+            "bar": bar.value,
+            "unit": bar.unit,
+            "measured": measured,
+            "met": bar.met(measured),
+            "full_size": full_size,
+        }
+
+    def attempt(self, found: dict[str, Any], name: str, work: Callable[[], Any]) -> None:
+        """Put what ``work`` returns into ``found``, or its error: what follows still runs."""
+        self.say(name)
+        try:
+            found[name] = work()
+        except Exception as error:  # one kernel or peer that fails must not end a long run
+            found[name] = {"error": error_text(error)}
+            self.say(f"{name}: {found[name]['error']}")
+        self.save()
+        release()
+
+
+def error_text(error: BaseException) -> str:
+    """An error in one line, with the file's name and the line that raised it."""
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    where = "".join(f" ({Path(frame.filename).name}, line {frame.lineno})" for frame in last)
+    return f"{type(error).__name__}: {error}{where}"
+
+
+def release() -> None:
+    """Give memory of the device back that libraries keep for later."""
+    gc.collect()
+    for module, free in (
+        ("cupy", lambda cupy: cupy.get_default_memory_pool().free_all_blocks()),
+        ("torch", lambda torch: torch.cuda.empty_cache()),
+    ):
+        if module in sys.modules:
+            # After an error of CUDA even this may raise.
+            with contextlib.suppress(Exception):
+                free(sys.modules[module])
+
+
+def case_of(bench: Bench, metric: str, rows: int, queries: int, kind: str = "relu") -> Case:
+    """A case of the benchmark's data. Its queries are others than its rows."""
+    sizes = bench.sizes
+    return Case(metric, rows, queries, sizes.dim, min(sizes.k, rows), kind)
+
+
+def wait(device: Device) -> None:
+    """Until all work that was started on the device is done."""
+    device.wait_for(device.mark())
+
+
+def seconds(device: Device, work: Callable[[], Any], repeats: int) -> dict[str, Any]:
+    """Times of ``work`` after a warm-up (compilation, clocks), the device idle before and after.
+
+    Returns:
+        ``median_s`` and all ``times_s``, in seconds.
+    """
+    work()
+    wait(device)
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        wait(device)
+        times.append(time.perf_counter() - start)
+    return {"median_s": statistics.median(times), "times_s": times}

@@ -1,0 +1,118 @@
+"""Section ``tests`` of the GPU report: devices give the processor's answers, to the bit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from itertools import product
+from typing import Any
+
+import numpy as np
+from _gpu_base import Bench
+from numpy.typing import NDArray
+
+from vsearch_fast import Resident, Sketched
+from vsearch_fast._gpu import selfcheck
+from vsearch_fast.kernels.reference import METRICS
+from vsearch_fast.search import topk
+
+#: Mismatching combinations that are named in the record; all are counted.
+_NAMED = 20
+
+
+def run(bench: Bench, found: dict[str, Any]) -> None:
+    """The self-check of every device, then all combinations of a search."""
+    found["self_check"] = {repr(device): selfcheck.check(device) for device in bench.devices}
+    bench.bar("self_check", sum(map(bool, found["self_check"].values())))
+    bench.save()
+    total, failed = 0, False
+    for metric in METRICS:
+        bench.attempt(found, f"equality {metric}", partial(equality, bench, metric))
+        result = found[f"equality {metric}"]
+        failed |= "error" in result
+        total += result.get("mismatches", 0)
+    if not failed:  # what could not be compared is not equal
+        bench.bar("equality", total)
+
+
+def equality(bench: Bench, metric: str) -> dict[str, Any]:
+    """Searches of a metric, and how many of their results differ from the processor's."""
+    sizes = bench.sizes
+    rows, queries = _problem(metric, sizes.test_rows, sizes.test_dim, max(sizes.test_queries))
+    largest = min(max(sizes.test_ks), len(rows))
+    searches = compared = mismatches = 0
+    named: list[str] = []
+    for mask_name, mask in _masks(len(rows)):
+        # The k nearest are the first of more nearest: the processor searches once a mask.
+        expected = topk(queries, rows, largest, metric=metric, mask=mask, backend="cpu")
+        for holder, database in _holders(metric, rows):
+            for strategy, count, k in product(
+                ("auto", "sketch", "scan"), sizes.test_queries, sizes.test_ks
+            ):
+                got = topk(
+                    queries[:count], database, k, metric=metric, mask=mask, backend="cuda",
+                    strategy=strategy,
+                )  # fmt: skip
+                wrong = differing(got, tuple(part[:count, :k] for part in expected))
+                searches += 1
+                compared += got[1].size
+                mismatches += wrong
+                if wrong and len(named) < _NAMED:
+                    named.append(
+                        f"{holder}, {strategy}, {mask_name}, {count} queries, k = {k}: {wrong}"
+                    )
+    return {
+        "rows": len(rows), "dim": sizes.test_dim, "searches": searches, "results": compared,
+        "mismatches": mismatches, "where": named,
+    }  # fmt: skip
+
+
+def differing(got: tuple[NDArray, ...], expected: tuple[NDArray, ...]) -> int:
+    """Results (distance and id) that differ in the id or in any bit of the distance."""
+    if got[1].shape != expected[1].shape:
+        return max(got[1].size, expected[1].size)
+    bits = [np.ascontiguousarray(part).view(np.uint8) for part in (got[0], expected[0])]
+    size = got[0].dtype.itemsize
+    if got[0].dtype != expected[0].dtype:
+        return got[1].size
+    same = (bits[0] == bits[1]).reshape(*got[0].shape, size).all(axis=-1)
+    return int((~same | (got[1] != expected[1])).sum())
+
+
+def _problem(metric: str, rows: int, dim: int, queries: int) -> tuple[NDArray, NDArray]:
+    """(rows, queries): noise with ties, rows of zeros and subnormal numbers; half are ReLU's."""
+    rng = np.random.default_rng(5)
+    if metric == "hamming":
+        codes = rng.integers(0, 256, (rows + queries, -(-dim // 8)), np.uint8)
+        codes[7::50] = codes[3]
+        return codes[:rows], codes[rows:]
+    floats = rng.standard_normal((rows + queries, dim), np.float32)
+    np.maximum(floats[::2], 0, out=floats[::2])
+    floats[7::50] = floats[3]
+    floats[11::50] *= np.float32(1e-40)  # subnormal
+    floats[12::50] *= np.float32(1e-20)  # with squares that are
+    floats[13::50] = 0
+    return floats[:rows], floats[rows:]
+
+
+def _masks(rows: int) -> Iterator[tuple[str, NDArray[np.bool_] | None]]:
+    rng = np.random.default_rng(6)
+    yield "no mask", None
+    yield "half", rng.random(rows) < 0.5
+    few = np.zeros(rows, np.bool_)
+    few[rng.integers(0, rows, max(1, rows // 100))] = True
+    yield "one in 100", few
+
+
+def _holders(metric: str, rows: NDArray) -> Iterator[tuple[str, Any]]:
+    """The database in all forms that `topk` takes."""
+    yield "array", rows
+    yield "Resident", Resident(rows)
+    if metric == "hamming":
+        return
+    yield "Sketched", Sketched(rows)
+    yield "Resident of Sketched", Resident(Sketched(rows))
+    yield "Resident without vectors", Resident(rows, vectors=False)
+    halves = rows.astype(np.float16)
+    if np.array_equal(halves.astype(np.float32), rows):
+        yield "Resident of float16", Resident(halves)

@@ -1,0 +1,200 @@
+"""The GPU report's sections on emulated devices: what is measured, recorded and said."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from emulated import EmulatedDevice
+
+from vsearch_fast._gpu import selfcheck
+from vsearch_fast.kernels.cuda import sources
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def modules():
+    """The report and what it is made of, imported as a script would."""
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        import _gpu_base
+        import gpu_report
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+    return _gpu_base, gpu_report
+
+
+@pytest.fixture
+def bench(modules, with_devices, monkeypatch, tmp_path):
+    base, report = modules
+    monkeypatch.setattr(selfcheck, "check", lambda device: "")  # tested on its own
+    tiny = replace(
+        base.FULL, dim=48, k=3, repeats=1, copy_bytes=1 << 14, code_rows=40, float_rows=30,
+        queries={"hamming": 5, "l1": 5, "l2": 5}, stream_rows=60,
+        batch_rows={"hamming": 60, "l1": 40, "l2": 40},
+        peer_rows={"hamming": 40, "l1": 40, "l2": 40},
+        test_rows=40, test_dim=24, test_queries=(3,), test_ks=(1, 9),
+    )  # fmt: skip
+    record = {}
+    file = tmp_path / "report.json"
+    return base.Bench(
+        with_devices(EmulatedDevice()), tiny, record, save=lambda: report.save(record, file)
+    )
+
+
+def run(modules, bench, *names):
+    """The record as it is written."""
+    modules[1].run_sections(bench, names)
+    return json.loads(json.dumps(bench.record, default=float))
+
+
+def test_equality_is_counted(modules, bench):
+    bench.sizes = replace(bench.sizes, test_ks=(9,))
+    record = run(modules, bench, "environment", "tests")
+    assert record["sections"]["tests"]["state"] == "done"
+    for metric in ("hamming", "l1", "l2"):
+        part = record["tests"][f"equality {metric}"]
+        assert part["mismatches"] == 0, part["where"]
+        assert part["results"] > part["searches"] >= 18
+    assert record["bars"]["equality"]["met"]
+    assert record["environment"]["devices"][0]["architecture"] == "sm_90a"
+
+
+def test_wrong_answers_are_counted(modules, bench, monkeypatch):
+    tests = sys.modules["_gpu_tests"]
+    right = tests.topk
+
+    def off(*args, backend, **options):
+        distances, ids = right(*args, backend="cpu", **options)
+        if backend == "cuda":
+            distances[0, 0] += 1
+        return distances, ids
+
+    monkeypatch.setattr(tests, "topk", off)
+    record = run(modules, bench, "tests")
+    part = record["tests"]["equality l1"]
+    assert part["mismatches"] == part["searches"]
+    assert len(part["where"]) == 20
+    assert not record["bars"]["equality"]["met"]
+
+
+def test_roofs_and_kernels(modules, bench, tmp_path):
+    record = run(modules, bench, "roofs", "kernels")
+    assert {s["state"] for s in record["sections"].values()} == {"done"}, record["sections"]
+    assert record["roofs"]["memory"]["copy"] > 0
+    names = {name for family in sources.SCANS for name in sources.scans_for(family, (9, 0))}
+    assert set(record["roofs"]["kernels"]) == names
+    assert names <= set(bench.devices[0].launched)
+    for name, rate in record["roofs"]["kernels"].items():
+        assert rate["passed"] == 0, name
+        assert rate["pairs_per_s"] > 0
+        assert ("bytes_per_s" in rate) == ("stream" in name)
+    for name in ("hamming_stream", "hamming_batch", "l1_batch", "l2_batch"):
+        found = record["kernels"][name]
+        assert found["mismatches"] == 0
+        assert found["pairs_per_s"] > 0
+        for where in ("device", "host"):
+            bar = record["bars"][f"{name}_{where}"]
+            assert bar["measured"] > 0
+            assert not bar["full_size"]
+    assert json.loads((tmp_path / "report.json").read_text())["kernels"] == record["kernels"]
+
+
+def test_peers_that_are_not_there_are_named(modules, bench):
+    record = run(modules, bench, "peers")
+    assert record["sections"]["peers"]["state"] == "done", record["sections"]
+    assert record["peers"].keys() == {
+        "PyTorch hamming", "FAISS hamming", "PyTorch l1", "FAISS l1", "cuVS l1",
+        "PyTorch l2", "FAISS l2", "cuVS l2",
+    }  # fmt: skip
+    for name, found in record["peers"].items():
+        assert found.keys() & {"absent", "ratio"}, name
+
+
+def test_a_peer_is_timed_in_turn(modules, bench, monkeypatch):
+    peers = sys.modules["_gpu_peers"]
+    from vsearch_fast.search import topk
+
+    def numpy_peer(database, case):
+        return lambda queries: topk(queries, database, case.k, metric=case.metric, backend="cpu")
+
+    monkeypatch.setattr(
+        peers, "PEERS", {"PyTorch": (("hamming", "l2"), numpy_peer), "Off": (("l2",), None)}
+    )
+    record = run(modules, bench, "peers")
+    assert record["peers"]["PyTorch hamming"]["same_distances"] == 1
+    assert record["peers"]["PyTorch l2"]["same_ids"] == 1
+    assert record["bars"]["torch_l2"]["measured"] == record["peers"]["PyTorch l2"]["ratio"]
+    assert record["sections"]["peers"]["failed"] == ["Off l2"]
+
+
+def test_what_fails_is_recorded_and_the_others_go_on(modules, bench, monkeypatch):
+    report = modules[1]
+
+    def broken(bench, found):
+        found["before"] = 1
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setitem(report.SECTIONS, "roofs", broken)
+    kernels = sys.modules["_gpu_kernels"]
+    right = kernels.search_rate
+
+    def no_l1(bench, case):
+        if case.metric == "l1":
+            raise MemoryError("full")
+        return right(bench, case)
+
+    monkeypatch.setattr(kernels, "search_rate", no_l1)
+    record = run(modules, bench, "roofs", "kernels", "embedding")
+    states = record["sections"]
+    assert states["roofs"]["state"] == "failed"
+    assert "RuntimeError: out of luck (test_gpu_report.py, line" in states["roofs"]["error"]
+    assert record["roofs"] == {"before": 1}
+    assert states["kernels"]["failed"] == ["l1_batch"]
+    assert record["kernels"]["hamming_stream"]["share_of_copy_bandwidth"] > 0
+    assert states["embedding"]["state"] == "done"
+    text = report.table(record)
+    assert "roofs: failed: RuntimeError: out of luck" in text
+    assert "kernels: done in part: ['l1_batch']" in text
+    assert text.count("not measured") == len(modules[0].BARS) - 6
+
+
+def test_embedding(modules, bench, tmp_path):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    from PIL import Image
+    from tiny_model import write_tiny_model
+
+    (tmp_path / "pictures").mkdir()
+    for number in range(3):
+        Image.new("RGB", (40, 40), (90 * number, 20, 60)).save(
+            tmp_path / "pictures" / f"{number}.jpg"
+        )
+    bench.model = write_tiny_model(tmp_path / "tiny.onnx")
+    bench.pictures, bench.provider = tmp_path / "pictures", "cpu"
+    bench.sizes = replace(bench.sizes, embedding_batches=(2, 4), pictures=8)
+    record = run(modules, bench, "embedding")
+    assert record["sections"]["embedding"]["state"] == "done", record
+    assert record["embedding"]["batch 4"]["images"] == 8
+    assert record["embedding"]["differing_bits"]["differing"] == 0
+    assert record["bars"]["network"]["measured"] > 0
+    assert not record["bars"]["end_to_end"]["full_size"]
+
+
+@pytest.mark.skipif(find_spec("cupy") is not None, reason="CuPy is installed")
+def test_without_cupy_it_says_what_is_missing(tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "gpu_report.py"), "--quick", "--json", "report.json"],
+        capture_output=True, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "Error: CuPy is not installed." in done.stderr
+    assert "pip install" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "report.json").exists()
