@@ -69,9 +69,21 @@ def scans(draw):
 @settings(max_examples=25)
 @given(scans())
 def test_a_scan_lists_what_may_be_near(scanned, case):
+    check_scan(*scanned, case)
+
+
+@pytest.mark.parametrize("data", ["small", "denormal", "huge", "all magnitudes", "offset"])
+@pytest.mark.parametrize("scanned", [s for s in SCANS if s[0] == (7, 5) and "_" in s[1][:3]])
+def test_a_scan_of_extreme_numbers(scanned, data):
+    """Flushed, overflowing and cancelling, which random data seldom is."""
+    for seed in range(8):
+        case = {"tiles": "small", "dim": 16, "rows": 60, "queries": 8, "live": False, "start": 0}
+        check_scan(*scanned, case | {"data": data, "seed": seed})
+
+
+def check_scan(capability: tuple[int, int], kernel: str, case: dict) -> None:
     """Exactly the Hamming distances below the limit; of bounds, at least those that must stay,
     and the defined distance lies between them."""
-    capability, kernel = scanned
     rng = np.random.default_rng(case["seed"])
     device = EmulatedDevice(capability, case["tiles"])
     family = next(family for family in sources.SCANS if kernel.startswith(family))
