@@ -1,0 +1,305 @@
+"""How the CUDA sources compile for real devices: no GPU is needed, only NVIDIA's compiler.
+
+NVRTC compiles, as CuPy has it do, or nvcc where there is no NVRTC; cuobjdump shows the machine
+code. All come from the package registry, by the extra `test`. Where one is missing these tests are
+skipped, but not where the environment variable `CI` is set: there they fail.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NoReturn
+
+import nvrtc
+import pytest
+
+from vsearch_fast.kernels.cuda import sources
+
+#: Every compiler must know these: A100, L4 and the RTX 40 series, H100 and H200, B200.
+REQUIRED = [(8, 0), (8, 9), (9, 0), (10, 0)]
+#: T4 and the RTX 50 series, where the compiler knows them; by `make test-full` only.
+OPTIONAL = [(7, 5), (12, 0)]
+CAPABILITIES = REQUIRED + OPTIONAL
+
+Target = tuple[str, tuple[int, int]]
+#: The slowest come first, so that no thread is left with them at the end.
+TARGETS: list[Target] = sorted(
+    [(unit, capability) for unit in sources.UNITS for capability in CAPABILITIES],
+    key=lambda target: (target[0] != "sketches", target[1] != (9, 0)),
+)
+#: CuPy adds the first by itself. The second changes no code: it makes the log tell of spills.
+ADDED = ("-ftz=true", "--ptxas-options=-v")
+
+
+def missing(what: str) -> NoReturn:
+    """A tool is not there."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{what}, and CI must not skip this check")
+    pytest.skip(what)
+
+
+def tool(name: str) -> str | None:
+    """The path of a tool of CUDA, of its package or of the system."""
+    packaged = nvrtc.package_files(f"*/bin/{name}")
+    return str(packaged[0]) if packaged else shutil.which(name)
+
+
+def compile_by_nvcc(target: Target, nvcc: str, folder: Path) -> nvrtc.Compiled:
+    unit, capability = target
+    command = [nvcc, *sources.options(capability), *ADDED, str(sources.FOLDER / f"{unit}.cu")]
+    made, logs = {}, []
+    for kind in ("cubin", "ptx"):
+        output = folder / f"{unit}_{sources.architecture(capability)}.{kind}.made"
+        ran = subprocess.run(
+            [*command, f"-{kind}", "-o", output], capture_output=True, text=True, check=False
+        )
+        if ran.returncode:
+            raise nvrtc.CompileError(ran.stdout + ran.stderr)
+        logs.append(ran.stdout + ran.stderr)
+        made[kind] = output.read_bytes()
+    return nvrtc.Compiled(logs[0], made["ptx"].decode(), made["cubin"])
+
+
+@dataclass
+class Built:
+    """A unit compiled for a device, and what the tools tell of it."""
+
+    unit: str
+    capability: tuple[int, int]
+    compiled: nvrtc.Compiled
+    folder: Path
+
+    @property
+    def kernels(self) -> tuple[str, ...]:
+        return sources.kernels_of(self.unit, self.capability)
+
+    def dump(self, what: str) -> str:
+        """What cuobjdump says of the machine code."""
+        cuobjdump, nvdisasm = tool("cuobjdump"), tool("nvdisasm")
+        if cuobjdump is None:
+            missing("no cuobjdump: install the package nvidia-cuda-cuobjdump")
+        # It only calls the disassembler, which it looks for on the path.
+        if nvdisasm is None:
+            missing("no nvdisasm: install the package nvidia-cuda-nvdisasm")
+        cubin = self.folder / f"{self.unit}_{sources.architecture(self.capability)}.cubin"
+        cubin.write_bytes(self.compiled.cubin)
+        path = os.pathsep.join([str(Path(nvdisasm).parent), os.environ.get("PATH", "")])
+        ran = subprocess.run(
+            [cuobjdump, what, cubin],
+            env={**os.environ, "PATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        return ran.stdout
+
+    @cached_property
+    def resources(self) -> dict[str, dict[str, int]]:
+        """By function: registers, bytes of stack and of local memory, and the like."""
+        found = re.findall(r"Function (\S+):\s+(REG:.*)", self.dump("-res-usage"))
+        return {
+            name: {key: int(value) for key, value in re.findall(r"(\w+):(\d+)", line)}
+            for name, line in found
+        }
+
+    @cached_property
+    def instructions(self) -> dict[str, list[str]]:
+        """By function: its machine code, an instruction a line."""
+        _, *parts = re.split(r"^\s*Function : (\S+)$", self.dump("-sass"), flags=re.MULTILINE)
+        # An instruction stands between its address and its encoding.
+        return {
+            name: re.findall(r"^\s*/\*[0-9a-f]+\*/\s+(.*?);", code, flags=re.MULTILINE)
+            for name, code in zip(parts[::2], parts[1::2], strict=True)
+        }
+
+    def count(self, kernel: str, instruction: str) -> int:
+        """How many instructions of a kernel match a pattern."""
+        return sum(bool(re.search(instruction, line)) for line in self.instructions[kernel])
+
+
+def compiler() -> tuple[set[tuple[int, int]], Callable[[Target, Path], nvrtc.Compiled]]:
+    """The devices that the compiler knows, and what compiles for one."""
+    try:
+        known = nvrtc.capabilities()
+    except nvrtc.Missing as no_nvrtc:
+        nvcc = shutil.which("nvcc")
+        if nvcc is None:
+            missing(f"{no_nvrtc}; nor is there nvcc")
+        listed = subprocess.run(
+            [nvcc, "--list-gpu-code"], capture_output=True, text=True, check=True
+        )
+        known = {divmod(int(number), 10) for number in re.findall(r"sm_(\d+)\b", listed.stdout)}
+        return known, lambda target, folder: compile_by_nvcc(target, nvcc, folder)
+    return known, lambda target, folder: nvrtc.compile_source(
+        sources.source(target[0]), f"{target[0]}.cu", (*sources.options(target[1]), *ADDED)
+    )
+
+
+@pytest.fixture(scope="session")
+def builds(request, tmp_path_factory) -> Iterator[dict[Target, Future[Built]]]:
+    """Each target that a selected test asks for, compiled once, in two threads."""
+    known, compiles = compiler()
+    folder = tmp_path_factory.mktemp("cuda")
+
+    def build(target: Target) -> Built:
+        return Built(*target, compiles(target, folder), folder)
+
+    asked = {
+        item.callspec.params["built"]
+        for item in request.session.items
+        if hasattr(item, "callspec") and "built" in item.callspec.params
+    }
+    with ThreadPoolExecutor(2) as pool:
+        yield {
+            target: pool.submit(build, target)
+            for target in TARGETS
+            if target in asked and target[1] in known
+        }
+        pool.shutdown(cancel_futures=True)
+
+
+@pytest.fixture
+def built(builds, request) -> Built:
+    capability = request.param[1]
+    if request.param not in builds:
+        reason = f"the compiler does not know {sources.architecture(capability)}"
+        missing(reason) if capability in REQUIRED else pytest.skip(reason)
+    return builds[request.param].result()
+
+
+def for_targets(wanted: Callable[[str, tuple[int, int]], bool] = lambda *_: True):
+    """Parametrize a test by the targets that are wanted."""
+    targets = [target for target in TARGETS if wanted(*target)]
+    parameters = [
+        pytest.param(
+            (unit, capability),
+            id=f"{unit}-{sources.architecture(capability)}",
+            marks=[pytest.mark.full] if capability in OPTIONAL else [],
+        )
+        for unit, capability in targets
+    ]
+    return pytest.mark.parametrize("built", parameters, indirect=True)
+
+
+@for_targets()
+def test_compiles_without_a_warning(built):
+    """Such as that products of a warpgroup wait for each other, which the compiler only tells."""
+    troubles = [
+        line
+        for line in built.compiled.log.splitlines()
+        if re.search(r"warning|error|injected|serializ|performance loss|w?gmma", line, re.I)
+    ]
+    assert not troubles, built.compiled.log
+    assert built.compiled.cubin.startswith(b"\x7fELF")
+
+
+@for_targets()
+def test_all_kernels_are_there_and_no_others(built):
+    assert sorted(built.resources) == sorted(built.kernels)
+    entries = re.findall(r"\.entry\s+(\w+)", built.compiled.ptx)
+    assert sorted(entries) == sorted(built.kernels)
+
+
+@for_targets()
+def test_nothing_spills_to_local_memory(built):
+    told = re.findall(
+        r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads",
+        built.compiled.log,
+    )
+    assert told == [("0", "0", "0")] * len(built.kernels), built.compiled.log
+    for name, used in built.resources.items():
+        assert (used["STACK"], used["LOCAL"]) == (0, 0), (name, used)
+
+
+@for_targets()
+def test_registers_suffice_for_a_block(built):
+    """A block that asks for more than a processor's 65,536 registers cannot be launched."""
+    entries = re.split(r"\.entry\s+(\w+)", built.compiled.ptx)[1:]
+    for name, code in zip(entries[::2], entries[1::2], strict=True):
+        # A kernel without a bound is launched with 256 threads, as those of BLOCK are.
+        bound = re.search(r"\.maxntid (\d+)", code)
+        threads = int(bound[1]) if bound else 256
+        registers = -(-built.resources[name]["REG"] // 8) * 8  # they are given out by eights
+        assert registers * threads <= 65536, (name, registers, threads)
+
+
+@for_targets()
+def test_float64_is_neither_flushed_nor_fused(built):
+    """CuPy asks that subnormal numbers be flushed, which must not reach a float64."""
+    assert not re.findall(r"\bcvt\.(?:\w+\.)*ftz\.f64\S*", built.compiled.ptx)
+    assert not re.findall(r"\bfma\.\w+\.f64\b", built.compiled.ptx)
+
+
+@for_targets(lambda unit, _: unit == "refine")
+def test_distances_are_computed_in_float64(built):
+    for instruction in ("cvt.f64.f32", "sub.rn.f64", "add.rn.f64", "mul.rn.f64", "sqrt.rn.f64"):
+        assert re.search(rf"\b{re.escape(instruction)}\b", built.compiled.ptx), instruction
+
+
+def has(feature: str) -> Callable[[tuple[int, int]], bool]:
+    return lambda capability: feature in sources.features_of(capability)
+
+
+@for_targets(lambda unit, of: unit in ("hamming", "sketches") and has("HAS_WGMMA")(of))
+def test_warpgroup_products(built):
+    """Of bits, of bytes; and all of a step are under way at once."""
+    product = {"hamming": r"\bBGMMA\b.*AND\.POPC", "sketches": r"\bIGMMA\b.*U8\.U8"}[built.unit]
+    kernels = [name for name in built.kernels if "_warpgroup" in name]
+    assert kernels
+    for name in kernels:
+        assert built.count(name, product) > 1, name
+        # The last product of a step closes the group. The compiler, where it does not trust the
+        # registers, lets each close one of its own.
+        assert built.count(name, rf"{product}.*\bgsb0\b") == 1, name
+
+
+@for_targets(lambda unit, of: unit == "hamming" and has("HAS_MMA_BITS")(of))
+def test_warp_products_of_bits(built):
+    assert built.count("hamming_warp", r"\bBMMA\b.*AND\.POPC")
+
+
+@for_targets(lambda unit, of: unit == "sketches" and has("HAS_MMA_BYTES")(of))
+def test_warp_products_of_bytes(built):
+    assert built.count("l2_sketches_warp", r"\bIMMA\b.*U8\.U8")
+
+
+# The instruction set of sm_120 lacks it: the compiler emulates.
+@for_targets(lambda unit, of: unit == "sketches" and of < (12, 0))
+def test_absolute_differences_of_bytes(built):
+    for name in built.kernels:
+        if name.startswith("l1_sketches"):
+            assert built.count(name, r"\bVABSDIFF4\b"), name
+
+
+def test_options_follow_every_header(tmp_path, monkeypatch):
+    """CuPy's cache knows the options, not what a unit includes."""
+    for capability in CAPABILITIES:
+        assert f"-DSOURCES={sources.digest()}" in sources.options(capability)
+    headers = sorted(sources.FOLDER.glob("*.cuh"))
+    included = {
+        name
+        for file in (*headers, *sources.FOLDER.glob("*.cu"))
+        for name in re.findall(r'^#include "(.*)"', file.read_text(), re.MULTILINE)
+    }
+    assert included - {"emulation.h"} == {header.name for header in headers}
+
+    digest = sources.digest.__wrapped__  # without its cache
+    seen = {digest()}
+    for header in headers:
+        shutil.copy(header, tmp_path)
+    monkeypatch.setattr(sources, "FOLDER", tmp_path)
+    assert seen == {digest()}
+    for header in headers:
+        with (tmp_path / header.name).open("a") as file:
+            file.write("// changed\n")
+        seen.add(digest())
+    assert len(seen) == len(headers) + 1
