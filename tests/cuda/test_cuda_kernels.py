@@ -81,6 +81,26 @@ def test_a_scan_of_extreme_numbers(scanned, data):
         check_scan(*scanned, case | {"data": data, "seed": seed})
 
 
+@pytest.mark.parametrize("kernel", ["l1_floats_tile", "l1_floats_stream_1", "l2_floats_tile"])
+def test_a_flushed_row_that_seems_far_stays(kernel):
+    """Numbers on either side of the smallest normal one: flushing takes the row for zeros."""
+    query, row = np.full((1, 16), 1.2e-38, np.float32), np.full((1, 16), 1.1e-38, np.float32)
+    metric = kernel[:2]
+    true = reference.DISTANCE[metric](query[0], row)
+    device = EmulatedDevice()
+    lists = Lists(device, 1, 1, 32, bounded=True)
+    device.write(lists.limits, true.view(np.uint64))
+    unit, lost = 32 * 2.0**-24, 16 * 2.0**-124
+    there, asked = (Compared(device.upload(as_rows(array))) for array in (row, query))
+    scan(
+        device, f"{metric}_floats", asked, there, None, 0, 1, 0, lists, unit,
+        sketch.rounding(16), lost, kernel,
+    )  # fmt: skip
+    [[(lower, upper, _)]] = listed(lists)
+    lower, upper = np.array([lower, upper], np.uint64).view(np.float64)
+    assert lower <= true[0] <= upper
+
+
 def check_scan(capability: tuple[int, int], kernel: str, case: dict) -> None:
     """Exactly the Hamming distances below the limit; of bounds, at least those that must stay,
     and the defined distance lies between them."""
