@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import statistics
+import subprocess
 import sys
 import time
 import traceback
@@ -16,9 +18,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vsearch_fast._gpu import backend
 from vsearch_fast.bench.cases import Case
 from vsearch_fast.bench.data import Data
+from vsearch_fast.errors import DeviceError
 from vsearch_fast.kernels.cuda.device import Device
+
+#: Launches that are queued for one time, at most, and what such a time lasts at least.
+_MOST_IN_A_ROW = 100
+QUEUED_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -173,6 +181,16 @@ class Bench:
         release()
 
 
+def require_trust(bench: Bench) -> None:
+    """Refuse to go on with a device that searches would not use: the processor would answer."""
+    if not backend.trusted(bench.devices):
+        raise DeviceError(
+            "A device failed the self-check",
+            "Searches would use the processor, and were neither compared nor timed",
+            "See self_check of the section tests",
+        )
+
+
 def error_text(error: BaseException) -> str:
     """An error in one line, with the file's name and the line that raised it."""
     last = traceback.extract_tb(error.__traceback__)[-1:]
@@ -201,21 +219,54 @@ def case_of(bench: Bench, metric: str, rows: int, queries: int, kind: str = "rel
 
 def wait(device: Device) -> None:
     """Until all work that was started on the device is done."""
-    device.wait_for(device.mark())
+    with device.use():
+        device.wait_for(device.mark())
 
 
-def seconds(device: Device, work: Callable[[], Any], repeats: int) -> dict[str, Any]:
+def seconds(
+    device: Device, work: Callable[[], Any], repeats: int, least_s: float = 0
+) -> dict[str, Any]:
     """Times of ``work`` after a warm-up (compilation, clocks), the device idle before and after.
 
+    Args:
+        least_s: work that is shorter is started several times in a row for each time, so that
+            the start and the wait, some 10 microseconds, do not count.
+
     Returns:
-        ``median_s`` and all ``times_s``, in seconds.
+        ``median_s`` and all ``times_s`` of one ``work``, in seconds, and ``in_a_row``.
     """
-    work()
-    wait(device)
-    times = []
-    for _ in range(repeats):
+
+    def timed(row: int) -> float:
         start = time.perf_counter()
-        work()
+        for _ in range(row):
+            work()
         wait(device)
-        times.append(time.perf_counter() - start)
-    return {"median_s": statistics.median(times), "times_s": times}
+        return (time.perf_counter() - start) / row
+
+    timed(1)
+    row = max(1, min(_MOST_IN_A_ROW, math.ceil(least_s / timed(1))))
+    times = [timed(row) for _ in range(repeats)]
+    return {"median_s": statistics.median(times), "times_s": times, "in_a_row": row}
+
+
+def clocks_during(device: Device, work: Callable[[], Any]) -> str | None:
+    """Clock (MHz) and power (W) of all GPUs while ``work`` repeats; None without nvidia-smi.
+
+    Under load a GPU may run well below its highest clock, which its roofs are computed from.
+    """
+    try:
+        asking = subprocess.Popen(
+            ["nvidia-smi", "--query-gpu=clocks.sm,power.draw", "--format=csv,noheader"],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+    except OSError:
+        return None
+    with asking:
+        deadline = time.monotonic() + 10
+        while asking.poll() is None and time.monotonic() < deadline:
+            work()
+            wait(device)
+        if asking.poll() is None:
+            asking.kill()
+            return None
+        return asking.stdout.read().strip() if asking.stdout else None

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from _gpu_base import FULL, Bench, case_of, release, seconds
+from _gpu_base import FULL, QUEUED_S, Bench, case_of, clocks_during, release, require_trust, seconds
 from _gpu_tests import differing
 from numpy.typing import NDArray
 
@@ -57,17 +57,18 @@ def _families(bench: Bench, found: dict[str, Any], metric: str, families: tuple[
 
 def memory(bench: Bench) -> dict[str, Any]:
     """Bandwidth in bytes/s: a copy counts what is read and what is written."""
-    device, repeats = bench.devices[0], bench.sizes.repeats
+    device = bench.devices[0]
+    repeated = {"repeats": bench.sizes.repeats, "least_s": QUEUED_S}
     with device.use():
         size = min(bench.sizes.copy_bytes, device.free_bytes() // 4) // _ROW * _ROW
         source = device.empty((size // _ROW, _ROW), np.uint8)
         device.fill(source, 1)
-        reading = [seconds(device, lambda: count_bits(device, source), repeats)["median_s"]]
+        reading = [seconds(device, lambda: count_bits(device, source), **repeated)["median_s"]]
         if hasattr(source, "__cuda_array_interface__"):
-            words = source.view(np.uint64)
-            reading.append(seconds(device, words.max, repeats)["median_s"])
-        target = device.empty(source.shape, np.uint8)
-        copying = seconds(device, lambda: device.copy(target, source), repeats)
+            reading.append(seconds(device, source.view(np.uint64).max, **repeated)["median_s"])
+        # As words: a library may copy element by element.
+        words, target = source.view(np.uint64), device.empty((size // _ROW, _ROW // 8), np.uint64)
+        copying = seconds(device, lambda: device.copy(target, words), **repeated)
     return {
         "bytes": size,
         "copy": 2 * size / copying["median_s"],
@@ -113,8 +114,14 @@ def kernel_rate(
         some = queries[: shape.queries] if stream else queries
         batch = _batch_of(device, metric, some, 1, None)
         device.fill(batch.lists.limits, 0)
-        work = [_scan_of(batch, block, kernel) for block in blocks]
-        measured = seconds(device, lambda: [scan_() for scan_ in work], bench.sizes.repeats)
+        scans_ = [_scan_of(batch, block, kernel) for block in blocks]
+
+        def work() -> None:
+            for one in scans_:
+                one()
+
+        measured = seconds(device, work, bench.sizes.repeats, QUEUED_S)
+        clocks = clocks_during(device, work)
         passed = int(device.download(batch.lists.counts).sum(dtype=np.int64))
     rows = sum(block.count for block in blocks)
     found = {
@@ -122,6 +129,7 @@ def kernel_rate(
         "queries": len(some),
         "row_bytes": width,
         **measured,
+        "clocks": clocks,
         "pairs_per_s": rows * len(some) / measured["median_s"],
         "passed": passed,  # 0, or the rate is not that of the scan alone
     }
@@ -169,6 +177,7 @@ def _scan_of(batch: _Batch, block: Block, kernel: str) -> Callable[[], None]:
 
 def kernels(bench: Bench, found: dict[str, Any]) -> None:
     """Exact searches of resident rows, selection included, beside their bars."""
+    require_trust(bench)
     sizes = bench.sizes
     for kind in bench.kinds:
         # Signs of noise and of features are both searched; bars are of noise.

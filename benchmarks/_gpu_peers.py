@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
-from _gpu_base import FULL, Bench, case_of, release
+from _gpu_base import FULL, Bench, case_of, release, require_trust
 from _gpu_kernels import resident_of
 from numpy.typing import NDArray
 
@@ -38,6 +38,7 @@ class Absent(Exception):
 
 def run(bench: Bench, found: dict[str, Any]) -> None:
     """Every metric: ours and each peer in turn."""
+    require_trust(bench)
     for metric in ("hamming", "l2", "l1"):
         _one_metric(bench, found, metric)
         release()  # of a database that nothing holds any more
@@ -133,9 +134,13 @@ def _torch_search(
     k: int,
     prepare: Callable[[Any], Any],
     scores: Callable[[Any, Any], Any],
-    distances: Callable[[Any], Any],
+    distances: Callable[[Any, Any], Any],
+    largest: bool = False,
 ) -> Search:
-    """Scores (lower is nearer) by blocks, the k least of each, and of these the k least."""
+    """Scores by blocks, the k least (or largest) of each, and of these the k least.
+
+    ``distances`` makes what is left of scores distances, given the queries as prepared.
+    """
     blocks = [
         (start, prepare(torch.from_numpy(rows).to(TORCH_DEVICE))) for start, rows in _cut(database)
     ]
@@ -149,12 +154,12 @@ def _torch_search(
         some = prepare(torch.from_numpy(queries).to(TORCH_DEVICE))
         values, ids = [], []
         for start, block in blocks:
-            best = scores(some, block).topk(min(k, _length(block)), largest=False)
+            best = scores(some, block).topk(min(k, _length(block)), largest=largest)
             values.append(best.values)
             ids.append(best.indices + start)
-        best = torch.cat(values, 1).topk(k, largest=False)
+        best = torch.cat(values, 1).topk(k, largest=largest)
         return (
-            distances(best.values).cpu().numpy(),
+            distances(some, best.values).cpu().numpy(),
             torch.cat(ids, 1).gather(1, best.indices).cpu().numpy(),
         )
 
@@ -177,8 +182,9 @@ def _torch_hamming(database: NDArray, case: Case) -> Search:
     bits = database.shape[1] * 8  # padding bits are equal everywhere
     return _torch_search(
         torch, database, case.k, signs,
-        lambda q, rows: -(q @ rows.T),
-        lambda scores: (bits + scores.float()) / 2,
+        lambda q, rows: q @ rows.T,
+        lambda q, scores: (bits - scores.float()) / 2,
+        largest=True,
     )  # fmt: skip
 
 
@@ -187,7 +193,7 @@ def _torch_l1(database: NDArray, case: Case) -> Search:
     return _torch_search(
         torch, database, case.k, lambda rows: rows,
         lambda q, rows: torch.cdist(q, rows, p=1.0),
-        lambda scores: scores,
+        lambda q, scores: scores,
     )  # fmt: skip
 
 
@@ -199,11 +205,12 @@ def _torch_l2(database: NDArray, case: Case) -> Search:
         return rows, (rows * rows).sum(1)
 
     def scores(q: Any, rows: Any) -> Any:
-        return torch.addmm(rows[1][None], q[0], rows[0].T, alpha=-2) + q[1][:, None]
+        return torch.addmm(rows[1][None], q[0], rows[0].T, alpha=-2)
 
     return _torch_search(
-        torch, database, case.k, with_norms, scores, lambda found: found.clamp(min=0).sqrt()
-    )
+        torch, database, case.k, with_norms, scores,
+        lambda q, found: (found + q[1][:, None]).clamp(min=0).sqrt(),
+    )  # fmt: skip
 
 
 def _torch_peer(database: NDArray, case: Case) -> Search:

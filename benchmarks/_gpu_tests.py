@@ -8,7 +8,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from _gpu_base import Bench
+from _gpu_base import FULL, Bench, require_trust
 from numpy.typing import NDArray
 
 from vsearch_fast import Resident, Sketched
@@ -25,6 +25,7 @@ def run(bench: Bench, found: dict[str, Any]) -> None:
     found["self_check"] = {repr(device): selfcheck.check(device) for device in bench.devices}
     bench.bar("self_check", sum(map(bool, found["self_check"].values())))
     bench.save()
+    require_trust(bench)
     total, failed = 0, False
     for metric in METRICS:
         bench.attempt(found, f"equality {metric}", partial(equality, bench, metric))
@@ -32,7 +33,7 @@ def run(bench: Bench, found: dict[str, Any]) -> None:
         failed |= "error" in result
         total += result.get("mismatches", 0)
     if not failed:  # what could not be compared is not equal
-        bench.bar("equality", total)
+        bench.bar("equality", total, bench.sizes.test_rows >= FULL.test_rows)
 
 
 def equality(bench: Bench, metric: str) -> dict[str, Any]:
@@ -42,25 +43,25 @@ def equality(bench: Bench, metric: str) -> dict[str, Any]:
     largest = min(max(sizes.test_ks), len(rows))
     searches = compared = mismatches = 0
     named: list[str] = []
-    for mask_name, mask in _masks(len(rows)):
+    forms = list(_forms(metric, rows))
+    for (array, holders), (mask_name, mask) in product(forms, _masks(len(rows))):
         # The k nearest are the first of more nearest: the processor searches once a mask.
-        expected = topk(queries, rows, largest, metric=metric, mask=mask, backend="cpu")
-        for holder, database in _holders(metric, rows):
-            for strategy, count, k in product(
-                ("auto", "sketch", "scan"), sizes.test_queries, sizes.test_ks
-            ):
-                got = topk(
-                    queries[:count], database, k, metric=metric, mask=mask, backend="cuda",
-                    strategy=strategy,
-                )  # fmt: skip
-                wrong = differing(got, tuple(part[:count, :k] for part in expected))
-                searches += 1
-                compared += got[1].size
-                mismatches += wrong
-                if wrong and len(named) < _NAMED:
-                    named.append(
-                        f"{holder}, {strategy}, {mask_name}, {count} queries, k = {k}: {wrong}"
-                    )
+        expected = topk(queries, array, largest, metric=metric, mask=mask, backend="cpu")
+        for (holder, database), strategy, count, k in product(
+            holders.items(), ("auto", "sketch", "scan"), sizes.test_queries, sizes.test_ks
+        ):
+            got = topk(
+                queries[:count], database, k, metric=metric, mask=mask, backend="cuda",
+                strategy=strategy,
+            )  # fmt: skip
+            wrong = differing(got, tuple(part[:count, :k] for part in expected))
+            searches += 1
+            compared += got[1].size
+            mismatches += wrong
+            if wrong and len(named) < _NAMED:
+                named.append(
+                    f"{holder}, {strategy}, {mask_name}, {count} queries, k = {k}: {wrong}"
+                )
     return {
         "rows": len(rows), "dim": sizes.test_dim, "searches": searches, "results": compared,
         "mismatches": mismatches, "where": named,
@@ -91,7 +92,8 @@ def _problem(metric: str, rows: int, dim: int, queries: int) -> tuple[NDArray, N
     floats[7::50] = floats[3]
     floats[11::50] *= np.float32(1e-40)  # subnormal
     floats[12::50] *= np.float32(1e-20)  # with squares that are
-    floats[13::50] = 0
+    floats[13::50] *= np.float32(1e-6)  # subnormal as float16
+    floats[14::50] = 0
     return floats[:rows], floats[rows:]
 
 
@@ -104,15 +106,20 @@ def _masks(rows: int) -> Iterator[tuple[str, NDArray[np.bool_] | None]]:
     yield "one in 100", few
 
 
-def _holders(metric: str, rows: NDArray) -> Iterator[tuple[str, Any]]:
-    """The database in all forms that `topk` takes."""
-    yield "array", rows
-    yield "Resident", Resident(rows)
+def _forms(metric: str, rows: NDArray) -> Iterator[tuple[NDArray, dict[str, Any]]]:
+    """(rows, what `topk` takes for them by name), of float32 and of float16."""
     if metric == "hamming":
+        yield rows, {"array": rows, "Resident": Resident(rows)}
         return
-    yield "Sketched", Sketched(rows)
-    yield "Resident of Sketched", Resident(Sketched(rows))
-    yield "Resident without vectors", Resident(rows, vectors=False)
+    yield (
+        rows,
+        {
+            "array": rows,
+            "Sketched": Sketched(rows),
+            "Resident": Resident(rows),
+            "Resident of Sketched": Resident(Sketched(rows)),
+            "Resident without vectors": Resident(rows, vectors=False),
+        },
+    )
     halves = rows.astype(np.float16)
-    if np.array_equal(halves.astype(np.float32), rows):
-        yield "Resident of float16", Resident(halves)
+    yield halves, {"float16": halves, "Resident of float16": Resident(halves)}

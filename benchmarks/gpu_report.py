@@ -161,7 +161,9 @@ def _command_line() -> str:
     return " ".join(["python benchmarks/gpu_report.py", *words])
 
 
-@click.command(help=__doc__, context_settings={"max_content_width": 100})
+@click.command(
+    help=__doc__, context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]}
+)
 @click.option("--only", type=click.Choice(tuple(SECTIONS)), multiple=True,
               help="Run this section (and environment); repeat for several.")  # fmt: skip
 @click.option("--quick", is_flag=True, help="Small cases, three runs of each.")

@@ -10,9 +10,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from emulated import EmulatedDevice
 
-from vsearch_fast._gpu import selfcheck
+from vsearch_fast._gpu import backend, selfcheck
 from vsearch_fast.kernels.cuda import sources
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -35,7 +36,7 @@ def bench(modules, with_devices, monkeypatch, tmp_path):
     base, report = modules
     monkeypatch.setattr(selfcheck, "check", lambda device: "")  # tested on its own
     tiny = replace(
-        base.FULL, dim=48, k=3, repeats=1, copy_bytes=1 << 14, code_rows=40, float_rows=30,
+        base.FULL, dim=48, k=3, repeats=1, copy_bytes=1 << 14, code_rows=24, float_rows=20,
         queries={"hamming": 5, "l1": 5, "l2": 5}, stream_rows=60,
         batch_rows={"hamming": 60, "l1": 40, "l2": 40},
         peer_rows={"hamming": 40, "l1": 40, "l2": 40},
@@ -84,7 +85,8 @@ def test_wrong_answers_are_counted(modules, bench, monkeypatch):
     assert not record["bars"]["equality"]["met"]
 
 
-def test_roofs_and_kernels(modules, bench, tmp_path):
+def test_roofs_and_kernels(modules, bench, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys.modules["_gpu_kernels"], "QUEUED_S", 0)
     record = run(modules, bench, "roofs", "kernels")
     assert {s["state"] for s in record["sections"].values()} == {"done"}, record["sections"]
     assert record["roofs"]["memory"]["copy"] > 0
@@ -115,6 +117,17 @@ def test_peers_that_are_not_there_are_named(modules, bench):
     }  # fmt: skip
     for name, found in record["peers"].items():
         assert found.keys() & {"absent", "ratio"}, name
+
+
+def test_a_device_that_fails_the_self_check_is_not_timed(modules, bench, monkeypatch):
+    monkeypatch.setattr(selfcheck, "check", lambda device: "refine gave wrong results")
+    monkeypatch.setattr(backend, "_distrusted", {repr(d): "wrong" for d in bench.devices})
+    record = run(modules, bench, "tests", "kernels", "peers")
+    assert list(record["tests"]["self_check"].values()) == ["refine gave wrong results"]
+    assert not record["bars"]["self_check"]["met"]
+    assert record["bars"].keys() == {"self_check"}
+    for state in record["sections"].values():
+        assert state["error"].startswith("DeviceError: A device failed the self-check.")
 
 
 def test_a_peer_is_timed_in_turn(modules, bench, monkeypatch):
@@ -185,6 +198,21 @@ def test_embedding(modules, bench, tmp_path):
     assert record["embedding"]["differing_bits"]["differing"] == 0
     assert record["bars"]["network"]["measured"] > 0
     assert not record["bars"]["end_to_end"]["full_size"]
+
+
+def test_the_command_prints_the_table(modules, bench, monkeypatch, tmp_path):
+    report = modules[1]
+    monkeypatch.setattr(report, "QUICK", bench.sizes)
+    file = tmp_path / "quick.json"
+    shown = CliRunner().invoke(
+        report.command, ["--quick", "--only", "environment", "--rows", "9", "--json", str(file)]
+    )
+    assert shown.exit_code == 0, shown.output
+    assert "== environment" in shown.stderr
+    assert "5e+11" in shown.stdout
+    record = json.loads(file.read_text())
+    assert record["sections"].keys() == {"environment"}
+    assert record["sizes"]["batch_rows"] == {"hamming": 9, "l1": 9, "l2": 9}
 
 
 @pytest.mark.skipif(find_spec("cupy") is not None, reason="CuPy is installed")
