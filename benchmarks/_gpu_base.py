@@ -200,12 +200,12 @@ def error_text(error: BaseException) -> str:
 
 def release() -> None:
     """Give memory of the device back that libraries keep for later."""
-    gc.collect()
     for module, free in (
         ("cupy", lambda cupy: cupy.get_default_memory_pool().free_all_blocks()),
         ("torch", lambda torch: torch.cuda.empty_cache()),
     ):
         if module in sys.modules:
+            gc.collect()  # arrays in cycles, as errors leave them
             # After an error of CUDA even this may raise.
             with contextlib.suppress(Exception):
                 free(sys.modules[module])
