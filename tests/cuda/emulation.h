@@ -1,8 +1,9 @@
 // kernels/cuda/primitives.cuh for a processor: the kernels' own code runs in fibers, one a CUDA
 // thread, and the machine's instructions are replaced by their definitions.
 //
-// Stricter than a device where that finds mistakes: asynchronous copies and warpgroup products
-// take place when they are waited for and not before, a barrier that some threads miss is an
+// Stricter than a device where that finds mistakes: warpgroup products take place when they are
+// waited for and not before, asynchronous copies likewise or, with EAGER_COPIES, at once (a device
+// may do either, and each finds other waits that are missing), a barrier that some threads miss is an
 // error, shared memory is filled with rubbish between blocks, and subnormal float32 are flushed
 // as CuPy's -ftz=true has it.
 #pragma once
@@ -45,6 +46,13 @@ struct Copy {
     void* target;
     const void* source;
     bool wanted;
+    void make() {
+        if (wanted) {
+            memcpy(target, source, 16);
+        } else {
+            memset(target, 0, 16);
+        }
+    }
 };
 
 struct WarpgroupProduct {
@@ -360,7 +368,12 @@ DEVICE u32 warp_sum(u32 value) {
 DEVICE uint4 load_once(const uint4* pointer) { return *pointer; }
 
 DEVICE void copy16(void* target, const void* source, bool wanted) {
-    emulation::me().copies.open.push_back({target, source, wanted});
+    emulation::Copy copy = {target, source, wanted};
+#ifdef EAGER_COPIES
+    copy.make();
+#else
+    emulation::me().copies.open.push_back(copy);
+#endif
 }
 DEVICE void copies_end() { emulation::me().copies.close(); }
 template <int LEFT>
@@ -368,11 +381,7 @@ DEVICE void copies_wait() {
     auto& groups = emulation::me().copies.closed;
     for (; groups.size() > LEFT; groups.pop_front()) {
         for (auto& copy : groups.front()) {
-            if (copy.wanted) {
-                memcpy(copy.target, copy.source, 16);
-            } else {
-                memset(copy.target, 0, 16);
-            }
+            copy.make();
         }
     }
 }

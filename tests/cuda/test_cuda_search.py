@@ -123,7 +123,7 @@ def check(case: dict, with_devices, monkeypatch) -> None:
 FIXTURES = [HealthCheck.function_scoped_fixture]
 
 
-@settings(max_examples=150, suppress_health_check=FIXTURES)
+@settings(max_examples=100, suppress_health_check=FIXTURES)
 @given(CASES)
 def test_equals_the_oracle(with_devices, monkeypatch, case):
     check(case, with_devices, monkeypatch)
