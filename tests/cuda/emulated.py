@@ -26,7 +26,8 @@ import pytest
 from vsearch_fast.kernels.cuda import sources
 from vsearch_fast.kernels.cuda.device import Shape
 
-#: Sizes of `tiles.cuh`; the second set has other proportions, and copies at once. As on a device: `REAL_TILES`.
+#: Sizes of `tiles.cuh`; the second set has other proportions, and copies at once. `REAL_TILES`
+#: are those of a device.
 TILES = {
     "small": {
         "TILE_THREADS": 8, "TILE_QUERIES": 2, "TILE_ROWS": 2, "TILE_BYTES": 32, "TILE_STAGES": 3,
