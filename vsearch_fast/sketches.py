@@ -59,6 +59,15 @@ class Sketch:
     def __len__(self) -> int:
         return len(self.bytes)
 
+    def runs_within(self, start: int, stop: int) -> tuple[Run, ...]:
+        """The runs of rows ``start`` to ``stop``, numbered from ``start``."""
+        ends = [*(run_.start for run_ in self.runs[1:]), len(self)]
+        return tuple(
+            Run(max(0, run_.start - start), run_.lo, run_.step, run_.lost)
+            for run_, end in zip(self.runs, ends, strict=False)  # no run: one end, of no rows
+            if run_.start < stop and end > start
+        )
+
 
 def as_float32(rows: NDArray) -> NDArray[np.float32]:
     """The rows as C-contiguous native float32; float64 beyond its range becomes infinite."""

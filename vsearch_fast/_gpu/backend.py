@@ -156,6 +156,10 @@ class Request:
             first += len(segment)
         return self.refuse(row)
 
+    def devices(self) -> Sequence[Device]:
+        """Those that hold the resident rows, else all."""
+        return devices() if self.resident is None else self.resident.devices
+
     @property
     def rows(self) -> int:
         return sum(map(len, self.segments))
@@ -206,11 +210,11 @@ def wanted(backend: str, request: Request) -> bool:
     if backend == "cuda":
         if unfit:
             raise DeviceError(f"A GPU cannot search {unfit}", "Nothing was searched", _CURE)
-        return trusted(request.resident.devices if request.resident else devices())
+        return trusted(request.devices())
     if unfit or not (request.worth_it() and (request.resident is not None or installed())):
         return False
     try:
-        return trusted(request.resident.devices if request.resident else devices())
+        return trusted(request.devices())
     except VsearchError:
         return False  # `auto` on a machine without a GPU: the processor, and nothing to say
 
@@ -242,7 +246,7 @@ def run_search(request: Request, distances: NDArray, ids: NDArray[np.int64]) -> 
     Raises:
         DeviceError: not enough memory, or a device that failed.
     """
-    some = request.resident.devices if request.resident is not None else devices()
+    some = request.devices()
     covered = request.covered()
     mask = _joined(request.masks, request.segments) if covered else None
     if covered:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from ..kernels.cuda.device import I32, I64, U32, Device
 from .blocks import Block
 
-#: Pairs that a list has room for at least; also what the first sort takes.
-SMALLEST = 4096
 #: Pairs that are sorted in shared memory.
 _SORTED_THERE = 2048
 #: Warps, at most, that refine one query's pairs, and of all queries.
@@ -22,17 +20,6 @@ _REFINING_ALL = 4096
 NO_LIMIT = int(np.float64(np.inf).view(np.uint64))
 _ALL = 2**64 - 1
 _NO_ROW = 2**32 - 1
-
-
-class Part(NamedTuple):
-    """Some queries' lists, as scans take them."""
-
-    limits: Any
-    counts: Any
-    keys: Any
-    uppers: Any
-    ids: Any
-    capacity: int
 
 
 @dataclass(frozen=True)
@@ -45,7 +32,7 @@ class State:
     bad: int | None  # lowest id of a row that holds NaN or infinity, where one was computed
 
 
-def capacity_for(k: int, smallest: int = SMALLEST) -> int:
+def capacity_for(k: int, smallest: int) -> int:
     """Pairs that a list has room for: a power of two, well above k."""
     return 1 << max(smallest - 1, 8 * k - 1).bit_length()
 
@@ -64,7 +51,6 @@ class Lists:
 
     def __init__(self, device: Device, queries: int, k: int, capacity: int, bounded: bool) -> None:
         self.device, self.queries, self.k, self.capacity = device, queries, k, capacity
-        self.bounded = bounded
         self.bits = 64 if bounded else 32
         self.counts = device.empty((queries,), np.uint32)
         self.kept = device.empty((queries,), np.uint32)
@@ -78,12 +64,12 @@ class Lists:
         device.fill(self.kept, 0)
         device.fill(self.limits, NO_LIMIT)
 
-    def part(self, start: int, stop: int) -> Part:
-        some = slice(start, stop)
+    def of_queries(self, some: slice) -> tuple[Any, ...]:
+        """Some queries' lists, as scans take them."""
         uppers = None if self.uppers is None else self.uppers[some]
-        return Part(
+        return (
             self.limits[some], self.counts[some], self.keys[some], uppers, self.ids[some],
-            self.capacity,
+            I32(self.capacity),
         )  # fmt: skip
 
     def state(self) -> State:

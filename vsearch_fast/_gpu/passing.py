@@ -204,14 +204,7 @@ def _runs_of(part: Passing) -> tuple[Run, ...]:
     if part.sketch is None:
         assert part.run is not None
         return (Run(0, part.run.lo, part.run.step, part.run.lost),)
-    stop = part.start + len(part.rows)
-    runs = part.sketch.runs
-    kept = []
-    for number, one in enumerate(runs):
-        end = runs[number + 1].start if number + 1 < len(runs) else len(part.sketch)
-        if end > part.start and one.start < stop:
-            kept.append(Run(max(0, one.start - part.start), one.lo, one.step, one.lost))
-    return tuple(kept)
+    return part.sketch.runs_within(part.start, part.start + len(part.rows))
 
 
 def parts_of(
@@ -231,17 +224,15 @@ def parts_of(
     first = 0
     for rows, mask, sketch in zip(segments, masks, sketches, strict=True):
         skip = min(len(rows), max(0, covered - first))
-        border = len(rows)
-        if metric != "hamming" and strategy != "scan":
-            border = max(skip, len(sketch)) if sketch is not None else skip
-        elif metric != "hamming":
-            border = skip
+        border = skip  # where rows without a sketch begin
+        if metric != "hamming" and strategy != "scan" and sketch is not None:
+            border = max(skip, len(sketch))
         for start, stop, using in ((skip, border, sketch), (border, len(rows), None)):
             if start == stop:
                 continue
             part = Passing(
                 rows[start:stop], first + start, None if mask is None else mask[start:stop],
-                using if metric != "hamming" else None, start,
+                using, start,
             )  # fmt: skip
             if part.sketch is not None:
                 sketched.append(part)

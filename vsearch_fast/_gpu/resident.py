@@ -197,18 +197,13 @@ class ResidentRows:
                 sketch.bytes[start : start + len(rows)],
                 sketch.facts[start : start + len(rows)],
             )
-            runs = [
-                Run(max(0, run.start - start), run.lo, run.step, run.lost)
-                for number, run in enumerate(sketch.runs)
-                if run.start < start + len(rows)
-                and (number + 1 == len(sketch.runs) or sketch.runs[number + 1].start > start)
-            ]
+            runs = sketch.runs_within(start, start + len(rows))
         else:
             data = np.empty((len(rows), layout.width_of(self.dim)), np.uint8)
             facts = np.empty((len(rows), layout.FACTS))
             run = choose_run(rows, 0, extent.runs[-1] if extent.runs else None)
             sketch_block(rows, run.lo, run.step, data, facts)
-            runs = [run]
+            runs = (run,)
         bad = np.flatnonzero(~np.isfinite(facts[:, layout.E2])) + self.rows
         self._bad += bad.tolist()
         device.write(arrays["rows"][some], data)

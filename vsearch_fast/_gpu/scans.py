@@ -8,7 +8,7 @@ from typing import Any
 
 from ..kernels.cuda import sources
 from ..kernels.cuda.device import F64, I32, I64, U32, Device
-from .lists import Lists, Part
+from .lists import Lists
 
 #: Passes of few queries that are as fast as one of many. A stream of rows is bound by memory; a
 #: tile computes as many queries as it has room for, whether they are there or not. From the rates
@@ -94,7 +94,6 @@ def scan(
     )
     start = 0
     for name, count in passes:
-        part = lists.part(start, start + count)
         some = slice(start, start + count)
         shape = device.shape_of(name)
         needs_sums = "warp" in name or family == "l2_sketches"
@@ -109,7 +108,7 @@ def scan(
                 queries.sums[some] if needs_sums else None,
                 rows.rows, I64(width), rows.errors, rows.sums if needs_sums else None,
                 live, I64(first), I64(last), U32(base), I32(width),
-                F64(scale), F64(gamma), F64(lost), *_listed(part),
+                F64(scale), F64(gamma), F64(lost), *lists.of_queries(some),
             ),
         )  # fmt: skip
         start += count
@@ -119,10 +118,6 @@ def _passes_of(device: Device, kernel: str, queries: int) -> Iterator[tuple[str,
     most = device.shape_of(kernel).queries if "stream" in kernel else queries
     for start in range(0, queries, most):
         yield kernel, min(most, queries - start)
-
-
-def _listed(part: Part) -> tuple[Any, ...]:
-    return part.limits, part.counts, part.keys, part.uppers, part.ids, I32(part.capacity)
 
 
 def _grid(
