@@ -349,6 +349,7 @@ def test_info(index: Index) -> None:
         "segments": 6,
         "segment_rows": 16,
         "columns": ["colour", "new", "nr", "price"],
+        "thresholds": {},
     }
     assert repr(index).startswith("<Index '")
 
@@ -569,7 +570,7 @@ def test_an_item_that_vanishes_during_a_search(
     index: Index, data: np.ndarray, monkeypatch: pytest.MonkeyPatch, writer_is_another: bool
 ) -> None:
     """The search is repeated in one transaction; it never returns half an answer."""
-    from vsearch_fast import index as module
+    from vsearch_fast import _finder as module
 
     real = module.topk_segments
     reader = Index.open(index.path) if writer_is_another else index

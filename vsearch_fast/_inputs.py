@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import operator
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ._items import Item, Scalar, check_id, check_item, check_scalar, facet
-from .errors import ArgumentError, DTypeError
+from .errors import ArgumentError, DTypeError, DuplicateIdError
+from .kernels.reference import pack_bits
 
 #: Bytes of float32 that are checked or converted at a time.
 BLOCK_BYTES = 16 << 20
@@ -60,7 +62,7 @@ def distance(value: Any, consequence: str) -> float:
         raise ArgumentError(
             f"max_distance is {value!r}, not a number of at least 0",
             consequence,
-            "Change it, or pass None for no limit",
+            'Change it, or pass None for no limit, "auto" for the index\'s own',
         )
     return float(value)
 
@@ -72,6 +74,15 @@ def ids(values: Iterable[str], consequence: str) -> list[str]:
             f"ids is the single string {values!r}", consequence, "Pass a list of ids"
         )
     return [check_id(value, consequence) for value in values]
+
+
+def refuse_twice(names: list[str], consequence: str) -> None:
+    """DuplicateIdError when a name is there twice."""
+    if len(set(names)) != len(names):
+        twice = next(name for name, count in Counter(names).items() if count > 1)
+        raise DuplicateIdError(
+            f"The id {twice!r} is named twice in one call", consequence, "Name it once"
+        )
 
 
 def matrix(values: npt.ArrayLike, dim: int, name: str, consequence: str) -> np.ndarray:
@@ -90,6 +101,18 @@ def matrix(values: npt.ArrayLike, dim: int, name: str, consequence: str) -> np.n
             f"Pass an array of shape (n, {dim}), made by the index's own model",
         )
     return array
+
+
+def queries(values: npt.ArrayLike, dim: int, metric: str, consequence: str) -> np.ndarray:
+    """Queries as the metric compares them: float32 (q, dim), or codes uint8 (q, ceil(dim / 8))."""
+    array = np.asarray(values)
+    if array.ndim == 1:
+        array = array[None]
+    if metric == "hamming" and array.dtype == np.uint8:
+        return codes(array, dim, "queries", consequence)
+    array = matrix(array, dim, "queries", consequence)
+    array = float_block(array, 0, "queries", consequence)
+    return pack_bits(array) if metric == "hamming" else array
 
 
 def float_block(

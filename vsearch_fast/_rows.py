@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, groupby
+from operator import itemgetter
 from typing import Any, TypeVar
 
 import numpy as np
@@ -94,6 +95,14 @@ def matching(sql: sqlite3.Connection, column: int, facets: Sequence[str]) -> Ite
         query = f'SELECT row FROM facets WHERE "column" = ? AND value IN ({_marks(chunk)})'
         lines = sql.execute(query, (column, *chunk))
         yield np.fromiter(chain.from_iterable(lines), np.int64)
+
+
+def grouped(sql: sqlite3.Connection, column: int) -> Iterator[np.ndarray]:
+    """Rows (int64) that have the same value in this column, an array a value; null is none."""
+    query = 'SELECT value, row FROM facets WHERE "column" = ? AND value != ? ORDER BY value'
+    lines = sql.execute(query, (column, facet(None)))
+    for _, same in groupby(lines, key=itemgetter(0)):
+        yield np.fromiter(map(itemgetter(1), same), np.int64)
 
 
 def insert(sql: sqlite3.Connection, start: int, items: Sequence[Item]) -> None:

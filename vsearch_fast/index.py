@@ -13,29 +13,28 @@ and that they are exact, `search.topk`.
 
 from __future__ import annotations
 
+import math
 import os
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from . import _inputs as inputs
 from . import _schema as schema
+from ._finder import Finder
 from ._items import Item, Scalar, check_id, check_item, check_text
-from .errors import ArgumentError, DuplicateIdError, ModelMismatchError
+from ._no_match import QUANTILE, SAMPLE, Threshold, Thresholds
+from .errors import ArgumentError, ModelMismatchError
 from .proof import Proof
-from .search import METRICS, Metric, pack_bits, topk_segments
+from .search import METRICS, Metric, pack_bits
 from .store import Filter, Store
 
-if TYPE_CHECKING:
-    from ._gpu.resident import ResidentRows
-
-__all__ = ["Hit", "Index", "Item"]
+__all__ = ["Hit", "Index", "Item", "Threshold"]
 
 
 _NOT_ADDED = "None of the rows was added"
@@ -87,7 +86,8 @@ class Index:
         self.model_id = store.meta.model_id
         self.model = store.meta.model
         self.path = store.folder
-        self._residents: dict[str, ResidentRows] = {}  # by kind of segments
+        self._finder = Finder(store)
+        self._thresholds = Thresholds(store, self._finder)
 
     @classmethod
     def create(
@@ -247,7 +247,7 @@ class Index:
                     _NOT_ADDED,
                     "Pass one id a row",
                 )
-        _refuse_twice(names, _NOT_ADDED)
+        inputs.refuse_twice(names, _NOT_ADDED)
         described = inputs.items(names, items, _NOT_ADDED)
         for part in inputs.block_slices(len(rows), self.dim):  # all, before any is written
             inputs.float_block(rows[part], part.start, "features", _NOT_ADDED, self.dtype)
@@ -269,7 +269,7 @@ class Index:
         """
         consequence = "Nothing was changed"
         checked = [check_item(item, consequence) for item in items]
-        _refuse_twice([item.id for item in checked], consequence)
+        inputs.refuse_twice([item.id for item in checked], consequence)
         if checked:
             self._store.update(checked)
 
@@ -297,7 +297,7 @@ class Index:
     @property
     def device(self) -> str:
         """Where it is searched: "cuda" after `to`."""
-        return "cuda" if self._residents else "cpu"
+        return self._finder.device
 
     def to(self, device: str) -> Self:
         """Search on GPUs from now on (or, with "cpu", no more); returns the index itself.
@@ -310,27 +310,7 @@ class Index:
             ArgumentError: neither "cpu" nor "cuda".
             MissingDependencyError, DeviceError: no CuPy, no device, too old a driver, no memory.
         """
-        if device not in ("cpu", "cuda"):
-            raise ArgumentError(f"device is {device!r}", "Nothing was moved", 'Use "cpu" or "cuda"')
-        self._residents = {}
-        if device == "cpu":
-            return self
-        from ._gpu.backend import devices, failures_named
-        from ._gpu.resident import ResidentRows
-
-        snapshot, _ = self._store.snapshot(None)
-        residents = {
-            "codes": ResidentRows(devices(), "codes", -(-self.dim // 8), False, False),
-            "vectors": ResidentRows(
-                devices(), "floats", self.dim, self.dtype == "float16", keep_vectors=True
-            ),
-        }
-        with failures_named():
-            for kind, resident in residents.items():
-                segments = self._store.files.map(kind, snapshot.state.rows)
-                sketches = self._store.sketches(snapshot) if kind == "vectors" else None
-                resident.extend(segments, sketches or [None] * len(segments))
-        self._residents = residents
+        self._finder.to(device)
         return self
 
     @overload
@@ -340,7 +320,7 @@ class Index:
         k: int = 10,
         metric: Metric = "l2",
         where: Mapping[str, Scalar | Iterable[Scalar]] | None = None,
-        max_distance: float | None = None,
+        max_distance: float | Literal["auto"] | None = None,
         threads: int | None = None,
         *,
         strategy: str = "auto",
@@ -355,7 +335,7 @@ class Index:
         k: int = 10,
         metric: Metric = "l2",
         where: Mapping[str, Scalar | Iterable[Scalar]] | None = None,
-        max_distance: float | None = None,
+        max_distance: float | Literal["auto"] | None = None,
         threads: int | None = None,
         *,
         strategy: str = "auto",
@@ -369,7 +349,7 @@ class Index:
         k: int = 10,
         metric: Metric = "l2",
         where: Mapping[str, Scalar | Iterable[Scalar]] | None = None,
-        max_distance: float | None = None,
+        max_distance: float | Literal["auto"] | None = None,
         threads: int | None = None,
         *,
         strategy: str = "auto",
@@ -387,7 +367,8 @@ class Index:
             where: only items whose metadata has, in each of these columns, this value or one
                 of these values. Values compare as JSON values: True is not 1, 1 is 1.0; None
                 matches null, not a column that an item lacks.
-            max_distance: only hits at this distance or nearer.
+            max_distance: only hits at this distance or nearer; "auto" is `threshold`, beyond
+                which there is no match (also with `where`, it is that of the whole index).
             threads, strategy, backend: as for `topk`; ``auto`` is the GPU after `to`.
             explain: also say how the hits were proved to be the nearest.
 
@@ -404,30 +385,25 @@ class Index:
             raise ArgumentError(
                 f"metric is {metric!r}", _NOT_SEARCHED, f"Use one of {', '.join(METRICS)}"
             )
-        if max_distance is not None:
-            max_distance = inputs.distance(max_distance, _NOT_SEARCHED)
+        limit = None
+        auto = isinstance(max_distance, str) and max_distance == "auto"
+        if max_distance is not None and not auto:
+            limit = inputs.distance(max_distance, _NOT_SEARCHED)
         wanted = inputs.where(where, _NOT_SEARCHED)
-        array = self._queries(queries, metric)
+        array = inputs.queries(queries, self.dim, metric, _NOT_SEARCHED)
+        if auto:
+            threshold = self.threshold(metric, threads=threads, backend=backend)
+            limit = -math.inf if threshold is None else threshold.distance
         for _ in range(_ATTEMPTS):
-            found = self._search(array, k, metric, wanted, max_distance, threads, strategy, backend)
+            found = self._search(array, k, metric, wanted, limit, threads, strategy, backend)
             if found is not None:
                 return found if explain else found[0]
         # Items were removed or changed between finding and describing them, time and again.
         # Once more in one transaction, for which writers wait.
         with self._store.transaction(_NOT_SEARCHED):
-            found = self._search(array, k, metric, wanted, max_distance, threads, strategy, backend)
+            found = self._search(array, k, metric, wanted, limit, threads, strategy, backend)
         assert found is not None
         return found if explain else found[0]
-
-    def _queries(self, queries: npt.ArrayLike, metric: str) -> np.ndarray:
-        array = np.asarray(queries)
-        if array.ndim == 1:
-            array = array[None]
-        if metric == "hamming" and array.dtype == np.uint8:
-            return inputs.codes(array, self.dim, "queries", _NOT_SEARCHED)
-        array = inputs.matrix(array, self.dim, "queries", _NOT_SEARCHED)
-        array = inputs.float_block(array, 0, "queries", _NOT_SEARCHED)
-        return pack_bits(array) if metric == "hamming" else array
 
     def _search(
         self,
@@ -441,22 +417,9 @@ class Index:
         backend: str,
     ) -> tuple[list[list[Hit]], Proof] | None:
         snapshot, mask = self._store.snapshot(where)
-        kind = "codes" if metric == "hamming" else "vectors"
-        segments = self._store.files.map(kind, snapshot.state.rows)
-        sketches = None if metric == "hamming" else self._store.sketches(snapshot)
-        if not segments:
-            segments, sketches = [np.empty((0, queries.shape[1]), queries.dtype)], None
-        masks = None
-        if mask is not None:
-            borders = np.cumsum([len(segment) for segment in segments])[:-1]
-            # None where every row is live, so that nothing is tested row by row.
-            masks = [None if part.all() else part for part in np.split(mask, borders)]
-        resident = None if backend == "cpu" else self._residents.get(kind)
-        if resident is not None:  # what was added since
-            resident.extend(segments, sketches or [None] * len(segments))
-        distances, rows, proof = topk_segments(
-            queries, segments, k, metric=metric, masks=masks, sketches=sketches,
-            resident=resident, backend=backend, strategy=strategy, threads=threads,
+        distances, rows, proof = self._finder.nearest(
+            snapshot, mask, queries, k, metric,
+            threads=threads, strategy=strategy, backend=backend,
         )  # fmt: skip
         # A hit that has gone meanwhile asks for another search; so does, under a filter, any
         # change, since it may have made a hit of what was none.
@@ -473,6 +436,64 @@ class Index:
             for line, numbers in zip(distances.tolist(), rows.tolist(), strict=True)
         ]
         return hits, proof
+
+    # Telling a match from none
+
+    def calibrate(
+        self,
+        metric: Metric = "l2",
+        *,
+        quantile: float = QUANTILE,
+        sample: int | None = SAMPLE,
+        group: str | None = None,
+        threads: int | None = None,
+        backend: str = "auto",
+    ) -> Threshold:
+        """Take the distance beyond which a query has no match from the items themselves, and
+        keep it for `search(..., max_distance="auto")`.
+
+        It is the `quantile` of the distances at which items have their nearest other item:
+        `_no_match.py` defines it. Kept in the index; of one opened for reading, in this object
+        (see `save_thresholds`). It costs a search of `sample` queries.
+
+        Args:
+            metric: it is kept for this one.
+            quantile: above 0, at most 1; the higher, the more matches, and the more false ones.
+            sample: items measured, always the same; None for all.
+            group: a metadata column: items with the same value in it are never each other's
+                nearest. For the sender or product, where queries come from others.
+            threads, backend: as for `search`.
+
+        Raises:
+            ArgumentError: no two items (of two groups), an unknown metric or column, a sample
+                or quantile out of range.
+            StoreError: it could not be stored.
+        """
+        return self._thresholds.calibrate(
+            metric, quantile, sample, group, threads=threads, backend=backend
+        )
+
+    def threshold(
+        self, metric: Metric = "l2", *, threads: int | None = None, backend: str = "auto"
+    ) -> Threshold | None:
+        """What max_distance="auto" means: the threshold that `calibrate` has kept. Where there is
+        none yet it is taken with the defaults, and where over a tenth of the items have come or
+        gone since, again as it was. None of an empty index, in which nothing matches.
+
+        Raises:
+            ArgumentError: a single item, or an unknown metric.
+        """
+        return self._thresholds.current(metric, threads=threads, backend=backend)
+
+    def save_thresholds(self) -> int:
+        """Store what this object, opened for reading, has calibrated: for a moment it is the
+        index's writer. Returns how many there were.
+
+        Raises:
+            LockedError: another writer.
+            StoreError: the folder cannot be written.
+        """
+        return self._thresholds.save()
 
     # Reading
 
@@ -518,7 +539,8 @@ class Index:
 
     def info(self) -> dict[str, Any]:
         """What the index is: path, format, created, dim, dtype, model, model_id, rows (ever added),
-        live, removed, segments, segment_rows, bytes (on disk), columns (of metadata)."""
+        live, removed, segments, segment_rows, bytes (on disk), columns (of metadata), thresholds
+        (by metric, those that are kept: `Threshold`'s attributes, and changes since)."""
         state = self._store.state()
         return {
             "path": str(self.path),
@@ -535,12 +557,5 @@ class Index:
             "segment_rows": self._store.meta.segment_rows,
             "bytes": self._store.bytes_on_disk(),
             "columns": self.columns(),
+            "thresholds": self._thresholds.facts(state),
         }
-
-
-def _refuse_twice(names: list[str], consequence: str) -> None:
-    if len(set(names)) != len(names):
-        twice = next(name for name, count in Counter(names).items() if count > 1)
-        raise DuplicateIdError(
-            f"The id {twice!r} is named twice in one call", consequence, "Name it once"
-        )

@@ -16,7 +16,8 @@ Removing a row sets a tombstone; adding its id again makes a new row.
 **index.sqlite** has the application id 0x56534658 ("VSFX") and `user_version` = FORMAT:
 
 =============  ============================================================================
-`meta`         key, value: dim, segment_rows, model_id, model (JSON), created (UTC)
+`meta`         key, value: dim, segment_rows, model_id, model (JSON), created (UTC), and
+               notes such as "threshold l2" (JSON: see `_no_match.py`), once there are any
 `state`        one line: `rows` (committed, removed ones included), `removed`, `edits`
                (count of changes to what existed: removals, replacements, updates)
 `kinds`        name, dtype (NumPy's string), width: what a row of each kind of segment holds
@@ -125,6 +126,7 @@ class Store:
         self._closed = self._forked = False
         self._lock = threading.RLock()  # around the connection
         self._writing = threading.Lock()  # around one whole change
+        self.calibrating = threading.Lock()  # around the making of a threshold
         self._connection: sqlite3.Connection | None = None
         self._snapshot = Snapshot(State(0, 0, 0), None)
         self._tombstones = np.empty(0, np.int64)
@@ -192,6 +194,7 @@ class Store:
         self._forked = True
         self._lock = threading.RLock()
         self._writing = threading.Lock()
+        self.calibrating = threading.Lock()
 
     def close(self) -> None:
         """Close the files and release the write lock. Does nothing when done already."""
@@ -270,18 +273,26 @@ class Store:
         mask = np.ones(rows, bool)
         numbers = item_rows.column_numbers(sql)
         for column, facets in where.items():
-            if column not in numbers:
-                names = ", ".join(map(repr, sorted(numbers))) or "none so far"
-                raise ArgumentError(
-                    f"The index has no metadata column {column!r}",
-                    "Nothing was searched",
-                    f"Its columns are: {names}",
-                )
+            number = _column_number(numbers, column, "Nothing was searched")
             match = np.zeros(rows, bool)
-            for found in item_rows.matching(sql, numbers[column], facets):
+            for found in item_rows.matching(sql, number, facets):
                 match[found] = True
             mask &= match
         return mask  # removed rows are out of it: they have no facets
+
+    def groups(self, column: str, rows: int, consequence: str) -> np.ndarray:
+        """A number for each of the first `rows` rows, int64, equal where rows have the same value
+        in this column. A row without one, or with null, has a number of its own.
+
+        Raises:
+            ArgumentError: a column that the index does not have.
+        """
+        groups = -1 - np.arange(rows)
+        with self.transaction(consequence) as sql:
+            number = _column_number(item_rows.column_numbers(sql), column, consequence)
+            for group, found in enumerate(item_rows.grouped(sql, number)):
+                groups[found] = group
+        return groups
 
     def sketches(self, snapshot: Snapshot) -> list[Sketch] | None:
         """The sketches of a snapshot's segments, memory-mapped; None where none are kept."""
@@ -333,6 +344,12 @@ class Store:
         """Names of the metadata columns that live items have, sorted."""
         with self.transaction("Nothing was read") as sql:
             return item_rows.columns_in_use(sql)
+
+    def note(self, key: str) -> str | None:
+        """What `write_note` has put under this key, by whichever writer."""
+        with self.transaction("Nothing was read") as sql:
+            line = sql.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return None if line is None else line[0]
 
     def bytes_on_disk(self) -> int:
         """Disk space that the index takes."""
@@ -436,6 +453,15 @@ class Store:
             sql.execute("UPDATE meta SET value = ? WHERE key = 'model'", (json.dumps(model),))
         self.meta = replace(self.meta, model=model)
 
+    def write_note(self, key: str, value: str) -> None:
+        """Put a text under a key of `meta` that is none of an index's own, in one transaction.
+
+        Versions that do not know the key leave it alone; the state of the rows stays the same.
+        """
+        self._check_writable()
+        with self._writing, self.transaction("Nothing was changed", write=True) as sql:
+            sql.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
     def remove(self, ids: Sequence[str]) -> None:
         """Set a tombstone on the rows of these ids, in one transaction.
 
@@ -448,6 +474,15 @@ class Store:
             rows = [row for row, _ in self.find(ids, consequence)]
             item_rows.remove(sql, rows)
             sql.execute("UPDATE state SET removed = removed + ?, edits = edits + 1", (len(rows),))
+
+
+def _column_number(numbers: Mapping[str, int], column: str, consequence: str) -> int:
+    if column not in numbers:
+        names = ", ".join(map(repr, sorted(numbers))) or "none so far"
+        raise ArgumentError(
+            f"The index has no metadata column {column!r}", consequence, f"Its columns are: {names}"
+        )
+    return numbers[column]
 
 
 _opened: weakref.WeakSet[Store] = weakref.WeakSet()
