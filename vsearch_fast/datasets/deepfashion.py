@@ -36,7 +36,9 @@ from ._deepfashion_types import ATTRIBUTE_TYPES, CATEGORY_TYPES, PARTITIONS
 from ._deepfashion_write import write
 from .records import Record, Scalar
 
-__all__ = ["ATTRIBUTE_TYPES", "CATEGORY_TYPES", "attribute_types", "read", "write"]
+__all__ = [
+    "ATTRIBUTE_TYPES", "CATEGORY_TYPES", "attribute_types", "attributes_by_type", "read", "write",
+]  # fmt: skip
 
 Partition = Literal["train", "val", "test"]
 
@@ -126,6 +128,19 @@ def attribute_types(root: str | os.PathLike[str]) -> dict[str, str]:
         DatasetError: as `read` does.
     """
     return _named_types(_find(Path(root), "list_attr_cloth.txt"), ATTRIBUTE_TYPES)
+
+
+def attributes_by_type(record: Record, types: Mapping[str, str]) -> dict[str, frozenset[str]]:
+    """The names of a record's positive attributes, by their type ("texture", "fabric", ...).
+
+    Every type is there, empty where nothing is known of it; ``types`` as `attribute_types`
+    gives them. Names that have no type in it are left out.
+    """
+    found: dict[str, set[str]] = {kind: set() for kind in ATTRIBUTE_TYPES}
+    for name in str(record.metadata.get("attributes") or "").split(";"):
+        if name in types:
+            found[types[name]].add(name)
+    return {kind: frozenset(names) for kind, names in found.items()}
 
 
 def _find(folder: Path, name: str, hint: str = "") -> Path:
