@@ -18,6 +18,7 @@ class Commands(click.Group):
 
     elsewhere: ClassVar = {
         "bench": "vsearch_fast.bench.__main__",
+        "eval": "vsearch_fast.evaluate.command",
         "export": "vsearch_fast.export.__main__",
         "gpu": "vsearch_fast._gpu.report",
     }

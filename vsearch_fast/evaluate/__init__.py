@@ -6,12 +6,29 @@
                none that     a row each:        exact, own    P@k, item   figures  picture
                was trained   rows, baselines    group barred  recall, ... with CI  sheets
 
-`evaluate` does it all and returns a `Study`; `vsearch eval` is the same as a command. What
-every figure means is defined in `protocol`.
+`evaluate` does it all and returns a `Study`, `write` makes the files of it; `vsearch eval` is
+both as a command. What every figure means is defined in `protocol`.
 """
 
-from .rows import STANDARD, ModelRow, table_rows
-from .study import Difference, Figure, Options, Study, evaluate
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .output import write
+    from .rows import STANDARD, ModelRow, table_rows
+    from .study import Difference, Figure, Options, Study, evaluate
+
+_HOME = {
+    "STANDARD": "rows",
+    "Difference": "study",
+    "Figure": "study",
+    "ModelRow": "rows",
+    "Options": "study",
+    "Study": "study",
+    "evaluate": "study",
+    "table_rows": "rows",
+    "write": "output",
+}
 
 __all__ = [
     "STANDARD",
@@ -22,4 +39,11 @@ __all__ = [
     "Study",
     "evaluate",
     "table_rows",
+    "write",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:  # imported when first used: `vsearch --help` needs no NumPy
+        return getattr(import_module(f".{_HOME[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

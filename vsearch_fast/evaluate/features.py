@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from .._segments import write_error
 from .._writelock import WriteLock
 from ..datasets.records import Record
-from ..embedder import Embedder, ImageSkippedWarning
+from ..embedder import Embedder, ImageSkippedWarning, ProviderFallbackWarning
 from ..errors import ModelError
 from ..search import available_threads
 from .baselines import BASELINES
@@ -169,10 +169,12 @@ def _stream(
     assert source.row.file is not None
     if not records:
         return
-    embedder = Embedder(source.row.file, provider, threads=threads)
     next_row = 0
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ImageSkippedWarning)  # they are counted and told at the end
+        # Skipped pictures are counted and told at the end; a fallback was told by `extractor`.
+        warnings.simplefilter("ignore", ImageSkippedWarning)
+        warnings.simplefilter("ignore", ProviderFallbackWarning)
+        embedder = Embedder(source.row.file, provider, threads=threads)
         for batch in embedder.stream(
             [record.path for record in records],
             [record.box for record in records],

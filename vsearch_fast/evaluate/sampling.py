@@ -94,17 +94,18 @@ def draw(
     seed: int,
     leave_out: Sequence[str] = (),
     side: Side = "all",
-    split_seed: int = 0,
-    shares: Mapping[str, float] = SHARES,
+    split_seed: int | None = None,
 ) -> Sample:
     """A seeded sample of at most ``count`` pictures that no model was trained on.
 
     Left out, in this order: pictures without a category; of the categories ``leave_out``; of
     groups that a model of ``trainings`` (by row name) was trained on; not on the test side,
-    where that is asked for; and what is too many.
+    where that is asked for (the split is that of the models, which must agree; ``split_seed``
+    if none of them was trained on this data); and what is too many.
 
     Raises:
-        ArgumentError: a category in ``leave_out`` that there is not.
+        ArgumentError: a category in ``leave_out`` that there is not, or models that were split
+            from their test side in different ways.
         DatasetError: no two pictures are left; says what took them.
     """
     known = {record.category for record in records}
@@ -121,28 +122,35 @@ def draw(
     sample = _less(
         sample, [record.category in leave_out for record in sample.records], f"category {named}"
     )
-    prints = [fingerprint(group_of(record)) for record in records]
-    for name, training in trainings.items():
-        if not training.groups:
-            continue
+    prints = {fingerprint(group_of(record)) for record in records}
+    here = {name: each for name, each in trainings.items() if each.groups & prints}
+    for name, training in here.items():
         sample = _less(
             sample,
             [fingerprint(group_of(record)) in training.groups for record in sample.records],
             f"{name} was trained on their group",
         )
-        if not training.groups.intersection(prints):
+    for name, training in trainings.items():
+        if training.groups and name not in here:
             sample.notes.append(
                 f"None of the {len(training.groups):,} groups that {name} was trained on is in "
                 "this data. If it was trained on these pictures under another group column, its "
                 "figures are of pictures that it knows."
             )
     if side == "test":
-        sides, how = split(records, shares=shares, seed=split_seed)
+        seed_of_split, shares = _split_of(here, split_seed)
+        sides, how = split(records, shares=shares, seed=seed_of_split)
         side_of = {record.id: its for record, its in zip(records, sides, strict=True)}
         sample = _less(
-            sample, [side_of[record.id] != "test" for record in sample.records],
+            sample,
+            [side_of[record.id] != "test" for record in sample.records],
             f"not on the test side, {how}",
-        )  # fmt: skip
+        )
+    elif any(training.entry.get("shares", SHARES).get("val") for training in here.values()):
+        sample.notes.append(
+            "Pictures of the validation side, by which training may have been stopped, are "
+            "among those compared; --side test leaves them out."
+        )
     if len(sample.records) < 2:
         reasons = "; ".join(f"{number:,}: {why}" for why, number in sample.left_out.items())
         raise DatasetError(
@@ -156,6 +164,32 @@ def draw(
         chosen[rng.choice(len(chosen), count, replace=False)] = True
         sample = sample.without(~chosen, f"beyond the sample of {count:,}")
     return sample
+
+
+def _split_of(
+    trainings: Mapping[str, Training], split_seed: int | None
+) -> tuple[int, Mapping[str, float]]:
+    """Seed and shares of the split that these models were trained with."""
+    splits = {
+        name: (int(each.entry["split_seed"]), dict(each.entry.get("shares", SHARES)))
+        for name, each in trainings.items()
+        if "split_seed" in each.entry
+    }
+    if split_seed is not None:
+        splits["--split-seed"] = (split_seed, next((s for _, s in splits.values()), dict(SHARES)))
+    if not splits:
+        return 0, SHARES
+    (first, chosen), *others = splits.items()
+    for name, other in others:
+        if other != chosen:
+            raise ArgumentError(
+                f"the test side of {first} is another than that of {name}: seed and shares are "
+                f"{chosen} and {other}",
+                _CONSEQUENCE,
+                "Compare models that were trained on one split, or use --side all, which leaves "
+                "out the groups that any of them was trained on",
+            )
+    return chosen
 
 
 def draw_queries(sample: Sample, count: int, seed: int) -> NDArray[np.int64]:

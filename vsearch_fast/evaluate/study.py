@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,8 @@ class Options:
         queries: largest number of queries among them.
         seed: of the sample, the queries and the bootstrap.
         leave_out: categories that are none ("Other").
-        side: "test" keeps to the test side of `datasets.splits.split` with `split_seed`.
+        side: "test" keeps to the test side of `datasets.splits.split`.
+        split_seed: of that split; None for the one that the models were trained with.
         columns: metadata columns whose agreement is measured; None for the usual ones.
         draws: resamples of the bootstrap.
         backend, threads, provider: as for `topk` and `Embedder`.
@@ -60,7 +61,7 @@ class Options:
     seed: int = 0
     leave_out: tuple[str, ...] = ()
     side: Side = "all"
-    split_seed: int = 0
+    split_seed: int | None = None
     columns: tuple[str, ...] | None = None
     draws: int = DRAWS
     backend: str = "auto"
@@ -125,7 +126,7 @@ class Study:
     """All that was measured.
 
     Attributes:
-        ran: rows that ran, in the table's order; `not_run` those that did not.
+        rows: of the table, in its order; `ran` and `not_run` are those that did and did not.
         neighbours: int64 ``(q, 10)`` by (row, distance), of the leading rule and all
             categories: row numbers in `sample`, -1 where there is none.
         queries: int64 ``(q,)``, their row numbers.
@@ -137,6 +138,7 @@ class Study:
     queries: NDArray[np.int64]
     lead: str
     scopes: list[Scope]
+    rows: list[ModelRow]
     ran: list[Extractor]
     not_run: list[ModelRow]
     figures: list[Figure]
@@ -183,8 +185,9 @@ def evaluate(
         if row.file is not None or row.baseline is not None:
             with warnings.catch_warnings():
                 warnings.simplefilter("once", ProviderFallbackWarning)
-                ran.append(extractor(row, options.provider, options.threads))
-    not_run = [row for row in rows if row.file is None and row.baseline is None]
+                ran.append(_counted(extractor(row, options.provider, options.threads)))
+    told = {each.row.baseline or each.row.file: each.row for each in ran}
+    rows = [told.get(row.baseline or row.file, row) for row in rows]
     if not ran:
         raise DatasetError("no row of the table can run", "Nothing was evaluated", "Name a model")
     sample = draw(
@@ -205,7 +208,9 @@ def evaluate(
     ]  # fmt: skip
     broken = np.zeros(len(sample.records), bool)
     for table in tables:
-        broken |= ~np.isfinite(np.asarray(table[:, 0]))
+        # A feature that is no number for another reason is an error, told by the search.
+        suspects = np.flatnonzero(np.isnan(np.asarray(table[:, 0])))
+        broken[suspects[np.isnan(np.asarray(table[suspects])).all(axis=1)]] = True
     if broken.any():
         say(f"left out {int(broken.sum()):>6,}: cannot be read")
         sample = sample.without(broken, "cannot be read")
@@ -215,7 +220,16 @@ def evaluate(
                 "fewer than two pictures can be read", "Nothing was evaluated", "Check the files"
             )
     queries = draw_queries(sample, options.queries, options.seed)
-    return _Measuring(options, sample, queries, ran, not_run, tables, attribute_types).run(say)
+    return _Measuring(options, sample, queries, rows, ran, tables, attribute_types).run(say)
+
+
+def _counted(each: Extractor) -> Extractor:
+    """The row with the number of its categories in its name, where the name leaves it open."""
+    classes = each.training.classes
+    if classes is None or "N most common" not in each.row.name:
+        return each
+    name = each.row.name.replace("N most common", f"{len(classes)} most common")
+    return replace(each, row=replace(each.row, name=name))
 
 
 class _Measuring:
@@ -226,13 +240,13 @@ class _Measuring:
         options: Options,
         sample: Sample,
         queries: NDArray[np.int64],
+        rows: Sequence[ModelRow],
         ran: list[Extractor],
-        not_run: list[ModelRow],
         tables: list[NDArray[np.float32]],
         types: Mapping[str, str] | None,
     ) -> None:
         self.options, self.sample, self.queries = options, sample, queries
-        self.ran, self.not_run, self.tables = ran, not_run, tables
+        self.rows, self.ran, self.tables = list(rows), ran, tables
         self.categories, self.groups = sample.categories, sample.groups
         alone = np.arange(len(sample.records))
         self.owners = {OTHERS: self.groups, ANY: alone} if sample.grouped else {ANY: alone}
@@ -260,10 +274,12 @@ class _Measuring:
             if scope.names is None:
                 kept = {line: found[self.lead] for line, found in lists.items()}
             self._measure(scope, queries, mask, lists)
+        can_run = {each.row.name for each in self.ran}
         return Study(
-            self.options, self.sample, self.queries, self.lead, scopes, self.ran, self.not_run,
-            self.figures, self.differences, kept,
-            {measure.name: measure.title for measure in self.measures}, list(self.sample.notes),
+            self.options, self.sample, self.queries, self.lead, scopes, self.rows, self.ran,
+            [row for row in self.rows if row.name not in can_run], self.figures,
+            self.differences, kept, {measure.name: measure.title for measure in self.measures},
+            list(self.sample.notes),
         )  # fmt: skip
 
     def _scopes(self) -> list[Scope]:
@@ -273,7 +289,7 @@ class _Measuring:
             if each.training.classes is None:
                 continue
             names = tuple(sorted(set(each.training.classes).intersection(known)))
-            scope = Scope(f"the {len(names)} categories of {each.row.name}", names)
+            scope = Scope(f"the {len(names)} categories that {each.row.name} knows", names)
             if names and len(names) < len(known) and all(s.names != names for s in scopes):
                 scopes.append(scope)
         return scopes

@@ -1,0 +1,48 @@
+"""The folder of an evaluation: table, figures, picture and contact sheets."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..errors import VsearchError
+from . import picture, report, sheets
+from .study import Study
+
+#: Folder of the features inside of an output folder.
+CACHE = "features"
+
+
+def write(study: Study, folder: Path, command: str) -> list[Path]:
+    """Write `table.md`, `table.csv`, `results.json`, `accuracy.png` and `sheets/*.jpg`.
+
+    A file of an earlier run is replaced when the new one is whole.
+
+    Raises:
+        MissingDependencyError: without Matplotlib.
+        VsearchError: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        files = [
+            _text(folder / "table.md", report.markdown(study, command)),
+            _text(folder / "table.csv", report.as_csv(study)),
+            _text(folder / "results.json", report.as_json(study, command)),
+        ]
+        unfinished = folder / ".accuracy.png"
+        picture.draw(study, unfinished)
+        os.replace(unfinished, folder / "accuracy.png")
+        return [*files, folder / "accuracy.png", *sheets.write(study, folder / "sheets")]
+    except OSError as error:
+        raise VsearchError(
+            f"{error.filename or folder} cannot be written ({error.strerror or error})",
+            "The results were not all written; features that were computed are kept",
+            "Check the folder and the space on its disk, and run the same command again",
+        ) from error
+
+
+def _text(file: Path, content: str) -> Path:
+    unfinished = file.with_name(f".{file.name}.new")
+    unfinished.write_text(content, encoding="utf-8", errors="backslashreplace")
+    os.replace(unfinished, file)
+    return file
