@@ -57,6 +57,25 @@ def prepare() -> None:
         )
 
 
+def prepare_keras() -> None:
+    """Import Keras on whichever backend the environment or its own settings choose, quietly.
+
+    Training needs no more. Raises MissingDependencyError without Keras or without its backend.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with _without_noise() if "keras" not in sys.modules else contextlib.nullcontext():
+        try:
+            import keras  # noqa: F401
+        except ImportError as error:
+            chosen = os.environ.get("KERAS_BACKEND", "tensorflow")
+            raise MissingDependencyError(
+                f"Keras or its backend cannot be imported ({error})",
+                "Nothing was trained",
+                "Install them with: pip install 'vsearch_fast[cpu,export]', or set KERAS_BACKEND "
+                f"to one that is installed (tensorflow, jax, torch; it is {chosen})",
+            ) from error
+
+
 def versions() -> dict[str, str]:
     """Versions of the packages that shape an exported file, for its metadata."""
     from importlib.metadata import PackageNotFoundError, version

@@ -19,7 +19,7 @@ import threading
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -43,6 +43,7 @@ LAYERS = (
 PROBE_SECONDS = 8.0
 
 _CLASSES_MEMBER = "classes.json"
+_TRAINING_MEMBER = "training.json"
 
 # The same two files as keras.applications.vgg16, so that its cache is shared; a test compares.
 _URL = "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"
@@ -72,6 +73,7 @@ class Source:
     path, sha256 : the file and its digest; None and "" for ``random``.
     seed : of ``random``.
     classes : names of the model's classes, empty when it does not say.
+    training : how `vsearch train` made it (see :func:`write_training`), empty when it does not say.
     dense : shapes of the dense kernels in a weights file, in the file's order.
     """
 
@@ -81,6 +83,7 @@ class Source:
     sha256: str = ""
     seed: int | None = None
     classes: list[str] = field(default_factory=list)
+    training: dict[str, Any] = field(default_factory=dict)
     dense: tuple[tuple[int, ...], ...] = ()
 
     @property
@@ -128,10 +131,23 @@ def write_classes(model_file: str | os.PathLike[str], classes: Sequence[str]) ->
     Keras ignores the member; the export copies it into the ONNX file's metadata. Raises
     ModelError when the file is no ``.keras`` file.
     """
+    _write_member(model_file, _CLASSES_MEMBER, list(classes))
+
+
+def write_training(model_file: str | os.PathLike[str], training: Mapping[str, Any]) -> None:
+    """Add how a model was trained to a ``.keras`` file, as its member ``training.json``.
+
+    The export copies it into the ONNX file's metadata, takes the resize rule from its
+    ``recipe``, and an evaluation leaves out the groups in ``trained_groups``.
+    """
+    _write_member(model_file, _TRAINING_MEMBER, dict(training))
+
+
+def _write_member(model_file: str | os.PathLike[str], member: str, content: Any) -> None:
     if not zipfile.is_zipfile(model_file):
         raise _not_keras(Path(model_file), "it is no zip archive, which a .keras file is")
     with zipfile.ZipFile(model_file, "a") as archive:
-        archive.writestr(_CLASSES_MEMBER, json.dumps(list(classes), ensure_ascii=False))
+        archive.writestr(member, json.dumps(content, ensure_ascii=False))
 
 
 def keras_home() -> Path:
@@ -171,7 +187,7 @@ def imagenet_file(top: bool, log: Callable[[str], None]) -> Path:
 def _download(name: str, md5: str, models: Path, damaged: str) -> Path:
     from vsearch_fast.export import backend
 
-    backend.prepare()
+    backend.prepare_keras()
     import keras
 
     before = socket.getdefaulttimeout()
@@ -252,7 +268,8 @@ def _inspect_file(path: Path, label: str) -> Source:
         raise _not_keras(path, "it is empty")
     if magic.startswith(b"PK\x03\x04"):
         _need_suffix(path, (".keras",))
-        return Source(label, "model", path, digest, classes=_read_classes(path))
+        classes, training = _read_classes(path), _read_training(path)
+        return Source(label, "model", path, digest, classes=classes, training=training)
     if magic == b"\x89HDF\r\n\x1a\n":
         _need_suffix(path, (".h5", ".hdf5"))
         return _inspect_hdf5(path, label, digest)
@@ -295,18 +312,29 @@ def _inspect_hdf5(path: Path, label: str, digest: str) -> Source:
 
 
 def _read_classes(path: Path) -> list[str]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if _CLASSES_MEMBER not in archive.namelist():
-                return []
-            names = json.loads(archive.read(_CLASSES_MEMBER))
-    except (zipfile.BadZipFile, OSError) as error:
-        raise _not_keras(path, f"it is damaged or cut short: {error}") from error
-    except ValueError as error:
-        raise _not_keras(path, f"its {_CLASSES_MEMBER} is no JSON: {error}") from error
+    names = _read_member(path, _CLASSES_MEMBER, [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise _not_keras(path, f"its {_CLASSES_MEMBER} is no list of names")
     return names
+
+
+def _read_training(path: Path) -> dict[str, Any]:
+    training = _read_member(path, _TRAINING_MEMBER, {})
+    if not isinstance(training, dict) or not isinstance(training.get("recipe", {}), dict):
+        raise _not_keras(path, f"its {_TRAINING_MEMBER} does not tell how it was trained")
+    return training
+
+
+def _read_member(path: Path, member: str, otherwise: Any) -> Any:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if member not in archive.namelist():
+                return otherwise
+            return json.loads(archive.read(member))
+    except (zipfile.BadZipFile, OSError) as error:
+        raise _not_keras(path, f"it is damaged or cut short: {error}") from error
+    except ValueError as error:
+        raise _not_keras(path, f"its {member} is no JSON: {error}") from error
 
 
 def _need_suffix(path: Path, suffixes: tuple[str, ...]) -> None:

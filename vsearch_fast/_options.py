@@ -6,11 +6,16 @@ import json
 import math
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import click
 
+if TYPE_CHECKING:
+    from .kernels.reference import Metric
+
 Box = tuple[int, int, int, int]
+
+METRICS: tuple[Metric, ...] = ("l2", "l1", "hamming")
 
 
 class Commands(click.Group):
@@ -18,9 +23,12 @@ class Commands(click.Group):
 
     elsewhere: ClassVar = {
         "bench": "vsearch_fast.bench.__main__",
+        "calibrate": "vsearch_fast._calibrate",
         "eval": "vsearch_fast.evaluate.command",
         "export": "vsearch_fast.export.__main__",
+        "garments": "vsearch_fast.datasets.garments.command",
         "gpu": "vsearch_fast._gpu.report",
+        "train": "vsearch_fast.export.training.command",
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -40,6 +48,22 @@ def box(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Bo
     except ValueError:
         raise click.BadParameter(f"{value!r} is not x1,y1,x2,y2 in pixels") from None
     return x1, y1, x2, y2
+
+
+def distance(
+    ctx: click.Context, parameter: click.Parameter, value: str | None
+) -> float | Literal["auto"] | None:
+    if value is None or value == "auto":
+        return value  # type: ignore[return-value]
+    number: float = click.FloatRange(0)(value, parameter, ctx)
+    return number
+
+
+def size(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[int, int]:
+    width, _, height = value.partition("x")
+    if not (width.isdigit() and height.isdigit()):
+        raise click.BadParameter(f"{value!r} is not WIDTHxHEIGHT in pixels")
+    return int(width), int(height)
 
 
 def pairs(

@@ -14,6 +14,10 @@ from .records import Record
 
 Layout = Literal["auto", "folder", "csv", "deepfashion"]
 
+#: The table of a folder of drawn garments (`garments.TABLE`, not imported: it would load Pillow's
+#: drawing for every reader), whose items and boxes would be lost if it were read as a folder.
+GARMENTS = "garments.csv"
+
 
 def read(
     source: Path,
@@ -26,6 +30,8 @@ def read(
 ) -> tuple[list[Record], str]:
     """Records of a folder, a CSV file or a DeepFashion data set, and their *origin*.
 
+    A folder of drawn garments is read by its table.
+
     Two reads of different lists or parts of one folder have different origins, so that an
     index made of one is not taken for an index of the other. ``columns`` and ``missing`` as in
     `folder.read`; a CSV file may be the source itself. Raises ArgumentError for options that
@@ -35,6 +41,8 @@ def read(
         layout = "folder"
         if csv is not None or source.suffix.lower() == ".csv":
             layout = "csv"
+        elif (source / GARMENTS).is_file():
+            layout, csv = "csv", Path(GARMENTS)
         elif any((source / name).is_dir() for name in ("Anno", "Anno_coarse", "Anno_fine")):
             layout = "deepfashion"
     for given, wanted, option in (

@@ -1,0 +1,444 @@
+"""Re-trains a VGG-16 on a catalogue: a new fc1 before a softmax over its categories.
+
+::
+
+    --data, --also -> catalogue.py   classes, groups, sides
+                   -> pictures.py    decoded once
+    --base         -> network.py     convolutions and dense layers
+                   -> frozen.py      the convolutions' outputs, once (not with --unfreeze)
+                   -> feed.py        batches that follow from (seed, epoch)
+                   -> loop.py        epochs and checkpoints
+                   -> judge.py       active units, dead bits, matches on the unseen side
+                   -> one .keras file for `vsearch export`, a CSV and a picture of its history
+
+The default recipe keeps the convolutions and learns the new layers by cross-entropy. On the
+command line: ``vsearch train --help``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vsearch_fast.datasets.records import Record
+from vsearch_fast.errors import ExportError, ModelError, VsearchError
+from vsearch_fast.export.training.recipe import Recipe
+from vsearch_fast.export.weights import Source, resolve, write_classes, write_training
+
+if TYPE_CHECKING:
+    from vsearch_fast.export.training.catalogue import Catalogue
+    from vsearch_fast.export.training.judge import Units
+    from vsearch_fast.export.training.loop import Progress
+    from vsearch_fast.export.training.network import Network
+
+__all__ = ["Recipe", "TrainReport", "train"]
+
+_CONSEQUENCE = "Nothing was trained"
+
+#: Pictures are decoded this much larger than the network takes them, where crops are cut out.
+_CROP_ROOM = 1.5
+
+#: Pictures that active units are counted on, at most.
+_JUDGED = 2000
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """What was trained.
+
+    Attributes
+    ----------
+    path : the ``.keras`` file; ``history`` and ``curve`` lie beside it.
+    classes : names of the classes.
+    sides : pictures trained on, used to choose the epoch, and never seen.
+    epochs : how many were run; ``best_epoch`` is the one whose weights the file has.
+    units : by dense layer, active and constant units (:class:`~.training.judge.Units`).
+    matches : P@1 by metric on the val side by ``fc1``, own group forbidden; empty without one.
+    val : loss and accuracy of the best epoch on the val side; empty without one.
+    skipped : pictures that could not be read, and why.
+    notes, warnings : in words.
+    """
+
+    path: Path
+    history: Path
+    curve: Path
+    classes: list[str]
+    sides: dict[str, int]
+    epochs: int
+    best_epoch: int
+    units: dict[str, Units]
+    matches: dict[str, float]
+    val: dict[str, float]
+    skipped: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def train(
+    data: Sequence[Record],
+    recipe: Recipe,
+    output: str | os.PathLike[str],
+    *,
+    also: Sequence[Sequence[Record]] = (),
+    work: str | os.PathLike[str] | None = None,
+    restart: bool = False,
+    group_column: str = "group",
+    progress: bool = False,
+    log: Callable[[str], None] | None = None,
+) -> TrainReport:
+    """Train a network on `data` and save it as a ``.keras`` file.
+
+    Parameters
+    ----------
+    data : records with categories; their group decides the side they are on.
+    recipe : every choice that the weights depend on. Of a base from a file, width and batch
+        normalisation of the convolutions are the file's.
+    output : the ``.keras`` file.
+    also : further data sets, to train on alone.
+    work : folder for decoded pictures, the convolutions' outputs and checkpoints. By default
+        one beside `output`, removed in the end; a named one is kept, so that other runs on the
+        same pictures find them there.
+    restart : begin anew where a checkpoint is found; otherwise go on from it.
+    group_column : what the groups are, in words, for the model's record.
+
+    Raises
+    ------
+    ArgumentError, DatasetError, ModelError, ExportError, MissingDependencyError
+    """
+    log = log or (lambda line: None)
+    target = Path(output).expanduser()
+    _check_target(target)
+    source = _base(recipe.base, log)
+    recipe = dataclasses.replace(recipe, base=source.label, base_sha256=source.sha256)
+    from vsearch_fast.export import backend
+
+    backend.prepare_keras()
+    from vsearch_fast.export.training.catalogue import gather
+
+    catalogue = gather([data, *also], recipe)
+    folder = Path(work) if work is not None else target.with_name(f"{target.stem}.training")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ExportError(
+            f"the folder {folder} cannot be made ({error.strerror})",
+            _CONSEQUENCE,
+            "Name another: --work",
+        ) from error
+    run = _Run(catalogue, recipe, source, folder, target, group_column, progress, log)
+    report = run.go(restart)
+    if work is None:
+        shutil.rmtree(folder, ignore_errors=True)
+    return report
+
+
+def _base(spec: str, log: Callable[[str], None]) -> Source:
+    """The base that the argument names; its errors speak of training."""
+    try:
+        source = resolve(spec, "block5_pool", log)
+    except VsearchError as error:
+        cure = (error.cure or "").replace("--weights", "--base")
+        raise type(error)(error.cause.replace("--weights", "--base"), _CONSEQUENCE, cure) from error
+    if source.kind == "weights":
+        raise ModelError(
+            f"{source.path} holds weights without their layers' names",
+            _CONSEQUENCE,
+            "Pass the whole model, saved by model.save('FILE.keras')",
+        )
+    return source
+
+
+def _check_target(target: Path) -> None:
+    if target.suffix != ".keras":
+        raise ExportError(
+            f"the output {target} does not end in .keras", _CONSEQUENCE, "Name it FILE.keras"
+        )
+    if target.is_dir() or not target.absolute().parent.is_dir():
+        raise ExportError(
+            f"{target} cannot be written: "
+            + ("it is a folder" if target.is_dir() else f"{target.parent} does not exist"),
+            _CONSEQUENCE,
+            "Name a file in a folder that is there",
+        )
+
+
+class _Run:
+    """One training run, from the pictures to the report."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        recipe: Recipe,
+        source: Source,
+        folder: Path,
+        target: Path,
+        group_column: str,
+        progress: bool,
+        log: Callable[[str], None],
+    ) -> None:
+        self.catalogue, self.recipe, self.source = catalogue, recipe, source
+        self.folder, self.target, self.group_column = folder, target, group_column
+        self.progress, self.log = progress, log
+
+    def go(self, restart: bool) -> TrainReport:
+        from vsearch_fast.export.training import pictures
+        from vsearch_fast.export.training.loop import compiled, run
+
+        skipped = self._decode()
+        catalogue, recipe = self.catalogue, self.recipe
+        for note in catalogue.notes:
+            self.log(note)
+        self.log(self._sides_in_words())
+        network = self._network()
+        feed, validation = self._feeds(network)
+        outputs = ["predictions"]
+        if recipe.loss == "contrastive":
+            outputs += network.shape.dense
+        model = network.whole(*outputs) if recipe.unfreeze else network.behind(*outputs)
+        digest = recipe.digest(
+            pictures.stamp(catalogue.records, catalogue.sides.tolist(), catalogue.labels.tolist())
+        )
+        checkpoints = self.folder / f"run-{digest}" if self._work_is_shared() else self.folder
+        checkpoints.mkdir(exist_ok=True)
+        if restart:
+            for name in ("checkpoint.npz", "best.npz"):
+                (checkpoints / name).unlink(missing_ok=True)
+        compiled(model, recipe, len(catalogue.classes), feed.steps)
+        if (checkpoints / "checkpoint.npz").is_file():
+            self.log(f"going on from the checkpoint in {checkpoints}")
+        state = run(
+            model, feed, validation, recipe, checkpoints, digest,
+            progress=self.progress, epoch_done=self._write_history,
+        )  # fmt: skip
+        val = catalogue.of_side("val")
+        units, matches = self._judged(network, val)
+        self._save(network, units, matches, state)
+        warnings = [f"{name}: {text}" for name, found in units.items() for text in found.warnings()]
+        best = state.history[(state.best_epoch or state.epoch) - 1]
+        return TrainReport(
+            path=self.target,
+            history=self._beside("history.csv"),
+            curve=self._beside("curve.png"),
+            classes=catalogue.classes,
+            sides={side: len(catalogue.of_side(side)) for side in ("train", "val", "test")},
+            epochs=state.epoch,
+            best_epoch=state.best_epoch or state.epoch,
+            units=units,
+            matches=matches,
+            val={name: best[name] for name in ("val_loss", "val_accuracy") if name in best},
+            skipped=skipped,
+            notes=catalogue.notes,
+            warnings=warnings,
+        )
+
+    def _work_is_shared(self) -> bool:
+        return self.folder != self.target.with_name(f"{self.target.stem}.training")
+
+    def _decode(self) -> list[str]:
+        """Decode what is needed; pictures that cannot be read leave the catalogue."""
+        from vsearch_fast.export.training import pictures
+
+        recipe, side = self.recipe, self.recipe.input_size
+        kept = self.catalogue.sides != "test"
+        seen = [record for record, stays in zip(self.catalogue.records, kept, strict=True) if stays]
+        plain, failed = pictures.decoded(seen, side, recipe.resize, self.folder, self.log)
+        large = plain
+        if recipe.augment != "none":
+            room = round(side * _CROP_ROOM)
+            large, _ = pictures.decoded(seen, room, recipe.resize, self.folder, self.log)
+        number = iter(range(len(seen)))
+        rows = [next(number) if stays else -1 for stays in kept]
+        stays = [not (kept[i] and rows[i] in failed) for i in range(len(rows))]
+        import numpy as np
+
+        self._rows = np.array([row for row, ok in zip(rows, stays, strict=True) if ok], np.intp)
+        self._plain, self._large = plain, large
+        self.catalogue = self.catalogue.keep(np.array(stays))
+        return [failed[row] for row in sorted(failed)]
+
+    def _network(self) -> Network:
+        from vsearch_fast.export.training import network as networks
+
+        recipe, base = self.recipe, None
+        width, body_norm = recipe.width, recipe.batch_norm
+        if self.source.kind != "random":
+            base = networks.load_base(self.source)
+            width, body_norm = networks.width_and_norm(base)
+        shape = networks.Shape(
+            width, recipe.input_size, body_norm, recipe.batch_norm, recipe.dense, recipe.units,
+            recipe.pool,
+        )  # fmt: skip
+        network = networks.build(shape, len(self.catalogue.classes), recipe.seed)
+        if base is None:
+            if self.source.seed != recipe.seed:
+                networks.draw(network, self.source.seed or 0, networks.CONVOLUTIONS)
+        else:
+            taken = networks.take(network, base, dense=recipe.unfreeze)
+            dense = [name for name in taken if not name.startswith("block")]
+            self.log(
+                f"base {self.source.label}: convolutions{' and ' if dense else ''}"
+                f"{', '.join(dense)} taken, the rest drawn from seed {recipe.seed}"
+            )
+        network.body.trainable = recipe.unfreeze
+        return network
+
+    def _feeds(self, network: Network) -> tuple[Any, Any]:
+        """The train side's batches, and the val side (None where there is none)."""
+        import numpy as np
+
+        from vsearch_fast.export.training import frozen, pictures
+        from vsearch_fast.export.training.feed import Feed, Outputs, Pixels
+        from vsearch_fast.export.training.loop import Validation
+
+        catalogue, recipe, rows = self.catalogue, self.recipe, self._rows
+        val = catalogue.of_side("val")
+        if recipe.unfreeze:
+            inputs: Any = Pixels(pictures.Selected(self._large, rows), recipe)
+
+            def of_val(start: int, end: int) -> np.ndarray:
+                return pictures.preprocessed(self._plain[rows[val[start:end]]])
+        else:
+            seen = [r for r, row in zip(catalogue.records, rows, strict=True) if row >= 0]
+            name = pictures.stamp(
+                seen, self.source.label, self.source.sha256, network.shape, recipe.resize
+            )
+            places = rows[rows >= 0]
+            plain = frozen.outputs(
+                network, pictures.Selected(self._plain, places), self.folder, name, self.log
+            )
+            copies = [plain]
+            if recipe.augment != "none":
+                large = pictures.Selected(self._large, places)
+                stem = f"{name}-{recipe.augment}-{recipe.seed}"
+                copies = [
+                    frozen.outputs(
+                        network, large, self.folder, f"{stem}-{copy}", self.log,
+                        varied=(recipe.augment, recipe.seed, copy),
+                    )
+                    for copy in range(recipe.copies)
+                ]  # fmt: skip
+            place = np.full(len(rows), -1, np.intp)
+            place[rows >= 0] = np.arange(len(places))
+            self._outputs, self._place = plain, place
+            inputs = Outputs([pictures.Selected(copy, place) for copy in copies], recipe)
+
+            def of_val(start: int, end: int) -> np.ndarray:
+                return plain[place[val[start:end]]].astype(np.float32)
+
+        feed = Feed(catalogue, recipe, inputs)
+        validation = Validation(of_val, catalogue.labels[val]) if len(val) else None
+        return feed, validation
+
+    def _judged(self, network: Network, val: Any) -> tuple[dict[str, Units], dict[str, float]]:
+        """Active units over a sample of all that was learnt from, and matches on the val side."""
+        import numpy as np
+
+        from vsearch_fast.export.training import judge
+
+        catalogue = self.catalogue
+        sample = np.random.default_rng(self.recipe.seed).permutation(
+            np.flatnonzero(catalogue.sides != "test")
+        )[:_JUDGED]
+        units = {name: judge.units(each) for name, each in self._features(network, sample).items()}
+        if len(np.unique(catalogue.groups[val])) < 2:
+            return units, {}
+        features = self._features(network, val)[network.shape.dense[0]]
+        return units, judge.matches(features, catalogue.labels[val], catalogue.groups[val])
+
+    def _features(self, network: Network, chosen: Any) -> dict[str, Any]:
+        """Each dense layer's output for the chosen pictures, by name."""
+        import numpy as np
+
+        from vsearch_fast.export.training.pictures import preprocessed
+
+        names = network.shape.dense
+        model = network.whole(*names) if self.recipe.unfreeze else network.behind(*names)
+        parts: list[list[np.ndarray]] = []
+        for start in range(0, len(chosen), 32):
+            some = chosen[start : start + 32]
+            if self.recipe.unfreeze:
+                inputs = preprocessed(self._plain[self._rows[some]])
+            else:
+                inputs = self._outputs[self._place[some]].astype(np.float32)
+            found = model.predict_on_batch(inputs)
+            parts.append([np.asarray(each) for each in (found if len(names) > 1 else [found])])
+        return {name: np.concatenate([p[i] for p in parts]) for i, name in enumerate(names)}
+
+    def _save(
+        self, network: Network, units: dict[str, Units], matches: dict[str, float], state: Progress
+    ) -> None:
+        from vsearch_fast.export.training import network as networks
+
+        network.body.trainable = True  # a frozen layer would stay so in the file
+        temporary = self.target.with_name(f".{self.target.stem}.tmp.keras")
+        try:
+            networks.saved(network).save(temporary)
+            write_classes(temporary, self.catalogue.classes)
+            write_training(temporary, self._record(units, matches, state))
+            os.replace(temporary, self.target)
+        except OSError as error:
+            raise ExportError(
+                f"{self.target} cannot be written ({error.strerror or error})",
+                f"The model was not saved; its checkpoint is in {self.folder}",
+                "Free some space, then give the same command again",
+            ) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _record(
+        self, units: dict[str, Units], matches: dict[str, float], state: Progress
+    ) -> dict[str, Any]:
+        import keras
+
+        import vsearch_fast
+
+        catalogue, recipe = self.catalogue, self.recipe
+        return {
+            "recipe": recipe.as_json(),
+            "pictures": {s: len(catalogue.of_side(s)) for s in ("train", "val", "test")},
+            "classes": "all" if recipe.classes == "all" else catalogue.classes,
+            "group_column": self.group_column,
+            "split_seed": recipe.split_seed,
+            "shares": dict(recipe.shares),
+            "trained_groups": catalogue.trained_groups(),
+            "epochs": state.epoch,
+            "best_epoch": state.best_epoch or state.epoch,
+            "units": {name: dataclasses.asdict(found) for name, found in units.items()},
+            "matches": matches,
+            "versions": {
+                "vsearch_fast": vsearch_fast.__version__,
+                "keras": keras.__version__,
+                "backend": keras.config.backend(),
+            },
+        }
+
+    def _beside(self, ending: str) -> Path:
+        return self.target.with_name(f"{self.target.stem}.{ending}")
+
+    def _write_history(self, state: Progress) -> None:
+        from vsearch_fast.export.training import history
+
+        history.write_csv(self._beside("history.csv"), state.history)
+        history.draw(self._beside("curve.png"), state.history, state.best_epoch, self.target.stem)
+
+    def _sides_in_words(self) -> str:
+        catalogue = self.catalogue
+        parts = [f"{len(catalogue.of_side(s)):,} {s}" for s in ("train", "val", "test")]
+        handled = {
+            "weights": "classes weigh inversely to the root of their frequency",
+            "draws": "pictures are drawn inversely to the roots of their class' and group's sizes",
+            "none": "classes weigh as often as they come",
+        }[self.recipe.balance]
+        import numpy as np
+
+        counts = np.bincount(catalogue.labels[catalogue.of_side("train")])
+        counts = counts[counts > 0]
+        return (
+            f"{len(catalogue.classes)} classes of {counts.min():,} to {counts.max():,} pictures; "
+            f"{', '.join(parts)}; {handled}"
+        )

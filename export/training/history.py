@@ -1,0 +1,64 @@
+"""The history of a run, as CSV and as a picture."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from vsearch_fast.export.training.pictures import write_text
+
+_FIRST = ("epoch", "seconds", "loss", "val_loss", "val_accuracy")
+
+
+def write_csv(file: Path, history: Sequence[dict[str, float]]) -> None:
+    """A line an epoch; columns that only some losses have come last."""
+    more = sorted({name for row in history for name in row} - set(_FIRST))
+    columns = [name for name in _FIRST if any(name in row for row in history)] + more
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    for row in history:
+        writer.writerow(
+            [f"{row[name]:g}" if name == "epoch" else f"{row[name]:.6g}" if name in row else ""
+             for name in columns]
+        )  # fmt: skip
+    write_text(file, text.getvalue())
+
+
+def draw(file: Path, history: Sequence[dict[str, float]], best_epoch: int, title: str) -> None:
+    """The curves of loss and accuracy by epoch, as PNG; nothing without matplotlib."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
+    except ImportError:
+        return
+    accuracy = [row["val_accuracy"] for row in history if "val_accuracy" in row]
+    figure = Figure(figsize=(9 if accuracy else 5, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, 2 if accuracy else 1, squeeze=False)[0]
+    epochs = [row["epoch"] for row in history]
+    marker = "o" if len(epochs) < 40 else ""
+    axes[0].plot(epochs, [row["loss"] for row in history], label="train", marker=marker, ms=3)
+    if accuracy:
+        axes[0].plot(
+            epochs, [row["val_loss"] for row in history], label="val (cross-entropy)",
+            marker=marker, ms=3,
+        )  # fmt: skip
+        axes[1].plot(epochs, accuracy, color="C1", marker=marker, ms=3)
+        axes[1].set_ylabel("val accuracy")
+        axes[1].set_ylim(0, max(accuracy) * 1.1 or 1)
+    axes[0].set_ylabel("loss")
+    axes[0].legend()
+    for each in axes:
+        each.set_xlabel("epoch")
+        each.xaxis.set_major_locator(MaxNLocator(integer=True))
+        each.grid(alpha=0.3)
+        if best_epoch:
+            each.axvline(best_epoch, color="grey", ls=":", lw=1)
+    figure.suptitle(title)
+    temporary = file.with_name(f".{file.name}.tmp")
+    figure.savefig(temporary, format="png", dpi=120)
+    temporary.replace(file)

@@ -1,0 +1,73 @@
+"""What the trained features are worth: active units, dead bits, and matches on the unseen side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch_fast.search import METRICS, topk
+
+#: Shares of active units between which codes tell pictures apart well.
+ACTIVE = (0.2, 0.6)
+#: Bits that are the same for all pictures carry nothing; above this share it is worth a warning.
+CONSTANT = 0.02
+
+
+@dataclass(frozen=True)
+class Units:
+    """Over some pictures: the mean share of units above 0, and the shares of bits that none,
+    and that every picture has set."""
+
+    pictures: int
+    active: float
+    never: float
+    always: float
+
+    @property
+    def constant(self) -> float:
+        return self.never + self.always
+
+    def warnings(self) -> list[str]:
+        found = []
+        if not ACTIVE[0] <= self.active <= ACTIVE[1]:
+            found.append(
+                f"{self.active:.1%} of the units are active, outside {ACTIVE[0]:.0%} to "
+                f"{ACTIVE[1]:.0%}: Hamming distances will tell little. --batch-norm keeps about "
+                "half of them active; so may a lower learning rate"
+            )
+        if self.constant > CONSTANT:
+            found.append(
+                f"{self.constant:.1%} of the bits are the same for all pictures and carry "
+                "nothing. --batch-norm prevents that; so may a lower learning rate"
+            )
+        return found
+
+
+def units(features: NDArray[np.float32]) -> Units:
+    """Of features (n, d), n at least 1."""
+    bits = features > 0
+    share = bits.mean(axis=0)
+    return Units(
+        len(features), float(bits.mean()), float((share == 0).mean()), float((share == 1).mean())
+    )
+
+
+def matches(
+    features: NDArray[np.float32], labels: NDArray[np.int32], groups: NDArray[np.int32]
+) -> dict[str, float]:
+    """P@1 by metric: how often the nearest picture of *another* group has the same class.
+
+    Every picture is a query among all; one without a picture of another group is a miss.
+    """
+    found: dict[str, float] = {}
+    for metric in METRICS:
+        rows = np.packbits(features > 0, axis=-1) if metric == "hamming" else features
+        hits = 0
+        for group in np.unique(groups):
+            own = groups == group
+            _, ids = topk(rows[own], rows, 1, metric=metric, mask=~own, backend="cpu")
+            hits += int((labels[ids[:, 0]] == labels[own]).sum()) if ids.shape[1] else 0
+        found[metric] = hits / len(features)
+    return found

@@ -1,0 +1,134 @@
+"""Pictures decoded once, as memory-mapped files that every epoch reads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from vsearch_fast._pipeline import run_ahead
+from vsearch_fast.datasets.records import Record
+from vsearch_fast.errors import ExportError, ImageError
+from vsearch_fast.export.vgg16 import BGR_MEAN
+from vsearch_fast.images import load
+from vsearch_fast.search import available_threads
+
+Log = Callable[[str], None]
+
+
+class Rows(Protocol):
+    """An array, or something that gives rows of one when it is indexed."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, chosen: Any) -> Any: ...
+
+
+class Selected:
+    """Rows of an array through a list of row numbers, read when they are asked for."""
+
+    def __init__(self, rows: Rows, numbers: NDArray[np.intp]) -> None:
+        self.rows, self.numbers = rows, numbers
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, chosen: Any) -> Any:
+        return self.rows[self.numbers[chosen]]
+
+
+def preprocessed(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """What the network takes: BGR minus VGG's mean, float32, of RGB uint8 (n, S, S, 3)."""
+    return pixels[..., ::-1].astype(np.float32) - np.array(BGR_MEAN, np.float32)
+
+
+def stamp(records: Sequence[Record], *more: object) -> str:
+    """Stands for these pictures as they are now, and `more`: 16 hexadecimal digits."""
+    digest = hashlib.sha256(json.dumps([str(each) for each in more]).encode())
+    for record in records:
+        try:
+            status = os.stat(record.path)
+            state = f"{status.st_size}:{status.st_mtime_ns}"
+        except OSError:
+            state = "gone"
+        digest.update(f"{record.path}\0{record.box}\0{state}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def decoded(
+    records: Sequence[Record], side: int, resize: str, folder: Path, log: Log
+) -> tuple[NDArray[np.uint8], dict[int, str]]:
+    """The pictures, stretched to squares: uint8 (n, side, side, 3), memory-mapped.
+
+    Also says which cannot be read, by number, and why; their rows are zeros. The file stays in
+    `folder` and is used again. Raises ExportError where the disk has no room for it.
+    """
+    name = stamp(records, side, resize)
+    file, failed_file = folder / f"pixels-{name}.npy", folder / f"pixels-{name}.json"
+    if failed_file.is_file() and file.is_file():
+        failed = {int(k): v for k, v in json.loads(failed_file.read_text()).items()}
+        return np.load(file, mmap_mode="r"), failed
+    shape = (len(records), side, side, 3)
+    rows = create(file, shape, np.uint8, f"{len(records):,} pictures of {side} pixels", log)
+    failed = {}
+    done = run_ahead(partial(_load, side, resize), records, threads=available_threads(), depth=32)
+    for number, pixels in enumerate(bar(done, len(records), "decoding")):
+        if isinstance(pixels, ImageError):
+            failed[number] = str(pixels)
+        else:
+            rows[number] = pixels
+    rows.flush()
+    write_text(failed_file, json.dumps(failed))
+    return np.load(file, mmap_mode="r"), failed
+
+
+def _load(side: int, resize: str, record: Record) -> NDArray[np.uint8] | ImageError:
+    try:
+        return load(record.path, side, record.box, resize=resize)
+    except ImageError as error:
+        return error
+
+
+def create(
+    file: Path, shape: tuple[int, ...], dtype: type[np.generic], what: str, log: Log
+) -> np.memmap:
+    """A new .npy file of this shape to write into, its size announced and its space reserved.
+
+    Without the reservation a full disk would end the process (SIGBUS) instead of raising.
+    """
+    size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    if size > 2**20:
+        log(f"{what}: {size / 1e9:.2f} GB in {file.parent}")
+    try:
+        rows = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
+        with file.open("r+b") as opened:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(opened.fileno(), 0, max(1, rows.offset + size))
+    except OSError as error:
+        file.unlink(missing_ok=True)
+        raise ExportError(
+            f"{what} cannot be cached in {file.parent} ({error.strerror or error})",
+            "Nothing was trained",
+            f"Free {size / 1e9:.1f} GB there, or name another folder: --work FOLDER",
+        ) from error
+    return rows
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    temporary = file.with_name(f".{file.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, file)
+
+
+def bar(items: object, total: int, what: str) -> tqdm:
+    """A progress bar with rate and time left, on stderr."""
+    return tqdm(items, total=total, desc=what, unit=" pictures", mininterval=0.5, leave=False)
