@@ -91,10 +91,10 @@ class Threshold:
 
     def __str__(self) -> str:
         shown = self.distance if isinstance(self.distance, int) else f"{self.distance:.5g}"
-        others = "" if self.group is None else f" of another {self.group}"
+        other = "" if self.group is None else f" of another {self.group}"
         return (
-            f"{self.metric} {shown}, within which {100 * self.quantile:g}% of {self.measured:,} "
-            f"items have their nearest{others}"
+            f"{self.metric} {shown} ({100 * self.quantile:g}% of {self.measured:,} items have "
+            f"their nearest{other} within it)"
         )
 
 

@@ -6,7 +6,7 @@ import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from .datasets.deepfashion import Partition
     from .datasets.detect import Layout
     from .embedder import Skipped
+    from .index import Threshold
     from .search import Metric
     from .sync import Plan
     from .web.page import Result
 
-METRICS: Final = ("l2", "l1", "hamming")
+METRICS = _options.METRICS
 
 
 @click.group(
@@ -252,7 +253,18 @@ def _tell_plan(todo: Plan, index_path: Path) -> None:
     help="Only pictures with this metadata. Repeat a column for any of its values, "
     "name several for all of them.",
 )
-@click.option("--max-distance", type=click.FloatRange(0), help="Leave out what is farther.")
+@click.option(
+    "--max-distance",
+    callback=_options.distance,
+    metavar="DISTANCE|auto",
+    help="Leave out what is farther; auto is --no-match.",
+)
+@click.option(
+    "--no-match",
+    is_flag=True,
+    help="Leave out what is farther than the pictures of INDEX are from each other (vsearch "
+    "calibrate says how that is meant), and say of a photo without a match that it has none.",
+)
 @click.option(
     "--model",
     type=click.Path(path_type=Path),
@@ -288,7 +300,8 @@ def search(
     k: int,
     box: _options.Box | None,
     where: list[tuple[str, str]],
-    max_distance: float | None,
+    max_distance: float | Literal["auto"] | None,
+    no_match: bool,
     model: Path | None,
     html_file: Path | None,
     as_json: bool,
@@ -307,8 +320,10 @@ def search(
     vsearch search photos.index lamp.jpg
     vsearch search photos.index lamp.jpg --box 40,60,300,420 --metric hamming -k 20
     vsearch search photos.index new/ --where category=lamp --html matches.html
+    vsearch search photos.index new/ --no-match
     """
     from . import listing
+    from ._calibrate import thresholds
     from ._recorded import embedder_for, model_file, running
     from .embedder import ImageSkippedWarning
     from .images import find_images
@@ -317,6 +332,10 @@ def search(
 
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other")
+    if no_match and max_distance not in (None, "auto"):
+        raise click.UsageError("--no-match and a --max-distance exclude each other")
+    if no_match:
+        max_distance = "auto"
     if html_file is not None and not html_file.absolute().parent.is_dir():
         raise ArgumentError(
             f"the folder of {html_file} does not exist", "Nothing was searched", "Make it first"
@@ -351,15 +370,20 @@ def search(
         if not queries:
             raise ImageError("no photo could be read", "Nothing was searched", "See the reasons")
         results: list[Result] = []
-        for name in METRICS if metric == "all" else (metric,):
+        metrics = METRICS if metric == "all" else (metric,)
+        limits: dict[Metric, Threshold | None] = {}
+        if max_distance == "auto":
+            limits = thresholds(found, metrics, threads=threads, backend=backend, say=_tell)
+        for name in metrics:
+            limit = limits.get(name)
             answers, proof = found.search(
-                features, k, name, _options.where(where), max_distance, threads, backend=backend,
-                explain=True,
+                features, k, name, _options.where(where), limit.distance if limit else max_distance,
+                threads, backend=backend, explain=True,
             )  # fmt: skip
             if explain:
                 click.echo(f"Proof: {proof}", err=True)
             results += [
-                Result(str(query), name, hits, box)
+                Result(str(query), name, hits, box, None, max_distance == "auto", limit)
                 for query, hits in zip(queries, answers, strict=True)
             ]
         if metric == "all":  # a query's metrics beside each other
@@ -370,6 +394,7 @@ def search(
                 ("pictures", f"{len(found):,}"),
                 ("model", str(found.model.get("layer", ""))),
             ]
+            facts += [("match within", str(limit)) for limit in limits.values() if limit]
             if found.model.get("trained") == "no":
                 facts.append(("warning", "untrained network"))
             write_page(html_file, results, title="Matches", facts=facts)
@@ -390,7 +415,8 @@ def search(
 @click.argument("index_path", metavar="INDEX", type=click.Path(path_type=Path))
 @_options.json_flag
 def info(index_path: Path, as_json: bool) -> None:
-    """What INDEX holds: pictures, model, metadata columns, size."""
+    """What INDEX holds: pictures, model, metadata columns, size, distances of a match."""
+    from ._calibrate import told
     from .index import Index
 
     with Index.open(index_path) as found:
@@ -399,12 +425,15 @@ def info(index_path: Path, as_json: bool) -> None:
         click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
         return
     model = facts.pop("model")
+    limits = told(facts.pop("thresholds")) or ["none taken yet (vsearch calibrate)"]
     for name, value in facts.items():
         if name == "bytes":
             value = f"{value:,}"
         elif name == "columns":
             value = ", ".join(value) or "none"
         click.echo(f"{name:13} {value}")
+    for limit in limits:
+        click.echo(f"{'match within':13} {limit}")
     for name, value in model.items():
         click.echo(f"model {name:7} {value}")
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from .web.page import Result, distance_text
 
@@ -25,7 +26,7 @@ def as_text(results: Sequence[Result]) -> str:
     for result in results:
         lines = [f"{shown(result.query)}  ({result.metric})"]
         if not result.hits:
-            lines.append("  nothing within the filter and the distance asked for")
+            lines.append(f"  {shown(result.nothing)}")
         for rank, hit in enumerate(result.hits, 1):
             known = "  ".join(f"{k}={v}" for k, v in hit.metadata.items() if v is not None)
             line = f"{rank:4}  {distance_text(hit.distance):>10}  {shown(hit.id)}  {shown(known)}"
@@ -35,12 +36,14 @@ def as_text(results: Sequence[Result]) -> str:
 
 
 def as_json(results: Sequence[Result]) -> str:
-    """A list with one object a query and metric; distances in full precision."""
+    """A list with one object a query and metric; distances in full precision. Where hits had to
+    be matches, it says whether there are any, and the threshold (null of an empty index)."""
     records = [
         {
             "query": result.query,
             "box": result.box,
             "metric": result.metric,
+            **_verdict(result),
             "hits": [
                 {
                     "id": hit.id,
@@ -57,15 +60,35 @@ def as_json(results: Sequence[Result]) -> str:
     return json.dumps(records, indent=1, ensure_ascii=False)
 
 
+def _verdict(result: Result) -> dict[str, object]:
+    if not result.only_matches:
+        return {}
+    limit = result.threshold
+    return {"match": bool(result.hits), "threshold": None if limit is None else asdict(limit)}
+
+
 def as_csv(results: Sequence[Result]) -> str:
-    """A line a hit under a header; metadata columns follow the fixed ones."""
+    """A line a hit under a header; metadata columns follow the fixed ones.
+
+    Where hits had to be matches, these are followed by a column `match` ("match" or "no match")
+    and one of the threshold, and a query without a match has a line without a rank.
+    """
+    judged = any(result.only_matches for result in results)
     columns = list(dict.fromkeys(name for r in results for hit in r.hits for name in hit.metadata))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["query", "metric", "rank", "id", "distance", "path", *_BOX, *columns])
+    fixed: list[object] = ["query", "metric", "rank", "id", "distance", "path", *_BOX]
+    verdict: list[object] = ["match", "threshold"] if judged else []
+    writer.writerow([*fixed, *verdict, *columns])
     for result in results:
+        if judged:
+            limit = "" if result.threshold is None else repr(result.threshold.distance)
+            verdict = ["match" if result.hits else "no match", limit]
+        if judged and not result.hits:
+            blank = [""] * (len(fixed) - 2)
+            writer.writerow([result.query, result.metric, *blank, *verdict, *[""] * len(columns)])
         for rank, hit in enumerate(result.hits, 1):
             fixed = [result.query, result.metric, rank, hit.id, repr(hit.distance), hit.path]
             fixed += hit.box or ("",) * 4
-            writer.writerow([*fixed, *(hit.metadata.get(name) for name in columns)])
+            writer.writerow([*fixed, *verdict, *(hit.metadata.get(name) for name in columns)])
     return out.getvalue()

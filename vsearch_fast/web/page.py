@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..errors import ImageError, VsearchError
 from ..images import decode
-from ..index import Hit
+from ..index import Hit, Threshold
 
 THUMBNAIL = 224  # pixels of the long side
 _BOX = (224, 72, 48)
@@ -27,7 +27,8 @@ class Result:
     """The hits of one query by one metric.
 
     ``box`` is the part of the photo searched for; ``item``, where it is known what the photo
-    shows, marks the hits with the same metadata column ``item``.
+    shows, marks the hits with the same metadata column ``item``. With ``only_matches`` hits
+    beyond the index's ``threshold`` were left out (None: the index is empty, nothing matches).
     """
 
     query: str
@@ -35,6 +36,17 @@ class Result:
     hits: Sequence[Hit]
     box: tuple[int, int, int, int] | None = None
     item: str | None = None
+    only_matches: bool = False
+    threshold: Threshold | None = None
+
+    @property
+    def nothing(self) -> str:
+        """What to say where there are no hits."""
+        if not self.only_matches:
+            return "nothing within the filter and the distance asked for"
+        if self.threshold is None:
+            return "no match: the index is empty"
+        return f"no match: nothing within {self.threshold}"
 
     def shows_same(self, hit: Hit) -> bool:
         """Whether the hit is known to be the very thing that the query shows."""
