@@ -8,6 +8,7 @@ The only code of the project that imports TensorFlow or Keras, and only inside :
               -> quantize.py  (int8)
               -> verify.py    the written file against Keras, on pictures
               -> on_provider.py   (--verify-on) the same on a GPU against the CPU
+              -> locate.py    (--locate) its convolutions, in a second file
               -> moved into place
 
 On the command line: ``python -m vsearch_fast.export --help``.
@@ -29,8 +30,10 @@ from typing import TYPE_CHECKING
 
 from vsearch_fast.errors import ArgumentError, ExportError
 from vsearch_fast.export.weights import Source, resolve, write_classes
+from vsearch_fast.images import RESIZE_FILTERS
 
 if TYPE_CHECKING:
+    import keras
     import numpy as np
 
     from vsearch_fast.export.on_provider import ProviderFigures
@@ -64,6 +67,8 @@ class ExportReport:
     calibrated_on : pictures used for int8, otherwise 0.
     on_provider : with ``verify_on`` the provider's results beside the CPU's
         (:class:`~.on_provider.ProviderFigures`), otherwise None.
+    locate_path : with ``locate`` the file that finds boxes, otherwise None.
+    locate_error : its worst relative error against Keras.
     seconds : wall time of each step, in order; ``total`` last.
     """
 
@@ -83,6 +88,8 @@ class ExportReport:
     figures: Figures
     calibrated_on: int = 0
     on_provider: ProviderFigures | None = None
+    locate_path: Path | None = None
+    locate_error: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -94,9 +101,12 @@ def export(
     pool: str = "",
     input_size: int | None = None,
     precision: str = "fp32",
+    half_weights: bool = False,
+    resize: str = "",
     calibrate: Sequence[str | os.PathLike[str]] = (),
     verify_images: Sequence[str | os.PathLike[str]] = (),
     verify_on: str = "",
+    locate: bool = False,
     log: Callable[[str], None] | None = None,
 ) -> ExportReport:
     """Export a Keras VGG-16, or a network like it, to an ONNX file that has proved itself.
@@ -112,11 +122,17 @@ def export(
         flattened otherwise.
     input_size : side of the square pictures, pixels; by default the model's own, or 224.
     precision : ``fp32``, ``fp16`` or ``int8``.
+    half_weights : store weights as float16 and widen them when the file is loaded: half the
+        file, the arithmetic as ``precision`` says.
+    resize : the rule by which pictures are stretched to squares, a name in
+        ``images.RESIZE_FILTERS``; by default the one the model was trained with, or nearest.
     calibrate : picture files and folders for int8, at least one; 48 pictures are used at most.
     verify_images : picture files and folders to verify with, 36 used at most; by default
         drawn pictures, and for int8 those of ``calibrate`` not used to calibrate.
     verify_on : ``cpu``, ``cuda`` or ``tensorrt``: run the same pictures there too, and count
         the code bits that differ from the CPU's.
+    locate : write NAME.locate.onnx beside it too, with which ``Embedder.locate`` finds boxes.
+        The model file is the same with and without.
     log : called with a line of text for each step.
 
     Raises
@@ -128,7 +144,7 @@ def export(
     """
     clock = _Clock(log or (lambda line: None))
     target = Path(output).expanduser()
-    _check_arguments(layer, pool, input_size, precision, calibrate, verify_on)
+    _check_arguments(layer, pool, input_size, precision, resize, calibrate, verify_on)
     with _temporary_beside(target) as temporary:
         source = resolve(os.fspath(weights), layer, clock.log)
         if not source.trained:
@@ -145,8 +161,9 @@ def export(
 
             on_provider.require(verify_on)
         return _export(
-            source, target, temporary, layer, pool, input_size, precision,
-            list(calibrate), list(verify_images), verify_on, clock,
+            source, target, temporary, layer, pool, input_size, precision, half_weights,
+            resize or source.training.get("recipe", {}).get("resize", "nearest"),
+            list(calibrate), list(verify_images), verify_on, locate, clock,
         )  # fmt: skip
 
 
@@ -158,9 +175,12 @@ def _export(
     pool: str,
     input_size: int | None,
     precision: str,
+    half_weights: bool,
+    resize: str,
     calibrate: Sequence[str | os.PathLike[str]],
     verify_images: Sequence[str | os.PathLike[str]],
     verify_on: str,
+    locate: bool,
     clock: _Clock,
 ) -> ExportReport:
     from vsearch_fast.export import backend, on_provider, onnx, verify, vgg16
@@ -172,6 +192,7 @@ def _export(
         calibration, samples, pictures = _pictures(size, precision, calibrate, verify_images)
     with clock.step(f"Keras' features of {len(samples)} pictures"):
         reference = verify.keras_features(model, samples)
+    boxes = _Boxes(target, model, samples, clock) if locate else None
     with clock.step("convert"):
         graph = onnx.convert(model)
         # Half a gigabyte that is not needed again.
@@ -186,6 +207,8 @@ def _export(
 
             with _writing(target):
                 quantize.quantize(graph, calibration, target.parent)
+    if half_weights:
+        onnx.store_float16(graph)
     with clock.step("write"):
         onnx.add_codes(graph)
         dim = graph.dim
@@ -198,10 +221,12 @@ def _export(
             "classes": json.dumps(source.classes, ensure_ascii=False),
             "precision": precision,
             "input_size": str(size),
-            "resize": "nearest",
+            "resize": resize,
             "dim": str(dim),
             "exporter": json.dumps(backend.versions(), sort_keys=True),
         }
+        if source.training:
+            metadata["training"] = json.dumps(source.training, ensure_ascii=False, sort_keys=True)
         proto = onnx.finish(graph)
         with _writing(target), temporary.open("wb") as file:
             model_id = onnx.write(proto, metadata, file)
@@ -213,14 +238,22 @@ def _export(
     with clock.step("verify"):
         features, codes = verify.onnx_outputs(temporary, samples)
         figures = verify.compare(reference, features, codes)
-        verify.judge(figures, precision)
+        # What halved weights lose is what fp16 loses, whatever the arithmetic.
+        verify.judge(figures, "fp16" if half_weights and precision == "fp32" else precision)
     across = None
     if verify_on:
         with clock.step(f"verify on {verify_on}"):
             across = on_provider.compare(temporary, samples, features, codes, verify_on)
     length = temporary.stat().st_size
-    with _writing(target):
-        os.replace(temporary, target)
+    with contextlib.ExitStack() as stack:
+        if boxes is not None:
+            beside = stack.enter_context(_temporary_beside(boxes.path))
+            boxes.write(metadata, model_id, beside)
+            # First, and refused beside an older model: what is in place is never a wrong pair.
+            with _writing(boxes.path):
+                os.replace(beside, boxes.path)
+        with _writing(target):
+            os.replace(temporary, target)
     return ExportReport(
         path=target,
         file_size=length,
@@ -238,8 +271,36 @@ def _export(
         figures=figures,
         calibrated_on=len(calibration),
         on_provider=across,
+        locate_path=boxes.path if boxes is not None else None,
+        locate_error=boxes.error if boxes is not None else 0.0,
         seconds=clock.finished(),
     )
+
+
+class _Boxes:
+    """The second file of ``locate``: converted while the Keras network is there, written last."""
+
+    def __init__(
+        self, target: Path, model: keras.Model, samples: np.ndarray, clock: _Clock
+    ) -> None:
+        from vsearch_fast.export import locate
+        from vsearch_fast.locate import locate_file
+
+        self.path = locate_file(target)
+        self.error = 0.0
+        self._samples, self._clock = samples, clock
+        with clock.step("convert what finds boxes"):
+            convolutions = locate.locating_model(model)
+            self._reference = locate.keras_activations(convolutions, samples)
+            self._graph = locate.convert(convolutions)
+
+    def write(self, metadata: dict[str, str], model_id: str, temporary: Path) -> None:
+        from vsearch_fast.export import locate
+
+        with self._clock.step("write and verify what finds boxes"):
+            with _writing(self.path):
+                locate.write(self._graph, metadata, model_id, temporary)
+            self.error = locate.verify(temporary, self._samples, self._reference)
 
 
 def _check_arguments(
@@ -247,11 +308,13 @@ def _check_arguments(
     pool: str,
     input_size: int | None,
     precision: str,
+    resize: str,
     calibrate: Sequence[str | os.PathLike[str]],
     verify_on: str,
 ) -> None:
     for name, value, allowed in (
         ("precision", precision, PRECISIONS),
+        ("resize", resize, ("", *RESIZE_FILTERS)),
         ("pool", pool, POOLS),
         ("verify-on", verify_on, PROVIDERS),
     ):

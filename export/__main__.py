@@ -31,6 +31,9 @@ Examples:
   # 512 features for pictures of 320 pixels, from the last convolutional block
   {command} --layer block5_pool --pool avg --input-size 320 -o vgg16-pool5.onnx
 \b
+  # and, beside it, what finds the item's box in a photo (vsearch search --auto-box)
+  {command} --locate --output vgg16-fc1.onnx
+\b
   # for a GPU; counts the code bits that it gives otherwise than the CPU
   {command} --precision fp16 --verify-on cuda -o vgg16-fc1-fp16.onnx
 \b
@@ -88,6 +91,18 @@ class _Command(click.Command):
     help="fp16 halves the file and is for GPUs; int8 is for CPUs and needs --calibrate.",
 )
 @click.option(
+    "--half-weights",
+    is_flag=True,
+    help="Store the weights in 16 bits and widen them when the file is loaded: half the file, "
+    "the arithmetic as --precision says.",
+)
+@click.option(
+    "--resize",
+    type=click.Choice(["nearest", "box", "bilinear", "bicubic", "lanczos"]),
+    help="The rule by which pictures are stretched to squares. [default: the model's own, or "
+    "nearest, which is Keras']",
+)
+@click.option(
     "--calibrate",
     multiple=True,
     type=click.Path(exists=True),
@@ -110,6 +125,12 @@ class _Command(click.Command):
     "the CPU's.",
 )
 @click.option(
+    "--locate",
+    is_flag=True,
+    help="Write FILE.locate.onnx beside it too: what finds the item's box, for vsearch locate and "
+    "vsearch search --auto-box. The model file is the same with and without.",
+)
+@click.option(
     "-o",
     "--output",
     required=True,
@@ -125,9 +146,12 @@ def command(
     pool: str | None,
     input_size: int | None,
     precision: str,
+    half_weights: bool,
+    resize: str | None,
     calibrate: tuple[str, ...],
     verify_images: tuple[str, ...],
     verify_on: str | None,
+    locate: bool,
     output: str,
 ) -> None:
     from vsearch_fast.export import export
@@ -140,9 +164,12 @@ def command(
             pool=pool or "",
             input_size=input_size,
             precision=precision,
+            half_weights=half_weights,
+            resize=resize or "",
             calibrate=calibrate,
             verify_images=verify_images,
             verify_on=verify_on or "",
+            locate=locate,
             log=lambda line: click.echo(line, err=True),
         )
     except KeyboardInterrupt:
@@ -180,6 +207,12 @@ def command(
         click.echo(
             f"{'':16} features by {across.largest_difference:.1e} at most, relative error "
             f"{across.relative_error:.1e} (worst of {across.pictures} pictures)"
+        )
+    if report.locate_path is not None:
+        click.echo(
+            f"boxes            {report.locate_path}: "
+            f"{report.locate_path.stat().st_size / 2**20:.1f} MiB, relative error "
+            f"{report.locate_error:.1e} (worst picture, against Keras)"
         )
     click.echo(f"model id         {report.model_id}")
     click.echo(f"{report.seconds['total']:.1f} s in all", err=True)

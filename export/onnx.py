@@ -18,7 +18,8 @@ Layout of the finished graph::
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -32,11 +33,14 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from vsearch_fast.errors import ExportError
-from vsearch_fast.export.vgg16 import BGR_MEAN, first_line, input_size
+from vsearch_fast.export.vgg16 import BGR_MEAN, first_line
 
 #: ONNX operator set of the files; every ONNX Runtime since 1.14 reads it.
 OPSET = 17
 _IR_VERSION = 8
+
+# Numbers below which halving a constant saves nothing worth a node.
+_WORTH_HALVING = 1024
 
 #: Protobuf holds less than 2 GiB; a part of it is left for nodes and metadata.
 MAX_BYTES = 2**31 - 2**20
@@ -51,13 +55,13 @@ class Graph:
 
     ``output`` is the tensor with the features, shape ``(n, dim)``; ``pixels`` the tensor that
     enters the network, float ``(n, 3, S, S)``; ``weights`` the names of those constants that
-    Keras named.
+    Keras named. ``size`` is S, or None where the network takes pictures of any shape.
     """
 
     nodes: list[onnx.NodeProto]
     constants: dict[str, np.ndarray]
     output: str
-    size: int
+    size: int | None
     dim: int
     pixels: str = _PIXELS
     weights: frozenset[str] = frozenset()
@@ -69,7 +73,8 @@ def convert(model: keras.Model) -> Graph:
 
     Raises ExportError when tf2onnx cannot express a layer.
     """
-    size, dim = input_size(model), int(np.prod(model.outputs[0].shape[1:]))
+    size = model.inputs[0].shape[1]
+    dim = math.prod(side or 1 for side in model.outputs[0].shape[1:])
     trainable, fixed = list(model.trainable_variables), list(model.non_trainable_variables)
     names = _weight_names(trainable + fixed)
 
@@ -109,7 +114,7 @@ def convert(model: keras.Model) -> Graph:
     return graph
 
 
-def from_proto(proto: onnx.ModelProto, size: int, dim: int) -> Graph:
+def from_proto(proto: onnx.ModelProto, size: int | None, dim: int) -> Graph:
     """The pieces of ``proto``, whose first output holds the features."""
     for node in proto.graph.node:
         node.doc_string = ""
@@ -205,16 +210,40 @@ def to_float16(graph: Graph) -> None:
     graph.nodes = half.nodes
     for name, value in half.constants.items():
         graph.constants[name] = value
-    limit = np.finfo(np.float16).max
     for name in floats:
-        value = graph.constants[name]
-        if not np.abs(value).max(initial=0.0) <= limit:
-            raise ExportError(
-                f"The weight {name} has values beyond {limit:.0f}, the largest in float16",
-                "Nothing was exported",
-                "Use --precision fp32",
-            )
-        graph.constants[name] = value.astype(np.float16)
+        graph.constants[name] = _halved(name, graph.constants[name])
+
+
+def store_float16(graph: Graph) -> None:
+    """Keep the large float32 constants in half precision, and widen them when they are loaded.
+
+    Half the file; the arithmetic stays float32. Raises ExportError for values beyond float16.
+    """
+    large = [
+        name
+        for name, value in graph.constants.items()
+        if value.dtype == np.float32 and value.size >= _WORTH_HALVING
+    ]
+    widened = {}
+    for name in large:
+        graph.constants[name] = _halved(name, graph.constants[name])
+        widened[name] = f"{name}/widened"
+    _rename_inputs(graph.nodes, widened)
+    graph.nodes[:0] = [
+        helper.make_node("Cast", [name], [output], to=TensorProto.FLOAT)
+        for name, output in widened.items()
+    ]
+
+
+def _halved(name: str, value: np.ndarray) -> np.ndarray:
+    limit = np.finfo(np.float16).max
+    if not np.abs(value).max(initial=0.0) <= limit:
+        raise ExportError(
+            f"The weight {name} has values beyond {limit:.0f}, the largest in float16",
+            "Nothing was exported",
+            "Use --precision fp32, without --half-weights",
+        )
+    return value.astype(np.float16)
 
 
 def add_preprocessing(graph: Graph) -> None:
@@ -234,7 +263,7 @@ def add_codes(graph: Graph) -> None:
     """``codes`` = np.packbits(features > 0, axis=-1); a last byte is filled up with zeros."""
     width = -(-graph.dim // 8)
     bits = "bits"
-    _rename_output(graph, "features")
+    rename_output(graph, "features")
     graph.constants["zero"] = np.array(0, np.float32)
     graph.constants["code_shape"] = np.array([-1, width, 8], np.int64)
     graph.constants["bit_values"] = 2.0 ** np.arange(7, -1, -1, dtype=np.float32)
@@ -254,12 +283,17 @@ def add_codes(graph: Graph) -> None:
     ]
 
 
-def finish(graph: Graph) -> onnx.ModelProto:
+def finish(graph: Graph, outputs: Sequence[onnx.ValueInfoProto] = ()) -> onnx.ModelProto:
     """The finished model: stable names and order, checked size, no metadata yet.
 
-    Consumes ``graph.constants``, which may be half a gigabyte. Raises ExportError when the
-    file would pass protobuf's 2 GiB.
+    Consumes ``graph.constants``, which may be half a gigabyte. ``outputs`` are by default
+    ``features`` and ``codes``. Raises ExportError when the file would pass protobuf's 2 GiB.
     """
+    outputs = outputs or [
+        helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", graph.dim]),
+        helper.make_tensor_value_info("codes", TensorProto.UINT8, ["n", -(-graph.dim // 8)]),
+    ]
+    height, width = (graph.size, graph.size) if graph.size else ("h", "w")
     size = sum(value.nbytes for value in graph.constants.values())
     if size > MAX_BYTES:
         raise ExportError(
@@ -268,24 +302,16 @@ def finish(graph: Graph) -> onnx.ModelProto:
             "Pool a convolutional layer (--pool avg) instead of flattening it, cut at an earlier "
             "layer, or use --precision fp16",
         )
-    nodes = ordered(graph, ("features", "codes"))
-    _name_stably(nodes, graph)
+    names = [output.name for output in outputs]
+    nodes = ordered(graph, names)
+    _name_stably(nodes, graph, names)
     used = {name for node in nodes for name in node.input}
     proto = make_model(
         helper.make_graph(
             nodes,
             "vsearch_fast",
-            [
-                helper.make_tensor_value_info(
-                    "image", TensorProto.UINT8, ["n", graph.size, graph.size, 3]
-                )
-            ],
-            [
-                helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", graph.dim]),
-                helper.make_tensor_value_info(
-                    "codes", TensorProto.UINT8, ["n", -(-graph.dim // 8)]
-                ),
-            ],
+            [helper.make_tensor_value_info("image", TensorProto.UINT8, ["n", height, width, 3])],
+            list(outputs),
         ),
         graph.domains,
     )
@@ -361,8 +387,11 @@ def ordered(graph: Graph, outputs: Iterable[str] | None = None) -> list[onnx.Nod
     return ordered
 
 
-def _name_stably(nodes: list[onnx.NodeProto], graph: Graph) -> None:
-    """Name nodes, tensors and constants by operator and position; weights keep their names."""
+def _name_stably(nodes: list[onnx.NodeProto], graph: Graph, outputs: Sequence[str]) -> None:
+    """Name nodes, tensors and constants by operator and position.
+
+    Weights and ``outputs`` keep their names.
+    """
     weights = tuple(sorted(graph.weights))
     rename: dict[str, str] = {}
     for position, node in enumerate(nodes):
@@ -373,12 +402,12 @@ def _name_stably(nodes: list[onnx.NodeProto], graph: Graph) -> None:
                 graph.constants[rename[name]] = graph.constants.pop(name)
         _rename_inputs([node], rename)
         for i, name in enumerate(node.output):
-            if name and name not in ("features", "codes"):
+            if name and name not in outputs:
                 rename[name] = f"{node.name}:{i}"
                 node.output[i] = rename[name]
 
 
-def _rename_output(graph: Graph, name: str) -> None:
+def rename_output(graph: Graph, name: str) -> None:
     for node in graph.nodes:
         for i, output in enumerate(node.output):
             if output == graph.output:

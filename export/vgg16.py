@@ -21,6 +21,7 @@ import keras
 import numpy as np
 
 from vsearch_fast.errors import ArgumentError, ModelError
+from vsearch_fast.export.fold import fold
 from vsearch_fast.export.weights import LAYERS, TOP_LAYERS, Source
 
 #: What Keras' VGG-16 preprocessing subtracts from blue, green and red, in units of 0 to 255.
@@ -57,7 +58,7 @@ def feature_model(
     that does not fit) and ModelError (a file that Keras cannot load).
     """
     if source.kind == "model":
-        model = _cut(_load(source), layer, pool)
+        model = _cut(fold(_load(source)), layer, pool)
         return _with_size(model, source, layer, input_size), source.sha256
     size = _vgg16_size(source, layer, input_size)
     classes = source.dense[-1][1] if source.dense else 1000
