@@ -2,6 +2,7 @@
 
 `folder.read`        a folder of pictures, with a sub-folder a category, or a CSV
 `deepfashion.read`   DeepFashion's category and attribute benchmark (`.write` writes its format)
+`inshop.read`        DeepFashion's in-shop benchmark: items in several views
 `garments`           a catalogue of rendered garments that needs no download
 
 A wrong file raises `DatasetError`, which names the file and the line. The modules are imported
@@ -13,10 +14,10 @@ from types import ModuleType
 
 from .records import Record
 
-__all__ = ["Record", "deepfashion", "folder", "garments"]
+__all__ = ["Record", "deepfashion", "folder", "garments", "inshop"]
 
 
 def __getattr__(name: str) -> ModuleType:
-    if name in ("deepfashion", "folder", "garments"):
+    if name in ("deepfashion", "folder", "garments", "inshop"):
         return import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import ArgumentError
-from . import deepfashion, folder
+from . import deepfashion, folder, inshop
 from .deepfashion import Partition
 from .records import Record
 
@@ -30,7 +30,8 @@ def read(
 ) -> tuple[list[Record], str]:
     """Records of a folder, a CSV file or a DeepFashion data set, and their *origin*.
 
-    A folder of drawn garments is read by its table.
+    A folder of drawn garments is read by its table; a DeepFashion folder is whichever of the
+    two benchmarks, `deepfashion` or `inshop`, its files say.
 
     Two reads of different lists or parts of one folder have different origins, so that an
     index made of one is not taken for an index of the other. ``columns`` and ``missing`` as in
@@ -59,6 +60,8 @@ def read(
     place = os.path.abspath(source)
     if layout == "deepfashion":
         part = f", partition {partition}" if partition else ""
+        if inshop.is_inshop(source):
+            return inshop.read(source, partition), place + part
         return deepfashion.read(source, partition=partition), place + part
     if layout == "csv":
         if csv is None:
