@@ -136,7 +136,7 @@ def test_neighbours_equal_plain_loops(data):
     queries = np.flatnonzero(np.ones(count, bool) if mask is None else mask)[:40]
     if not len(queries):
         return
-    # With few spare rows the lists grow often.
+    # With few spare rows many lists are too short at first.
     before = neighbours_module._SPARE
     neighbours_module._SPARE = data.draw(st.integers(0, 5), label="spare")
     try:

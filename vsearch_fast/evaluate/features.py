@@ -1,9 +1,9 @@
 """Features of the sample by each model, kept on disk: computed once, resumed after a stop.
 
-A file is named by the row, and by a hash of all that its content depends on: the model, the
-decoder, and of each picture its path, box, size and time of change. Rows are appended in the
-sample's order, under another name until all are there; the next run goes on behind the last
-whole row.
+A file is named by the model's id, and by a hash of all that its content depends on: the model,
+the decoder, what runs the network, and of each picture its path, box, size and time of change.
+Rows are appended in the sample's order, under another name until all are there; the next run
+goes on behind the last whole row.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def features(
         LockedError: another process fills this cache.
         StoreError: the folder cannot be written, or the disk is full.
     """
-    name = f"{slug(source.row.name)}-{_key(source.id, records)}"
+    name = f"{slug(source.id.split()[0])[:16]}-{_key(source.id, records)}"
     path = cache / f"{name}.npy"
     if not path.exists():
         try:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..search import topk
 
-#: Neighbours asked for beyond k at first; most queries own fewer pictures than that.
-_SPARE = 22
-#: How much longer the list of a query becomes that was not full.
-_GROWTH = 4
+#: Neighbours asked for beyond k. Few queries have more of their own group's among them.
+_SPARE = 54
 
 
 def eligible_neighbours(
@@ -31,10 +30,10 @@ def eligible_neighbours(
     A rule is a number for each row, its owner: a query is never matched with a row of its own
     owner (itself among them). All rules share one search.
 
-    It asks for more than k rows and drops those that are forbidden. A list that still holds k
-    holds the k nearest: whatever it does not hold is farther than all of it. Queries with
-    shorter lists are asked again for longer ones, at most for k more than their owner has
-    rows, and then nothing can be missing.
+    The search asks for more than k rows, and those that are forbidden are dropped. A list that
+    still holds k holds the k nearest: whatever it does not hold is farther than all of it.
+    Queries with shorter lists are searched for again, all of one owner at a time, with its rows
+    masked. (For all owners that is slower: a pass over the rows for each.)
 
     Args:
         rows: ``(n, d)``, features or packed codes, as `topk` takes them for `metric`.
@@ -46,34 +45,29 @@ def eligible_neighbours(
     Returns:
         int64 ``(q, k)`` for each rule; -1 where fewer than k rows are eligible.
     """
-    found = [np.full((len(queries), k), -1, np.int64) for _ in owners]
-    needed = np.zeros(len(queries), np.int64)
-    for owner in owners:
-        needed = np.maximum(needed, k + _rows_of_owner(owner)[queries])
-    open_queries = np.arange(len(queries))
-    asked = k + _SPARE
-    while len(open_queries):
-        wanted = min(asked, int(needed[open_queries].max()))
+    live = np.ones(len(rows), bool) if mask is None else mask
+
+    def search(places: NDArray[np.int64], wanted: int, allowed: NDArray[np.bool_] | None) -> Any:
         _, ids = topk(
-            rows[queries[open_queries]], rows, wanted, metric=metric, mask=mask, backend=backend,
+            rows[queries[places]], rows, wanted, metric=metric, mask=allowed, backend=backend,
             threads=threads,
         )  # fmt: skip
-        short = np.zeros(len(open_queries), bool)
-        for owner, result in zip(owners, found, strict=True):
-            allowed = owner[ids] != owner[queries[open_queries]][:, None]
-            place = np.cumsum(allowed, axis=1) - 1
-            at, column = np.nonzero(allowed & (place < k))
-            result[open_queries[at], place[at, column]] = ids[at, column]
-            short |= allowed.sum(axis=1) < k
-        # Where every row was ranked, or every forbidden one could be, there is no more.
-        open_queries = open_queries[
-            short & (needed[open_queries] > wanted) & (ids.shape[1] == wanted)
-        ]
-        asked = wanted * _GROWTH
-    return found
+        return ids
 
-
-def _rows_of_owner(owner: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many rows the owner of each row has."""
-    _, inverse, counts = np.unique(owner, return_inverse=True, return_counts=True)
-    return counts[inverse]
+    every = np.arange(len(queries))
+    ids = search(every, k + _SPARE, mask)
+    complete = ids.shape[1] < k + _SPARE  # all live rows are ranked: nothing is missing
+    results = []
+    for owner in owners:
+        result = np.full((len(queries), k), -1, np.int64)
+        allowed = owner[ids] != owner[queries][:, None]
+        place = np.cumsum(allowed, axis=1) - 1
+        at, column = np.nonzero(allowed & (place < k))
+        result[at, place[at, column]] = ids[at, column]
+        short = every[allowed.sum(axis=1) < k]
+        for name in np.unique(owner[queries[short]]) if not complete else ():
+            again = short[owner[queries[short]] == name]
+            better = search(again, k, live & (owner != name))
+            result[again, : better.shape[1]] = better
+        results.append(result)
+    return results
