@@ -19,6 +19,10 @@ rule, where a picture may find another of the same sender on the same floor, sta
 The share held out is over pictures, with a 95% interval by bootstrap over groups; *by category*
 is the mean over categories. Nothing here says whether an accepted match is a right one.
 
+Categories of one data set may look alike: a polo shirt held out is told for a T-shirt. With
+``--foreign DATA`` the pictures of another data set, of another kind altogether, are searched for
+in an index of all pictures of the first, and the share accepted is printed too.
+
 Every threshold at the default quantile is taken by an `Index`, as users have it, and compared
 with the one that follows from all distances; a difference is an error.
 """
@@ -41,8 +45,9 @@ from vsearch_fast import Embedder, Index, __version__, pack_bits, topk
 from vsearch_fast._no_match import QUANTILE, SAMPLE, place, sampled
 from vsearch_fast.datasets import detect
 from vsearch_fast.datasets.records import Record
+from vsearch_fast.search import Metric
 
-METRICS = ("l2", "l1", "hamming")
+METRICS: tuple[Metric, ...] = ("l2", "l1", "hamming")
 QUANTILES = (0.5, 0.75, 0.9, 0.95, 0.99)
 _BLOCK = 256  # queries whose distances to all rows are held at once
 _PARTS = 5
@@ -89,15 +94,20 @@ def main() -> None:
     features = embedder.embed(
         [record.path for record in records], [record.box for record in records], progress=True
     )
-    rules = [True, False] if any(record.group for record in records) else [False]
+    grouped = any(record.group for record in records)
+    rules = [True, False] if grouped else [False]
     steps = tqdm(total=len(args.metric) * len(rules), desc="metrics", disable=None)
     outcomes = []
+    foreign: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         indexes = _indexes(Path(folder), records, features, held)
         for metric in args.metric:
             for groups in rules:
                 outcomes += _measured(records, features, indexes, metric, groups)
                 steps.update()
+        if args.foreign is not None:
+            strangers = embedder.embed([record.path for record in detect.read(args.foreign)[0]])
+            foreign = _foreign(Path(folder), records, features, strangers, args.metric, grouped)
     steps.close()
     facts = {
         "data": origin,
@@ -113,7 +123,10 @@ def main() -> None:
         "command": " ".join(["python", *sys.argv]),
     }
     _report(facts, outcomes)
+    for metric, share in foreign.items():
+        print(f"{metric}: of {args.foreign} {share:.3f} accepted, quantile {QUANTILE:g}")
     if args.json is not None:
+        facts["foreign"] = {"data": str(args.foreign or ""), "accepted": foreign}
         content = {"facts": facts, "outcomes": [asdict(outcome) for outcome in outcomes]}
         args.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
@@ -134,6 +147,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--leave-out", action="append", default=[], help="no category; repeat")
     parser.add_argument("--min-pictures", type=int, default=20, help="of one held out (default 20)")
     parser.add_argument("--metric", action="append", choices=METRICS, help="default: all; repeat")
+    parser.add_argument("--foreign", type=Path, default=None, help="pictures of another kind")
     parser.add_argument("--limit", type=int, default=None, help="pictures, drawn at random")
     parser.add_argument("--seed", type=int, default=0, help="of that (default 0)")
     parser.add_argument("--threads", type=int, default=None)
@@ -159,20 +173,43 @@ def _indexes(
     for number, name in enumerate(tqdm(held, desc="indexes", disable=None)):
         rows = [row for row, record in enumerate(records) if record.category != name]
         paths[name] = folder / str(number)
-        with Index.create(paths[name], features.shape[1]) as index:
-            index.add(
-                [str(row) for row in rows],
-                features[rows],
-                [{"group": records[row].group or f"row {row}"} for row in rows],
-            )
+        _index(paths[name], records, features, rows).close()
     return paths
+
+
+def _index(path: Path, records: list[Record], features: np.ndarray, rows: list[int]) -> Index:
+    index = Index.create(path, features.shape[1])
+    index.add(
+        [str(row) for row in rows],
+        features[rows],
+        [{"group": records[row].group or f"row {row}"} for row in rows],
+    )
+    return index
+
+
+def _foreign(
+    folder: Path,
+    records: list[Record],
+    features: np.ndarray,
+    strangers: np.ndarray,
+    metrics: list[Metric],
+    grouped: bool,
+) -> dict[str, float]:
+    """The share of `strangers`, features (n, d), that have a match in an index of all records."""
+    accepted: dict[str, float] = {}
+    with _index(folder / "all", records, features, list(range(len(records)))) as index:
+        for metric in metrics:
+            index.calibrate(metric, group="group" if grouped else None)
+            hits = index.search(strangers, 1, metric, max_distance="auto")
+            accepted[metric] = float(np.mean([bool(line) for line in hits]))
+    return accepted
 
 
 def _measured(
     records: list[Record],
     features: np.ndarray,
     indexes: dict[str, Path],
-    metric: str,
+    metric: Metric,
     groups: bool,
 ) -> list[Outcome]:
     """The outcomes of a metric and a rule, one a quantile."""
@@ -254,10 +291,10 @@ def _quantile(distances: np.ndarray, quantile: float) -> float:
     return np.sort(distances)[place(quantile, len(distances)) - 1]
 
 
-def _check(path: Path, metric: str, groups: bool, closest: np.ndarray) -> None:
+def _check(path: Path, metric: Metric, groups: bool, closest: np.ndarray) -> None:
     """RuntimeError unless the index's own threshold, from its sample, is the distances'."""
     with Index.open(path) as index:
-        found = index.calibrate(metric, group="group" if groups else None)  # type: ignore[arg-type]
+        found = index.calibrate(metric, group="group" if groups else None)
     measured = closest[sampled(len(closest), None, SAMPLE)]
     wanted = _quantile(measured[np.isfinite(measured)], QUANTILE)
     if found.distance != wanted:
