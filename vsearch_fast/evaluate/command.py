@@ -184,6 +184,14 @@ def command(
             click.echo(line, err=True)
 
     records, _ = detect.read(data, layout, csv=csv_file, columns=dict(columns), missing="keep")
+    # Every picture below a plain folder is data, and so would the contact sheets be.
+    listed = csv_file is not None or any(record.metadata for record in records)
+    if not listed and output.resolve().is_relative_to(data.resolve()):
+        raise ArgumentError(
+            f"{output} is inside of {data}",
+            "Nothing was evaluated: the next run would take its contact sheets for data",
+            "Name a folder for the results that is outside of it",
+        )
     if group is not None:
         records = regrouped(records, group)
     types = None

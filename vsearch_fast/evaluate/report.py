@@ -117,7 +117,7 @@ def text(study: Study) -> str:
         out += ["", f"{scope.title}: {_population(study, entry)}"]
         head = f"{'':{width}} {'distance':8} {'P@1':>5} {'95%':^14} {'P@5':>5} {'P@10':>5} "
         head += f"{'macro@1':>7}"
-        out.append(head + (f"  {'own group':>9}" if beside else ""))
+        out.append(head + (f"  {'with own group':>14}" if beside else ""))
         for row, distance in look.lines():
             figures = [
                 look.figure(scope.title, row, distance, ("P", k), study.lead) for k in (1, 5, 10)
@@ -133,7 +133,7 @@ def text(study: Study) -> str:
             line += f"{cells[1]:>5} {cells[2]:>5} {number(macro.value):>7}"
             if beside:
                 free = look.figure(scope.title, row, distance, ("P", 1), ANY)
-                line += f"  {number(free.value) if free else '':>9}"
+                line += f"  {number(free.value) if free else '':>14}"
             out.append(line)
         columns = others(look, study, scope.title)
         if columns:
@@ -286,8 +286,12 @@ def _table(head: list[str], body: list[list[str]]) -> list[str]:
     return [
         f"| {' | '.join(head)} |",
         "|" + "---|" * 2 + "--:|" * (len(head) - 2),
-        *(f"| {' | '.join(cells)} |" for cells in body),
+        *map(_table_line, body),
     ]
+
+
+def _table_line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def _difference_table(look: Lookup, scope: str) -> list[str]:
@@ -296,7 +300,7 @@ def _difference_table(look: Lookup, scope: str) -> list[str]:
     for place, row in enumerate(names):
         for other in names[:place]:
             cells = [_with_interval(look.difference(scope, row, other, m)) for m in METRICS]
-            out.append(f"| {row} | {other} | {' | '.join(cells)} |")
+            out.append(_table_line([row, other, *cells]))
     return out
 
 

@@ -181,13 +181,14 @@ def evaluate(
     options = options or Options()
     check_options(options)
     ran: list[Extractor] = []
+    listed: list[ModelRow] = []
     for row in rows:
         if row.file is not None or row.baseline is not None:
             with warnings.catch_warnings():
                 warnings.simplefilter("once", ProviderFallbackWarning)
                 ran.append(_counted(extractor(row, options.provider, options.threads)))
-    told = {each.row.baseline or each.row.file: each.row for each in ran}
-    rows = [told.get(row.baseline or row.file, row) for row in rows]
+            row = ran[-1].row
+        listed.append(row)
     if not ran:
         raise DatasetError("no row of the table can run", "Nothing was evaluated", "Name a model")
     sample = draw(
@@ -220,7 +221,7 @@ def evaluate(
                 "fewer than two pictures can be read", "Nothing was evaluated", "Check the files"
             )
     queries = draw_queries(sample, options.queries, options.seed)
-    return _Measuring(options, sample, queries, rows, ran, tables, attribute_types).run(say)
+    return _Measuring(options, sample, queries, listed, ran, tables, attribute_types).run(say)
 
 
 def _counted(each: Extractor) -> Extractor:
@@ -240,13 +241,13 @@ class _Measuring:
         options: Options,
         sample: Sample,
         queries: NDArray[np.int64],
-        rows: Sequence[ModelRow],
+        rows: list[ModelRow],
         ran: list[Extractor],
         tables: list[NDArray[np.float32]],
         types: Mapping[str, str] | None,
     ) -> None:
         self.options, self.sample, self.queries = options, sample, queries
-        self.rows, self.ran, self.tables = list(rows), ran, tables
+        self.rows, self.ran, self.tables = rows, ran, tables
         self.categories, self.groups = sample.categories, sample.groups
         alone = np.arange(len(sample.records))
         self.owners = {OTHERS: self.groups, ANY: alone} if sample.grouped else {ANY: alone}
