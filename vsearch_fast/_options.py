@@ -28,6 +28,7 @@ class Commands(click.Group):
         "export": "vsearch_fast.export.__main__",
         "garments": "vsearch_fast.datasets.garments.command",
         "gpu": "vsearch_fast._gpu.report",
+        "locate": "vsearch_fast._locate_command",
         "train": "vsearch_fast.export.training.command",
     }
 

@@ -150,6 +150,8 @@ def read_metadata(session: Any, path: Path) -> dict[str, str]:
     }
     if not metadata.get("format") or not metadata.get("model_id"):
         raise _foreign(f"{path} is an ONNX model, but was not exported by vsearch_fast")
+    if metadata.get("belongs_to"):
+        raise _foreign(f"{path} is the file beside a model that finds boxes, and no model itself")
     if metadata["format"] != FORMAT:
         raise ModelError(
             f"{path} has model format {metadata['format']}, and this version reads {FORMAT}",

@@ -17,7 +17,7 @@ from .errors import ArgumentError, ImageError
 if TYPE_CHECKING:
     from .datasets.deepfashion import Partition
     from .datasets.detect import Layout
-    from .embedder import Skipped
+    from .embedder import Embedder, Skipped
     from .index import Threshold
     from .search import Metric
     from .sync import Plan
@@ -246,6 +246,11 @@ def _tell_plan(todo: Plan, index_path: Path) -> None:
     help="Search for this part of the photo, in pixels.",
 )
 @click.option(
+    "--auto-box",
+    is_flag=True,
+    help="Find the item's box in each photo and search for that part (vsearch locate says more).",
+)
+@click.option(
     "--where",
     multiple=True,
     callback=_options.pairs,
@@ -299,6 +304,7 @@ def search(
     metric: Metric | Literal["all"],
     k: int,
     box: _options.Box | None,
+    auto_box: bool,
     where: list[tuple[str, str]],
     max_distance: float | Literal["auto"] | None,
     no_match: bool,
@@ -319,6 +325,7 @@ def search(
     \b
     vsearch search photos.index lamp.jpg
     vsearch search photos.index lamp.jpg --box 40,60,300,420 --metric hamming -k 20
+    vsearch search photos.index lamp.jpg --auto-box
     vsearch search photos.index new/ --where category=lamp --html matches.html
     vsearch search photos.index new/ --no-match
     """
@@ -351,6 +358,8 @@ def search(
         )
     if box is not None and len(queries) > 1:
         raise click.UsageError("--box is for one photo: it would be another part of each")
+    if box is not None and auto_box:
+        raise click.UsageError("--box and --auto-box exclude each other")
     model = model or model_file(index_path)
     embedder = embedder_for(
         index_path, model, decoder=decoder, writing=False, say=_tell, providers=provider,
@@ -360,14 +369,17 @@ def search(
         _tell(running(embedder))
     warnings.simplefilter("ignore", ImageSkippedWarning)  # they are listed
     with Index.open(index_path, model_id=embedder.model_id) as found:
-        features = embedder.embed(
-            queries, None if box is None else [box], on_error=on_error, progress=len(queries) > 16
-        )
+        boxes = [box] * len(queries)
+        if auto_box:
+            boxes = [_located(embedder, query, on_error) for query in queries]
+        features = embedder.embed(queries, boxes, on_error=on_error, progress=len(queries) > 16)
         for skipped in embedder.skipped:
             _tell_skipped(skipped)
         left_out = {skipped.position for skipped in embedder.skipped}
-        queries = [query for number, query in enumerate(queries) if number not in left_out]
-        if not queries:
+        searched = [
+            pair for n, pair in enumerate(zip(queries, boxes, strict=True)) if n not in left_out
+        ]
+        if not searched:
             raise ImageError("no photo could be read", "Nothing was searched", "See the reasons")
         results: list[Result] = []
         metrics = METRICS if metric == "all" else (metric,)
@@ -383,11 +395,11 @@ def search(
             if explain:
                 click.echo(f"Proof: {proof}", err=True)
             results += [
-                Result(str(query), name, hits, box, None, max_distance == "auto", limit)
-                for query, hits in zip(queries, answers, strict=True)
+                Result(str(query), name, hits, part, None, max_distance == "auto", limit)
+                for (query, part), hits in zip(searched, answers, strict=True)
             ]
         if metric == "all":  # a query's metrics beside each other
-            results = [r for q in range(len(queries)) for r in results[q :: len(queries)]]
+            results = [r for q in range(len(searched)) for r in results[q :: len(searched)]]
         if html_file is not None:
             facts = [
                 ("index", str(index_path)),
@@ -406,6 +418,18 @@ def search(
         click.echo(listing.as_text(results))
     if html_file is not None:
         click.echo(f"Page: {html_file}", err=True)
+
+
+def _located(
+    embedder: Embedder, photo: Path, on_error: Literal["skip", "raise"]
+) -> _options.Box | None:
+    """The item's box; None for a photo that cannot be read where such are skipped later."""
+    try:
+        return embedder.locate(photo)
+    except ImageError:
+        if on_error == "raise":
+            raise
+        return None
 
 
 # info, demo ---------------------------------------------------------------------------------

@@ -33,7 +33,8 @@ from vsearch_fast._runner import BoundRunner, Run, plain
 from vsearch_fast._session import open_session, read_metadata, runtime
 from vsearch_fast._sources import Boxes, Images, Pairs, pair
 from vsearch_fast.errors import ArgumentError, ImageError
-from vsearch_fast.images import MAX_PIXELS, Box, Source, load
+from vsearch_fast.images import MAX_PIXELS, Box, Source, decode, load
+from vsearch_fast.locate import Locator, PixelBox
 from vsearch_fast.search import available_threads
 
 __all__ = [
@@ -167,6 +168,8 @@ class Embedder:
         self.skipped: list[Skipped] = []
         device = cuda_device(session)
         self.batch_size = asked or (BATCH_SIZE if device is None else GPU_BATCH_SIZE)
+        self._path = path
+        self._locator: Locator | None = None
         self._session = session
         self._network: Run = plain(session)
         if device is not None:
@@ -251,6 +254,22 @@ class Embedder:
         if pairs.total is None:
             pairs = Pairs(pairs.items, total)
         return self._stream(pairs, on_error, progress)
+
+    def locate(self, image: Source) -> PixelBox:
+        """Where the item is in one picture: x1, y1, x2, y2 in pixels of the upright picture.
+
+        Found without training in the network's own activations (`locate.py`), by the file
+        NAME.locate.onnx beside the model, always on the CPU. The box is never empty; it is
+        the whole picture where nothing stands out. `image` is a path, bytes, a PIL image or
+        a uint8 array; the box fits `embed`'s `boxes`.
+
+        Raises ImageError for a picture that cannot be read, ModelError where the model has no
+        such file (``vsearch export --locate`` writes it), ModelMismatchError where the file
+        belongs to another model.
+        """
+        if self._locator is None:
+            self._locator = Locator(self._path, self.model_id, self.threads)
+        return self._locator.box(decode(image, max_pixels=self.max_pixels))
 
     def _stream(self, pairs: Pairs, on_error: OnError, progress: bool) -> Iterator[Batch]:
         for positions, (features, codes), skipped in self._batches(

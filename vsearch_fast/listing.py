@@ -24,7 +24,7 @@ def as_text(results: Sequence[Result]) -> str:
     """A line a hit: rank, distance, id, metadata."""
     blocks = []
     for result in results:
-        lines = [f"{shown(result.query)}  ({result.metric})"]
+        lines = [f"{shown(result.query)}  ({result.metric}){_within(result)}"]
         if not result.hits:
             lines.append(f"  {shown(result.nothing)}")
         for rank, hit in enumerate(result.hits, 1):
@@ -33,6 +33,11 @@ def as_text(results: Sequence[Result]) -> str:
             lines.append(line.rstrip())
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
+
+
+def _within(result: Result) -> str:
+    """The part of the photo that was searched for, where it was not the whole."""
+    return "" if result.box is None else f"  box {','.join(map(str, result.box))}"
 
 
 def as_json(results: Sequence[Result]) -> str:

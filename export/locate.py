@@ -1,0 +1,168 @@
+"""The file beside a model that finds where the item is: ``NAME.locate.onnx``.
+
+The model's own convolutions, and nothing behind them, so that they take a picture of any
+shape. What comes out is the sum of one layer's channels, a number a cell; what is made of it
+says ``vsearch_fast/locate.py``.
+
+::
+
+    image uint8 [n,h,w,3] -> the model's preprocessing -> its convolutions up to TAP
+          -> sum over channels -> activation float32 [n, h/STRIDE, w/STRIDE]
+
+Weights are stored in 8 bits, with a scale for each output channel, and widened when the file
+is loaded; the arithmetic is float32. A box is a matter of cells: it takes no more.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import keras
+import numpy as np
+import onnxruntime as ort
+from onnx import TensorProto, helper
+
+from vsearch_fast.errors import ArgumentError, ExportError
+from vsearch_fast.export import onnx
+from vsearch_fast.locate import OUTPUT, long_side
+
+#: The layer whose input is read: what VGG-16's fourth block ends with, after the activation
+#: whatever layers make it up. Measured against others in ``vsearch_fast/locate.py``.
+TAP = "block4_pool"
+#: Pixels a cell, each way: three poolings lie before it.
+STRIDE = 8
+
+#: Largest ‖onnx - keras‖₂ / ‖keras‖₂ of a picture's cells; eight bits cost about 0.005.
+RELATIVE_ERROR = 0.03
+
+# Numbers below which eight bits save nothing worth two nodes.
+_WORTH_NARROWING = 1024
+
+
+def locating_model(model: keras.Model) -> keras.Model:
+    """From preprocessed pixels ``(n, h, w, 3)`` to channel sums ``(n, h / 8, w / 8)``.
+
+    Shares the layers of ``model``, the network that the features are from. Raises
+    ArgumentError when it ends before `TAP` or has no such layer.
+    """
+    found = {layer.name: layer for layer in model.layers}
+    if TAP not in found:
+        raise ArgumentError(
+            f"--locate reads the input of the layer {TAP}, and the network up to the chosen layer "
+            "has none",
+            "Nothing was exported",
+            f"Choose a layer behind {TAP} of a network with VGG-16's layers, or leave --locate out",
+        )
+    until = keras.Model(model.inputs[0], found[TAP].input)
+    image = keras.Input((None, None, 3))
+    # The same layers, called anew: nothing is copied, and nothing needs to be serialisable.
+    opened = keras.models.clone_model(until, input_tensors=image, clone_function=lambda each: each)
+    return keras.Model(image, keras.ops.sum(opened.outputs[0], axis=-1), name="locate")
+
+
+def convert(model: keras.Model) -> onnx.Graph:
+    """The graph of a :func:`locating_model`, its weights in eight bits, preprocessing in front."""
+    graph = onnx.convert(model)
+    _narrow(graph)
+    onnx.add_preprocessing(graph)
+    onnx.rename_output(graph, OUTPUT)
+    return graph
+
+
+def write(graph: onnx.Graph, metadata: dict[str, str], model_id: str, path: Path) -> None:
+    """Write the file for the model ``model_id``, whose own ``metadata`` is taken over in part."""
+    shared = ("weights", "weights_sha256", "trained", "exporter")
+    entries = {name: metadata[name] for name in shared} | {
+        "belongs_to": model_id,
+        "layer": TAP,
+        "stride": str(STRIDE),
+        "long_side": str(long_side(int(metadata["input_size"]))),
+        "resize": "bilinear",
+    }
+    output = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["n", "rows", "columns"])
+    proto = onnx.finish(graph, [output])
+    with path.open("wb") as file:
+        onnx.write(proto, entries, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def keras_activations(model: keras.Model, pixels: np.ndarray) -> list[np.ndarray]:
+    """Keras' activations of :func:`shapes`, float32 ``(rows, columns)`` each."""
+    return [
+        keras.ops.convert_to_numpy(
+            model(
+                keras.applications.vgg16.preprocess_input(
+                    picture[None].astype(np.float32), data_format="channels_last"
+                ),
+                training=False,
+            )
+        )[0]
+        for picture in shapes(pixels)
+    ]
+
+
+def shapes(pixels: np.ndarray) -> list[np.ndarray]:
+    """Some of the sample pictures ``(n, S, S, 3)``, tiled and cut to several shapes."""
+    cuts = ((64, 64), (48, 96), (120, 32))
+    tiled = np.tile(pixels[: len(cuts)], (1, *(-(-128 // side) for side in pixels.shape[1:3]), 1))
+    return [tiled[i % len(tiled), :height, :width] for i, (height, width) in enumerate(cuts)]
+
+
+def verify(path: Path, pixels: np.ndarray, reference: list[np.ndarray]) -> float:
+    """The worst relative error of the file's activations against Keras'; raises ExportError."""
+    onnx.check(path)
+    try:
+        session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        found = [
+            session.run([OUTPUT], {"image": np.ascontiguousarray(picture[None])})[0][0]
+            for picture in shapes(pixels)
+        ]
+    except Exception as error:  # ONNX Runtime's exceptions share no base of their own
+        raise _disagrees(f"cannot be run: {str(error).splitlines()[0]}") from error
+    worst = 0.0
+    for got, expected in zip(found, reference, strict=True):
+        if got.shape != expected.shape:
+            raise _disagrees(f"gives the shape {got.shape}, and Keras {expected.shape}")
+        norm = float(np.linalg.norm(expected))
+        apart = float(np.linalg.norm(got - expected))
+        worst = max(worst, apart / norm if norm else float(apart > 0))
+    if not worst <= RELATIVE_ERROR:
+        raise _disagrees(
+            f"has a relative error of {worst:.2e}, at most {RELATIVE_ERROR:.0e} is allowed"
+        )
+    return worst
+
+
+def _narrow(graph: onnx.Graph) -> None:
+    """Convolution kernels as int8 with a scale an output channel, widened by two nodes."""
+    kernels = {
+        node.input[1]
+        for node in graph.nodes
+        if node.op_type == "Conv" and node.input[1] in graph.constants
+    }
+    for name in sorted(kernels):
+        kernel = graph.constants[name]
+        if kernel.dtype != np.float32 or kernel.size < _WORTH_NARROWING:
+            continue
+        scale = np.abs(kernel).max(axis=(1, 2, 3), keepdims=True) / np.float32(127)
+        scale[scale == 0] = 1
+        graph.constants[f"{name}/int8"] = np.rint(kernel / scale).astype(np.int8)
+        graph.constants[f"{name}/scale"] = scale
+        del graph.constants[name]
+        # ONNX Runtime computes these two once, when the file is loaded. (It would not with
+        # DequantizeLinear, which it keeps for kernels in integers.)
+        graph.nodes += [
+            helper.make_node("Cast", [f"{name}/int8"], [f"{name}/float"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", [f"{name}/float", f"{name}/scale"], [name]),
+        ]
+
+
+def _disagrees(what: str) -> ExportError:
+    return ExportError(
+        f"The exported file that finds boxes {what}",
+        "Nothing was written",
+        "Leave --locate out, or report it with the model's layers and the versions of Keras, "
+        "tf2onnx and ONNX Runtime",
+    )
