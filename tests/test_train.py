@@ -1,0 +1,216 @@
+"""`vsearch train` from end to end, on a few drawn garments: minutes, not figures."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from vsearch_fast.datasets import garments, splits
+from vsearch_fast.errors import ExportError, ModelError
+
+FREE = [
+    *("--base", "random:3", "--unfreeze", "--width", "0.0625", "--input-size", "32"),
+    *("--batch-norm", "--loss", "contrastive", "--augment", "strong", "--balance", "draws"),
+    *("--optimizer", "adamw", "--schedule", "cosine", "--batch-size", "16", "--units", "64"),
+    *("--resize", "bilinear", "--dense", "fc1,fc2"),
+]
+
+
+@pytest.fixture(scope="module")
+def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("train") / "garments"
+    garments.render_catalogue(folder, items=40, views=2, seed=5, size=(64, 80))
+    return folder
+
+
+def vsearch(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "vsearch_fast.cli", *map(str, arguments)]
+
+
+def run(*arguments: str | Path, expected: int = 0) -> str:
+    done = subprocess.run(vsearch(*arguments), capture_output=True, text=True, timeout=300)
+    assert done.returncode == expected, done.stderr
+    return done.stdout + done.stderr
+
+
+def weights(file: Path) -> list[np.ndarray]:
+    from vsearch_fast.export import backend
+
+    backend.prepare()
+    import keras
+
+    return keras.models.load_model(file, compile=False).get_weights()
+
+
+@pytest.fixture(scope="module")
+def trained(catalogue: Path) -> tuple[Path, str]:
+    """A network trained in one go, and what was said."""
+    file = catalogue.parent / "whole.keras"
+    return file, run("train", "--data", catalogue, *FREE, "--epochs", "4", "-o", file)
+
+
+def test_history_curve_and_record(trained: tuple[Path, str], catalogue: Path) -> None:
+    file, said = trained
+    with (file.parent / "whole.history.csv").open() as opened:
+        rows = list(csv.DictReader(opened))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
+    assert all(float(row["loss"]) > 0 and float(row["val_loss"]) > 0 for row in rows)
+    with Image.open(file.parent / "whole.curve.png") as curve:
+        assert np.asarray(curve.convert("L")).std() > 5
+    assert "of units active" in said and "P@1" in said
+    assert not (file.parent / "whole.training").exists()  # gone, as the help says
+    with zipfile.ZipFile(file) as archive:
+        record = json.loads(archive.read("training.json"))
+    records = garments.read(catalogue)
+    sides, _ = splits.split(records)
+    unseen = {
+        splits.fingerprint(splits.group_of(each))
+        for each, side in zip(records, sides, strict=True)
+        if side == "test"
+    }
+    assert unseen and not unseen & set(record["trained_groups"])
+    assert record["recipe"]["base"] == "random:3"
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(
+    trained: tuple[Path, str], catalogue: Path
+) -> None:
+    file = catalogue.parent / "killed.keras"
+    command = vsearch("train", "--data", catalogue, *FREE, "--epochs", "4", "-o", file)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    history = catalogue.parent / "killed.history.csv"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if history.is_file() and len(history.read_text().splitlines()) > 1:
+            os.kill(process.pid, signal.SIGKILL)
+            break
+        time.sleep(0.01)
+    assert process.wait() == -signal.SIGKILL
+    assert not file.exists()
+    said = run("train", "--data", catalogue, *FREE, "--epochs", "4", "-o", file)
+    assert "going on from the checkpoint" in said
+    unbroken = weights(trained[0])
+    for ours, theirs in zip(weights(file), unbroken, strict=True):
+        assert np.array_equal(ours, theirs)
+    other = run("train", "--data", catalogue, *FREE, "--epochs", "1", "--seed", "1", "-o", file)
+    assert "going on" not in other
+    assert not all(map(np.array_equal, weights(file), unbroken))
+
+
+def test_heads_on_a_frozen_base(trained: tuple[Path, str], catalogue: Path) -> None:
+    """The default recipe; the file is exported and embeds pictures."""
+    import vsearch_fast as vs
+
+    base, head = trained[0], catalogue.parent / "top.keras"
+    said = run(
+        *("train", "--data", catalogue, "--base", base, "--input-size", "32", "--epochs", "2"),
+        *("--batch-size", "16", "--units", "64", "--classes", "top:3", "--augment", "light"),
+        *("--copies", "2", "--work", catalogue.parent / "work", "--resize", "bilinear"),
+        *("-o", head),
+    )
+    assert "the 3 most frequent" in said and "3 classes" in said
+    assert list((catalogue.parent / "work").glob("outputs-*.npy"))  # kept, as it was named
+    before, after = weights(base), weights(head)
+    assert all(map(np.array_equal, before[:4], after[:4]))  # the first convolution, normalised
+    model = catalogue.parent / "top.onnx"
+    run("export", "--weights", head, "--layer", "fc1", "--verify-images", catalogue, "-o", model)
+    embedder = vs.Embedder(model, providers="cpu")
+    training = json.loads(embedder.metadata["training"])
+    assert training["classes"] == json.loads(embedder.metadata["classes"])
+    assert len(training["classes"]) == 3
+    assert (embedder.resize, embedder.dim, embedder.input_size) == ("bilinear", 64, 32)
+    assert embedder.embed(catalogue).shape == (80, 64)
+
+
+def test_cached_outputs_are_what_the_convolutions_give(catalogue: Path) -> None:
+    from vsearch_fast.export import backend
+
+    backend.prepare()
+    from vsearch_fast.export.training import frozen, network
+    from vsearch_fast.export.training.pictures import preprocessed
+
+    made = network.build(network.Shape(1 / 16, 32, False, False, ("fc1",), 8, ""), 2, seed=0)
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), np.uint8)
+    work = catalogue.parent / "cache"
+    work.mkdir()
+    expected = made.body.predict(preprocessed(pixels), verbose=0)
+    told: list[str] = []
+    found = frozen.outputs(made, pixels, work, "a", told.append)
+    np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-3 * expected.max())
+    # Stopped half way, it goes on from there: what is done is not computed again.
+    rows = np.load(work / "outputs-a.npy", mmap_mode="r+")
+    rows[:] = 7
+    rows.flush()
+    (work / "outputs-a.json").write_text('{"done": 16}')
+    again = frozen.outputs(made, pixels, work, "a", told.append)
+    assert (again[:16] == 7).all()
+    assert np.array_equal(again[16:], found[16:]) or not (again[16:] == 7).any()
+
+
+def test_errors_say_what_to_do(catalogue: Path, tmp_path: Path) -> None:
+    from vsearch_fast.export.train import Recipe, train
+
+    records = garments.read(catalogue)
+    recipe = Recipe(base="random:0", input_size=32, units=8, width=0.0625)
+    with pytest.raises(ExportError, match=r"does not end in \.keras"):
+        train(records, recipe, tmp_path / "a.h5")
+    with pytest.raises(ExportError, match="does not exist"):
+        train(records, recipe, tmp_path / "no" / "a.keras")
+    with pytest.raises(ModelError, match="Nothing was trained"):
+        train(records, Recipe(base=str(tmp_path / "gone.keras")), tmp_path / "a.keras")
+    broken = tmp_path / "broken.keras"
+    broken.write_bytes(b"PK\x03\x04 and no more")
+    with pytest.raises(ModelError, match="Nothing was trained"):
+        train(records, Recipe(base=str(broken)), tmp_path / "a.keras")
+    assert not list(tmp_path.glob("a.*"))
+
+
+def test_pictures_that_cannot_be_read_are_named_and_left_out(
+    catalogue: Path, tmp_path: Path
+) -> None:
+    from vsearch_fast.datasets.records import Record
+    from vsearch_fast.export.train import Recipe, train
+
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"no picture")
+    records = [*garments.read(catalogue), Record("bad", bad, category="Dress", group="g")]
+    recipe = Recipe(
+        base="random:0", input_size=32, units=8, width=0.0625, epochs=1, shares={"train": 1.0}
+    )
+    report = train(records, recipe, tmp_path / "a.keras")
+    assert len(report.skipped) == 1 and "bad.jpg" in report.skipped[0]
+    assert report.sides == {"train": 80, "val": 0, "test": 0}
+    assert report.matches == {} and report.val == {}
+
+
+def test_the_command_line(catalogue: Path, tmp_path: Path) -> None:
+    from vsearch_fast.cli import vsearch as group
+
+    runner = CliRunner()
+    for arguments, text in (
+        (["--optimizer", "lion"], "adadelta"),
+        (["--shares", "1,2"], "TRAIN,VAL,TEST"),
+        (["--fold", "one"], "1/3"),
+        (["--classes", "most"], "top:8"),
+    ):
+        result = runner.invoke(
+            group,
+            ["train", "--data", str(catalogue), "--base", "random:0", "-o",
+             str(tmp_path / "a.keras"), *arguments],
+        )  # fmt: skip
+        said = result.output + str(result.exception or "")
+        assert result.exit_code != 0 and text in said
+    help_text = runner.invoke(group, ["train", "--help"]).output
+    assert "adadelta (1.0 when no rate is given)" in " ".join(help_text.split())
