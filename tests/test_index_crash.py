@@ -388,7 +388,7 @@ from vsearch_fast.index import Index
 if os.getuid() == 0:
     # Imported while root could read the interpreter's folders.
     if sys.argv[3:] == ["warm"]:
-        Index.open(sys.argv[1]).search(np.zeros(24, np.float32))
+        Index.open(sys.argv[1]).search(np.zeros(24, np.float32), max_distance="auto")
     os.setgroups([])
     os.setgid(65534)
     os.setuid(65534)
@@ -399,6 +399,13 @@ with Index.open(sys.argv[1]) as index:
         index.add(["x"], np.zeros((1, 24)))
     except StoreError as error:
         print("add:", error)
+    threshold = index.threshold()
+    far = index.search(np.full(24, 1e6), 3, max_distance="auto")
+    print("threshold", threshold.measured, far, index.threshold() is threshold, flush=True)
+    try:
+        index.save_thresholds()
+    except StoreError as error:
+        print("not saved:", error)
 for method, name, options in ((Index.open, "", {"mode": "rw"}), (Index.create, "/x", {"dim": 3})):
     try:
         method(sys.argv[1] + name, **options)
@@ -446,6 +453,8 @@ def test_a_read_only_folder_can_be_searched_but_not_changed(public: Path) -> Non
     assert output.count("refused:") == 2
     assert "write.lock cannot be written (Permission denied)" in output
     assert "The index was not created" in output
+    assert f"threshold {len(ids)} [[]] True" in output
+    assert "not saved:" in output
 
 
 def test_a_read_only_folder_with_half_a_commit_says_so(public: Path, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import datasets, errors
     from .embedder import Embedder
-    from .index import Hit, Index, Item
+    from .index import Hit, Index, Item, Threshold
     from .proof import Proof
     from .resident import Resident
     from .search import pack_bits, topk
@@ -42,6 +42,7 @@ _HOME = {
     "Proof": "proof",
     "Resident": "resident",
     "Sketched": "sketches",
+    "Threshold": "index",
     "pack_bits": "search",
     "topk": "search",
 }
@@ -54,6 +55,7 @@ __all__ = [
     "Proof",
     "Resident",
     "Sketched",
+    "Threshold",
     "__version__",
     "datasets",
     "errors",
