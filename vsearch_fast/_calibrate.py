@@ -24,7 +24,7 @@ def _sample(ctx: click.Context, parameter: click.Parameter, value: str) -> int |
     return number
 
 
-@click.command()
+@click.command(short_help="Take the distance beyond which nothing matches.")
 @click.argument("index_path", metavar="INDEX", type=click.Path(path_type=Path))
 @click.option(
     "--metric",
