@@ -14,14 +14,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .figures import Difference, Figure
     from .output import write
     from .rows import STANDARD, ModelRow, table_rows
-    from .study import Difference, Figure, Options, Study, evaluate
+    from .study import Options, Study, evaluate
 
 _HOME = {
     "STANDARD": "rows",
-    "Difference": "study",
-    "Figure": "study",
+    "Difference": "figures",
+    "Figure": "figures",
     "ModelRow": "rows",
     "Options": "study",
     "Study": "study",

@@ -13,7 +13,8 @@ from importlib import metadata
 from typing import Any
 
 from .. import __version__
-from .study import ANY, CONTROL, METRICS, Difference, Figure, Study
+from .figures import Difference, Figure
+from .study import ANY, CONTROL, METRICS, Study
 
 NOT_RUN = "not run"
 DISTANCES = {"l1": "L1", "l2": "L2", "hamming": "Hamming", "": "", NOT_RUN: NOT_RUN}
