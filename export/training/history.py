@@ -41,23 +41,24 @@ def draw(file: Path, history: Sequence[dict[str, float]], best_epoch: int, title
     axes = figure.subplots(1, 2 if accuracy else 1, squeeze=False)[0]
     epochs = [row["epoch"] for row in history]
     marker = "o" if len(epochs) < 40 else ""
-    axes[0].plot(epochs, [row["loss"] for row in history], label="train", marker=marker, ms=3)
-    if accuracy:
-        axes[0].plot(
-            epochs, [row["val_loss"] for row in history], label="val (cross-entropy)",
-            marker=marker, ms=3,
-        )  # fmt: skip
+    for name, label in (
+        ("loss", "train, in all"),
+        ("crossentropy", "train, cross-entropy"),
+        ("val_loss", "val, cross-entropy"),
+    ):
+        if name in history[0]:
+            axes[0].plot(epochs, [row[name] for row in history], label=label, marker=marker, ms=3)
         axes[1].plot(epochs, accuracy, color="C1", marker=marker, ms=3)
         axes[1].set_ylabel("val accuracy")
         axes[1].set_ylim(0, max(accuracy) * 1.1 or 1)
     axes[0].set_ylabel("loss")
-    axes[0].legend()
     for each in axes:
         each.set_xlabel("epoch")
         each.xaxis.set_major_locator(MaxNLocator(integer=True))
         each.grid(alpha=0.3)
         if best_epoch:
-            each.axvline(best_epoch, color="grey", ls=":", lw=1)
+            each.axvline(best_epoch, color="grey", ls=":", lw=1, label="kept")
+    axes[0].legend()
     figure.suptitle(title)
     temporary = file.with_name(f".{file.name}.tmp")
     figure.savefig(temporary, format="png", dpi=120)

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from vsearch_fast.errors import ExportError
 from vsearch_fast.export.training.feed import Feed
 from vsearch_fast.export.training.losses import CLASS, Contrastive
+from vsearch_fast.export.training.network import OUTPUT
 from vsearch_fast.export.training.recipe import Recipe
 
 #: The share of all steps over which a cosine schedule's learning rate rises first.
@@ -182,8 +183,16 @@ def _epoch(model: keras.Model, feed: Feed, number: int, shown: tqdm) -> dict[str
     return {
         "epoch": float(number + 1),
         "seconds": time.perf_counter() - start,
-        **{name: float(value) for name, value in results.items()},
+        **{_column(name): float(value) for name, value in results.items()},
     }
+
+
+def _column(metric: str) -> str:
+    """Keras' name of a loss, as the history calls it: crossentropy, contrast_fc1."""
+    output = metric.removesuffix("_loss").removesuffix(OUTPUT)
+    if output == metric:
+        return metric
+    return "crossentropy" if output == "predictions" else f"contrast_{output}"
 
 
 def evaluated(model: keras.Model, validation: Validation, smoothing: float) -> dict[str, float]:

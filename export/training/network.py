@@ -27,6 +27,9 @@ CONVOLUTIONS = tuple(
     for position in range(1, count + 1)
 )
 
+#: Ending of the names of a training model's outputs.
+OUTPUT = "_output"
+
 #: Side of the square pictures, pixels; each of the five poolings halves it.
 MINIMUM_SIZE = 32
 
@@ -76,14 +79,11 @@ class Network:
     def whole(self, *outputs: str) -> keras.Model:
         """Preprocessed pixels to the named outputs, sharing this network's layers."""
         image = keras.Input(self.body.inputs[0].shape[1:], name="image")
-        found = self.head(self.body(image))
-        chosen = [found[name] for name in outputs]
-        return keras.Model(image, chosen[0] if len(chosen) == 1 else chosen, name="training")
+        return _chosen(image, self.head(self.body(image)), outputs)
 
     def behind(self, *outputs: str) -> keras.Model:
         """The body's output to the named outputs of the head."""
-        chosen = [self.head.output[name] for name in outputs]
-        return keras.Model(self.head.inputs, chosen[0] if len(chosen) == 1 else chosen, name="head")
+        return _chosen(self.head.inputs[0], self.head.output, outputs)
 
     def layers(self) -> dict[str, keras.Layer]:
         """Each layer that has weights, by name."""
@@ -93,6 +93,14 @@ class Network:
             for layer in part.layers
             if layer.weights
         }
+
+
+def _chosen(
+    inputs: keras.KerasTensor, found: dict[str, keras.KerasTensor], names: Sequence[str]
+) -> keras.Model:
+    """A model of the named outputs, each from a layer whose name tells its loss from others."""
+    outputs = [keras.layers.Identity(name=f"{name}{OUTPUT}")(found[name]) for name in names]
+    return keras.Model(inputs, outputs[0] if len(outputs) == 1 else outputs, name="training")
 
 
 def build(shape: Shape, classes: int, seed: int) -> Network:
