@@ -13,9 +13,11 @@ takes its thresholds (`Index.calibrate`). Then
 - *AUC* is the chance that a picture held in has its nearest nearer than one held out has:
   0.5 where distances tell nothing, 1 where a threshold without any error exists.
 
-Where pictures have groups (senders, products), a picture is never compared with one of its own:
-neither when thresholds are taken nor when it is a query. Such figures lead. Those without that
-rule, where a picture may find another of the same sender on the same floor, stand beside them.
+Two rules stand beside each other where pictures have groups (senders, products). *Other groups*: a
+picture is never compared with one of its own group, neither when thresholds are taken nor when
+it is a query; a match is another thing of its kind. *All others*: it is compared with all
+pictures but itself; a match is another view of the same product, or, where a group is a sender,
+also a picture of the same floor.
 The share held out is over pictures, with a 95% interval by bootstrap over groups; *by category*
 is the mean over categories. Nothing here says whether an accepted match is a right one.
 
@@ -110,7 +112,7 @@ def main() -> None:
             foreign = _foreign(Path(folder), records, features, strangers, args.metric, grouped)
     steps.close()
     facts = {
-        "data": origin,
+        "data": str(args.data),
         "pictures": len(records),
         "categories": dict(counts),
         "groups": len({record.group for record in records if record.group}),

@@ -44,7 +44,7 @@ def _sample(ctx: click.Context, parameter: click.Parameter, value: str) -> int |
     "--group",
     metavar="COLUMN",
     help="Items with the same value in this metadata column (a sender, a product) are not "
-    "each other's nearest.",
+    "each other's nearest: a match is then another thing of its kind, not another view of it.",
 )
 @click.option(
     "--sample",

@@ -11,7 +11,9 @@ copy of its picture is another row, at distance 0. With a `group` column, rows t
 row's value there are left out too: pictures of one sender or product share more than what they
 show, so that without it the threshold says how near another view of the *same* thing is, and
 with it how near *another* thing is. A row without a value there (or with null) is a group of its
-own; a row that is left without any other has no distance.
+own; a row that is left without any other has no distance. So: without a group to ask whether the
+catalogue has this very thing (and several views of each), with one to ask whether it has
+anything of its kind, which is the harder question by far (`benchmarks/no_match.py` measures both).
 
 Rows are the live ones, or of more than `sample` of them those with the smallest
 `mixed(row number)`: always the same ones, spread over the catalogue, and mostly the same ones

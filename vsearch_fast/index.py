@@ -461,7 +461,8 @@ class Index:
             quantile: above 0, at most 1; the higher, the more matches, and the more false ones.
             sample: items measured, always the same; None for all.
             group: a metadata column: items with the same value in it are never each other's
-                nearest. For the sender or product, where queries come from others.
+                nearest. None where a match is another view of the same thing; the product
+                (or sender) where it is another thing of its kind, and queries come from others.
             threads, backend: as for `search`.
 
         Raises:
