@@ -58,6 +58,18 @@ class Finder:
                 resident.extend(segments, sketches or [None] * len(segments))
         self._residents = residents
 
+    def stored(self, kind: str, rows: np.ndarray) -> np.ndarray:
+        """Rows of a kind of segments by number, int64 (n,), copied: (n, width) as stored."""
+        row_kind = self._store.files.kinds[kind]
+        out = np.empty((len(rows), row_kind.width), row_kind.dtype)
+        if len(rows):
+            segments = self._store.files.map(kind, int(rows.max()) + 1)
+            place, line = np.divmod(rows, self._store.meta.segment_rows)
+            for segment in np.unique(place):
+                of = place == segment
+                out[of] = segments[segment][line[of]]
+        return out
+
     def nearest(
         self,
         snapshot: Snapshot,

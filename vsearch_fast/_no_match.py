@@ -311,17 +311,11 @@ class Thresholds:
             groups = None
             if group is not None:
                 groups = self._store.groups(group, state.rows, _NOT_CALIBRATED)
-        segments = self._store.files.map(kind_of(metric), state.rows)
-        capacity = self._store.meta.segment_rows
 
         def nearest(
             rows: np.ndarray, mask: np.ndarray | None, k: int
         ) -> tuple[np.ndarray, np.ndarray]:
-            where, line = np.divmod(rows, capacity)
-            queries = np.empty((len(rows), segments[0].shape[1]), segments[0].dtype)
-            for segment in np.unique(where):
-                of = where == segment
-                queries[of] = segments[segment][line[of]]
+            queries = self._finder.stored(kind_of(metric), rows)
             return self._finder.nearest(
                 snapshot, mask, queries, k, metric, threads=threads, backend=backend
             )[:2]

@@ -12,12 +12,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from . import _inputs as inputs
 from . import _stored_sketches
+from ._items import check_text
 from ._segments import Kind, sync_directory, write_error
 from ._sqlite import connect, sql_error
 from ._writelock import FILE_NAME as LOCK_NAME
 from ._writelock import WriteLock
-from .errors import StoreError
+from .errors import ArgumentError, StoreError
 
 FORMAT = 1
 KINDS = ("vectors", "codes")  # every index has these; sketches may be missing
@@ -28,6 +30,9 @@ _UNFINISHED_NAME = "index.sqlite.new"
 
 #: What decoded the pictures of an index that does not say: Pillow, built with libjpeg-turbo.
 UNRECORDED_DECODER = "libjpeg-turbo"
+
+#: The largest dim, and number of rows of a segment.
+_LARGEST = 2**31
 
 #: Size of a full segment of vectors, unless a file would then hold under 1024 rows.
 SEGMENT_BYTES = 256 << 20
@@ -82,6 +87,36 @@ class Meta:
 def default_segment_rows(dim: int) -> int:
     """Rows a segment so that one of vectors takes about SEGMENT_BYTES, at least 1024."""
     return max(1024, SEGMENT_BYTES // (4 * dim))
+
+
+def checked(
+    dim: int,
+    segment_rows: int | None,
+    dtype: str | None,
+    model_id: str,
+    model: Mapping[str, Any],
+    consequence: str,
+) -> tuple[int, int, dict[str, Any]]:
+    """What a new index is to be: dim, segment_rows (by default about SEGMENT_BYTES) and model, as
+    `create` takes them.
+
+    Raises:
+        ArgumentError: a value that an index cannot have; says `consequence`.
+    """
+    dim = inputs.positive(dim, "dim", consequence)
+    if segment_rows is None:
+        segment_rows = default_segment_rows(dim)
+    segment_rows = inputs.positive(segment_rows, "segment_rows", consequence)
+    if dim > _LARGEST or segment_rows > _LARGEST:
+        raise ArgumentError(
+            f"dim is {dim} and segment_rows {segment_rows}",
+            consequence,
+            f"Use at most {_LARGEST} of each",
+        )
+    if dtype is not None and dtype not in DTYPES:
+        raise ArgumentError(f"dtype is {dtype!r}", consequence, f"Use one of {', '.join(DTYPES)}")
+    check_text(model_id, "model_id", consequence)
+    return dim, segment_rows, inputs.json_object(model, "model", consequence)
 
 
 def create(

@@ -27,7 +27,7 @@ import numpy.typing as npt
 from . import _inputs as inputs
 from . import _schema as schema
 from ._finder import Finder
-from ._items import Item, Scalar, check_id, check_item, check_text
+from ._items import Item, Scalar, check_id, check_item
 from ._no_match import QUANTILE, SAMPLE, Threshold, Thresholds
 from .errors import ArgumentError, ModelMismatchError
 from .proof import Proof
@@ -39,8 +39,6 @@ __all__ = ["Hit", "Index", "Item", "Threshold"]
 
 _NOT_ADDED = "None of the rows was added"
 _NOT_SEARCHED = "Nothing was searched"
-
-_LARGEST = 2**31
 
 #: Searches begun anew beside a writer, before it is made to wait for one.
 _ATTEMPTS = 3
@@ -122,22 +120,9 @@ class Index:
             StoreError: the folder holds something else, or cannot be written.
         """
         consequence = "The index was not created"
-        dim = inputs.positive(dim, "dim", consequence)
-        if segment_rows is None:
-            segment_rows = schema.default_segment_rows(dim)
-        segment_rows = inputs.positive(segment_rows, "segment_rows", consequence)
-        if dim > _LARGEST or segment_rows > _LARGEST:
-            raise ArgumentError(
-                f"dim is {dim} and segment_rows {segment_rows}",
-                consequence,
-                f"Use at most {_LARGEST} of each",
-            )
-        if dtype is not None and dtype not in schema.DTYPES:
-            raise ArgumentError(
-                f"dtype is {dtype!r}", consequence, f"Use one of {', '.join(schema.DTYPES)}"
-            )
-        check_text(model_id, "model_id", consequence)
-        described = inputs.json_object(model or {}, "model", consequence)
+        dim, segment_rows, described = schema.checked(
+            dim, segment_rows, dtype, model_id, model or {}, consequence
+        )
         folder = Path(path)
         if not (exist_ok and (folder / schema.DATABASE_NAME).exists()):
             schema.create(folder, dim, model_id, described, segment_rows, dtype or "float32")
@@ -526,13 +511,8 @@ class Index:
         """
         names = inputs.ids(ids, "Nothing was read")
         rows = [row for row, _ in self._store.find(names, "Nothing was read")]
-        out = np.empty((len(rows), self.dim), np.float32)
-        if rows:
-            segments = self._store.files.map("vectors", max(rows) + 1)
-            for line, row in zip(out, rows, strict=True):
-                segment, offset = divmod(row, self._store.meta.segment_rows)
-                line[:] = segments[segment][offset]
-        return out
+        stored = self._finder.stored("vectors", np.array(rows, np.int64))
+        return stored.astype(np.float32, copy=False)
 
     def columns(self) -> list[str]:
         """Names of the metadata columns that items have, sorted."""
