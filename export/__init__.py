@@ -102,6 +102,7 @@ def export(
     input_size: int | None = None,
     precision: str = "fp32",
     half_weights: bool = False,
+    unit_length: bool = False,
     resize: str = "",
     calibrate: Sequence[str | os.PathLike[str]] = (),
     verify_images: Sequence[str | os.PathLike[str]] = (),
@@ -124,6 +125,8 @@ def export(
     precision : ``fp32``, ``fp16`` or ``int8``.
     half_weights : store weights as float16 and widen them when the file is loaded: half the
         file, the arithmetic as ``precision`` says.
+    unit_length : divide each picture's features by their length, so that L2 distance orders as
+        the angle does; the codes are the same.
     resize : the rule by which pictures are stretched to squares, a name in
         ``images.RESIZE_FILTERS``; by default the one the model was trained with, or nearest.
     calibrate : picture files and folders for int8, at least one; 48 pictures are used at most.
@@ -162,7 +165,7 @@ def export(
             on_provider.require(verify_on)
         return _export(
             source, target, temporary, layer, pool, input_size, precision, half_weights,
-            resize or source.training.get("recipe", {}).get("resize", "nearest"),
+            unit_length, resize or source.training.get("recipe", {}).get("resize", "nearest"),
             list(calibrate), list(verify_images), verify_on, locate, clock,
         )  # fmt: skip
 
@@ -176,6 +179,7 @@ def _export(
     input_size: int | None,
     precision: str,
     half_weights: bool,
+    unit_length: bool,
     resize: str,
     calibrate: Sequence[str | os.PathLike[str]],
     verify_images: Sequence[str | os.PathLike[str]],
@@ -192,6 +196,8 @@ def _export(
         calibration, samples, pictures = _pictures(size, precision, calibrate, verify_images)
     with clock.step(f"Keras' features of {len(samples)} pictures"):
         reference = verify.keras_features(model, samples)
+        if unit_length:
+            reference = verify.of_unit_length(reference)
     boxes = _Boxes(target, model, samples, clock) if locate else None
     with clock.step("convert"):
         graph = onnx.convert(model)
@@ -210,6 +216,8 @@ def _export(
     if half_weights:
         onnx.store_float16(graph)
     with clock.step("write"):
+        if unit_length:
+            onnx.add_unit_length(graph)
         onnx.add_codes(graph)
         dim = graph.dim
         metadata = {
@@ -220,6 +228,7 @@ def _export(
             "trained": "yes" if source.trained else "no",
             "classes": json.dumps(source.classes, ensure_ascii=False),
             "precision": precision,
+            **({"unit_length": "yes"} if unit_length else {}),
             "input_size": str(size),
             "resize": resize,
             "dim": str(dim),

@@ -97,6 +97,12 @@ class _Command(click.Command):
     "the arithmetic as --precision says.",
 )
 @click.option(
+    "--unit-length",
+    is_flag=True,
+    help="Divide each picture's features by their length, so that L2 distance orders as the "
+    "angle does. The codes stay the same.",
+)
+@click.option(
     "--resize",
     type=click.Choice(["nearest", "box", "bilinear", "bicubic", "lanczos"]),
     help="The rule by which pictures are stretched to squares. [default: the model's own, or "
@@ -147,6 +153,7 @@ def command(
     input_size: int | None,
     precision: str,
     half_weights: bool,
+    unit_length: bool,
     resize: str | None,
     calibrate: tuple[str, ...],
     verify_images: tuple[str, ...],
@@ -165,6 +172,7 @@ def command(
             input_size=input_size,
             precision=precision,
             half_weights=half_weights,
+            unit_length=unit_length,
             resize=resize or "",
             calibrate=calibrate,
             verify_images=verify_images,

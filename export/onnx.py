@@ -259,6 +259,21 @@ def add_preprocessing(graph: Graph) -> None:
     ]
 
 
+def add_unit_length(graph: Graph) -> None:
+    """Features divided by their length (L2 norm), in float32; zeros stay zeros.
+
+    L2 distance then orders as the angle does: a picture of much contrast is not far from all.
+    """
+    rename_output(graph, "features_any_length")
+    graph.constants["least_length"] = np.array(1e-12, np.float32)
+    graph.nodes += [
+        helper.make_node("ReduceL2", [graph.output], ["length"], axes=[1], keepdims=1),
+        helper.make_node("Max", ["length", "least_length"], ["divisor"]),
+        helper.make_node("Div", [graph.output, "divisor"], ["features_unit"]),
+    ]
+    graph.output = "features_unit"
+
+
 def add_codes(graph: Graph) -> None:
     """``codes`` = np.packbits(features > 0, axis=-1); a last byte is filled up with zeros."""
     width = -(-graph.dim // 8)

@@ -144,6 +144,12 @@ def keras_features(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
     return features
 
 
+def of_unit_length(features: np.ndarray) -> np.ndarray:
+    """Each row of float32 ``(n, d)`` divided by its L2 norm; zeros stay zeros."""
+    lengths = np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
+    return (features / np.maximum(lengths, 1e-12)).astype(np.float32)
+
+
 def onnx_outputs(path: Path, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """``features`` and ``codes`` of the file at ``path``, by ONNX Runtime on the CPU."""
     try:

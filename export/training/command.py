@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from vsearch_fast import _options
 from vsearch_fast.errors import ArgumentError
 from vsearch_fast.export.training.recipe import AUGMENT, BALANCE, LOSSES, SCHEDULES
+
+if TYPE_CHECKING:
+    from vsearch_fast.datasets.detect import Layout
 
 
 def _shares(
@@ -47,6 +50,14 @@ def _dense(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[
     metavar="PATH",
     help="The catalogue: a folder with a sub-folder a category, a CSV file, a folder of drawn "
     "garments or a DeepFashion data set, whose boxes are cut out.",
+)
+@click.option(
+    "--format",
+    "layout",
+    type=click.Choice(["auto", "folder", "csv", "deepfashion"]),
+    default="auto",
+    show_default=True,
+    help="What --data is.",
 )
 @click.option(
     "--csv",
@@ -238,6 +249,7 @@ def _dense(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def command(
     data: Path,
+    layout: Layout,
     csv_file: Path | None,
     columns: list[tuple[str, str]],
     also: tuple[Path, ...],
@@ -272,7 +284,7 @@ def command(
         recipe = Recipe(shares=shares or dict(SHARES), pool=pool or "", **choices)
     except ArgumentError as error:
         raise click.UsageError(str(error)) from error
-    records, _ = detect.read(data, csv=csv_file, columns=dict(columns))
+    records, _ = detect.read(data, layout, csv=csv_file, columns=dict(columns))
     more = [detect.read(each)[0] for each in also]
     try:
         report = train(
