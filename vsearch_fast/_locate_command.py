@@ -28,10 +28,10 @@ _TRUE = (30, 150, 80)
 )
 @click.option(
     "--model",
-    required=True,
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="ONNX file made by vsearch export --locate.",
+    help="ONNX file made by vsearch export --locate. [default: the network for clothing that comes "
+    "with the package]",
 )
 @click.option(
     "--sheet",
@@ -82,7 +82,7 @@ _TRUE = (30, 150, 80)
 @_options.max_pixels
 def command(
     sources: tuple[Path, ...],
-    model: Path,
+    model: Path | None,
     sheet: Path | None,
     as_json: bool,
     measure: bool,
@@ -100,9 +100,9 @@ def command(
     upright picture.
 
     \b
-    vsearch locate lamp.jpg --model vgg16-fc1.onnx
+    vsearch locate shirt.jpg
     vsearch locate new/ --model vgg16-fc1.onnx --sheet boxes.jpg
-    vsearch locate garments/garments.csv --measure --model vgg16-fc1.onnx
+    vsearch locate garments/garments.csv --measure
     """
     from .embedder import Embedder
     from .errors import ArgumentError

@@ -2,14 +2,33 @@
 
 ::
 
-    picture ─► upright RGB ─► long side L ─► convolutions ─► A, a number a cell
-            ─► A > mean(A) ─► largest 8-connected component ─► its box, in the picture's pixels
+    picture ─► upright RGB ─► long side 320 ─► convolutions ─► F, c channels a cell of 8 pixels
+            ─► w = mean of F in the middle - mean of F along the border      a weight a channel
+            ─► A = F · w ─► A > Otsu's threshold ─► largest 8-connected component ─► its box
 
-The recipe is that of Selective Convolutional Descriptor Aggregation (X.-S. Wei et al.,
+The frame is that of Selective Convolutional Descriptor Aggregation (SCDA; X.-S. Wei et al.,
 *Selective Convolutional Descriptor Aggregation for Fine-Grained Image Retrieval*, IEEE
-Transactions on Image Processing 26(6), 2017, https://arxiv.org/abs/1604.04994): the cells
-where the channels of a convolutional layer add up to more than their mean over the picture
-are the item's, as far as they hang together.
+Transactions on Image Processing 26(6), 2017, https://arxiv.org/abs/1604.04994), which adds up
+all channels alike and keeps the cells above the mean. What differs is that a channel counts as
+it tells the middle of this very picture from its border, where photos of one item show what it
+lies on (the prior of Y. Wei et al., *Geodesic Saliency Using Background Priors*, 2012): a
+carpet wakes as many channels as a shirt. And the threshold is the one that splits the cells
+best in two (N. Otsu, *A Threshold Selection Method from Gray-Level Histograms*, 1979).
+
+Measured by intersection over union with 150 true boxes of rendered garments (median; share at
+0.5 or more), with a VGG-16 of a quarter of the width that was trained on others of them:
+
+=====================  =========  =====================  =====================
+layer's output         long side  SCDA                   weighted, Otsu
+=====================  =========  =====================  =====================
+block4_conv3           224        0.791; 1.00            0.888; 0.99
+block4_conv3           320        0.817; 0.98            0.909; 0.99
+block4_conv3           448        0.851; 0.95            0.920; 1.00
+block5_conv3           320        0.744; 0.91            0.870; 1.00
+block5_pool            320        0.664; 0.77            (not measured)
+=====================  =========  =====================  =====================
+
+An untrained network of that width: 0.861 and 0.893 by block4_conv3 at 320.
 
 The convolutions are in a file beside the model, NAME.locate.onnx, which ``vsearch export
 --locate`` writes. They always run on the CPU: a picture's box is then the same on every
@@ -34,15 +53,13 @@ PixelBox = tuple[int, int, int, int]
 """x1, y1, x2, y2 in whole pixels of the upright picture; x2 and y2 are outside the box."""
 
 OUTPUT = "activation"
-"""The output of a file that finds boxes: float32 (n, rows, columns)."""
+"""The output of a file that finds boxes: float32 (n, rows, columns, channels)."""
 
 # Cells of the short side at least: a strip of ten pixels is stretched to so many.
 _FEWEST_CELLS = 4
 
-
-def long_side(input_size: int) -> int:
-    """Pixels of the long side at which a network made for `input_size` finds boxes best."""
-    return 320
+# Shares of the height and width: the middle begins so far from each side, the border ends so.
+_MIDDLE, _BORDER = 0.25, 0.05
 
 
 def locate_file(model: Path) -> Path:
@@ -84,7 +101,7 @@ class Locator:
         self.resize = metadata["resize"]
 
     def activation(self, image: Image.Image) -> NDArray[np.float32]:
-        """What the cells of an RGB picture say, float32 (rows, columns)."""
+        """The layer's output for an RGB picture, float32 (rows, columns, channels)."""
         pixels = np.asarray(
             image.resize(self._size(image.size), RESIZE_FILTERS[self.resize]), np.uint8
         )
@@ -94,10 +111,9 @@ class Locator:
     def box(self, image: Image.Image) -> PixelBox:
         """The item's box in an upright RGB picture (`images.decode`), in its pixels.
 
-        At least one pixel each way; the whole picture where no cell stands out, as in a
-        picture of one colour.
+        At least one pixel each way; the whole picture where no cell stands out.
         """
-        return box_of(self.activation(image), image.size)
+        return box_of(weighted(self.activation(image)), image.size)
 
     def _size(self, size: tuple[int, int]) -> tuple[int, int]:
         """Width and height for the network: whole cells, the picture's shape as far as can be."""
@@ -108,15 +124,52 @@ class Locator:
         return width, height
 
 
-def box_of(activation: NDArray[np.float32], size: tuple[int, int]) -> PixelBox:
+def weighted(activation: NDArray[np.floating]) -> NDArray[np.float64]:
+    """How much each cell is like the middle and unlike the border, (rows, columns).
+
+    `activation` (rows, columns, channels); a channel's weight is its mean over the middle half
+    of the rows and columns less its mean over a strip of a twentieth (at least one cell) along
+    the four sides.
+    """
+    cells = np.asarray(activation, np.float64)
+    rows, columns = cells.shape[:2]
+
+    def inner(share: float) -> NDArray[np.bool_]:
+        """All cells but those within a share of the height and width of the nearest side."""
+        mask = np.zeros((rows, columns), np.bool_)
+        down, across = (max(1, round(share * side)) for side in mask.shape)
+        mask[down : rows - down, across : columns - across] = True
+        return mask
+
+    return cells @ (cells[inner(_MIDDLE)].mean(axis=0) - cells[~inner(_BORDER)].mean(axis=0))
+
+
+def threshold(values: NDArray[np.float64]) -> float:
+    """Otsu's threshold: above it and up to it, the two sides' means are as far apart as can be.
+
+    The largest of n0 · n1 · (mean1 - mean0)² over all cuts of the sorted values, of any shape;
+    where all are equal, their value.
+    """
+    ranked = np.sort(values, axis=None)
+    if ranked[0] == ranked[-1]:
+        return float(ranked[0])
+    below = np.arange(1, len(ranked))
+    above = len(ranked) - below
+    sums = np.cumsum(ranked)[:-1]
+    apart = (ranked.sum() - sums) / above - sums / below
+    # A cut between equal values is none.
+    spread = np.where(ranked[1:] > ranked[:-1], below * above * apart**2, -1)
+    return float(ranked[spread.argmax()])
+
+
+def box_of(activation: NDArray[np.floating], size: tuple[int, int]) -> PixelBox:
     """The box of what stands out in `activation` (rows, columns), for a picture of `size`.
 
     `size` is (width, height) in pixels, which the cells divide evenly. Cells touched count
-    whole: the box's edges are rounded outwards.
+    whole: the box's edges are rounded outwards. The whole picture where no value stands out.
     """
-    # In float64, or the mean of equal numbers may come out below each of them.
     values = np.asarray(activation, np.float64)
-    mask = largest_component(values > values.mean())
+    mask = largest_component(values > threshold(values))
     if not mask.any():
         return 0, 0, *size
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
