@@ -1,0 +1,55 @@
+"""The file beside a tiny model that finds boxes, for tests that need no Keras.
+
+Its activations are the mean red, green and blue of cells of eight pixels, so that a test can
+say which cells stand out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import onnx
+from onnx import TensorProto, helper
+
+from vsearch_fast.locate import locate_file
+
+
+def write_tiny_locate(
+    model: Path, model_id: str, metadata: Mapping[str, str | None] | None = None
+) -> Path:
+    """Write the file for the model at `model` and return its path.
+
+    `metadata` overrides entries by their name without prefix; None leaves an entry out.
+    """
+    node = helper.make_node
+    nodes = [
+        node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
+        node("Transpose", ["float"], ["planes"], perm=[0, 3, 1, 2]),
+        node("AveragePool", ["planes"], ["cells"], kernel_shape=[8, 8], strides=[8, 8]),
+        node("Transpose", ["cells"], ["activation"], perm=[0, 2, 3, 1]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny locate",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["n", "h", "w", 3])],
+        [helper.make_tensor_value_info("activation", TensorProto.FLOAT, ["n", "r", "c", 3])],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    proto.ir_version = 8
+    entries: dict[str, str | None] = {
+        "format": "1",
+        "model_id": "0" * 64,
+        "belongs_to": model_id,
+        "stride": "8",
+        "long_side": "320",
+        "resize": "bilinear",
+        **(metadata or {}),
+    }
+    helper.set_model_props(
+        proto,
+        {f"vsearch_fast.{name}": value for name, value in entries.items() if value is not None},
+    )
+    path = locate_file(model)
+    onnx.save(proto, path)
+    return path
