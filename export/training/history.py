@@ -48,6 +48,7 @@ def draw(file: Path, history: Sequence[dict[str, float]], best_epoch: int, title
     ):
         if name in history[0]:
             axes[0].plot(epochs, [row[name] for row in history], label=label, marker=marker, ms=3)
+    if accuracy:
         axes[1].plot(epochs, accuracy, color="C1", marker=marker, ms=3)
         axes[1].set_ylabel("val accuracy")
         axes[1].set_ylim(0, max(accuracy) * 1.1 or 1)
