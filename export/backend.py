@@ -65,7 +65,10 @@ def prepare_keras() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with _without_noise() if "keras" not in sys.modules else contextlib.nullcontext():
         try:
-            import keras  # noqa: F401
+            import keras
+
+            # Now, not at the first step: a machine without a GPU is told so in many lines.
+            keras.distribution.list_devices()
         except ImportError as error:
             chosen = os.environ.get("KERAS_BACKEND", "tensorflow")
             raise MissingDependencyError(
