@@ -120,7 +120,7 @@ def test_records_tell_all(catalogue: tuple[Path, list]) -> None:
     assert len({r.metadata["pattern"] for r in records}) == len(garments.PATTERNS)
     for record in records:
         assert record.path.parent == root / record.category
-        assert record.group == record.item
+        assert record.group == f"{record.item} of seed 5"  # not that of another catalogue
         assert record.metadata["pattern"] in garments.PATTERNS
         assert record.metadata["background"] in BACKDROPS
         names = record.metadata["colours"].split(", ")

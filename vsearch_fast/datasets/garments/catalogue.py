@@ -108,8 +108,8 @@ def render_catalogue(
             fewer than 32 pictures. The result does not depend on it.
 
     Returns:
-        A :class:`Record` a picture, in the order of items and views; ``item`` and
-        ``group`` are the item's id, its own id is ITEM, ITEM#2, ITEM#3 for the views.
+        A :class:`Record` a picture, in the order of items and views; ``item`` is the item's
+        id, ``group`` names the seed too, its own id is ITEM, ITEM#2, ITEM#3 for the views.
 
     Raises:
         ArgumentError: a negative seed, no items or views, a size below 64 pixels.
@@ -217,7 +217,7 @@ def _picture(
         path,
         info.item,
         info.category,
-        info.item,
+        _group(info.item, seed),
         info.pattern,
         info.fabric,
         info.colours[0],
@@ -229,6 +229,11 @@ def _picture(
         y2,
     )
     return (number, view), dict(zip(COLUMNS, values, strict=True)), buffer.getvalue()
+
+
+def _group(item: str, seed: int) -> str:
+    """Another garment of the same number in another catalogue is not of its group."""
+    return item if seed == 0 else f"{item} of seed {seed}"
 
 
 def write_file(path: Path, data: bytes) -> None:
