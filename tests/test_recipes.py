@@ -1,0 +1,93 @@
+"""`vsearch eval --train`: one command from a data folder to the table, in miniature."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vsearch_fast.datasets import detect, garments, splits
+from vsearch_fast.errors import ArgumentError, DatasetError
+from vsearch_fast.evaluate.recipes import training_words
+from vsearch_fast.export.training.catalogue import gather
+from vsearch_fast.export.training.recipe import Recipe
+
+
+def test_the_words_name_the_same_data_and_groups(tmp_path: Path) -> None:
+    columns = [("path", "image"), ("category", "label")]
+    words = training_words(tmp_path, "auto", Path("a.csv"), columns, "sender", ("Other",))
+    assert words == [
+        "--data", tmp_path, "--csv", Path("a.csv"), "--column", "path=image", "--column",
+        "category=label", "--column", "group=sender", "--leave-out", "Other",
+    ]  # fmt: skip
+    with pytest.raises(ArgumentError, match="differ"):
+        training_words(tmp_path, "auto", Path("a.csv"), [("group", "item")], "sender", ())
+    with pytest.raises(ArgumentError, match="own groups"):
+        training_words(tmp_path, "auto", None, [], "sender", ())
+
+
+@pytest.fixture(scope="module")
+def deepfashion(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("recipes") / "DeepFashion"
+    garments.write_deepfashion(folder, items=40, views=2, seed=2, size=(64, 80))
+    return folder
+
+
+def test_one_command_makes_the_whole_table(deepfashion: Path, tmp_path: Path) -> None:
+    output = tmp_path / "results"
+    command = [
+        sys.executable, "-m", "vsearch_fast.cli", "eval", str(deepfashion), "-o", str(output),
+        "--train", "tiny", "--queries", "20",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+    table = (output / "table.md").read_text(encoding="utf-8")
+    for row in (
+        "Slim VGG-16 fc1, garments", "Slim VGG-16 fc2, garments",
+        "Slim VGG-16 re-trained, all categories", "Slim VGG-16 re-trained, 2 most common",
+        "Slim VGG-16 fc1 of this package", "VGG-16 fc1 (fc6), ImageNet", "HSV histogram",
+    ):  # fmt: skip
+        assert row in table
+    assert "vsearch export --weights imagenet" in table  # not run, with its command
+    assert "vsearch train --data DeepFashion --classes top:2" in table + done.stderr
+    results = json.loads((output / "results.json").read_text(encoding="utf-8"))
+    # Only what no head was trained on: about a quarter of the products.
+    records, _ = detect.read(deepfashion)
+    sides, _ = splits.split(records)
+    assert 0 < results["data"]["pictures"] <= sides.count("test")
+    assert (output / "accuracy.png").stat().st_size > 10_000
+    again = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert again.returncode == 0 and "training:" not in again.stderr
+
+
+def test_a_broken_list_is_named_before_anything_is_trained(
+    deepfashion: Path, tmp_path: Path
+) -> None:
+    (broken,) = deepfashion.rglob("list_category_img.txt")
+    text = broken.read_text(encoding="utf-8")
+    try:
+        broken.write_text(text.replace("img/", "img/ none ", 1), encoding="utf-8")
+        with pytest.raises(DatasetError, match=r"list_category_img\.txt:3"):
+            detect.read(deepfashion)
+    finally:
+        broken.write_text(text, encoding="utf-8")
+
+
+@pytest.mark.parametrize("img", ["Img/img", "img"])
+@pytest.mark.parametrize("layout", ["Anno", "Anno_coarse"])
+def test_products_are_on_one_side_in_every_layout(layout: str, img: str, tmp_path: Path) -> None:
+    folder = tmp_path / "DeepFashion"
+    garments.write_deepfashion(
+        folder, items=20, views=2, seed=2, size=(64, 80), layout=layout, img=img, workers=1
+    )  # fmt: skip
+    records, _ = detect.read(folder)
+    catalogue = gather([records], Recipe())
+    by_group: dict[int, set[str]] = {}
+    for group, side in zip(catalogue.groups, catalogue.sides, strict=True):
+        by_group.setdefault(int(group), set()).add(str(side))
+    assert len(by_group) == 20
+    assert all(len(sides) == 1 for sides in by_group.values())
+    assert all(record.box for record in catalogue.records)  # cut out before they are learnt
