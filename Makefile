@@ -34,8 +34,8 @@ $(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.ready-demo: $(SOURCES) | $(VENV)/bin/pip
-	@echo "Installing vsearch_fast with TensorFlow for the export (a minute or two) ..."
-	$(PIP) --constraint constraints.txt --editable '.[cpu,export]'
+	@echo "Installing vsearch_fast ..."
+	$(PIP) --constraint constraints.txt --editable '.[cpu]'
 	@touch $@
 
 $(VENV)/.ready-test: $(SOURCES) | $(VENV)/bin/pip

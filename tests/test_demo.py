@@ -8,7 +8,6 @@ from slim_models import write_slim_model
 
 from vsearch_fast import demo
 from vsearch_fast.errors import ExportError
-from vsearch_fast.export import weights
 from vsearch_fast.index import Hit, Index
 from vsearch_fast.web.page import Result
 
@@ -42,16 +41,12 @@ def test_the_whole_line_and_again(tmp_path):
     assert any("again" in line for line in said)
 
 
-def test_no_network_is_said_plainly(monkeypatch, tmp_path):
-    def unreachable(**_):
-        raise ExportError("the weights cannot be downloaded", "", "")
-
-    monkeypatch.setattr(weights, "imagenet_file", unreachable)
+def test_the_package_has_a_network_of_its_own(tmp_path):
     said: list[str] = []
-    assert demo._best_weights(said.append) == demo.UNTRAINED
-    assert any("UNTRAINED" in line for line in said)
-    monkeypatch.setattr(weights, "imagenet_file", lambda **_: tmp_path)
-    assert demo._best_weights(said.append) == "imagenet"
+    demo.run(tmp_path, items=4, weights=demo.DEFAULT, say=said.append)
+    assert not list(tmp_path.glob("*.onnx"))
+    assert "--model" not in next(line for line in said if "Your own pictures" in line)
+    assert "trained on clothing" in (tmp_path / "matches.html").read_text(encoding="utf-8")
 
 
 def test_failed_export_ends_the_demo(tmp_path):

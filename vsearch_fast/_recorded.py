@@ -11,6 +11,7 @@ from ._jpeg import AUTO, LIBJPEG_TURBO
 from .embedder import Embedder, ProviderFallbackWarning
 from .errors import MissingDependencyError, ModelError
 from .index import Index
+from .models import DEFAULT_NAME, default_model
 from .sync import check_decoder
 
 
@@ -19,13 +20,12 @@ def _exists(index_path: Path) -> bool:
 
 
 def model_file(index_path: Path) -> Path:
-    """The model file that an index was made with; ModelError where it is not known or gone."""
+    """The model file that an index was made with, for a new one the package's own.
+
+    ModelError where it is not known or gone.
+    """
     if not _exists(index_path):
-        raise ModelError(
-            f"{index_path} is a new index and no model was named",
-            "Nothing was indexed",
-            "Add --model FILE; `vsearch export` makes one",
-        )
+        return default_model()
     with Index.open(index_path) as found:
         file = found.model.get("file")
     if not file:
@@ -35,6 +35,8 @@ def model_file(index_path: Path) -> Path:
             "Name it: --model FILE (vsearch index notes it for the next time)",
         )
     if not Path(file).is_file():
+        if Path(file).name == DEFAULT_NAME:  # the package was installed somewhere else
+            return default_model()
         raise ModelError(
             f"the model that made {index_path} is no longer at {file}",
             "Pictures cannot be turned into features",

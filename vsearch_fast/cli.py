@@ -63,7 +63,8 @@ def vsearch() -> None:
     "--model",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="ONNX file made by vsearch export. An existing index knows its own.",
+    help="ONNX file made by vsearch export. An existing index knows its own; a new one takes the "
+    "small network for clothing that comes with the package.",
 )
 @click.option(
     "--format",
@@ -480,11 +481,11 @@ def info(index_path: Path, as_json: bool) -> None:
 )
 @click.option(
     "--weights",
-    default="auto",
+    default="default",
     show_default=True,
-    metavar="auto|imagenet|random:SEED|FILE",
-    help="As for vsearch export. auto: what was exported here before, else ImageNet where it can "
-    "be had, else random:0.",
+    metavar="default|imagenet|random:SEED|FILE",
+    help="default: the small network for clothing that comes with the package; others as for "
+    "vsearch export.",
 )
 @_options.provider
 def demo(output: Path, items: int, weights: str, provider: str) -> None:

@@ -18,13 +18,14 @@ from .datasets.records import Record
 from .embedder import Embedder
 from .errors import ExportError
 from .index import Index
+from .models import default_model
 from .search import METRICS
 from .web.page import Result, write_page, write_picture
 
 VIEWS = 3
 QUERIES = 40
 SHOWN = 6
-UNTRAINED = "random:0"
+DEFAULT = "default"
 
 
 class Clock:
@@ -52,8 +53,8 @@ def run(
 ) -> None:
     """Render, export, index, search and write ``matches.html`` and ``matches.jpg``.
 
-    ``weights`` as for the export, or ``auto``; ``provider`` as for the Embedder. Everything is
-    made in ``folder``.
+    ``weights`` as for the export, or ``default``, the package's own network; ``provider`` as
+    for the Embedder. Everything is made in ``folder``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     clock = Clock(say)
@@ -66,8 +67,8 @@ def run(
         )
     catalogue, photos = _split(records)
 
-    say("2. The network: VGG-16 up to fc1, as one ONNX file")
-    with clock.step("export"):
+    say("2. The network, as one ONNX file")
+    with clock.step("network"):
         model = _model(folder, weights, say)
     embedder = Embedder(model, providers=provider)
     say(f"  {running(embedder)}")
@@ -105,18 +106,21 @@ def run(
                 for record, hits in zip(queries, answers, strict=True)
             ]
     by_query = [r for q in range(len(queries)) for r in results[q :: len(queries)]]
-    note = "trained" if trained else "untrained (random weights): matches by colour and texture"
-    facts = [("pictures", str(len(catalogue))), ("network", f"VGG-16 fc1, {note}")]
+    facts = [("pictures", str(len(catalogue))), ("network", _network_in_words(embedder, weights))]
     page, picture = folder / "matches.html", folder / "matches.jpg"
     write_page(
         page, by_query[: SHOWN * len(METRICS)], title="Garments and their matches", facts=facts
     )
     write_picture(picture, _best_answered(by_query))
     say(f"Done in {time.perf_counter() - started:.0f} s. Open {page} in a browser.")
-    say(f"Your own pictures: vsearch index FOLDER -o my.index --model {model}")
+    named = "" if weights == DEFAULT else f" --model {model}"
+    say(f"Your own pictures: vsearch index FOLDER -o my.index{named}")
     if not trained:
-        say("The network is UNTRAINED: with ImageNet weights at hand, run "
-            "vsearch demo --weights imagenet (or a weights file).")  # fmt: skip
+        say("The network is UNTRAINED: it sees colour, texture and outline, and knows nothing of "
+            "garments.")  # fmt: skip
+    elif weights == DEFAULT:
+        say("This network is small and knows clothing; the full VGG-16: vsearch demo --weights "
+            "imagenet.")  # fmt: skip
 
 
 def _split(records: list[Record]) -> tuple[list[Record], list[Record]]:
@@ -135,13 +139,19 @@ def _best_answered(by_query: list[Result]) -> list[Result]:
     return max(queries, key=lambda results: sum(r.shows_same(r.hits[0]) for r in results))
 
 
+def _network_in_words(embedder: Embedder, weights: str) -> str:
+    if weights == DEFAULT:
+        return "slim VGG-16 fc1, trained on clothing"
+    if embedder.metadata["trained"] == "no":
+        return "VGG-16 fc1, untrained (random weights): matches by colour and texture"
+    return "VGG-16 fc1, trained"
+
+
 def _model(folder: Path, weights: str, say: Callable[[str], None]) -> Path:
-    """The exported network; the export runs in a process of its own, whose memory it gives back."""
-    if weights == "auto":
-        if _file(folder, UNTRAINED).exists() and not _file(folder, "imagenet").exists():
-            weights = UNTRAINED
-        else:
-            weights = _best_weights(say)
+    """The network: the package's own, or exported in a process of its own, whose memory it
+    gives back."""
+    if weights == DEFAULT:
+        return default_model()
     file = _file(folder, weights)
     if file.exists():
         say(f"  using {file} again")
@@ -152,7 +162,7 @@ def _model(folder: Path, weights: str, say: Callable[[str], None]) -> Path:
         raise ExportError(
             f"the network could not be exported with the weights {weights}",
             "There is nothing to search with",
-            "See the message above",
+            "See the message above, or leave --weights out for the package's own network",
         )
     return file
 
@@ -163,22 +173,6 @@ def _file(folder: Path, weights: str) -> Path:
         file = Path(weights).absolute()
         name = f"{file.stem}-{hashlib.sha256(os.fsencode(file)).hexdigest()[:8]}"
     return folder / f"vgg16-fc1-{name}.onnx"
-
-
-def _best_weights(say: Callable[[str], None]) -> str:
-    """``imagenet`` where Keras has the weights or can fetch them, otherwise a seed."""
-    from .export.weights import imagenet_file
-
-    try:
-        imagenet_file(top=True, log=lambda line: say(f"  {line}"))
-    except ExportError as error:
-        say(f"  {error.cause}.")
-        say(
-            "  Going on with an UNTRAINED network from a seed: it sees colour, texture and "
-            "outline, and knows nothing of garments."
-        )
-        return UNTRAINED
-    return "imagenet"
 
 
 def _index(folder: Path, embedder: Embedder, model: Path, catalogue: list[Record]) -> Index:

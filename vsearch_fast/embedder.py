@@ -35,6 +35,7 @@ from vsearch_fast._sources import Boxes, Images, Pairs, pair
 from vsearch_fast.errors import ArgumentError, ImageError
 from vsearch_fast.images import MAX_PIXELS, Box, Source, decode, load
 from vsearch_fast.locate import Locator, PixelBox
+from vsearch_fast.models import default_model
 from vsearch_fast.search import available_threads
 
 __all__ = [
@@ -100,7 +101,8 @@ class _Decoded:
 class Embedder:
     """A model file of ``vsearch export``, ready to turn pictures into features.
 
-    `model` is the file's path. `providers` says what runs the network: "auto" (TensorRT or
+    `model` is the file's path, by default the small network for clothing that comes with the
+    package (`models.default_model()`). `providers` says what runs the network: "auto" (TensorRT or
     CUDA where they work, else the CPU), "cpu", "cuda", "tensorrt", or ONNX Runtime execution
     providers (names, or pairs of name and options) in order of preference. What is asked for
     by name and is not there, or does not start, is an error; "auto" falls back to the CPU,
@@ -139,7 +141,7 @@ class Embedder:
 
     def __init__(
         self,
-        model: str | os.PathLike[str],
+        model: str | os.PathLike[str] | None = None,
         providers: Providers = "auto",
         batch_size: int | None = None,
         threads: int | None = None,
@@ -156,7 +158,7 @@ class Embedder:
         )
         self._decoder = find_decoder(decoder)
         self.decoder, self.decoder_version = self._decoder.name, self._decoder.version
-        path = Path(model)
+        path = Path(model) if model is not None else default_model()
         session = open_session(path, providers, self.threads)
         self.metadata = read_metadata(session, path)
         self.model_id = self.metadata["model_id"]

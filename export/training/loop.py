@@ -161,11 +161,11 @@ def run(
 
 def _epoch(model: keras.Model, feed: Feed, number: int, shown: tqdm) -> dict[str, float]:
     start = time.perf_counter()
-    model.reset_metrics()
-    results: dict[str, float] = {}
+    sums: dict[str, float] = {}
     several = len(model.outputs) > 1
     for inputs, told, weights in feed.epoch(number):
         rest = [np.ones_like(weights)] * (len(model.outputs) - 1)
+        model.reset_metrics()  # results are then this batch's, on every backend
         results = model.train_on_batch(
             inputs,
             [told] * len(model.outputs) if several else told,
@@ -179,11 +179,13 @@ def _epoch(model: keras.Model, feed: Feed, number: int, shown: tqdm) -> dict[str
                 "Train again with a lower learning rate, such as --optimizer adadelta:0.1, and "
                 "another --output",
             )
+        for name, value in results.items():
+            sums[name] = sums.get(name, 0.0) + float(value) / feed.steps
         shown.update()
     return {
         "epoch": float(number + 1),
         "seconds": time.perf_counter() - start,
-        **{_column(name): float(value) for name, value in results.items()},
+        **{_column(name): value for name, value in sums.items()},
     }
 
 

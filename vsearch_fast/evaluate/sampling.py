@@ -146,11 +146,6 @@ def draw(
             [side_of[record.id] != "test" for record in sample.records],
             f"not on the test side, {how}",
         )
-    elif any(training.entry.get("shares", SHARES).get("val") for training in here.values()):
-        sample.notes.append(
-            "Pictures of the validation side, by which training may have been stopped, are "
-            "among those compared; --side test leaves them out."
-        )
     if len(sample.records) < 2:
         reasons = "; ".join(f"{number:,}: {why}" for why, number in sample.left_out.items())
         raise DatasetError(
