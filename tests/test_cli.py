@@ -293,7 +293,6 @@ def test_info(vsearch, indexed, model):
         (["index", "{empty}", "-o", "{index}"], 1, "empty"),
         (["index", "nowhere", "-o", "{index}"], 1, "nowhere"),
         (["index", "{photo}", "-o", "new.index"], 1, "00.png"),
-        (["index", "{pictures}", "-o", "new.index"], 1, "--model"),
         (["index", "{pictures}", "-o", "{index}", "--partition", "val"], 1, "DeepFashion"),
         (["index", "{pictures}", "-o", "{index}", "--column", "path=x"], 1, "--csv"),
         (["index", "{pictures}", "-o", "{index}", "--csv", "x", "--format", "folder"], 1, "CSV"),
