@@ -33,7 +33,7 @@ def main(
     backend.prepare_keras()
     import keras
 
-    from vsearch_fast.export.training import frozen, losses, network
+    from vsearch_fast.export.training import losses, network
     from vsearch_fast.export.training.loop import compiled
     from vsearch_fast.export.training.pictures import preprocessed
     from vsearch_fast.export.training.recipe import Recipe
@@ -45,7 +45,15 @@ def main(
     pixels = rng.integers(0, 256, (batch_size, input_size, input_size, 3), np.uint8)
     told = losses.keys(*rng.integers(0, classes, (3, batch_size)))
     with tempfile.TemporaryDirectory() as folder:
-        cached = frozen.outputs(made, pixels, Path(folder), "batch", click.echo)
+        cached = np.lib.format.open_memmap(
+            Path(folder) / "batch.npy",
+            "w+",
+            np.float16,
+            (batch_size, made.body.outputs[0].shape[1]),
+        )
+        for start in range(0, batch_size, 16):
+            some = preprocessed(pixels[start : start + 16])
+            cached[start : start + 16] = np.asarray(made.body.predict_on_batch(some))
         # One after the other, not at once: each has an optimiser of its own.
         whole = compiled(made.whole("predictions"), recipe, classes, batches)
         head = compiled(made.behind("predictions"), recipe, classes, batches)

@@ -34,14 +34,12 @@ if TYPE_CHECKING:
     from vsearch_fast.export.training.catalogue import Catalogue
     from vsearch_fast.export.training.judge import Units
     from vsearch_fast.export.training.loop import Progress
+    from vsearch_fast.export.training.material import Material
     from vsearch_fast.export.training.network import Network
 
 __all__ = ["Recipe", "TrainReport", "train"]
 
 _CONSEQUENCE = "Nothing was trained"
-
-#: Pictures are decoded this much larger than the network takes them, where crops are cut out.
-_CROP_ROOM = 1.5
 
 #: Pictures that active units are counted on, at most.
 _JUDGED = 2000
@@ -187,15 +185,23 @@ class _Run:
 
     def go(self, restart: bool) -> TrainReport:
         from vsearch_fast.export.training import pictures
-        from vsearch_fast.export.training.loop import compiled, run
+        from vsearch_fast.export.training.feed import Feed
+        from vsearch_fast.export.training.loop import Validation, compiled, run
 
-        skipped = self._decode()
-        catalogue, recipe = self.catalogue, self.recipe
-        for note in catalogue.notes:
+        recipe = self.recipe
+        for note in self.catalogue.notes:
             self.log(note)
         self.log(self._sides_in_words())
         network = self._network()
-        feed, validation = self._feeds(network)
+        skipped = self._prepare(network)
+        catalogue, material = self.catalogue, self.material
+        val = catalogue.of_side("val")
+        feed = Feed(catalogue, recipe, material.varied())
+        validation = None
+        if len(val):
+            validation = Validation(
+                lambda start, end: material.plain(val[start:end]), catalogue.labels[val]
+            )
         outputs = ["predictions"]
         if recipe.loss == "contrastive":
             outputs += network.shape.dense
@@ -215,7 +221,6 @@ class _Run:
             model, feed, validation, recipe, checkpoints, digest,
             progress=self.progress, epoch_done=self._write_history,
         )  # fmt: skip
-        val = catalogue.of_side("val")
         units, matches = self._judged(network, val)
         self._save(network, units, matches, state)
         warnings = [f"{name}: {text}" for name, found in units.items() for text in found.warnings()]
@@ -225,7 +230,7 @@ class _Run:
             history=self._beside("history.csv"),
             curve=self._beside("curve.png"),
             classes=catalogue.classes,
-            sides={side: len(catalogue.of_side(side)) for side in ("train", "val", "test")},
+            sides=self._sides(),
             epochs=state.epoch,
             best_epoch=state.best_epoch or state.epoch,
             units=units,
@@ -239,27 +244,38 @@ class _Run:
     def _work_is_shared(self) -> bool:
         return self.folder != self.target.with_name(f"{self.target.stem}.training")
 
-    def _decode(self) -> list[str]:
-        """Decode what is needed; pictures that cannot be read leave the catalogue."""
-        from vsearch_fast.export.training import pictures
+    def _prepare(self, network: Network) -> list[str]:
+        """Decode or convolve what is learnt from; what cannot be read leaves the catalogue.
 
-        recipe, side = self.recipe, self.recipe.input_size
-        kept = self.catalogue.sides != "test"
-        seen = [record for record, stays in zip(self.catalogue.records, kept, strict=True) if stays]
-        plain, failed = pictures.decoded(seen, side, recipe.resize, self.folder, self.log)
-        large = plain
-        if recipe.augment != "none":
-            room = round(side * _CROP_ROOM)
-            large, _ = pictures.decoded(seen, room, recipe.resize, self.folder, self.log)
-        number = iter(range(len(seen)))
-        rows = [next(number) if stays else -1 for stays in kept]
-        stays = [not (kept[i] and rows[i] in failed) for i in range(len(rows))]
+        Pictures of the test side are not even opened.
+        """
         import numpy as np
 
-        self._rows = np.array([row for row, ok in zip(rows, stays, strict=True) if ok], np.intp)
-        self._plain, self._large = plain, large
-        self.catalogue = self.catalogue.keep(np.array(stays))
+        from vsearch_fast.export.training.material import Convolved, Decoded
+
+        recipe, source = self.recipe, self.source
+        seen = np.flatnonzero(self.catalogue.sides != "test")
+        records = [self.catalogue.records[i] for i in seen]
+        self.material: Material
+        if recipe.unfreeze:
+            self.material = Decoded(records, recipe, self.folder, self.log)
+        else:
+            weights = f"{source.label} {source.sha256}"
+            self.material = Convolved(network, weights, records, recipe, self.folder, self.log)
+        failed = self.material.failed
+        readable = np.array([row for row in range(len(seen)) if row not in failed], np.intp)
+        self.material.keep(readable)
+        kept = np.zeros(len(self.catalogue), bool)
+        kept[seen[readable]] = True
+        self._test = len(self.catalogue.of_side("test"))
+        self.catalogue = self.catalogue.keep(kept)
         return [failed[row] for row in sorted(failed)]
+
+    def _sides(self) -> dict[str, int]:
+        return {
+            **{side: len(self.catalogue.of_side(side)) for side in ("train", "val")},
+            "test": self._test,
+        }
 
     def _network(self) -> Network:
         from vsearch_fast.export.training import network as networks
@@ -287,53 +303,6 @@ class _Run:
         network.body.trainable = recipe.unfreeze
         return network
 
-    def _feeds(self, network: Network) -> tuple[Any, Any]:
-        """The train side's batches, and the val side (None where there is none)."""
-        import numpy as np
-
-        from vsearch_fast.export.training import frozen, pictures
-        from vsearch_fast.export.training.feed import Feed, Outputs, Pixels
-        from vsearch_fast.export.training.loop import Validation
-
-        catalogue, recipe, rows = self.catalogue, self.recipe, self._rows
-        val = catalogue.of_side("val")
-        if recipe.unfreeze:
-            inputs: Any = Pixels(pictures.Selected(self._large, rows), recipe)
-
-            def of_val(start: int, end: int) -> np.ndarray:
-                return pictures.preprocessed(self._plain[rows[val[start:end]]])
-        else:
-            seen = [r for r, row in zip(catalogue.records, rows, strict=True) if row >= 0]
-            name = pictures.stamp(
-                seen, self.source.label, self.source.sha256, network.shape, recipe.resize
-            )
-            places = rows[rows >= 0]
-            plain = frozen.outputs(
-                network, pictures.Selected(self._plain, places), self.folder, name, self.log
-            )
-            copies = [plain]
-            if recipe.augment != "none":
-                large = pictures.Selected(self._large, places)
-                stem = f"{name}-{recipe.augment}-{recipe.seed}"
-                copies = [
-                    frozen.outputs(
-                        network, large, self.folder, f"{stem}-{copy}", self.log,
-                        varied=(recipe.augment, recipe.seed, copy),
-                    )
-                    for copy in range(recipe.copies)
-                ]  # fmt: skip
-            place = np.full(len(rows), -1, np.intp)
-            place[rows >= 0] = np.arange(len(places))
-            self._outputs, self._place = plain, place
-            inputs = Outputs([pictures.Selected(copy, place) for copy in copies], recipe)
-
-            def of_val(start: int, end: int) -> np.ndarray:
-                return plain[place[val[start:end]]].astype(np.float32)
-
-        feed = Feed(catalogue, recipe, inputs)
-        validation = Validation(of_val, catalogue.labels[val]) if len(val) else None
-        return feed, validation
-
     def _judged(self, network: Network, val: Any) -> tuple[dict[str, Units], dict[str, float]]:
         """Active units over a sample of all that was learnt from, and matches on the val side."""
         import numpy as np
@@ -341,9 +310,7 @@ class _Run:
         from vsearch_fast.export.training import judge
 
         catalogue = self.catalogue
-        sample = np.random.default_rng(self.recipe.seed).permutation(
-            np.flatnonzero(catalogue.sides != "test")
-        )[:_JUDGED]
+        sample = np.random.default_rng(self.recipe.seed).permutation(len(catalogue))[:_JUDGED]
         units = {name: judge.units(each) for name, each in self._features(network, sample).items()}
         if len(np.unique(catalogue.groups[val])) < 2:
             return units, {}
@@ -354,18 +321,11 @@ class _Run:
         """Each dense layer's output for the chosen pictures, by name."""
         import numpy as np
 
-        from vsearch_fast.export.training.pictures import preprocessed
-
         names = network.shape.dense
         model = network.whole(*names) if self.recipe.unfreeze else network.behind(*names)
         parts: list[list[np.ndarray]] = []
         for start in range(0, len(chosen), 32):
-            some = chosen[start : start + 32]
-            if self.recipe.unfreeze:
-                inputs = preprocessed(self._plain[self._rows[some]])
-            else:
-                inputs = self._outputs[self._place[some]].astype(np.float32)
-            found = model.predict_on_batch(inputs)
+            found = model.predict_on_batch(self.material.plain(chosen[start : start + 32]))
             parts.append([np.asarray(each) for each in (found if len(names) > 1 else [found])])
         return {name: np.concatenate([p[i] for p in parts]) for i, name in enumerate(names)}
 
@@ -400,7 +360,7 @@ class _Run:
         catalogue, recipe = self.catalogue, self.recipe
         return {
             "recipe": recipe.as_json(),
-            "pictures": {s: len(catalogue.of_side(s)) for s in ("train", "val", "test")},
+            "pictures": self._sides(),
             "classes": "all" if recipe.classes == "all" else catalogue.classes,
             "group_column": self.group_column,
             "split_seed": recipe.split_seed,

@@ -79,7 +79,9 @@ def decoded(
     shape = (len(records), side, side, 3)
     rows = create(file, shape, np.uint8, f"{len(records):,} pictures of {side} pixels", log)
     failed = {}
-    done = run_ahead(partial(_load, side, resize), records, threads=available_threads(), depth=32)
+    done = run_ahead(
+        partial(load_square, side, resize), records, threads=available_threads(), depth=32
+    )
     for number, pixels in enumerate(bar(done, len(records), "decoding")):
         if isinstance(pixels, ImageError):
             failed[number] = str(pixels)
@@ -90,7 +92,8 @@ def decoded(
     return np.load(file, mmap_mode="r"), failed
 
 
-def _load(side: int, resize: str, record: Record) -> NDArray[np.uint8] | ImageError:
+def load_square(side: int, resize: str, record: Record) -> NDArray[np.uint8] | ImageError:
+    """A record's pixels, cut to its box and stretched, or why there are none."""
     try:
         return load(record.path, side, record.box, resize=resize)
     except ImageError as error:

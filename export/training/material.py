@@ -1,0 +1,100 @@
+"""What the network is fed: pixels for free convolutions, outputs of frozen ones.
+
+Both know which pictures could not be read (`failed`), give a picture as it is (`plain`, what
+validation and judging see) and give the inputs of training (`varied`), new in every epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vsearch_fast.datasets.records import Record
+from vsearch_fast.export.training import frozen, pictures
+from vsearch_fast.export.training.feed import Inputs, Outputs, Pixels
+from vsearch_fast.export.training.network import Network
+from vsearch_fast.export.training.pictures import Log, Selected, preprocessed
+from vsearch_fast.export.training.recipe import Recipe
+
+#: Pictures are decoded this much larger than the network takes them, where crops are cut out.
+_CROP_ROOM = 1.5
+
+
+class Material(Protocol):
+    """Pictures by number, after `keep` among those that are kept."""
+
+    failed: dict[int, str]
+
+    def keep(self, rows: NDArray[np.intp]) -> None: ...
+
+    def plain(self, chosen: NDArray[np.intp]) -> NDArray[np.float32]: ...
+
+    def varied(self) -> Inputs: ...
+
+
+class Decoded:
+    """Pixels on disk, uint8: every epoch varies and convolves them anew."""
+
+    def __init__(self, records: Sequence[Record], recipe: Recipe, folder: Path, log: Log) -> None:
+        self._recipe = recipe
+        size, resize = recipe.input_size, recipe.resize
+        self._plain, self.failed = pictures.decoded(records, size, resize, folder, log)
+        self._large = self._plain
+        if recipe.augment != "none":
+            self._large, _ = pictures.decoded(records, room(recipe), resize, folder, log)
+        self._rows = np.arange(len(records))
+
+    def keep(self, rows: NDArray[np.intp]) -> None:
+        self._rows = rows
+
+    def plain(self, chosen: NDArray[np.intp]) -> NDArray[np.float32]:
+        return preprocessed(self._plain[self._rows[chosen]])
+
+    def varied(self) -> Inputs:
+        return Pixels(Selected(self._large, self._rows), self._recipe)
+
+
+class Convolved:
+    """The frozen convolutions' outputs on disk, float16, of each picture and its copies."""
+
+    def __init__(
+        self,
+        network: Network,
+        weights: str,
+        records: Sequence[Record],
+        recipe: Recipe,
+        folder: Path,
+        log: Log,
+    ) -> None:
+        """`weights` stands for those of the convolutions."""
+        self._recipe = recipe
+        name = pictures.stamp(records, weights, network.shape, recipe.resize)
+        source = frozen.Pictures(records, recipe.input_size, recipe.resize)
+        self._plain, self.failed = frozen.outputs(network, source, folder, name, log)
+        self._copies = [self._plain]
+        if recipe.augment != "none":
+            self._copies = []
+            for copy in range(recipe.copies):
+                varied = frozen.Varied(recipe.augment, recipe.seed, copy)
+                source = frozen.Pictures(records, room(recipe), recipe.resize, varied)
+                stem = f"{name}-{recipe.augment}-{recipe.seed}-{copy}"
+                self._copies.append(frozen.outputs(network, source, folder, stem, log)[0])
+        self._rows = np.arange(len(records))
+
+    def keep(self, rows: NDArray[np.intp]) -> None:
+        self._rows = rows
+
+    def plain(self, chosen: NDArray[np.intp]) -> NDArray[np.float32]:
+        return self._plain[self._rows[chosen]].astype(np.float32)
+
+    def varied(self) -> Inputs:
+        return Outputs([Selected(copy, self._rows) for copy in self._copies], self._recipe)
+
+
+def room(recipe: Recipe) -> int:
+    """The side of decoded pictures that crops are cut out of, pixels."""
+    return round(recipe.input_size * _CROP_ROOM)
