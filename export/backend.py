@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import os
 import re
 import sys
@@ -63,6 +64,8 @@ def prepare_keras() -> None:
     Training needs no more. Raises MissingDependencyError without Keras or without its backend.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # TensorFlow warns of every last batch that is smaller than the others.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     with _without_noise() if "keras" not in sys.modules else contextlib.nullcontext():
         try:
             import keras

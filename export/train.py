@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vsearch_fast.datasets.records import Record
-from vsearch_fast.errors import ExportError, ModelError, VsearchError
+from vsearch_fast.errors import ArgumentError, ExportError, ModelError, VsearchError
 from vsearch_fast.export.training.recipe import Recipe
 from vsearch_fast.export.weights import Source, resolve, write_classes, write_training
 
@@ -285,6 +285,12 @@ class _Run:
         if self.source.kind != "random":
             base = networks.load_base(self.source)
             width, body_norm = networks.width_and_norm(base)
+            if recipe.width not in (1.0, width):
+                raise ArgumentError(
+                    f"--width {recipe.width:g}, and the base {self.source.label} has {width:g}",
+                    _CONSEQUENCE,
+                    "Leave --width out: it is for a random base",
+                )
         shape = networks.Shape(
             width, recipe.input_size, body_norm, recipe.batch_norm, recipe.dense, recipe.units,
             recipe.pool,

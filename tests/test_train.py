@@ -184,7 +184,7 @@ def test_errors_say_what_to_do(catalogue: Path, tmp_path: Path) -> None:
     broken.write_bytes(b"PK\x03\x04 and no more")
     with pytest.raises(ModelError, match="Nothing was trained"):
         train(records, Recipe(base=str(broken)), tmp_path / "a.keras")
-    assert not list(tmp_path.glob("a.*"))
+    assert not list(tmp_path.glob("a.keras"))
 
 
 def test_pictures_that_cannot_be_read_are_named_and_left_out(

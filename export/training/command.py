@@ -305,7 +305,8 @@ def command(
         say(f"skipped {line}")
     if len(report.skipped) > 20:
         say(f"and {len(report.skipped) - 20} more")
-    epochs = f"epoch {report.best_epoch} of {report.epochs}"
+    early = ", stopped early" if report.epochs < recipe.epochs else ""
+    epochs = f"epoch {report.best_epoch} of {report.epochs}{early}"
     click.echo(f"{report.path}: {len(report.classes)} classes, {epochs}")
     if report.val:
         loss, accuracy = report.val["val_loss"], report.val["val_accuracy"]
