@@ -30,7 +30,6 @@ from typing import TYPE_CHECKING
 
 from vsearch_fast.errors import ArgumentError, ExportError
 from vsearch_fast.export.weights import Source, resolve, write_classes
-from vsearch_fast.images import RESIZE_FILTERS
 
 if TYPE_CHECKING:
     import keras
@@ -321,6 +320,8 @@ def _check_arguments(
     calibrate: Sequence[str | os.PathLike[str]],
     verify_on: str,
 ) -> None:
+    from vsearch_fast.images import RESIZE_FILTERS
+
     for name, value, allowed in (
         ("precision", precision, PRECISIONS),
         ("resize", resize, ("", *RESIZE_FILTERS)),
