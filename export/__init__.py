@@ -44,6 +44,9 @@ PRECISIONS = ("fp32", "fp16", "int8")
 POOLS = ("", "avg", "max")
 PROVIDERS = ("", "cpu", "cuda", "tensorrt")
 
+#: The names in ``images.RESIZE_FILTERS``, without the imports that those need.
+RESIZE_RULES = ("nearest", "box", "bilinear", "bicubic", "lanczos")
+
 #: Pictures of a folder that are used at most, evenly spaced.
 CALIBRATION_LIMIT = 48
 VERIFY_LIMIT = 36
@@ -320,11 +323,9 @@ def _check_arguments(
     calibrate: Sequence[str | os.PathLike[str]],
     verify_on: str,
 ) -> None:
-    from vsearch_fast.images import RESIZE_FILTERS
-
     for name, value, allowed in (
         ("precision", precision, PRECISIONS),
-        ("resize", resize, ("", *RESIZE_FILTERS)),
+        ("resize", resize, ("", *RESIZE_RULES)),
         ("pool", pool, POOLS),
         ("verify-on", verify_on, PROVIDERS),
     ):

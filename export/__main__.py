@@ -10,6 +10,7 @@ import sys
 import click
 
 from vsearch_fast.errors import ArgumentError, VsearchError
+from vsearch_fast.export import RESIZE_RULES
 
 _HELP = """Turn a Keras VGG-16 into the ONNX file that the other commands work with.
 
@@ -104,7 +105,7 @@ class _Command(click.Command):
 )
 @click.option(
     "--resize",
-    type=click.Choice(["nearest", "box", "bilinear", "bicubic", "lanczos"]),
+    type=click.Choice(RESIZE_RULES),
     help="The rule by which pictures are stretched to squares. [default: the model's own, or "
     "nearest, which is Keras']",
 )

@@ -411,6 +411,13 @@ def test_another_keras_backend_is_refused(
         export(slim, output=target)
 
 
+def test_resize_rules_are_those_of_the_pictures() -> None:
+    from vsearch_fast.export import RESIZE_RULES
+    from vsearch_fast.images import RESIZE_FILTERS
+
+    assert tuple(RESIZE_FILTERS) == RESIZE_RULES
+
+
 def test_the_command_is_imported_without_tensorflow_or_numpy() -> None:
     program = (
         "import sys, vsearch_fast.export.__main__; "

@@ -9,6 +9,7 @@ import click
 
 from vsearch_fast import _options
 from vsearch_fast.errors import ArgumentError
+from vsearch_fast.export import RESIZE_RULES
 from vsearch_fast.export.training.recipe import AUGMENT, BALANCE, LOSSES, SCHEDULES
 
 if TYPE_CHECKING:
@@ -205,7 +206,7 @@ def _dense(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[
 )
 @click.option(
     "--resize",
-    type=click.Choice(["nearest", "box", "bilinear", "bicubic", "lanczos"]),
+    type=click.Choice(RESIZE_RULES),
     default="nearest",
     show_default=True,
     help="Rule by which pictures are stretched to squares; the model records it.",
