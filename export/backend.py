@@ -71,7 +71,7 @@ def prepare_keras() -> None:
             import keras
 
             # Now, not at the first step: a machine without a GPU is told so in many lines.
-            keras.distribution.list_devices()
+            keras.ops.zeros(1)
         except ImportError as error:
             chosen = os.environ.get("KERAS_BACKEND", "tensorflow")
             raise MissingDependencyError(

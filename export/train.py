@@ -17,9 +17,9 @@ command line: ``vsearch train --help``.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,8 +131,17 @@ def train(
     run = _Run(catalogue, recipe, source, folder, target, group_column, progress, log)
     report = run.go(restart)
     if work is None:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove_work(folder)
     return report
+
+
+def _remove_work(folder: Path) -> None:
+    """Take away what a run keeps in its folder, and the folder if nothing else is in it."""
+    for pattern in ("pixels-*", "outputs-*", "checkpoint.npz", "best.npz"):
+        for file in folder.glob(pattern):
+            file.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # it holds something of the user's
+        folder.rmdir()
 
 
 def _base(spec: str, log: Callable[[str], None]) -> Source:

@@ -199,7 +199,11 @@ def test_pictures_that_cannot_be_read_are_named_and_left_out(
     recipe = Recipe(
         base="random:0", input_size=32, units=8, width=0.0625, epochs=1, shares={"train": 1.0}
     )
+    mine = tmp_path / "a.training" / "mine.txt"
+    mine.parent.mkdir()
+    mine.write_text("a file of the user's, in the folder of the run")
     report = train(records, recipe, tmp_path / "a.keras")
+    assert [each.name for each in mine.parent.iterdir()] == ["mine.txt"]
     assert len(report.skipped) == 1 and "bad.jpg" in report.skipped[0]
     assert report.sides == {"train": 80, "val": 0, "test": 0}
     assert report.matches == {} and report.val == {}

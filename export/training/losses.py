@@ -32,7 +32,7 @@ class Contrastive(keras.losses.Loss):
     """
 
     def __init__(self, temperature: float = 0.1, name: str = "contrastive") -> None:
-        super().__init__(name=name, reduction="none")
+        super().__init__(name=name)
         self.temperature = temperature
 
     def get_config(self) -> dict[str, Any]:
