@@ -7,26 +7,29 @@ normalised network's fc1 gave after its ReLU.
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 
 
 def fold(model: keras.Model) -> keras.Model:
-    """`model` without the normalisations that directly follow a linear layer of their name.
+    """`model` without the normalisations that `vsearch train` puts behind linear layers.
 
-    Looks for chains X -> X_bn -> X_relu, as `network.build` makes them; a model without any
+    Only a plain chain of layers with X -> X_bn -> X_relu is folded, X linear; any other model
     is returned as it is.
     """
-    if not any(layer.name.endswith("_bn") for layer in model.layers):
+    chains = _chains(model)
+    if not chains:
         return model
-    names = {layer.name for layer in model.layers}
     image = output = keras.Input(model.inputs[0].shape[1:], name="image")
     weights = {}
     for layer in model.layers:
         name = layer.name
-        if isinstance(layer, keras.layers.InputLayer) or _part_of_chain(name, names):
+        stem, _, end = name.rpartition("_")
+        if isinstance(layer, keras.layers.InputLayer) or (end in ("bn", "relu") and stem in chains):
             continue
-        if f"{name}_bn" in names:
+        if name in chains:
             config = {**layer.get_config(), "activation": "relu", "use_bias": True}
             weights[name] = _folded(layer, model.get_layer(f"{name}_bn"))
             layer = type(layer).from_config(config)
@@ -40,9 +43,45 @@ def fold(model: keras.Model) -> keras.Model:
     return folded
 
 
-def _part_of_chain(name: str, names: set[str]) -> bool:
-    stem, _, end = name.rpartition("_")
-    return end in ("bn", "relu") and {stem, f"{stem}_bn", f"{stem}_relu"} <= names
+def _chains(model: keras.Model) -> set[str]:
+    """The linear layers that a normalisation and a ReLU follow, in a plain chain of layers."""
+    if not isinstance(model, keras.Sequential) and not _is_chain(model):
+        return set()
+    layers = [each for each in model.layers if not isinstance(each, keras.layers.InputLayer)]
+    found = set()
+    for first, second, third in zip(layers, layers[1:], layers[2:], strict=False):
+        if (
+            isinstance(first, (keras.layers.Conv2D, keras.layers.Dense))
+            and first.activation is keras.activations.linear
+            and isinstance(second, keras.layers.BatchNormalization)
+            and second.name == f"{first.name}_bn"
+            and isinstance(third, keras.layers.ReLU)
+            and third.name == f"{first.name}_relu"
+        ):
+            found.add(first.name)
+    return found
+
+
+def _is_chain(model: keras.Model) -> bool:
+    """Whether each layer takes what the one before it gives, and nothing else."""
+    before = None
+    for entry in model.get_config().get("layers", []):
+        nodes = entry.get("inbound_nodes", [])
+        if before is not None and (len(nodes) != 1 or _sources(nodes[0]) != [before]):
+            return False
+        before = entry["name"]
+    return before is not None
+
+
+def _sources(node: Any) -> list[str]:
+    """Names of the layers whose outputs a call took, from Keras' description of it."""
+    if isinstance(node, dict):
+        if "keras_history" in node:
+            return [node["keras_history"][0]]
+        return [name for value in node.values() for name in _sources(value)]
+    if isinstance(node, (list, tuple)):
+        return [name for value in node for name in _sources(value)]
+    return []
 
 
 def _folded(layer: keras.Layer, normalisation: keras.Layer) -> list[np.ndarray]:

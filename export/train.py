@@ -3,9 +3,9 @@
 ::
 
     --data, --also -> catalogue.py   classes, groups, sides
-                   -> pictures.py    decoded once
     --base         -> network.py     convolutions and dense layers
-                   -> frozen.py      the convolutions' outputs, once (not with --unfreeze)
+                   -> frozen.py      the convolutions' outputs, once; or with --unfreeze
+                   -> pictures.py    the pictures, decoded once
                    -> feed.py        batches that follow from (seed, epoch)
                    -> loop.py        epochs and checkpoints
                    -> judge.py       active units, dead bits, matches on the unseen side
@@ -119,7 +119,9 @@ def train(
     from vsearch_fast.export.training.catalogue import gather
 
     catalogue = gather([data, *also], recipe)
-    folder = Path(work) if work is not None else target.with_name(f"{target.stem}.training")
+    folder = (
+        Path(work).expanduser() if work is not None else target.with_name(f"{target.stem}.training")
+    )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -137,7 +139,7 @@ def train(
 
 def _remove_work(folder: Path) -> None:
     """Take away what a run keeps in its folder, and the folder if nothing else is in it."""
-    for pattern in ("pixels-*", "outputs-*", "checkpoint.npz", "best.npz"):
+    for pattern in ("pixels-*", "outputs-*", "checkpoint.npz", "best.npz", ".*.tmp"):
         for file in folder.glob(pattern):
             file.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # it holds something of the user's
@@ -260,6 +262,7 @@ class _Run:
         """
         import numpy as np
 
+        from vsearch_fast.export.training.catalogue import check
         from vsearch_fast.export.training.material import Convolved, Decoded
 
         recipe, source = self.recipe, self.source
@@ -267,10 +270,12 @@ class _Run:
         records = [self.catalogue.records[i] for i in seen]
         self.material: Material
         if recipe.unfreeze:
-            self.material = Decoded(records, recipe, self.folder, self.log)
+            self.material = Decoded(records, recipe, self.folder, self.log, self.progress)
         else:
             weights = f"{source.label} {source.sha256}"
-            self.material = Convolved(network, weights, records, recipe, self.folder, self.log)
+            self.material = Convolved(
+                network, weights, records, recipe, self.folder, self.log, self.progress
+            )
         failed = self.material.failed
         readable = np.array([row for row in range(len(seen)) if row not in failed], np.intp)
         self.material.keep(readable)
@@ -278,6 +283,9 @@ class _Run:
         kept[seen[readable]] = True
         self._test = len(self.catalogue.of_side("test"))
         self.catalogue = self.catalogue.keep(kept)
+        if failed:
+            self.log(f"{len(failed):,} pictures cannot be read, such as: {min(failed.items())[1]}")
+            check(self.catalogue, recipe)
         return [failed[row] for row in sorted(failed)]
 
     def _sides(self) -> dict[str, int]:
@@ -290,13 +298,16 @@ class _Run:
         from vsearch_fast.export.training import network as networks
 
         recipe, base = self.recipe, None
-        width, body_norm = recipe.width, recipe.batch_norm
+        width: float | tuple[int, ...] = recipe.width
+        body_norm = recipe.batch_norm
         if self.source.kind != "random":
             base = networks.load_base(self.source)
-            width, body_norm = networks.width_and_norm(base)
-            if recipe.width not in (1.0, width):
+            width, body_norm = networks.channels_and_norm(base)
+            asked = networks.Shape(recipe.width)
+            if recipe.width != 1 and tuple(map(asked.channels, range(1, 6))) != width:
                 raise ArgumentError(
-                    f"--width {recipe.width:g}, and the base {self.source.label} has {width:g}",
+                    f"--width {recipe.width:g}, and the base {self.source.label} has "
+                    f"{', '.join(map(str, width))} channels",
                     _CONSEQUENCE,
                     "Leave --width out: it is for a random base",
                 )
@@ -316,6 +327,7 @@ class _Run:
                 f"{', '.join(dense)} taken, the rest drawn from seed {recipe.seed}"
             )
         network.body.trainable = recipe.unfreeze
+        self._channels = [shape.channels(block) for block in range(1, 6)]
         return network
 
     def _judged(self, network: Network, val: Any) -> tuple[dict[str, Units], dict[str, float]]:
@@ -375,6 +387,7 @@ class _Run:
         catalogue, recipe = self.catalogue, self.recipe
         return {
             "recipe": recipe.as_json(),
+            "channels": self._channels,
             "pictures": self._sides(),
             "classes": "all" if recipe.classes == "all" else catalogue.classes,
             "group_column": self.group_column,

@@ -109,6 +109,27 @@ def test_a_killed_run_goes_on_to_the_same_weights(
     assert not all(map(np.array_equal, weights(file), unbroken))
 
 
+def test_a_checkpoint_of_another_recipe_or_a_damaged_one_is_refused(
+    catalogue: Path, tmp_path: Path
+) -> None:
+    from vsearch_fast.export import backend
+    from vsearch_fast.export.train import Recipe, train
+
+    backend.prepare()
+    records = garments.read(catalogue)
+    recipe = Recipe(base="random:0", input_size=32, units=8, width=0.0625, epochs=1)
+    work, target = tmp_path / "a.training", tmp_path / "a.keras"
+    work.mkdir()
+    np.savez(work / "checkpoint.npz", meta=np.array('{"digest": "other", "state": {}}'))
+    with pytest.raises(ExportError, match="another recipe"):
+        train(records, recipe, target)
+    (work / "checkpoint.npz").write_bytes(b"PK\x03\x04 no more")
+    with pytest.raises(ExportError, match="cannot be read"):
+        train(records, recipe, target)
+    train(records, recipe, target, restart=True)
+    assert target.is_file() and not work.exists()
+
+
 def test_heads_on_a_frozen_base(trained: tuple[Path, str], catalogue: Path) -> None:
     """The default recipe; the file is exported and embeds pictures."""
     import vsearch_fast as vs
@@ -151,7 +172,7 @@ def test_cached_outputs_are_what_the_convolutions_give(catalogue: Path) -> None:
     work.mkdir()
     source = frozen.Pictures(records, 32, "bilinear")
     said: list[str] = []
-    found, failed = frozen.outputs(made, source, work, "a", said.append)
+    found, failed = frozen.outputs(made, source, work, "a", said.append, False)
     assert list(failed) == [20] and "gone.jpg" in failed[20]
     readable = [i for i in range(40) if i != 20]
     pixels = np.stack([load(records[i].path, 32, records[i].box, "bilinear") for i in readable])
@@ -164,7 +185,7 @@ def test_cached_outputs_are_what_the_convolutions_give(catalogue: Path) -> None:
     rows[:] = 7
     rows.flush()
     (work / "outputs-a.json").write_text('{"done": 16, "failed": {}}')
-    again, failed = frozen.outputs(made, source, work, "a", said.append)
+    again, failed = frozen.outputs(made, source, work, "a", said.append, False)
     assert (again[:16] == 7).all() and np.array_equal(again[16:], before[16:])
     assert list(failed) == [20]
 

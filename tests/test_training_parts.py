@@ -82,6 +82,19 @@ def test_top_classes_come_from_train_labels_alone(labels: list[tuple[str, int]])
     assert {record.category for record in catalogue.records} <= set(expected)
 
 
+def test_what_is_on_no_train_picture_is_no_class() -> None:
+    records = [
+        *(Record(f"t{i}", Path(f"t{i}.jpg"), category="ab"[i % 2], group=f"t{i}", partition="train")
+          for i in range(6)),
+        Record("v", Path("v.jpg"), category="c", group="v", partition="val"),
+        Record("w", Path("w.jpg"), category="a", group="w", partition="val"),
+    ]  # fmt: skip
+    catalogue = gather([records], Recipe())
+    assert catalogue.classes == ["a", "b"]
+    assert [catalogue.records[i].id for i in catalogue.of_side("val")] == ["w"]
+    assert any("not learnt" in note for note in catalogue.notes)
+
+
 def test_further_data_is_trained_on_and_never_measured_on() -> None:
     main = records_of([("a", i) for i in range(20)] + [("b", i) for i in range(20)])
     more = records_of([("a", i) for i in range(10)] + [("c", i) for i in range(10)])
@@ -202,7 +215,43 @@ def test_folding_changes_no_feature(pool: str) -> None:
         np.testing.assert_allclose(found, values, rtol=1e-3, atol=1e-4 * np.abs(values).max())
 
 
-def test_weights_from_a_seed_are_those_of_no_other_backend_or_layer() -> None:
+def test_other_networks_are_not_folded() -> None:
+    import keras
+
+    from vsearch_fast.export.fold import fold
+
+    image = keras.Input((32, 32, 3))
+    layer = keras.layers.Conv2D(4, 3, name="a")(image)
+    layer = keras.layers.BatchNormalization(name="a_bn")(layer)
+    without_relu = keras.Model(image, keras.layers.Conv2D(4, 3, name="b")(layer))
+    assert fold(without_relu) is without_relu
+    layer = keras.layers.ReLU(name="a_relu")(layer)
+    branched = keras.Model(image, keras.layers.Add()([layer, layer]))
+    assert fold(branched) is branched
+    residual = keras.Model(
+        image, keras.layers.Concatenate()([layer, keras.layers.MaxPooling2D(3, 1)(image)])
+    )
+    assert fold(residual) is residual
+
+
+@pytest.mark.parametrize("width", [0.1, 0.3, 1 / 16])
+def test_a_network_of_any_width_is_a_base(width: float) -> None:
+    from vsearch_fast.export.training import network
+
+    first = network.build(network.Shape(width, 32, True, True, ("fc1",), 8, "avg"), 2, seed=0)
+    channels, normalised = network.channels_and_norm(network.saved(first))
+    assert normalised
+    second = network.build(network.Shape(channels, 32, True, True, ("fc1",), 8, "avg"), 2, seed=1)
+    taken = network.take(second, network.saved(first), dense=True)
+    assert "block5_conv3" in taken and "fc1" in taken
+    for name in taken:
+        for a, b in zip(
+            first.layers()[name].get_weights(), second.layers()[name].get_weights(), strict=True
+        ):
+            assert np.array_equal(a, b)
+
+
+def test_weights_follow_from_seed_and_layer() -> None:
     from vsearch_fast.export.training import network
 
     shape = network.Shape(1 / 16, 32, False, False, ("fc1",), 16, "")
@@ -258,6 +307,34 @@ def test_an_item_meets_another_view_of_it_in_its_batch() -> None:
             met += 1
         position += 2 if item >= 0 else 1
     assert met
+
+
+def test_every_epoch_has_as_many_full_batches() -> None:
+    """Orders differ in length where only some pictures bring another of their item along."""
+    labels = [("ab"[i % 2], i // 2) for i in range(40)]
+    items: list[str | None] = [f"item{i // 2}" if i < 20 else None for i in range(40)]
+    feed, _ = feed_of(labels, items, loss="contrastive", balance="draws")
+    lengths = {len(feed.order(epoch)) for epoch in range(20)}
+    assert len(lengths) > 1
+    for epoch in range(20):
+        assert [len(batch.told) for batch in feed.epoch(epoch)] == [4] * feed.steps
+
+
+@given(st.integers(2, 30), st.integers(1, 8), st.integers(0, 2**32 - 1))
+@settings(max_examples=30, deadline=None)
+def test_matches_are_their_definition(n: int, groups: int, seed: int) -> None:
+    from vsearch_fast.export.training.judge import matches
+
+    rng = np.random.default_rng(seed)
+    features = rng.integers(-2, 3, (n, 9)).astype(np.float32)
+    labels, group = rng.integers(0, 3, n).astype(np.int32), rng.integers(0, groups, n)
+    found = matches(features, labels, group.astype(np.int32))
+    hits = 0
+    for i in range(n):
+        others = [(np.abs(features[i] - features[j]).sum(), j) for j in range(n)
+                  if group[j] != group[i]]  # fmt: skip
+        hits += bool(others) and labels[min(others)[1]] == labels[i]
+    assert found["l1"] == pytest.approx(hits / n)
 
 
 def test_rare_classes_weigh_more_and_the_mean_weight_is_one() -> None:

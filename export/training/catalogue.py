@@ -81,8 +81,8 @@ def gather(data: Sequence[Sequence[Record]], recipe: Recipe) -> Catalogue:
         usable = [r for r in each if r.category and r.category not in recipe.leave_out]
         if len(usable) < len(each):
             notes.append(f"{len(each) - len(usable):,} pictures without a category to learn")
-        found, how = split(usable, shares=recipe.shares, seed=recipe.split_seed)
         if number == 0:
+            found, how = split(usable, shares=recipe.shares, seed=recipe.split_seed)
             notes.append(f"sides {how}")
             found = _folded(usable, found, recipe)
         else:
@@ -98,11 +98,18 @@ def gather(data: Sequence[Sequence[Record]], recipe: Recipe) -> Catalogue:
     chosen = _chosen(recipe.classes, main)
     if chosen is not None:
         notes.append(f"classes: the {len(chosen)} most frequent of the train side")
-    kept = [i for i, record in enumerate(records) if chosen is None or record.category in chosen]
+    else:
+        # What is on no train picture cannot be learnt, nor chosen by.
+        chosen = sorted(
+            {str(r.category) for r, s in zip(records, sides, strict=True) if s == "train"}
+        )
+    kept = [i for i, record in enumerate(records) if record.category in chosen]
+    if len(kept) < len(records):
+        notes.append(f"{len(records) - len(kept):,} pictures of categories that are not learnt")
     catalogue = _numbered([records[i] for i in kept], [source[i] for i in kept])
     catalogue.sides = np.array([sides[i] for i in kept], dtype="<U5")
     catalogue.notes = notes
-    _check(catalogue, recipe)
+    check(catalogue, recipe)
     return catalogue
 
 
@@ -162,7 +169,8 @@ def _numbered(records: list[Record], source: list[int]) -> Catalogue:
     )
 
 
-def _check(catalogue: Catalogue, recipe: Recipe) -> None:
+def check(catalogue: Catalogue, recipe: Recipe) -> None:
+    """Raises DatasetError for a catalogue from which nothing can be learnt."""
     train = catalogue.of_side("train")
     if len(train) == 0:
         raise DatasetError(
@@ -177,11 +185,6 @@ def _check(catalogue: Catalogue, recipe: Recipe) -> None:
             f"the train side has the one category {catalogue.classes[min(present)]!r}",
             _CONSEQUENCE,
             "Give pictures of at least two categories, in several groups",
-        )
-    absent = [name for i, name in enumerate(catalogue.classes) if i not in present]
-    if absent:
-        catalogue.notes.append(
-            f"{len(absent)} categories are on no train picture: {', '.join(absent[:8])}"
         )
     if recipe.fold is not None and not len(catalogue.of_side("val")):
         raise DatasetError(

@@ -83,7 +83,12 @@ def _dense(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[
     metavar="PATH",
     help="A further catalogue to train on, never to measure on; categories of one name are one.",
 )
-@click.option("--leave-out", multiple=True, metavar="CATEGORY", help="A category that is none.")
+@click.option(
+    "--leave-out",
+    multiple=True,
+    metavar="CATEGORY",
+    help="A category that is none, such as Other; its pictures are left out. Repeat for several.",
+)
 @click.option(
     "--classes",
     default="all",
@@ -101,10 +106,18 @@ def _dense(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[
 @click.option(
     "--unfreeze",
     is_flag=True,
-    help="Train the convolutions too, and take over dense layers of the base that fit.",
+    help="Train the convolutions too, and take over dense layers of a .keras base that fit.",
 )
-@click.option("--epochs", type=click.IntRange(1), default=20, show_default=True)
-@click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True)
+@click.option(
+    "--epochs",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="Times that the train side is gone through, at most.",
+)
+@click.option(
+    "--batch-size", type=click.IntRange(1), default=64, show_default=True, help="Pictures a step."
+)
 @click.option(
     "--optimizer",
     default="adadelta",
@@ -119,7 +132,13 @@ def _dense(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[
     show_default=True,
     help="cosine: a short rise, then down to nothing at the last epoch.",
 )
-@click.option("--weight-decay", type=click.FloatRange(0), default=0.0, show_default=True)
+@click.option(
+    "--weight-decay",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    help="Share of the kernels that a step takes away, times the learning rate.",
+)
 @click.option(
     "--loss",
     type=click.Choice(LOSSES),
@@ -129,7 +148,11 @@ def _dense(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[
     "item, or the same category from another group.",
 )
 @click.option(
-    "--label-smoothing", type=click.FloatRange(0, 1, max_open=True), default=0.0, show_default=True
+    "--label-smoothing",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.0,
+    show_default=True,
+    help="Share of each label that is spread over all categories.",
 )
 @click.option(
     "--temperature",
@@ -224,14 +247,22 @@ def _dense(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[
     metavar="TRAIN,VAL,TEST",
     help="Shares of the groups. [default: 0.65,0.1,0.25]",
 )
-@click.option("--split-seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--split-seed", type=click.IntRange(0), default=0, show_default=True, help="Of the sides."
+)
 @click.option(
     "--fold",
     callback=_fold,
     metavar="I/N",
     help="Cross-validation: fold I of N of train and val is the val side.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Of drawn weights, orders and variants.",
+)
 @click.option(
     "--work",
     type=click.Path(file_okay=False, path_type=Path),
@@ -246,6 +277,7 @@ def _dense(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[
     required=True,
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE.keras",
+    help="The model to write; history and curve are written beside it.",
 )
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def command(

@@ -88,10 +88,12 @@ class Feed:
         self.source = catalogue.source
         self.weights = class_weights(catalogue, recipe)
         self.partners = _partners(catalogue, self.train) if recipe.loss == "contrastive" else {}
-        self.steps = max(1, len(self.order(0)) // recipe.batch_size)
+        pictures = len(self.order(0))
+        self.size = min(recipe.batch_size, pictures)
+        self.steps = pictures // self.size
 
     def order(self, epoch: int) -> NDArray[np.intp]:
-        """The pictures of an epoch; a last batch that is not full is left out.
+        """The pictures of an epoch, before they are cut into batches.
 
         With balance "draws" pictures are drawn, with replacement over the epoch, inversely to
         the square roots of their class' and their group's numbers of pictures; otherwise each
@@ -129,9 +131,13 @@ class Feed:
         return [int(picture), int(partners[rng.integers(len(partners))])]
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of an epoch, made ahead in threads."""
-        order, size = self.order(epoch), min(self.recipe.batch_size, len(self.train))
-        batches = [order[start : start + size] for start in range(0, self.steps * size, size)]
+        """The batches of an epoch, made ahead in threads.
+
+        Each epoch has as many, all full: what is left over is left out, and an order that is
+        shorter than another epoch's (items come with another of their pictures) begins anew.
+        """
+        order, size = np.resize(self.order(epoch), self.steps * self.size), self.size
+        batches = [order[start : start + size] for start in range(0, len(order), size)]
         return run_ahead(partial(self._batch, epoch), batches, threads=available_threads(), depth=3)
 
     def _batch(self, epoch: int, chosen: NDArray[np.intp]) -> Batch:

@@ -27,6 +27,7 @@ from vsearch_fast.export.training.pictures import (
     create,
     load_square,
     preprocessed,
+    read_json,
     write_text,
 )
 from vsearch_fast.search import available_threads
@@ -77,7 +78,7 @@ class Pictures:
 
 
 def outputs(
-    network: Network, source: Pictures, folder: Path, name: str, log: Log
+    network: Network, source: Pictures, folder: Path, name: str, log: Log, progress: bool
 ) -> tuple[NDArray[np.float16], dict[int, str]]:
     """The body's output for each picture, float16 (n, width), memory-mapped.
 
@@ -89,8 +90,8 @@ def outputs(
     size = network.shape.input_size
     file, progress_file = folder / f"outputs-{name}.npy", folder / f"outputs-{name}.json"
     done, failed = 0, {}
-    if file.is_file() and progress_file.is_file():
-        noted = json.loads(progress_file.read_text())
+    noted = read_json(progress_file)
+    if file.is_file() and noted is not None:
         done, failed = noted["done"], {int(k): v for k, v in noted["failed"].items()}
     else:
         progress_file.unlink(missing_ok=True)
@@ -99,8 +100,7 @@ def outputs(
     if done == n:
         return np.load(file, mmap_mode="r"), failed
     rows = np.load(file, mmap_mode="r+")
-    shown = bar(None, n, "convolutions")
-    shown.update(done)
+    shown = bar(None, n, "convolutions", progress, done)
     decoded = source.read(size, done)
     black = np.zeros((size, size, 3), np.uint8)
     try:

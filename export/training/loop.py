@@ -61,7 +61,8 @@ def compiled(model: keras.Model, recipe: Recipe, classes: int, steps: int) -> ke
         optimizer=_optimizer(recipe, steps),
         loss=losses if features else losses[0],
         loss_weights=weights if features else None,
-        jit_compile=False,  # slower on CPUs, as measured, and another order of sums
+        # On TensorFlow slower on CPUs, as measured; JAX without it runs each operation alone.
+        jit_compile=keras.config.backend() == "jax",
     )
     return model
 
@@ -155,7 +156,10 @@ def run(
             shown.set_postfix({k: f"{row[k]:.3f}" for k in ("loss", "val_loss") if k in row})
             epoch_done(state)
     if validation is not None and state.best_epoch:
-        _load(best, _model_variables(model))
+        try:
+            _load(best, _model_variables(model))
+        except Exception as error:  # as in `_restored`
+            raise _damaged(best, error) from error
     return state
 
 
@@ -256,17 +260,21 @@ def _restored(model: keras.Model, checkpoint: Path, digest: str) -> Progress:
     try:
         with np.load(checkpoint) as stored:
             found = json.loads(str(stored["meta"]))
+        if found["digest"] == digest:
+            _load(checkpoint, _all_variables(model))
+            return Progress(**found["state"])
     except Exception as error:  # NumPy and zipfile raise many kinds for a damaged file
-        raise ExportError(
-            f"the checkpoint {checkpoint} cannot be read ({error})",
-            "Nothing was trained",
-            f"Remove {checkpoint.parent} to begin anew",
-        ) from error
-    if found["digest"] != digest:
-        raise ExportError(
-            f"{checkpoint.parent} holds a run of another recipe or of other pictures",
-            "Nothing was trained",
-            "Name another --output, or pass --restart to begin anew",
-        )
-    _load(checkpoint, _all_variables(model))
-    return Progress(**found["state"])
+        raise _damaged(checkpoint, error) from error
+    raise ExportError(
+        f"{checkpoint.parent} holds a run of another recipe or of other pictures",
+        "Nothing was trained",
+        "Name another --output, or pass --restart to begin anew",
+    )
+
+
+def _damaged(file: Path, error: Exception) -> ExportError:
+    return ExportError(
+        f"the checkpoint {file} cannot be read ({error})",
+        "Nothing was trained",
+        "Pass --restart to begin anew",
+    )

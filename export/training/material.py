@@ -39,13 +39,15 @@ class Material(Protocol):
 class Decoded:
     """Pixels on disk, uint8: every epoch varies and convolves them anew."""
 
-    def __init__(self, records: Sequence[Record], recipe: Recipe, folder: Path, log: Log) -> None:
+    def __init__(
+        self, records: Sequence[Record], recipe: Recipe, folder: Path, log: Log, progress: bool
+    ) -> None:
         self._recipe = recipe
         size, resize = recipe.input_size, recipe.resize
-        self._plain, self.failed = pictures.decoded(records, size, resize, folder, log)
+        self._plain, self.failed = pictures.decoded(records, size, resize, folder, log, progress)
         self._large = self._plain
         if recipe.augment != "none":
-            self._large, _ = pictures.decoded(records, room(recipe), resize, folder, log)
+            self._large, _ = pictures.decoded(records, room(recipe), resize, folder, log, progress)
         self._rows = np.arange(len(records))
 
     def keep(self, rows: NDArray[np.intp]) -> None:
@@ -69,20 +71,30 @@ class Convolved:
         recipe: Recipe,
         folder: Path,
         log: Log,
+        progress: bool,
     ) -> None:
         """`weights` stands for those of the convolutions."""
         self._recipe = recipe
-        name = pictures.stamp(records, weights, network.shape, recipe.resize)
+        body = network.shape
+        name = pictures.stamp(
+            records, weights, body.width, body.input_size, body.body_norm, body.pool, recipe.resize
+        )
         source = frozen.Pictures(records, recipe.input_size, recipe.resize)
-        self._plain, self.failed = frozen.outputs(network, source, folder, name, log)
+        copies = recipe.copies if recipe.augment != "none" else 0
+        if copies:
+            size = len(records) * network.body.outputs[0].shape[1] * 2
+            log(
+                f"{1 + copies} files for {copies} varied copies: {(1 + copies) * size / 1e9:.2f} GB"
+            )
+        self._plain, self.failed = frozen.outputs(network, source, folder, name, log, progress)
         self._copies = [self._plain]
-        if recipe.augment != "none":
+        if copies:
             self._copies = []
-            for copy in range(recipe.copies):
+            for copy in range(copies):
                 varied = frozen.Varied(recipe.augment, recipe.seed, copy)
                 source = frozen.Pictures(records, room(recipe), recipe.resize, varied)
                 stem = f"{name}-{recipe.augment}-{recipe.seed}-{copy}"
-                self._copies.append(frozen.outputs(network, source, folder, stem, log)[0])
+                self._copies.append(frozen.outputs(network, source, folder, stem, log, progress)[0])
         self._rows = np.arange(len(records))
 
     def keep(self, rows: NDArray[np.intp]) -> None:

@@ -44,14 +44,15 @@ _CONSEQUENCE = "Nothing was trained"
 class Shape:
     """What fixes a network's layers.
 
-    `width` is the share of VGG-16's channels, `input_size` the pictures' side in pixels;
-    `body_norm` and `head_norm` say whether convolutions and dense layers are followed by batch
-    normalisation; `dense` names the dense layers in front of the softmax, `units` is their
-    size; `pool` is "" (flatten the last block's output, as VGG-16 does) or "avg" (average it
-    over rows and columns, so that dense layers are small and any position counts the same).
+    `width` is the share of VGG-16's channels, or of each block how many; `input_size` the
+    pictures' side in pixels; `body_norm` and `head_norm` say whether convolutions and dense
+    layers are followed by batch normalisation; `dense` names the dense layers in front of the
+    softmax, `units` is their size; `pool` is "" (flatten the last block's output, as VGG-16
+    does) or "avg" (average it over rows and columns, so that dense layers are small and any
+    position counts the same).
     """
 
-    width: float = 1.0
+    width: float | tuple[int, ...] = 1.0
     input_size: int = 224
     body_norm: bool = False
     head_norm: bool = False
@@ -60,7 +61,9 @@ class Shape:
     pool: str = ""
 
     def channels(self, block: int) -> int:
-        """Channels of a block, counted from 1: a multiple of 4, and at least 4."""
+        """Channels of a block, counted from 1; a share gives a multiple of 4, and at least 4."""
+        if isinstance(self.width, tuple):
+            return self.width[block - 1]
         return max(4, round(BLOCKS[block - 1][1] * self.width / 4) * 4)
 
 
@@ -117,7 +120,7 @@ def build(shape: Shape, classes: int, seed: int) -> Network:
             _CONSEQUENCE,
             f"Use {MINIMUM_SIZE} or more; VGG-16's own size is 224",
         )
-    if not 0 < shape.width <= 4:
+    if isinstance(shape.width, float) and not 0 < shape.width <= 4:
         raise ArgumentError(
             f"--width {shape.width} is no width", _CONSEQUENCE, "1 is VGG-16's own, 0.25 a quarter"
         )
@@ -237,10 +240,13 @@ def load_base(source: Source) -> keras.Model:
     return model
 
 
-def width_and_norm(base: keras.Model) -> tuple[float, bool]:
-    """Width of a base, and whether its convolutions have batch normalisation."""
-    width = base.get_layer(CONVOLUTIONS[0]).kernel.shape[-1] / BLOCKS[0][1]
-    return width, f"{CONVOLUTIONS[0]}_bn" in {layer.name for layer in base.layers}
+def channels_and_norm(base: keras.Model) -> tuple[tuple[int, ...], bool]:
+    """Channels of a base's blocks, and whether its convolutions have batch normalisation."""
+    channels = tuple(
+        int(base.get_layer(f"block{block}_conv1").kernel.shape[-1])
+        for block in range(1, len(BLOCKS) + 1)
+    )
+    return channels, f"{CONVOLUTIONS[0]}_bn" in {layer.name for layer in base.layers}
 
 
 def take(network: Network, base: keras.Model, *, dense: bool) -> list[str]:
@@ -265,6 +271,6 @@ def take(network: Network, base: keras.Model, *, dense: bool) -> list[str]:
                 f"the base's layer {name} has weights of the shapes {found or 'none'}, and the "
                 f"network's {shapes}",
                 _CONSEQUENCE,
-                "Leave --width out, and give --batch-norm exactly if the base was trained with it",
+                "Pass a network with VGG-16's layers, each of one width in a block",
             )
     return taken

@@ -64,7 +64,7 @@ def stamp(records: Sequence[Record], *more: object) -> str:
 
 
 def decoded(
-    records: Sequence[Record], side: int, resize: str, folder: Path, log: Log
+    records: Sequence[Record], side: int, resize: str, folder: Path, log: Log, progress: bool
 ) -> tuple[NDArray[np.uint8], dict[int, str]]:
     """The pictures, stretched to squares: uint8 (n, side, side, 3), memory-mapped.
 
@@ -73,8 +73,9 @@ def decoded(
     """
     name = stamp(records, side, resize)
     file, failed_file = folder / f"pixels-{name}.npy", folder / f"pixels-{name}.json"
-    if failed_file.is_file() and file.is_file():
-        failed = {int(k): v for k, v in json.loads(failed_file.read_text()).items()}
+    noted = read_json(failed_file)
+    if noted is not None and file.is_file():
+        failed = {int(k): v for k, v in noted.items()}
         return np.load(file, mmap_mode="r"), failed
     shape = (len(records), side, side, 3)
     rows = create(file, shape, np.uint8, f"{len(records):,} pictures of {side} pixels", log)
@@ -82,7 +83,7 @@ def decoded(
     done = run_ahead(
         partial(load_square, side, resize), records, threads=available_threads(), depth=32
     )
-    for number, pixels in enumerate(bar(done, len(records), "decoding")):
+    for number, pixels in enumerate(bar(done, len(records), "decoding", progress)):
         if isinstance(pixels, ImageError):
             failed[number] = str(pixels)
         else:
@@ -128,10 +129,24 @@ def create(
 def write_text(file: Path, text: str) -> None:
     """Write a file whole or not at all."""
     temporary = file.with_name(f".{file.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
+    with temporary.open("w", encoding="utf-8") as opened:
+        opened.write(text)
+        opened.flush()
+        os.fsync(opened.fileno())
     os.replace(temporary, file)
 
 
-def bar(items: object, total: int, what: str) -> tqdm:
+def read_json(file: Path) -> Any:
+    """What a file holds; None for one that is not there or is no JSON."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def bar(items: object, total: int, what: str, shown: bool, done: int = 0) -> tqdm:
     """A progress bar with rate and time left, on stderr."""
-    return tqdm(items, total=total, desc=what, unit=" pictures", mininterval=0.5, leave=False)
+    return tqdm(
+        items, total=total, initial=done, desc=what, unit=" pictures", mininterval=0.5,
+        leave=False, disable=not shown,
+    )  # fmt: skip

@@ -22,6 +22,10 @@ RATES = {"adadelta": 1.0, "adamw": 1e-3, "adam": 1e-3, "sgd": 1e-2}
 
 _CONSEQUENCE = "Nothing was trained"
 
+# Raised when the same recipe no longer gives the same weights, so that no run goes on from a
+# checkpoint of other rules.
+_RULES = 2
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -108,5 +112,5 @@ class Recipe:
 
     def digest(self, *more: str) -> str:
         """Stands for the recipe, and `more` that a run depends on: 16 hexadecimal digits."""
-        text = json.dumps([self.as_json(), *more], sort_keys=True)
+        text = json.dumps([_RULES, self.as_json(), *more], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -8,11 +8,13 @@ it runs, so that any of them can be given by hand; what is there already is not 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import ArgumentError, ExportError
@@ -103,6 +105,9 @@ def slim_rows(
     `data` are the words that name the data set to `vsearch train`. Raises ExportError where a
     step fails; what the steps before it made is kept.
     """
+    key = json.dumps([asdict(scale), *(str(word) for word in data)])
+    # Of another scale or other data is another folder: its networks are others.
+    folder = folder / hashlib.sha256(key.encode()).hexdigest()[:8]
     folder.mkdir(parents=True, exist_ok=True)
     steps = _Steps(folder, say, quiet)
     garments, source = folder / "garments", folder / "source.keras"
@@ -171,6 +176,7 @@ class _Steps:
             )
 
     def _text(self, words: Sequence[object]) -> str:
-        """The command as one would type it in the folder of the models."""
+        """The command as one would type it: what lies in the folder of the models by its name,
+        what lies elsewhere by its last name too, so that no machine's paths are in a table."""
         shown = [word.name if isinstance(word, Path) else str(word) for word in words]
         return shlex.join(["vsearch", *shown])
