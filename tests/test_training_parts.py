@@ -95,6 +95,11 @@ def test_what_is_on_no_train_picture_is_no_class() -> None:
     assert any("not learnt" in note for note in catalogue.notes)
 
 
+def test_a_category_to_leave_out_must_be_there() -> None:
+    with pytest.raises(ArgumentError, match="'Othr'.*The categories are a, b"):
+        gather([records_of([("a", 1), ("b", 2)])], Recipe(leave_out=("Othr",)))
+
+
 def test_further_data_is_trained_on_and_never_measured_on() -> None:
     main = records_of([("a", i) for i in range(20)] + [("b", i) for i in range(20)])
     more = records_of([("a", i) for i in range(10)] + [("c", i) for i in range(10)])

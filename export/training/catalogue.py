@@ -73,6 +73,14 @@ def gather(data: Sequence[Sequence[Record]], recipe: Recipe) -> Catalogue:
     Raises ArgumentError and DatasetError, where fewer than two categories or no picture to
     train on remain, too.
     """
+    known = {record.category for each in data for record in each}
+    for name in recipe.leave_out:
+        if name not in known:
+            raise ArgumentError(
+                f"there is no category {name!r} to leave out",
+                _CONSEQUENCE,
+                f"The categories are {', '.join(sorted(filter(None, known))) or 'none'}",
+            )
     notes: list[str] = []
     records: list[Record] = []
     sides: list[str] = []

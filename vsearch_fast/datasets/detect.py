@@ -43,7 +43,7 @@ def read(
         if csv is not None or source.suffix.lower() == ".csv":
             layout = "csv"
         elif (source / GARMENTS).is_file():
-            layout, csv = "csv", Path(GARMENTS)
+            layout, csv = "csv", source / GARMENTS
         elif any((source / name).is_dir() for name in ("Anno", "Anno_coarse", "Anno_fine")):
             layout = "deepfashion"
     for given, wanted, option in (
