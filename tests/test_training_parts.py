@@ -96,7 +96,7 @@ def test_what_is_on_no_train_picture_is_no_class() -> None:
 
 
 def test_a_category_to_leave_out_must_be_there() -> None:
-    with pytest.raises(ArgumentError, match="'Othr'.*The categories are a, b"):
+    with pytest.raises(ArgumentError, match=r"'Othr'.*The categories are a, b"):
         gather([records_of([("a", 1), ("b", 2)])], Recipe(leave_out=("Othr",)))
 
 
