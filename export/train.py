@@ -119,9 +119,7 @@ def train(
     from vsearch_fast.export.training.catalogue import gather
 
     catalogue = gather([data, *also], recipe)
-    folder = (
-        Path(work).expanduser() if work is not None else target.with_name(f"{target.stem}.training")
-    )
+    folder = Path(work).expanduser() if work is not None else _own_folder(target)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -135,6 +133,11 @@ def train(
     if work is None:
         _remove_work(folder)
     return report
+
+
+def _own_folder(target: Path) -> Path:
+    """Where a run keeps what it needs when no folder is named."""
+    return target.with_name(f"{target.stem}.training")
 
 
 def _remove_work(folder: Path) -> None:
@@ -253,7 +256,7 @@ class _Run:
         )
 
     def _work_is_shared(self) -> bool:
-        return self.folder != self.target.with_name(f"{self.target.stem}.training")
+        return self.folder != _own_folder(self.target)
 
     def _prepare(self, network: Network) -> list[str]:
         """Decode or convolve what is learnt from; what cannot be read leaves the catalogue.

@@ -32,12 +32,12 @@ DEFAULT_SIZE = 224
 
 _CHANNELS = {"block1": 64, "block2": 128, "block3": 256, "block4": 512, "block5": 512}
 
-# The five poolings halve the picture to one pixel.
-_MINIMUM_SIZE = 32
+#: The five poolings halve a picture of this side, pixels, to one pixel.
+MINIMUM_SIZE = 32
 
-# Preprocessed pixels spread over about this much; the first layer of an untrained network
-# divides by it, so that its activations are of order one, also in float16.
-_PIXEL_SCALE = 64.0
+#: Preprocessed pixels spread over about this much; the first layer of an untrained network
+#: divides by it, so that its activations are of order one, also in float16.
+PIXEL_SCALE = 64.0
 
 _POOLS = {
     "avg": keras.layers.GlobalAveragePooling2D,
@@ -124,11 +124,11 @@ def vgg16(
 
 def _vgg16_size(source: Source, layer: str, asked: int | None) -> int:
     """The picture size for a VGG-16; its first dense layer's weights fit few sizes."""
-    if asked is not None and asked < _MINIMUM_SIZE:
+    if asked is not None and asked < MINIMUM_SIZE:
         raise ArgumentError(
             f"--input-size {asked} is too small for VGG-16, which halves a picture five times",
             "Nothing was exported",
-            f"Use {_MINIMUM_SIZE} or more; its own size is {DEFAULT_SIZE}",
+            f"Use {MINIMUM_SIZE} or more; its own size is {DEFAULT_SIZE}",
         )
     if source.seed is not None or layer not in TOP_LAYERS:
         return asked or DEFAULT_SIZE
@@ -140,7 +140,7 @@ def _vgg16_size(source: Source, layer: str, asked: int | None) -> int:
             "Pass weights with the dense layers, or choose a layer such as block5_pool with "
             "--pool avg",
         )
-    if asked is not None and asked // _MINIMUM_SIZE != own // _MINIMUM_SIZE:
+    if asked is not None and asked // MINIMUM_SIZE != own // MINIMUM_SIZE:
         raise ArgumentError(
             f"--input-size {asked} does not fit the dense layers of --weights {source.label}, "
             f"whose fc1 takes {source.dense[0][0]} numbers",
@@ -155,7 +155,7 @@ def _dense_size(source: Source) -> int | None:
     """The picture size that the first dense layer in a weights file was made for, if any."""
     if not source.dense:
         return None
-    return math.isqrt(source.dense[0][0] // _CHANNELS["block5"]) * _MINIMUM_SIZE
+    return math.isqrt(source.dense[0][0] // _CHANNELS["block5"]) * MINIMUM_SIZE
 
 
 def _load(source: Source) -> keras.Model:
@@ -284,9 +284,12 @@ def _draw(seed: int, position: int, shape: tuple[int, ...], dtype: str | None = 
     Each layer has a generator of its own, so that the weights up to a layer are the same
     whichever layer the network is cut at.
     """
-    scale = math.sqrt(2.0 / math.prod(shape[:-1]))
-    if position == 0:
-        scale /= _PIXEL_SCALE
+    return he_normal(seed, position, shape, 1 / PIXEL_SCALE if position == 0 else 1.0)
+
+
+def he_normal(seed: int, position: int, shape: tuple[int, ...], factor: float) -> np.ndarray:
+    """The drawn kernel of the layer at ``position``, float32, times ``factor``."""
+    scale = math.sqrt(2.0 / math.prod(shape[:-1])) * factor
     values = np.random.default_rng([seed, position]).standard_normal(shape, dtype=np.float32)
     values *= np.float32(scale)
     return values

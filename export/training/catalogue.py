@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch_fast.datasets.records import Record
-from vsearch_fast.datasets.splits import fingerprint, group_of, split
+from vsearch_fast.datasets.records import Record, check_left_out
+from vsearch_fast.datasets.splits import fingerprint, group_of, hashed, split
 from vsearch_fast.errors import ArgumentError, DatasetError
 from vsearch_fast.export.training.recipe import Recipe
 
@@ -73,14 +72,7 @@ def gather(data: Sequence[Sequence[Record]], recipe: Recipe) -> Catalogue:
     Raises ArgumentError and DatasetError, where fewer than two categories or no picture to
     train on remain, too.
     """
-    known = {record.category for each in data for record in each}
-    for name in recipe.leave_out:
-        if name not in known:
-            raise ArgumentError(
-                f"there is no category {name!r} to leave out",
-                _CONSEQUENCE,
-                f"The categories are {', '.join(sorted(filter(None, known))) or 'none'}",
-            )
+    check_left_out(recipe.leave_out, [record for each in data for record in each], _CONSEQUENCE)
     notes: list[str] = []
     records: list[Record] = []
     sides: list[str] = []
@@ -128,9 +120,8 @@ def _folded(records: Sequence[Record], sides: list[str], recipe: Recipe) -> list
     number, count = recipe.fold
 
     def fold(record: Record) -> str:
-        text = f"{recipe.split_seed}:fold:{group_of(record)}"
-        digest = hashlib.sha256(text.encode()).digest()
-        return "val" if int.from_bytes(digest[:8]) % count == number - 1 else "train"
+        place = hashed(f"{recipe.split_seed}:fold:{group_of(record)}")
+        return "val" if place % count == number - 1 else "train"
 
     return [
         side if side == "test" else fold(record)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch_fast.search import METRICS, topk
+from vsearch_fast.evaluate.neighbours import eligible_neighbours
+from vsearch_fast.search import METRICS
 
 #: Shares of active units between which codes tell pictures apart well.
 ACTIVE = (0.2, 0.6)
@@ -62,13 +63,10 @@ def matches(
     Every picture is a query among all; one without a picture of another group is a miss.
     """
     found: dict[str, float] = {}
-    # Whatever a picture's own group takes of so many, one of another group is among them.
-    k = int(np.unique(groups, return_counts=True)[1].max()) + 1
+    every, owners = np.arange(len(features)), groups.astype(np.int64)
     for metric in METRICS:
         rows = np.packbits(features > 0, axis=-1) if metric == "hamming" else features
-        _, ids = topk(rows, rows, k, metric=metric, backend="cpu")
-        other = groups[ids] != groups[:, None]
-        first = ids[np.arange(len(ids)), other.argmax(axis=1)]
-        hits = other.any(axis=1) & (labels[first] == labels)
-        found[metric] = float(hits.mean())
+        (nearest,) = eligible_neighbours(rows, every, [owners], 1, metric=metric, backend="cpu")
+        first = nearest[:, 0]
+        found[metric] = float(((first >= 0) & (labels[first] == labels)).mean())
     return found

@@ -8,15 +8,19 @@ https://arxiv.org/abs/1502.03167); `fold.py` takes it out again for the export.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
-import numpy as np
 
 from vsearch_fast.errors import ArgumentError, ModelError
-from vsearch_fast.export.vgg16 import feature_model, first_line
+from vsearch_fast.export.vgg16 import (
+    MINIMUM_SIZE,
+    PIXEL_SCALE,
+    feature_model,
+    first_line,
+    he_normal,
+)
 from vsearch_fast.export.weights import Source
 
 BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
@@ -29,13 +33,6 @@ CONVOLUTIONS = tuple(
 
 #: Ending of the names of a training model's outputs.
 OUTPUT = "_output"
-
-#: Side of the square pictures, pixels; each of the five poolings halves it.
-MINIMUM_SIZE = 32
-
-# Preprocessed pixels spread over about this much. Without a normalisation behind it, the first
-# convolution of an untrained network divides by it, so that activations are of order one.
-_PIXEL_SCALE = 64.0
 
 _CONSEQUENCE = "Nothing was trained"
 
@@ -135,14 +132,12 @@ def draw(network: Network, seed: int, names: Sequence[str] | None = None) -> Non
     for position, (name, layer) in enumerate(network.layers().items()):
         if isinstance(layer, keras.layers.BatchNormalization) or (names and name not in names):
             continue
-        shape = layer.kernel.shape
-        scale = math.sqrt(2.0 / math.prod(shape[:-1]))
+        factor = 1.0
         if name == CONVOLUTIONS[0] and not network.shape.body_norm:
-            scale /= _PIXEL_SCALE
+            factor = 1 / PIXEL_SCALE
         if name == "predictions":
-            scale *= 0.1  # all classes are about equally likely at first
-        values = np.random.default_rng([seed, position]).standard_normal(shape, dtype=np.float32)
-        layer.kernel.assign(values * np.float32(scale))
+            factor = 0.1  # all classes are about equally likely at first
+        layer.kernel.assign(he_normal(seed, position, layer.kernel.shape, factor))
 
 
 def _body(shape: Shape) -> keras.Model:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from .._items import Scalar
+from ..errors import ArgumentError
 
 #: Fields of a record that an index stores beside its metadata, in this order.
 ROLES = ("item", "category", "group", "partition")
@@ -46,3 +47,15 @@ class Record:
             if value is not None:
                 columns[role] = value
         return columns
+
+
+def check_left_out(names: Iterable[str], records: Sequence[Record], consequence: str) -> None:
+    """Raises ArgumentError for a category to leave out that no record has: a name mistyped."""
+    known = {record.category for record in records}
+    for name in names:
+        if name not in known:
+            raise ArgumentError(
+                f"there is no category {name!r} to leave out",
+                consequence,
+                f"The categories are {', '.join(sorted(filter(None, known))) or 'none'}",
+            )

@@ -30,6 +30,11 @@ def fingerprint(group: str) -> str:
     return hashlib.sha256(group.encode()).hexdigest()[:16]
 
 
+def hashed(text: str) -> int:
+    """A number below 2**64 that only the text decides."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])
+
+
 def split(
     records: Sequence[Record], *, shares: Mapping[str, float] = SHARES, seed: int = 0
 ) -> tuple[list[str], str]:
@@ -80,8 +85,7 @@ def _torn(records: Sequence[Record]) -> str | None:
 
 
 def _drawn(group: str, shares: Mapping[str, float], seed: int) -> str:
-    digest = hashlib.sha256(f"{seed}:{group}".encode()).digest()
-    place = int.from_bytes(digest[:8]) / 2**64
+    place = hashed(f"{seed}:{group}") / 2**64
     below = 0.0
     for side in SIDES:
         below += shares.get(side, 0.0)

@@ -176,7 +176,7 @@ class _Steps:
             )
 
     def _text(self, words: Sequence[object]) -> str:
-        """The command as one would type it: what lies in the folder of the models by its name,
-        what lies elsewhere by its last name too, so that no machine's paths are in a table."""
+        """The command as one would type it, paths by their last name: a table names no machine's
+        folders."""
         shown = [word.name if isinstance(word, Path) else str(word) for word in words]
         return shlex.join(["vsearch", *shown])

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..datasets.records import Record
+from ..datasets.records import Record, check_left_out
 from ..datasets.splits import SHARES, fingerprint, group_of, split
 from ..errors import ArgumentError, DatasetError
 from .attributes import codes
@@ -108,14 +108,7 @@ def draw(
             from their test side in different ways.
         DatasetError: no two pictures are left; says what took them.
     """
-    known = {record.category for record in records}
-    for name in leave_out:
-        if name not in known:
-            raise ArgumentError(
-                f"there is no category {name!r} to leave out",
-                _CONSEQUENCE,
-                f"The categories are {', '.join(sorted(filter(None, known))) or 'none'}",
-            )
+    check_left_out(leave_out, records, _CONSEQUENCE)
     sample = Sample(list(records))
     sample = _less(sample, [record.category is None for record in sample.records], "no category")
     named = ", ".join(leave_out)
