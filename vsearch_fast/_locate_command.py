@@ -46,29 +46,7 @@ _TRUE = (30, 150, 80)
     help="PHOTO is a data set: compare with its true boxes; without any, say whether cutting "
     "pictures to their boxes makes the nearest one more often of the right category.",
 )
-@click.option(
-    "--format",
-    "layout",
-    type=click.Choice(["auto", "folder", "csv", "deepfashion"]),
-    default="auto",
-    show_default=True,
-    help="What the data set is.",
-)
-@click.option(
-    "--csv",
-    "csv_file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="List of the pictures in the data set.",
-)
-@click.option(
-    "--column",
-    "columns",
-    multiple=True,
-    callback=_options.pairs,
-    metavar="ROLE=NAME",
-    help="The CSV's own name of a column, as for vsearch index. Repeat for several.",
-)
+@_options.data_set("the data set")
 @click.option(
     "--leave-out",
     multiple=True,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import click
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from .kernels.reference import Metric
 
 Box = tuple[int, int, int, int]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 METRICS: tuple[Metric, ...] = ("l2", "l1", "hamming")
 
@@ -91,6 +94,50 @@ def where(given: list[tuple[str, str]]) -> dict[str, list[Any]] | None:
         if value is None or type(value) is int or (type(value) is float and math.isfinite(value)):
             values.append(value)
     return columns or None
+
+
+def data_set(
+    name: str,
+    *,
+    csv: str = "",
+    columns: str = "The CSV's own name of a column, as for vsearch index. Repeat for several.",
+) -> Callable[[Command], Command]:
+    """What a data set is and how its CSV is read: ``layout``, ``csv_file``, ``columns``.
+
+    ``name`` is what the help calls the data set, ``csv`` and ``columns`` other texts than usual.
+    """
+    options = (
+        click.option(
+            "--format",
+            "layout",
+            type=click.Choice(["auto", "folder", "csv", "deepfashion"]),
+            default="auto",
+            show_default=True,
+            help=f"What {name} is.",
+        ),
+        click.option(
+            "--csv",
+            "csv_file",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help=csv or f"List of the pictures in {name}.",
+        ),
+        click.option(
+            "--column",
+            "columns",
+            multiple=True,
+            callback=pairs,
+            metavar="ROLE=NAME",
+            help=columns,
+        ),
+    )
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):  # the first decorator is the last in the help
+            command = option(command)
+        return command
+
+    return decorate
 
 
 backend = click.option(

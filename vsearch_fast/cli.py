@@ -66,28 +66,10 @@ def vsearch() -> None:
     help="ONNX file made by vsearch export. An existing index knows its own; a new one takes the "
     "small network for clothing that comes with the package.",
 )
-@click.option(
-    "--format",
-    "layout",
-    type=click.Choice(["auto", "folder", "csv", "deepfashion"]),
-    default="auto",
-    show_default=True,
-    help="What SOURCE is.",
-)
-@click.option(
-    "--csv",
-    "csv_file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="List of the pictures in SOURCE, with ids and metadata.",
-)
-@click.option(
-    "--column",
-    "columns",
-    multiple=True,
-    callback=_options.pairs,
-    metavar="ROLE=NAME",
-    help="The CSV's own name of a column: path, id, item, category, group, "
+@_options.data_set(
+    "SOURCE",
+    csv="List of the pictures in SOURCE, with ids and metadata.",
+    columns="The CSV's own name of a column: path, id, item, category, group, "
     "partition, x1, y1, x2 or y2. Repeat for several.",
 )
 @click.option(

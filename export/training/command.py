@@ -52,29 +52,11 @@ def _dense(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[
     help="The catalogue: a folder with a sub-folder a category, a CSV file, a folder of drawn "
     "garments or a DeepFashion data set, whose boxes are cut out.",
 )
-@click.option(
-    "--format",
-    "layout",
-    type=click.Choice(["auto", "folder", "csv", "deepfashion"]),
-    default="auto",
-    show_default=True,
-    help="What --data is.",
-)
-@click.option(
-    "--csv",
-    "csv_file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="The CSV file about the pictures in --data.",
-)
-@click.option(
-    "--column",
-    "columns",
-    multiple=True,
-    callback=_options.pairs,
-    metavar="ROLE=NAME",
-    help="The CSV's own name of path, item, category or group (of those that no two sides share: "
-    "sender, product); as in vsearch index.",
+@_options.data_set(
+    "--data",
+    csv="The CSV file about the pictures in --data.",
+    columns="The CSV's own name of path, item, category or group (of those that no two sides "
+    "share: sender, product); as in vsearch index.",
 )
 @click.option(
     "--also",

@@ -52,29 +52,7 @@ _STANDARD = "imagenet-fc1, imagenet-fc2, retrained-all, retrained-top, untrained
     "re-trained on the train side of DATA, for all categories and the most common ones. full "
     "takes about an hour on two processors, tiny a minute (its figures mean nothing).",
 )
-@click.option(
-    "--format",
-    "layout",
-    type=click.Choice(["auto", "folder", "csv", "deepfashion"]),
-    default="auto",
-    show_default=True,
-    help="What DATA is.",
-)
-@click.option(
-    "--csv",
-    "csv_file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="List of the pictures in DATA.",
-)
-@click.option(
-    "--column",
-    "columns",
-    multiple=True,
-    callback=_options.pairs,
-    metavar="ROLE=NAME",
-    help="The CSV's own name of a column, as for vsearch index. Repeat for several.",
-)
+@_options.data_set("DATA")
 @click.option(
     "--group",
     metavar="COLUMN",
