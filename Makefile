@@ -40,7 +40,7 @@ $(VENV)/.ready-demo: $(SOURCES) | $(VENV)/bin/pip
 
 $(VENV)/.ready-test: $(SOURCES) | $(VENV)/bin/pip
 	@echo "Installing vsearch_fast with TensorFlow, the benchmark's peers and the test tools (a minute or two) ..."
-	$(PIP) --constraint constraints.txt --editable '.[cpu,export,bench,test]'
+	$(PIP) --constraint constraints.txt --editable '.[cpu,export,bench,serve,test]'
 	@touch $@
 
 clean:

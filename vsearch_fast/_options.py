@@ -32,6 +32,8 @@ class Commands(click.Group):
         "garments": "vsearch_fast.datasets.garments.command",
         "gpu": "vsearch_fast._gpu.report",
         "locate": "vsearch_fast._locate_command",
+        "rate": "vsearch_fast.rating.command",
+        "serve": "vsearch_fast.web.command",
         "train": "vsearch_fast.export.training.command",
     }
 
