@@ -19,9 +19,11 @@ from vsearch_fast.embedder import Embedder
 from vsearch_fast.errors import ArgumentError, DatasetError, ModelError
 from vsearch_fast.evaluate import ModelRow, Options, evaluate, report, sampling, table_rows
 from vsearch_fast.evaluate import features as features_module
+from vsearch_fast.evaluate.recipes import PACKAGED, packaged_rows
 from vsearch_fast.evaluate.rows import Training, training_of
 from vsearch_fast.evaluate.study import ANY, CONTROL, OTHERS
 from vsearch_fast.kernels import reference
+from vsearch_fast.models import default_model
 
 FAST = Options(draws=50, backend="cpu", threads=2, provider="cpu")
 
@@ -325,6 +327,14 @@ def test_rows_that_always_stand(model):
         table_rows({"slim": model}, [ModelRow("slim")])
 
 
+def test_the_packages_network_stands_once(model, tmp_path):
+    assert packaged_rows({"mine": model}) == [PACKAGED]
+    assert packaged_rows({"mine": default_model()}) == []
+    (tmp_path / "link.onnx").symlink_to(default_model())
+    assert packaged_rows({"imagenet-fc1": tmp_path / "link.onnx"}) == []
+    assert packaged_rows({PACKAGED.name: model}) == []
+
+
 def test_command_writes_all_files(catalogue, model, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     source, records = catalogue
@@ -357,7 +367,7 @@ def test_command_writes_all_files(catalogue, model, tmp_path, capsys):
     with Image.open(output / "accuracy.png") as picture:
         assert min(picture.size) > 500
     assert {file.name for file in (output / "sheets").iterdir()} == {
-        "tiny.jpg", "32x32-pixels.jpg", "hsv-histogram.jpg",
+        "tiny.jpg", "slim-vgg-16-fc1-of-this-package.jpg", "32x32-pixels.jpg", "hsv-histogram.jpg",
     }  # fmt: skip
     assert record["data"]["left_out"] == {
         "category Shirt": sum(r.category == "Shirt" for r in records)

@@ -137,10 +137,11 @@ def command(
 ) -> None:
     """Measure on DATA how often the nearest picture is a right one.
 
-    Every row of the table, a model, a baseline or chance, answers the same queries among the
-    same pictures, by L1, L2 and Hamming distance. Pictures that a model was trained on are left
-    out for all. A row whose weights are not there is printed as not run, with the command that
-    would make them. Stopped and run again, it goes on where it was.
+    Every row of the table, a model (this package's own among them), a baseline or chance,
+    answers the same queries among the same pictures, by L1, L2 and Hamming distance. Pictures
+    that a model was trained on are left out for all. A row whose weights are not there is
+    printed as not run, with the command that would make them. Stopped and run again, it goes on
+    where it was.
 
     \b
     vsearch eval photos/ -o results --train full
@@ -152,7 +153,7 @@ def command(
     from ..errors import ArgumentError
     from . import output as outputs
     from . import picture
-    from .recipes import PACKAGED, SCALES, slim_rows, training_words
+    from .recipes import SCALES, packaged_rows, slim_rows, training_words
     from .rows import table_rows
     from .sampling import regrouped
     from .study import Options, evaluate
@@ -162,7 +163,8 @@ def command(
         if name in files:
             raise click.UsageError(f"--model names {name!r} twice")
         files[name] = Path(file)
-    rows = table_rows(files)
+    packaged = packaged_rows(files)
+    rows = table_rows(files, packaged)
     picture.check()
     if output.exists() and not output.is_dir():
         raise ArgumentError(f"{output} is a file", "Nothing was evaluated", "Name a folder")
@@ -186,7 +188,7 @@ def command(
         words = training_words(data, layout, csv_file, columns, group, leave_out)
         folder = output / "models"
         trained = slim_rows(folder, words, SCALES[train], say, quiet=quiet)
-        rows = table_rows(files, [*trained, PACKAGED])
+        rows = table_rows(files, [*trained, *packaged])
     types = None
     if any("attributes" in record.metadata for record in records):
         types = _attribute_types(data)

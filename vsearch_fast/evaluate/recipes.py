@@ -13,7 +13,7 @@ import json
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -56,6 +56,13 @@ _NOTE = "slim source network trained on drawn garments, not ImageNet"
 
 #: The network that comes with the package.
 PACKAGED = ModelRow("Slim VGG-16 fc1 of this package", default_model(), note="see models/CARD.md")
+
+
+def packaged_rows(files: Mapping[str, Path]) -> list[ModelRow]:
+    """The row of the package's network, unless one of `files` (by name) is or is called it."""
+    given = {file.resolve() for file in files.values()}
+    stands = default_model().resolve() in given or PACKAGED.name in files
+    return [] if stands else [PACKAGED]
 
 
 def training_words(
