@@ -9,7 +9,7 @@ import pytest
 
 import vsearch_fast as vs
 from vsearch_fast.datasets import garments, splits
-from vsearch_fast.models import default_model
+from vsearch_fast.models import default_model, default_model_id
 
 NO_CATEGORY = {"Not sure", "Other", "Skip"}
 
@@ -24,6 +24,7 @@ def test_it_is_small_and_says_what_it_is() -> None:
     training = json.loads(embedder.metadata["training"])
     card = file.with_name("CARD.md").read_text(encoding="utf-8")
     assert embedder.model_id[:16] in card
+    assert embedder.model_id == default_model_id()
     for word in ("CC0", "vsearch train", "Limits", f"{training['pictures']['train']:,}"):
         assert word in card
 

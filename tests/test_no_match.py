@@ -466,9 +466,8 @@ def photos_index(tmp_path: Path, model: Path) -> Path:
             )
     Image.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8)).save(tmp_path / "stranger.png")
     embedder = Embedder(model)
-    described = embedder.description | {"file": str(model)}
     with Index.create(
-        tmp_path / "i", embedder.dim, model_id=embedder.model_id, model=described
+        tmp_path / "i", embedder.dim, model_id=embedder.model_id, model=embedder.description
     ) as index:
         files = [str(folder / name) for name in names]
         items = [

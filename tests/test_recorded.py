@@ -153,6 +153,32 @@ def test_a_decoder_that_is_gone_is_an_error(
         Embedder(model, decoder=NVIMGCODEC)
 
 
+# Indices made in Python --------------------------------------------------------------------
+
+
+def test_a_description_names_the_file(
+    vsearch: Any, model: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(model.parent)
+    made = Embedder(model.name)
+    index = tmp_path / "i"
+    with Index.create(index, made.dim, model_id=made.model_id, model=made.description) as new:
+        new.add(["3"], made.embed([pictures / "3.jpg"]))
+    monkeypatch.chdir("/")
+    assert search(vsearch, index, pictures / "3.jpg")[0]["distance"] == 0
+
+
+@pytest.mark.parametrize("described", [{}, {"file": "/gone/slim.onnx"}])
+def test_an_index_of_the_packages_model_needs_no_file(
+    vsearch: Any, described: dict[str, str], pictures: Path, tmp_path: Path
+) -> None:
+    made = Embedder()
+    index = tmp_path / "i"
+    with Index.create(index, made.dim, model_id=made.model_id, model=described) as new:
+        new.add(["3"], made.embed([pictures / "3.jpg"]))
+    assert search(vsearch, index, pictures / "3.jpg")[0]["distance"] == 0
+
+
 # Providers ---------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from ._jpeg import AUTO, LIBJPEG_TURBO
 from .embedder import Embedder, ProviderFallbackWarning
 from .errors import MissingDependencyError, ModelError
 from .index import Index
-from .models import DEFAULT_NAME, default_model
+from .models import default_model, default_model_id
 from .sync import check_decoder
 
 
@@ -22,27 +22,29 @@ def _exists(index_path: Path) -> bool:
 def model_file(index_path: Path) -> Path:
     """The model file that an index was made with, for a new one the package's own.
 
-    ModelError where it is not known or gone.
+    Where it is not known or gone, and the index is of the package's model, that is meant: the
+    index was made in Python, or the package was installed somewhere else since. ModelError
+    where it is another's.
     """
     if not _exists(index_path):
         return default_model()
     with Index.open(index_path) as found:
-        file = found.model.get("file")
+        file, model_id = found.model.get("file"), found.model_id
+    if file and Path(file).is_file():
+        return Path(file)
+    if model_id == default_model_id():
+        return default_model()
     if not file:
         raise ModelError(
             f"{index_path} does not say which file its model is in",
             "Pictures cannot be turned into features",
             "Name it: --model FILE (vsearch index notes it for the next time)",
         )
-    if not Path(file).is_file():
-        if Path(file).name == DEFAULT_NAME:  # the package was installed somewhere else
-            return default_model()
-        raise ModelError(
-            f"the model that made {index_path} is no longer at {file}",
-            "Pictures cannot be turned into features",
-            "Say where it is: --model FILE",
-        )
-    return Path(file)
+    raise ModelError(
+        f"the model that made {index_path} is no longer at {file}",
+        "Pictures cannot be turned into features",
+        "Say where it is: --model FILE",
+    )
 
 
 def embedder_for(

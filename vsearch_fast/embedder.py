@@ -187,9 +187,13 @@ class Embedder:
 
     @property
     def description(self) -> dict[str, Any]:
-        """What an index should say about its features, for ``Index.create(model=...)``."""
+        """What an index should say about its features, for ``Index.create(model=...)``.
+
+        The commands look for the model at its ``file``.
+        """
         names = ("layer", "pool", "weights", "precision", "trained")
         return {name: self.metadata.get(name, "") for name in names} | {
+            "file": os.path.abspath(self._path),
             "input_size": self.input_size,
             "resize": self.resize,
             "decoder": self.decoder,
