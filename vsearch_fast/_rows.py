@@ -71,10 +71,10 @@ def present(sql: sqlite3.Connection, ids: Sequence[str]) -> dict[str, int]:
     return found
 
 
-def after(sql: sqlite3.Connection, row: int) -> list[tuple[int, Item]]:
-    """The next items after this row, in order: a page of them."""
-    query = f"SELECT {_COLUMNS} FROM items WHERE row > ? ORDER BY row LIMIT {_PAGE}"
-    return [(line[0], _item(line)) for line in sql.execute(query, (row,))]
+def after(sql: sqlite3.Connection, row: int, limit: int = _PAGE) -> list[tuple[int, Item]]:
+    """The next items after this row, in order: `limit` of them at most."""
+    query = f"SELECT {_COLUMNS} FROM items WHERE row > ? ORDER BY row LIMIT ?"
+    return [(line[0], _item(line)) for line in sql.execute(query, (row, limit))]
 
 
 def column_numbers(sql: sqlite3.Connection) -> dict[str, int]:
@@ -95,6 +95,12 @@ def matching(sql: sqlite3.Connection, column: int, facets: Sequence[str]) -> Ite
         query = f'SELECT row FROM facets WHERE "column" = ? AND value IN ({_marks(chunk)})'
         lines = sql.execute(query, (column, *chunk))
         yield np.fromiter(chain.from_iterable(lines), np.int64)
+
+
+def counted(sql: sqlite3.Connection, column: int, limit: int) -> list[tuple[int, int]]:
+    """For each value of this column a row that has it and how many have, `limit` at most."""
+    query = 'SELECT min(row), count(*) FROM facets WHERE "column" = ? GROUP BY value LIMIT ?'
+    return sql.execute(query, (column, limit)).fetchall()
 
 
 def grouped(sql: sqlite3.Connection, column: int) -> Iterator[np.ndarray]:

@@ -514,6 +514,43 @@ class Index:
         stored = self._finder.stored("vectors", np.array(rows, np.int64))
         return stored.astype(np.float32, copy=False)
 
+    def page(
+        self,
+        limit: int,
+        *,
+        after: int | None = None,
+        where: Mapping[str, Scalar | Iterable[Scalar]] | None = None,
+    ) -> tuple[list[Item], int | None]:
+        """Some items in the order in which they were added, and where the next page begins.
+
+        Args:
+            limit: items at most.
+            after: what the page before gave; None for the first page.
+            where: as for `search`.
+
+        Returns:
+            Items, and `after` of the next page; None instead of it on the last one.
+
+        Raises:
+            ArgumentError: a limit below 1, an unknown column.
+        """
+        limit = inputs.positive(limit, "limit", "Nothing was read")
+        wanted = inputs.where(where, "Nothing was read")
+        return self._store.page(limit, -1 if after is None else after, wanted)
+
+    def values(self, column: str, limit: int = 1000) -> list[tuple[Scalar, int]] | None:
+        """The values of a metadata column and how many items have each, most common first.
+
+        None where there are more than `limit` values: a column of names, not of kinds.
+
+        Raises:
+            ArgumentError: a column that no item has had.
+        """
+        found = self._store.values(column, inputs.positive(limit, "limit", "Nothing was read"))
+        if found is None:
+            return None
+        return sorted(found, key=lambda pair: (-pair[1], str(pair[0])))
+
     def columns(self) -> list[str]:
         """Names of the metadata columns that items have, sorted."""
         return self._store.columns()

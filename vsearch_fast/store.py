@@ -62,7 +62,7 @@ import numpy as np
 from . import _rows as item_rows
 from . import _schema as schema
 from . import _stored_sketches as sketching
-from ._items import Item
+from ._items import Item, Scalar
 from ._segments import SegmentFiles
 from ._sqlite import connect, sql_error
 from ._stored_sketches import Covered
@@ -339,6 +339,34 @@ class Store:
             last = page[-1][0]
             for _, item in page:
                 yield item
+
+    def page(
+        self, limit: int, after: int, where: Filter | None
+    ) -> tuple[list[Item], int | None]:
+        """The first `limit` live items that match `where` in rows above `after`, and the row of
+        the last of them; None instead where no item follows."""
+        with self.transaction("Nothing was read") as sql:
+            if where is None:
+                lines = item_rows.after(sql, after, limit + 1)
+            else:
+                _, mask = self.snapshot(where)
+                assert mask is not None
+                rows = after + 1 + np.flatnonzero(mask[after + 1 :])[: limit + 1]
+                lines = sorted(item_rows.by_row(sql, rows.tolist()).items())
+        more = len(lines) > limit
+        lines = lines[:limit]
+        return [item for _, item in lines], lines[-1][0] if more else None
+
+    def values(self, column: str, limit: int) -> list[tuple[Scalar, int]] | None:
+        """The values that live items have in this column, and how many have each; None where
+        there are more than `limit` values."""
+        with self.transaction("Nothing was read") as sql:
+            number = _column_number(item_rows.column_numbers(sql), column, "Nothing was read")
+            found = item_rows.counted(sql, number, limit + 1)
+            if len(found) > limit:
+                return None
+            items = item_rows.by_row(sql, [row for row, _ in found])
+        return [(items[row].metadata[column], count) for row, count in found]
 
     def columns(self) -> list[str]:
         """Names of the metadata columns that live items have, sorted."""
