@@ -328,7 +328,52 @@ def test_locate_measures_what_cropping_does(vsearch: Run, model: Path, photos: A
     assert "own group" in vsearch(*listed)[1]
     code, _, err = vsearch(*listed, "--leave-out", "a", "--leave-out", "b")
     assert code == 1
-    assert "0 pictures have a category" in err
+    assert "pictures with a category that is not left out: 0 of 6" in err
+    with bare.open("a") as file:
+        file.write("\ngone.png,a,3")
+    sheet = folder / "sheet.jpg"
+    code, out, err = vsearch(*listed, "--sheet", sheet)
+    assert code == 0
+    assert "P@1 of 6 pictures" in out
+    assert "gone.png does not exist" in err
+    assert Image.open(sheet).width > 1000
+    assert vsearch(*listed, "--on-error", "raise")[0] == 1
+
+
+def test_locate_skips_what_cannot_be_read(
+    vsearch: Run, model: Path, photos: Any, tmp_path: Path
+) -> None:
+    folder, _ = photos
+    (folder / "0.png").write_bytes(b"no picture")
+    code, out, err = vsearch("locate", folder, "--model", model)
+    assert code == 0
+    assert len(out.splitlines()) == 5
+    assert "skipped" in err
+    assert "0.png" in err
+    _, listed, _ = vsearch("locate", folder, "--model", model, "--json")
+    assert len(json.loads(listed)) == 5
+    code, out, _ = vsearch("locate", folder, "--model", model, "--on-error", "raise")
+    assert (code, out) == (1, "")
+    code, out, err = vsearch("locate", folder / "0.png", "--model", model)
+    assert (code, out) == (1, "")
+    assert "no photo could be read" in err
+    code, out, _ = vsearch("locate", folder / "list.csv", "--measure", "--model", model)
+    assert code == 0
+    assert "5 true boxes" in out
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    code, _, err = vsearch("locate", empty, "--model", model)
+    assert code == 1
+    assert f"there is no picture in {empty}" in err
+
+
+@pytest.mark.parametrize(("suffix", "kind"), [("png", "PNG"), ("JPEG", "JPEG"), ("webp", "WEBP")])
+def test_a_sheet_is_of_the_type_that_its_suffix_names(
+    vsearch: Run, model: Path, photos: Any, tmp_path: Path, suffix: str, kind: str
+) -> None:
+    sheet = tmp_path / f"sheet.{suffix}"
+    assert vsearch("locate", photos[0], "--model", model, "--sheet", sheet)[0] == 0
+    assert Image.open(sheet).format == kind
 
 
 @pytest.mark.parametrize(
@@ -336,6 +381,7 @@ def test_locate_measures_what_cropping_does(vsearch: Run, model: Path, photos: A
     [
         (["--limit", "3"], "--measure"),
         (["--measure", "{photos}"], "one data set"),
+        (["--sheet", "sheet.gif"], ".jpg, .jpeg, .png, .webp"),
     ],
 )
 def test_locate_options_that_do_not_fit(

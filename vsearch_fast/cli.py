@@ -188,10 +188,9 @@ def _tell(line: str) -> None:
 
 
 def _tell_skipped(skipped: Skipped) -> None:
-    from .listing import shown
+    from .listing import skipped_text
 
-    name, reason = shown(skipped.name), shown(skipped.reason)
-    click.echo(f"skipped {reason}" if name in reason else f"skipped {name}: {reason}", err=True)
+    _tell(skipped_text(skipped))
 
 
 def _tell_plan(todo: Plan, index_path: Path) -> None:

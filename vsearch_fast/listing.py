@@ -7,8 +7,12 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from .web.page import Result, distance_text
+
+if TYPE_CHECKING:
+    from .embedder import Skipped
 
 _BOX = ("x1", "y1", "x2", "y2")
 
@@ -18,6 +22,12 @@ def shown(text: str) -> str:
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
     )
+
+
+def skipped_text(skipped: Skipped) -> str:
+    """Which picture was left out, and why."""
+    name, reason = shown(skipped.name), shown(skipped.reason)
+    return f"skipped {reason}" if name in reason else f"skipped {name}: {reason}"
 
 
 def as_text(results: Sequence[Result]) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,6 +115,7 @@ def cropping(
     records: Sequence[Record],
     embedder: Embedder,
     *,
+    locate: Callable[[Path], PixelBox | None] | None = None,
     leave_out: Sequence[str] = (),
     seed: int = 0,
     say: Callable[[str], None] = lambda line: None,
@@ -122,20 +124,19 @@ def cropping(
     """P@1 by each metric of whole pictures, of cut queries among whole pictures, and of both cut.
 
     Every picture with a category (and none of `leave_out`) is a query among all others;
-    pictures of its own group are no matches. Raises ArgumentError when fewer than two pictures
-    are left, ImageError for one that cannot be read.
+    pictures of its own group are no matches. `locate` finds the boxes, by default
+    `embedder.locate`; a picture for which it gives None is left out. Raises ArgumentError when
+    fewer than two pictures are left, ImageError for one that cannot be read.
     """
-    sample = Sample([each for each in records if each.category and each.category not in leave_out])
+    labelled = [each for each in records if each.category and each.category not in leave_out]
+    _enough(len(labelled), len(records), "with a category that is not left out")
+    say(f"Finding boxes in {len(labelled):,} pictures and features of both")
+    boxes = [(locate or embedder.locate)(each.path) for each in labelled]
+    sample = Sample([each for each, box in zip(labelled, boxes, strict=True) if box is not None])
     n = len(sample.records)
-    if n < 2:
-        raise ArgumentError(
-            f"{n} pictures have a category that is not left out",
-            "Cropping was not measured",
-            "Give data with categories; a CSV's columns are named by --column",
-        )
+    _enough(n, len(labelled), "that can be read")
     paths = [each.path for each in sample.records]
-    say(f"Finding boxes in {n:,} pictures and features of both")
-    found = [embedder.locate(path) for path in paths]
+    found = [box for box in boxes if box is not None]
     features = np.concatenate(
         [embedder.embed(paths, progress=progress), embedder.embed(paths, found, progress=progress)]
     )
@@ -164,6 +165,15 @@ def cropping(
             )
         )
     return results
+
+
+def _enough(count: int, of: int, what: str) -> None:
+    if count < 2:
+        raise ArgumentError(
+            f"pictures {what}: {count} of {of:,}",
+            "Cropping was not measured, which takes two",
+            "Give data with categories; a CSV's columns are named by --column",
+        )
 
 
 def size_of(record: Record, max_pixels: int) -> tuple[int, int]:
