@@ -1,0 +1,44 @@
+// The one place where errors are shown: cause, consequence, cure, and what can be done at once.
+
+import { byId, element } from "./dom.js";
+
+export class Alert {
+  constructor() {
+    this.region = byId("alert");
+  }
+
+  // `actions`: pairs of a button's words and what it does.
+  show(title, { cause, consequence, cure }, actions = []) {
+    const lines = [cause, consequence, cure].filter(Boolean);
+    this.region.replaceChildren(
+      element("h2", {}, title),
+      element("p", { class: "cause" }, lines[0] ?? ""),
+      ...lines.slice(1).map((line) => element("p", {}, line)),
+      element(
+        "div",
+        { class: "buttons" },
+        ...[...actions, ["Dismiss", () => byId("main").focus()]].map(([words, act]) =>
+          element(
+            "button",
+            {
+              type: "button",
+              class: "button",
+              click: () => {
+                this.clear();
+                act();
+              },
+            },
+            words,
+          ),
+        ),
+      ),
+    );
+    this.region.hidden = false;
+    this.region.focus();
+  }
+
+  clear() {
+    this.region.hidden = true;
+    this.region.replaceChildren();
+  }
+}
