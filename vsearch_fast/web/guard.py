@@ -206,9 +206,7 @@ class Guard:
         headers = MutableHeaders(raw=list(message.get("headers", [])))
         for name, value in _HEADERS.items():
             headers[name] = value
-        headers["Content-Security-Policy"] = (
-            _DOCS_POLICY if scope["path"] == "/docs" else _POLICY
-        )
+        headers["Content-Security-Policy"] = _DOCS_POLICY if scope["path"] == "/docs" else _POLICY
         headers.setdefault("Cache-Control", "no-store")
         message["headers"] = headers.raw
 

@@ -1,0 +1,247 @@
+"""The routes of the search API. Each reads a request, asks the `Service`, words the answer."""
+
+# Without `from __future__ import annotations`: FastAPI reads the annotations of the routes, which
+# name what only their enclosing function knows.
+import hashlib
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
+
+from .. import _options
+from ..index import Hit
+from ..index import Item as IndexItem
+from . import schemas
+from .faults import NotFoundError, RequestError
+from .metrics import CONTENT_TYPE
+from .service import Searched, Service
+from .thumbnails import SIZES
+
+DEFAULT_K = 12
+
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"model": schemas.ErrorAnswer, "description": "A value that makes no sense"},
+    401: {"model": schemas.ErrorAnswer, "description": "No token, or a wrong one"},
+    403: {
+        "model": schemas.ErrorAnswer,
+        "description": "Another name of the server, a foreign page",
+    },
+    404: {"model": schemas.ErrorAnswer, "description": "No such picture, here or any longer"},
+    408: {"model": schemas.ErrorAnswer, "description": "The request came too slowly"},
+    413: {"model": schemas.ErrorAnswer, "description": "The request is too large"},
+    415: {"model": schemas.ErrorAnswer, "description": "No picture that can be read"},
+    422: {"model": schemas.ErrorAnswer, "description": "A parameter of another type"},
+    429: {"model": schemas.ErrorAnswer, "description": "Too many wait; see Retry-After"},
+    503: {"model": schemas.ErrorAnswer, "description": "Not now; see Retry-After"},
+}
+
+
+def errors(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """The errors that every route can answer with, and those of `codes`, for OpenAPI."""
+    return {code: _ERRORS[code] for code in sorted({400, 401, 403, 408, 413, 422, 503, *codes})}
+
+
+def _item(item: IndexItem | Hit) -> dict[str, Any]:
+    return {
+        "id": item.id, "path": item.path, "metadata": dict(item.metadata), "box": item.box,
+    }  # fmt: skip
+
+
+def _result(searched: Searched) -> schemas.Result:
+    threshold = searched.threshold
+    limit = float("inf") if threshold is None else threshold.distance
+    matches = [
+        schemas.Match(**_item(hit), distance=hit.distance, similar=hit.distance <= limit)
+        for hit in searched.hits
+    ]
+    return schemas.Result(
+        metric=searched.metric,
+        threshold=None
+        if threshold is None
+        else schemas.ThresholdAnswer(distance=threshold.distance, text=str(threshold)),
+        nothing_similar=not any(match.similar for match in matches),
+        milliseconds=round(searched.seconds * 1000, 2),
+        matches=matches,
+    )
+
+
+def router(service: Service, *, rating: bool) -> APIRouter:
+    """All routes of the API but the rating's."""
+    routes = APIRouter()
+    settings = service.settings
+    catalogue = service.catalogue
+    where_query = Query(
+        description="column=value; the same column twice: any of them; several columns: all",
+        examples=[["category=Dress"]],
+    )
+
+    @routes.get("/api/catalogue", responses=errors(), tags=["catalogue"], summary="What is served")
+    async def about() -> schemas.CatalogueAnswer:
+        facts = catalogue.facts
+        return schemas.CatalogueAnswer(
+            name=catalogue.name,
+            pictures=facts.pictures,
+            metrics=list(_options.METRICS),
+            default_metric=_options.METRICS[0],
+            locates=catalogue.locates,
+            columns=[schemas.Column(**column) for column in facts.columns],
+            thresholds={
+                name: schemas.ThresholdAnswer(distance=limit.distance, text=str(limit))
+                for name, limit in facts.thresholds.items()
+            },
+            limits=schemas.Limits(
+                upload_bytes=settings.upload_bytes,
+                pixels=settings.max_pixels,
+                k=settings.largest_k,
+            ),
+            rating=rating,
+            note=catalogue.note,
+        )
+
+    @routes.post(
+        "/api/search",
+        responses=errors(404, 415, 429),
+        tags=["search"],
+        summary="The most similar pictures",
+    )
+    async def search(
+        image: Annotated[
+            UploadFile | None,
+            File(description="A picture: JPEG, PNG, WebP, GIF, TIFF or BMP, told by its content"),
+        ] = None,
+        id: Annotated[
+            str | None,
+            Form(description="A picture of the catalogue", examples=["dresses/17.jpg"]),
+        ] = None,
+        query: Annotated[
+            str | None, Form(description="`kept` of an earlier answer: that upload again")
+        ] = None,
+        box: Annotated[
+            str | None,
+            Form(
+                description='x1,y1,x2,y2 in pixels of the upright picture, or "auto": the item is '
+                "found. Without it the whole picture, of an `id` its own box",
+                examples=["40,60,300,420"],
+            ),
+        ] = None,
+        k: Annotated[int, Form(ge=1, le=settings.largest_k, description="Matches")] = DEFAULT_K,
+        metric: Annotated[
+            Literal["l2", "l1", "hamming", "all"],
+            Form(description="Distance; all: by each of them, the same query"),
+        ] = "l2",
+        where: Annotated[
+            list[str] | None,
+            Form(
+                description="column=value, exact within the filter; the same column twice: any "
+                "of them; several columns: all",
+                examples=[["category=Dress"]],
+            ),
+        ] = None,
+    ) -> schemas.SearchAnswer:
+        """Exactly one of `image`, `id` and `query` says what is searched for. The answer is
+        exact: equal to comparing the query with every picture within the filter."""
+        given = [name for name, value in (("image", image), ("id", id), ("query", query)) if value]
+        if len(given) != 1:
+            raise RequestError(
+                400,
+                f"The request holds {' and '.join(given) if given else 'no picture'}",
+                "Nothing was searched",
+                "Send exactly one of image (a file), id (of the catalogue) and query (an "
+                "earlier upload)",
+            )
+        box = box or None
+        if image is not None:
+            answer = await service.search_upload(
+                await image.read(), (image.filename or "The picture")[-80:], box, k, metric, where
+            )
+        elif query:
+            answer = await service.search_kept(query, box, k, metric, where)
+        else:
+            answer = await service.search_item(id or "", box, k, metric, where)
+        asked = answer.query
+        return schemas.SearchAnswer(
+            query=schemas.QueryAnswer(
+                kept=asked.kept, id=asked.id, width=asked.width, height=asked.height,
+                box=asked.box, box_from=asked.box_from,
+            ),
+            results=[_result(searched) for searched in answer.results],
+            milliseconds=schemas.Timing(
+                **{name: round(1000 * value, 2) for name, value in answer.seconds.items()}
+            ),
+        )  # fmt: skip
+
+    @routes.get(
+        "/api/items",
+        responses=errors(404, 429),
+        tags=["catalogue"],
+        summary="Pictures of the catalogue",
+    )
+    async def items(
+        limit: Annotated[int, Query(ge=1, le=500)] = 48,
+        after: Annotated[
+            str | None, Query(description="`next` of the page before", pattern=r"^\d{1,15}$")
+        ] = None,
+        where: Annotated[list[str] | None, where_query] = None,
+        id: Annotated[
+            list[str] | None, Query(description="Just these pictures", max_length=500)
+        ] = None,
+    ) -> schemas.Items:
+        """In the order in which they were added, a page at a time."""
+        start = None if after is None else int(after)
+        found, following = await service.items(limit, start, where or [], id)
+        return schemas.Items(
+            items=[schemas.Item(**_item(item)) for item in found],
+            next=None if following is None else str(following),
+        )
+
+    @routes.get(
+        "/api/thumbnails",
+        responses=errors(404, 415, 429)
+        | {200: {"content": {"image/jpeg": {}}, "description": "The picture, made small"}},
+        response_class=Response,
+        tags=["catalogue"],
+        summary="A picture, made small",
+    )
+    async def thumbnails(
+        request: Request,
+        id: Annotated[str | None, Query(description="A picture of the catalogue")] = None,
+        query: Annotated[str | None, Query(description="An earlier upload: `kept`")] = None,
+        size: Annotated[
+            Literal["112", "224", "448", "1024"], Query(description="Pixels of the long side")
+        ] = "224",
+    ) -> Response:
+        if bool(id) == bool(query):
+            raise RequestError(
+                400, f"The request names {'two pictures' if id else 'no picture'}",
+                "Nothing was sent", "Give either id or query",
+            )  # fmt: skip
+        assert int(size) in SIZES
+        content = await service.thumbnail(id, query, int(size))
+        etag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
+        headers = {"ETag": etag, "Cache-Control": "private, max-age=3600"}
+        if request.headers.get("if-none-match") == etag:
+            return Response(status_code=304, headers=headers)
+        return Response(content, media_type="image/jpeg", headers=headers)
+
+    @routes.get("/healthz", tags=["operation"], summary="Whether it answers")
+    async def healthz() -> schemas.Health:
+        return schemas.Health(status="ok", pictures=catalogue.facts.pictures)
+
+    @routes.get(
+        "/metrics",
+        response_class=Response,
+        tags=["operation"],
+        summary="Counts and durations, in Prometheus' format",
+        responses=errors()
+        | {200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Text"}},
+    )
+    async def metrics() -> Response:
+        return Response(service.metrics.text(), media_type=CONTENT_TYPE)
+
+    return routes
+
+
+def no_such_page() -> NotFoundError:
+    """For addresses that lead nowhere."""
+    return NotFoundError(
+        "There is nothing at this address", "Nothing was done", "The API is described at /docs"
+    )

@@ -1,0 +1,126 @@
+"""The application: pages, API and guard put together.
+
+::
+
+    Guard ─► /            index.html, rate.html: static_files.py
+             /api/...     api.py ─► Service ─► Catalogue (an Index and its Embedder)
+             /api/rate/.. rating/routes.py ─► a Study
+             /docs        the API described, tried out
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from .. import __version__
+from ..errors import VsearchError
+from . import api, static_files
+from .catalogue import Catalogue
+from .faults import RequestError, body, status_of, told
+from .guard import Guard
+from .metrics import Metrics
+from .service import Service
+from .settings import Settings
+from .thumbnails import Thumbnails
+
+if TYPE_CHECKING:
+    from ..rating import Study
+
+_log = logging.getLogger("vsearch_fast.web")
+
+_DESCRIPTION = """
+Exact visual item search over one catalogue: a picture in, its nearest pictures out, by L2, L1 or
+Hamming distance. Every error is JSON with its cause, its consequence and a cure.
+
+A server that others can reach wants its token with each request: `Authorization: Bearer TOKEN`.
+"""
+
+
+def create_app(
+    catalogue: Catalogue | None, settings: Settings, rating: Study | None = None
+) -> FastAPI:
+    """The ASGI application that serves a catalogue, a rating study, or both."""
+    metrics = Metrics()
+    thumbnails = Thumbnails(settings.thumbnail_bytes, settings.max_pixels)
+    service = None if catalogue is None else Service(catalogue, settings, metrics, thumbnails)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        if service is None:
+            yield
+            return
+        refreshing = asyncio.create_task(service.refresh_for_ever())
+        refreshing.add_done_callback(_log_end)
+        yield
+        refreshing.cancel()
+        await asyncio.to_thread(service.close)
+
+    app = FastAPI(
+        title="vsearch",
+        version=__version__,
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,  # our own page: the usual one takes its scripts from elsewhere
+        redoc_url=None,
+    )
+    app.state.thumbnails = thumbnails
+    app.state.metrics = metrics
+    if service is not None:
+        app.include_router(api.router(service, rating=rating is not None))
+    if rating is not None:
+        from ..rating.routes import router as rating_router
+
+        app.include_router(rating_router(rating), prefix="/api/rate", tags=["rating"])
+    app.include_router(static_files.router(search=service is not None, rating=rating is not None))
+    _tell_errors(app)
+    app.add_middleware(Guard, settings=settings, observe=metrics.request)
+    return app
+
+
+def _tell_errors(app: FastAPI) -> None:
+    """Every error becomes the JSON of `faults`, whoever raises it."""
+
+    @app.exception_handler(VsearchError)
+    async def ours(request: Request, error: VsearchError) -> JSONResponse:
+        status = status_of(error)
+        if status == 503 and not isinstance(error, RequestError):
+            _log.error("%s %s: %s", request.method, request.url.path, error)
+        headers = error.headers if isinstance(error, RequestError) else None
+        return JSONResponse(body(error), status, headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        first: Any = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"][1:]) or "The request"
+        return JSONResponse(
+            told(f"{place}: {first['msg']}", "Nothing was done", "See /docs for what is expected"),
+            422,
+        )
+
+    @app.exception_handler(HTTPException)
+    async def theirs(request: Request, error: HTTPException) -> JSONResponse:
+        # The framework wraps what goes wrong while a body is read.
+        if isinstance(error.__cause__, RequestError):
+            return await ours(request, error.__cause__)
+        if error.status_code == 404:
+            return await ours(request, api.no_such_page())
+        return JSONResponse(
+            told(str(error.detail), "Nothing was done", "See /docs for what is expected"),
+            error.status_code,
+            error.headers,
+        )
+
+
+def _log_end(task: asyncio.Task[None]) -> None:
+    """Say why the catalogue's facts are no longer refreshed; searches go on."""
+    if not task.cancelled() and task.exception() is not None:
+        _log.error("The catalogue is no longer looked at: %s", task.exception())

@@ -1,0 +1,356 @@
+"""What the server serves: an index, the network that made it, and the pictures it was given.
+
+Everything here is called from worker threads, never from the event loop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from .. import _options
+from .._jpeg import LIBJPEG_TURBO
+from ..embedder import Embedder
+from ..errors import ImageError, ModelError, StoreError, VsearchError
+from ..images import decode, pixel_box, upright_size
+from ..index import Hit, Index, Item, Threshold
+from ..search import Metric
+from .faults import NotFoundError, RequestError
+from .lru import SizedCache
+from .settings import Settings
+
+PixelBox = tuple[int, int, int, int]
+
+#: A column of more values, or of as many as a third of the pictures, is one of names, not of
+#: kinds: no list to choose from.
+_MOST_VALUES = 200
+
+#: Features of queries kept, so that another metric or k does not run the network again.
+_FEATURE_BYTES = 32 << 20
+
+#: What a listing leads with, where the catalogue has it.
+_FIRST = ("category", "kids", "item")
+
+_NOT_SEARCHED = "Nothing was searched"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An uploaded picture: its key, bytes, upright size and, once found, the item's box."""
+
+    key: str
+    data: bytes
+    width: int
+    height: int
+    box: PixelBox | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is searched for, before the network.
+
+    `features` (dim,) where they are known; otherwise `source` is what the network is to see.
+    """
+
+    source: Image.Image | bytes | None
+    features: np.ndarray | None
+    kept: str | None = None
+    id: str | None = None
+    width: int | None = None
+    height: int | None = None
+    box: PixelBox | None = None
+    box_from: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    """One scan's worth of a query; `where` as `Index.search` takes it, or None."""
+
+    features: np.ndarray
+    metric: Metric
+    k: int
+    where: Mapping[str, Sequence[Any]] | None
+    exclude: str | None = None
+
+
+@dataclass(slots=True)
+class Facts:
+    """What `/api/catalogue` tells, as of the last refresh."""
+
+    pictures: int = 0
+    columns: list[dict[str, Any]] = field(default_factory=list)
+    thresholds: dict[str, Threshold] = field(default_factory=dict)
+
+
+class Catalogue:
+    """An opened index and its embedder, for the server.
+
+    Args:
+        path: the index folder.
+        index, embedder: opened; the model of one is that of the other.
+        settings: its limits.
+        backend, threads: for searches, as `Index.search` takes them.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        index: Index,
+        embedder: Embedder,
+        settings: Settings,
+        *,
+        backend: str = "auto",
+        threads: int | None = None,
+    ) -> None:
+        self.name = path.resolve().name
+        self.index = index
+        self.embedder = embedder
+        self.facts = Facts(pictures=len(index))
+        self._settings = settings
+        self._backend, self._threads = backend, threads
+        self._kept: SizedCache[str, Kept] = SizedCache(
+            settings.kept_bytes, lambda kept: len(kept.data)
+        )
+        self._features: SizedCache[tuple[str, PixelBox | None], np.ndarray] = SizedCache(
+            _FEATURE_BYTES, lambda row: row.nbytes
+        )
+        self.locates = self._can_locate()
+
+    def _can_locate(self) -> bool:
+        try:
+            self.embedder.locate(np.zeros((8, 8, 3), np.uint8))
+        except (ModelError, VsearchError):
+            return False
+        return True
+
+    # What there is
+
+    def refresh(self) -> None:
+        """Bring `facts` up to date; the first time takes a threshold for each metric."""
+        facts = Facts(len(self.index), self._columns(), self.facts.thresholds)
+        self.facts = facts
+        thresholds: dict[str, Threshold] = {}
+        for metric in _options.METRICS:
+            with contextlib.suppress(VsearchError):  # of a single item, say: then there is none
+                threshold = self.index.threshold(
+                    metric, threads=self._threads, backend=self._backend
+                )
+                if threshold is not None:
+                    thresholds[metric] = threshold
+                    facts.thresholds = dict(facts.thresholds) | thresholds
+        facts.thresholds = thresholds
+        with contextlib.suppress(StoreError):  # kept for the next start, where that can be
+            self.index.save_thresholds()
+
+    def _columns(self) -> list[dict[str, Any]]:
+        names = self.index.columns()
+        names.sort(key=lambda name: (_FIRST.index(name) if name in _FIRST else len(_FIRST), name))
+        columns = []
+        for name in names:
+            values = self.index.values(name, _MOST_VALUES)
+            if values is not None and 1 < len(values) <= max(2, len(self.index) // 3):
+                listed = [{"value": value, "count": count} for value, count in values]
+                columns.append({"name": name, "values": listed})
+        return columns
+
+    @property
+    def note(self) -> str:
+        """What a user should know of the network, if anything."""
+        return "untrained network" if self.index.model.get("trained") == "no" else ""
+
+    def items(
+        self, limit: int, after: int | None, where: list[str]
+    ) -> tuple[list[Item], int | None]:
+        """A page of the catalogue; see `Index.page`."""
+        return self.index.page(limit, after=after, where=parse_where(where))
+
+    # Pictures given
+
+    def keep(self, data: bytes, name: str) -> Kept:
+        """An uploaded picture, decoded once to see that it is one; kept for further searches.
+
+        Raises ImageError, which calls it `name`.
+        """
+        key = hashlib.sha256(data).hexdigest()[:32]
+        found = self._kept.get(key)
+        if found is None:
+            image = decode(data, name=name, max_pixels=self._settings.max_pixels)
+            found = Kept(key, data, *image.size)
+            self._kept.put(key, found)
+        return found
+
+    def kept(self, key: str) -> Kept:
+        """A picture uploaded before; NotFoundError where it is no longer kept."""
+        found = self._kept.get(key)
+        if found is None:
+            raise NotFoundError(
+                "The picture of this link is no longer kept: the server keeps the last "
+                f"{self._settings.kept_bytes >> 20} MiB of uploads, until it ends",
+                _NOT_SEARCHED,
+                "Give the picture again",
+            )
+        return found
+
+    # Queries
+
+    def query_of_upload(self, kept: Kept, box: str | None) -> Query:
+        """An uploaded picture, cut to a box: ``x1,y1,x2,y2``, "auto", or None for all of it."""
+        image: Image.Image | None = None
+        cut: PixelBox | None
+        if box == "auto":
+            if kept.box is None:
+                image = self._decoded(kept)
+                kept = Kept(kept.key, kept.data, kept.width, kept.height, self._located(image))
+                self._kept.put(kept.key, kept)
+            cut, origin = kept.box, "network"
+        else:
+            cut, origin = self._read_box(box, (kept.width, kept.height)), "you"
+        shown = Query(
+            None, None, kept.key, None, kept.width, kept.height, cut, origin if cut else None
+        )
+        features = self._features.get((kept.key, cut))
+        if features is not None:
+            return replace(shown, features=features)
+        image = image if image is not None else self._decoded(kept)
+        return replace(shown, source=self._source(image, cut, kept.data))
+
+    def query_of_item(self, id_: str, box: str | None) -> Query:
+        """An item of the catalogue, by its stored features or, with another box, by its picture."""
+        item = self.index.get(id_)
+        size = self._size(item)
+        width, height = size if size else (None, None)
+        own = Query(
+            None, None, None, id_, width, height, item.box, "catalogue" if item.box else None
+        )
+        asked = None if box in (None, "auto") else self._read_box(box, size)
+        if box is None or (asked is not None and asked == item.box):
+            return replace(own, features=self.index.features([id_])[0])
+        image = decode(self._path(item), max_pixels=self._settings.max_pixels)
+        cut = self._located(image) if box == "auto" else pixel_box(asked or (), image.size, id_)
+        shown = Query(
+            None, None, None, id_, *image.size, cut, "network" if box == "auto" else "you"
+        )
+        if self.embedder.decoder == LIBJPEG_TURBO:
+            return replace(shown, source=image.crop(cut))
+        data = Path(self._path(item)).read_bytes()
+        return replace(shown, source=self._source(image, cut, data))
+
+    def _decoded(self, kept: Kept) -> Image.Image:
+        return decode(kept.data, max_pixels=self._settings.max_pixels)
+
+    def _located(self, image: Image.Image) -> PixelBox:
+        if not self.locates:
+            raise RequestError(
+                400,
+                "The model of this catalogue has no file beside it that finds boxes",
+                "No box was proposed",
+                "Give the box yourself, or export the model again with vsearch export --locate",
+            )
+        return self.embedder.locate(image)
+
+    def _source(self, image: Image.Image, box: PixelBox | None, data: bytes) -> Image.Image | bytes:
+        """What the network is to see. Bytes only where the index's own decoder is another one
+        than that which has made `image`, and then for whole pictures."""
+        if self.embedder.decoder != LIBJPEG_TURBO and box is None:
+            return data
+        return image if box is None else image.crop(box)
+
+    def _read_box(self, text: str | None, size: tuple[int, int] | None) -> PixelBox | None:
+        if text is None:
+            return None
+        try:
+            numbers = [float(part) for part in text.split(",")]
+        except ValueError:
+            numbers = []
+        if len(numbers) != 4:
+            raise RequestError(
+                400,
+                f"The box {text[:80]!r} is not x1,y1,x2,y2",
+                _NOT_SEARCHED,
+                'Give four numbers of pixels of the upright picture, or "auto"',
+            )
+        return pixel_box(numbers, size or (2**31, 2**31), "the picture")
+
+    def _size(self, item: Item) -> tuple[int, int] | None:
+        if item.path is None:
+            return None
+        try:
+            return upright_size(item.path, max_pixels=self._settings.max_pixels)
+        except ImageError:
+            return None  # it is still found, by its stored features
+
+    def _path(self, item: Item) -> str:
+        if item.path is None:
+            raise NotFoundError(
+                f"The item {item.id!r} has no picture", _NOT_SEARCHED, "Search for it without a box"
+            )
+        return item.path
+
+    def picture(self, id_: str) -> str:
+        """The path of an item's picture, as the index has it; UnknownIdError, NotFoundError."""
+        return self._path(self.index.get(id_))
+
+    # Work for batches
+
+    def embed(self, queries: Sequence[Query]) -> list[np.ndarray | Exception]:
+        """Features (dim,) of each query by one run of the network."""
+        sources = [query.source for query in queries if query.source is not None]
+        rows = self.embedder.embed(sources)
+        for query, row in zip(queries, rows, strict=True):
+            if query.kept is not None:
+                self._features.put((query.kept, query.box), row)
+        return list(rows)
+
+    def search(self, requests: Sequence[SearchRequest]) -> list[list[Hit] | Exception]:
+        """The hits of each request: those of one metric and filter share a scan."""
+        groups: dict[tuple[Any, ...], list[int]] = {}
+        for number, request in enumerate(requests):
+            groups.setdefault((request.metric, _filter_key(request.where)), []).append(number)
+        answers: list[list[Hit] | Exception] = [[] for _ in requests]
+        for numbers in groups.values():
+            first = requests[numbers[0]]
+            # One more where the query is itself an item, which is not its own match.
+            k = max(requests[n].k + (requests[n].exclude is not None) for n in numbers)
+            queries = np.stack([requests[n].features for n in numbers])
+            try:
+                found = self.index.search(
+                    queries,
+                    k,
+                    first.metric,
+                    first.where,
+                    threads=self._threads,
+                    backend=self._backend,
+                )
+            except VsearchError as error:
+                for n in numbers:
+                    answers[n] = error
+                continue
+            for n, hits in zip(numbers, found, strict=True):
+                own = requests[n]
+                answers[n] = [hit for hit in hits if hit.id != own.exclude][: own.k]
+        return answers
+
+
+def parse_where(texts: Sequence[str]) -> dict[str, list[Any]] | None:
+    """A filter of an index from ``column=value`` texts; RequestError for any that is not."""
+    pairs = []
+    for text in texts:
+        column, equals, value = text.partition("=")
+        if not column or not equals:
+            raise RequestError(
+                400, f"The filter {text[:80]!r} is not column=value", _NOT_SEARCHED,
+                "Write, for instance, category=Dress",
+            )  # fmt: skip
+        pairs.append((column, value))
+    return _options.where(pairs)
+
+
+def _filter_key(where: Mapping[str, Sequence[Any]] | None) -> str:
+    return "" if where is None else repr(sorted(where.items()))

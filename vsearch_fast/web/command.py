@@ -1,0 +1,100 @@
+"""`vsearch serve`: a catalogue's search page and HTTP API."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from .. import _options
+from ..errors import MissingDependencyError
+
+
+@click.command(short_help="A page and an HTTP API to search with.")
+@click.argument("index_path", metavar="INDEX", type=click.Path(path_type=Path))
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to serve on. Any "
+              "other than this machine's own wants a token: VSEARCH_TOKEN, or one that is made "
+              "and printed.")  # fmt: skip
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True,
+              help="0 takes a free one.")  # fmt: skip
+@click.option("--model", type=click.Path(path_type=Path), metavar="FILE",
+              help="The model, if it was moved since the index was made.")  # fmt: skip
+@click.option("--max-upload", type=click.IntRange(1_000), default=20_000_000, show_default=True,
+              help="Bytes of a request at most.")  # fmt: skip
+@click.option("--max-pixels", type=click.IntRange(1), default=40_000_000, show_default=True,
+              help="Largest picture that is decoded, width times height.")  # fmt: skip
+@_options.provider
+@_options.backend
+@_options.decoder
+@_options.threads
+def command(
+    index_path: Path,
+    host: str,
+    port: int,
+    model: Path | None,
+    max_upload: int,
+    max_pixels: int,
+    provider: str,
+    backend: str,
+    decoder: str,
+    threads: int | None,
+) -> None:
+    """Serve a page, and an HTTP API, to search INDEX with.
+
+    Drop, paste, pick or photograph a picture, draw a box around the item, compare distances,
+    filter, and search on from any result. The API is described at /docs. INDEX may be brought
+    up to date meanwhile: searches see what was committed.
+
+    \b
+    vsearch serve photos.index
+    vsearch serve photos.index --port 9000
+    vsearch serve photos.index --host 0.0.0.0      for others too, with a token
+    """
+    require_server()
+    from .._recorded import embedder_for, model_file, running
+    from ..index import Index
+    from .app import create_app
+    from .catalogue import Catalogue
+    from .server import is_loopback, listen, run, token_for
+    from .settings import Settings
+
+    token = token_for(host)
+    sock = listen(host, port)  # first: an address that is taken is told at once
+    settings = replace(
+        Settings(), token=token, upload_bytes=max_upload, max_pixels=max_pixels,
+        hosts=Settings().hosts if is_loopback(host) else None,
+    )  # fmt: skip
+    model = model or model_file(index_path)
+    embedder = embedder_for(
+        index_path, model, decoder=decoder, writing=False, say=_tell, providers=provider,
+        threads=threads, max_pixels=max_pixels,
+    )  # fmt: skip
+    _tell(running(embedder))
+    with Index.open(index_path, model_id=embedder.model_id) as index:
+        if backend == "cuda":
+            index.to("cuda")
+        catalogue = Catalogue(
+            index_path, index, embedder, settings, backend=backend, threads=threads
+        )
+        _tell(f"{catalogue.facts.pictures:,} pictures in {index_path}.")
+        run(create_app(catalogue, settings), sock, token=token, say=_tell)
+
+
+def require_server() -> None:
+    """MissingDependencyError without the packages of the extra ``serve``."""
+    try:
+        import fastapi_offline  # noqa: F401
+        import prometheus_client  # noqa: F401
+        import python_multipart  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"The package {error.name}, which the server needs, is not installed",
+            "Nothing is served",
+            "Install it with pip install 'vsearch_fast[cpu,serve]'",
+        ) from error
+
+
+def _tell(line: str) -> None:
+    click.echo(line, err=True)

@@ -1,0 +1,168 @@
+"""The JSON of the API: what it answers, field by field, with examples."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Scalar = str | int | float | bool | None
+Box = tuple[int, int, int, int]
+
+_BOX = "x1, y1, x2, y2 in pixels of the upright picture"
+
+
+class Fault(BaseModel):
+    """What is wrong, what was therefore not done, and what to do."""
+
+    cause: str = Field(examples=["lamp.txt is not an image of a format that is read here"])
+    consequence: str = Field(examples=["The picture was not read"])
+    cure: str = Field(examples=["Convert it to one of BMP, GIF, JPEG, PNG, TIFF, WebP"])
+
+
+class ErrorAnswer(BaseModel):
+    """Every error of the API."""
+
+    error: Fault
+
+
+class Item(BaseModel):
+    """A picture of the catalogue."""
+
+    id: str = Field(examples=["dresses/17.jpg"])
+    path: str | None = Field(examples=["photos/dresses/17.jpg"])
+    metadata: dict[str, Scalar] = Field(examples=[{"category": "Dress"}])
+    box: Box | None = Field(description=f"The item in it: {_BOX}; null for the whole picture")
+
+
+class Match(Item):
+    """A picture that was found."""
+
+    distance: int | float = Field(
+        description="l1 and l2: a number; hamming: bits that differ", examples=[0.5312]
+    )
+    similar: bool = Field(description="Within the threshold of the index (true where it has none)")
+
+
+class ThresholdAnswer(BaseModel):
+    """The distance beyond which nothing of the catalogue is similar."""
+
+    distance: int | float
+    text: str = Field(description="The same in words, with what it was taken from")
+
+
+class Result(BaseModel):
+    """The nearest pictures by one distance, exactly: nearest first."""
+
+    metric: str = Field(examples=["l2"])
+    threshold: ThresholdAnswer | None
+    nothing_similar: bool = Field(description="No match lies within the threshold")
+    milliseconds: float = Field(description="For its scan, with the wait for it")
+    matches: list[Match]
+
+
+class QueryAnswer(BaseModel):
+    """What was searched for."""
+
+    kept: str | None = Field(
+        description="Of an upload: give it as `query` to search for the same picture again"
+    )
+    id: str | None = Field(description="Of a picture of the catalogue")
+    width: int | None = Field(description="Of the upright picture, in pixels")
+    height: int | None
+    box: Box | None = Field(description=f"The part that was searched for: {_BOX}; null for all")
+    box_from: str | None = Field(description='"you", "network" or "catalogue"')
+
+
+class Timing(BaseModel):
+    """Where the time went, in milliseconds, waiting included."""
+
+    picture: float = Field(description="Reading, decoding, finding the box")
+    features: float = Field(description="The network")
+    search: float = Field(description="All scans")
+
+
+class SearchAnswer(BaseModel):
+    """A query and, for each metric asked for, its matches."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "query": {
+                        "kept": "5d41402abc4b2a76b9719d911017c592", "id": None, "width": 800,
+                        "height": 600, "box": [40, 60, 300, 420], "box_from": "network",
+                    },
+                    "results": [
+                        {
+                            "metric": "l2",
+                            "threshold": {"distance": 0.81, "text": "l2 0.81 (95% of 2,000 ...)"},
+                            "nothing_similar": False,
+                            "milliseconds": 12.3,
+                            "matches": [
+                                {
+                                    "id": "dresses/17.jpg", "path": "photos/dresses/17.jpg",
+                                    "metadata": {"category": "Dress"}, "box": None,
+                                    "distance": 0.5312, "similar": True,
+                                }
+                            ],
+                        }
+                    ],
+                    "milliseconds": {"picture": 8.1, "features": 20.3, "search": 12.3},
+                }
+            ]
+        }
+    )  # fmt: skip
+
+    query: QueryAnswer
+    results: list[Result]
+    milliseconds: Timing
+
+
+class Items(BaseModel):
+    """Some pictures of the catalogue, in the order in which they were added."""
+
+    items: list[Item]
+    next: str | None = Field(description="Give it as `after` for the next ones; null at the end")
+
+
+class Value(BaseModel):
+    """A value of a metadata column."""
+
+    value: Scalar
+    count: int = Field(description="Pictures that have it")
+
+
+class Column(BaseModel):
+    """A metadata column of few values, to filter by."""
+
+    name: str = Field(examples=["category"])
+    values: list[Value]
+
+
+class Limits(BaseModel):
+    """What a request may ask for."""
+
+    upload_bytes: int
+    pixels: int
+    k: int
+
+
+class CatalogueAnswer(BaseModel):
+    """What is served."""
+
+    name: str = Field(examples=["photos.index"])
+    pictures: int
+    metrics: list[str]
+    default_metric: str
+    locates: bool = Field(description='Whether it can propose a box: box "auto"')
+    columns: list[Column]
+    thresholds: dict[str, ThresholdAnswer] = Field(description="By metric, once they are taken")
+    limits: Limits
+    rating: bool = Field(description="Whether /rate asks for people's judgement")
+    note: str
+
+
+class Health(BaseModel):
+    """The server answers."""
+
+    status: str = Field(examples=["ok"])
+    pictures: int

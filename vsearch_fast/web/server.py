@@ -1,0 +1,124 @@
+"""Running an application for people: an address to open, a token where it is needed, Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import re
+import secrets
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from ..errors import ArgumentError, VsearchError
+
+TOKEN_VARIABLE = "VSEARCH_TOKEN"
+
+#: Seconds in which a new connection must have sent a request's headers.
+_HEADER_SECONDS = 10
+
+#: Connections at once; beyond them new ones are told 503.
+_CONNECTIONS = 512
+
+
+class _Patient(H11Protocol):
+    """Closes connections on which nobody asks for anything: each costs memory."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        asyncio.get_running_loop().call_later(_HEADER_SECONDS, self._close_if_silent)
+
+    def _close_if_silent(self) -> None:
+        if self.cycle is None and not self.transport.is_closing():
+            self.transport.close()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only programs of this machine can reach an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def token_for(host: str) -> str | None:
+    """The token of a server at `host`: none on this machine's own address, else the
+    environment's VSEARCH_TOKEN, else a new one.
+
+    Raises ArgumentError for a token of the environment that is too short or no plain text.
+    """
+    own = os.environ.get(TOKEN_VARIABLE)
+    if own is not None and not re.fullmatch(r"[A-Za-z0-9_-]{16,200}", own):
+        raise ArgumentError(
+            f"The environment's {TOKEN_VARIABLE} is not 16 to 200 letters, digits, - and _",
+            "The server was not started",
+            "Make one with: python -c 'import secrets; print(secrets.token_urlsafe())'",
+        )
+    if own is None and is_loopback(host):
+        return None
+    return own or secrets.token_urlsafe(24)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens; port 0 is any free one. VsearchError where it cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    taken = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind((host, port))
+        taken.listen(256)
+    except OSError as error:
+        taken.close()
+        raise VsearchError(
+            f"The address {host}:{port} cannot be served on ({error.strerror or error})",
+            "The server was not started",
+            "Choose another --port (0 takes a free one), or end what uses it",
+        ) from error
+    return taken
+
+
+def run(
+    app: FastAPI,
+    sock: socket.socket,
+    *,
+    token: str | None,
+    open_path: str = "/",
+    say: Callable[[str], None],
+) -> None:
+    """Serve until Ctrl-C or SIGTERM, then end what is under way."""
+    host, port = sock.getsockname()[:2]
+    name = "127.0.0.1" if host == "0.0.0.0" else f"[{host}]" if ":" in host else host
+    config = uvicorn.Config(
+        app,
+        http=_Patient,
+        ws="none",
+        # Addresses hold what people search for, and once a token: no line for each.
+        access_log=False,
+        log_level="warning",
+        limit_concurrency=_CONNECTIONS,
+        timeout_keep_alive=15,
+        timeout_graceful_shutdown=10,
+        server_header=False,
+    )
+    server = _Announcing(config)
+    address = f"http://{name}:{port}{open_path}" + (f"?token={token}" if token else "")
+    server.announce = lambda: say(f"Serving on {address}\nStop with Ctrl-C.")
+    server.run([sock])
+
+
+class _Announcing(uvicorn.Server):
+    """Says its address once it answers there."""
+
+    announce: Callable[[], None]
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self.announce()

@@ -1,0 +1,195 @@
+"""A search from request to answer, without ever blocking the event loop.
+
+::
+
+    picture ─► Workers: decode, box ─► Batcher: network ─► Batcher: scans ─► hits
+    id      ─► Workers: stored features ────────────────────────┘
+
+Queues are bounded (429), and a request that takes too long is told so (503).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+
+from .. import _options
+from ..index import Hit, Item, Threshold
+from ..search import Metric, available_threads
+from .batching import Batcher
+from .catalogue import Catalogue, Query, SearchRequest, parse_where
+from .faults import RequestError
+from .metrics import Metrics
+from .settings import Settings
+from .thumbnails import Thumbnails
+from .workers import Workers
+
+T = TypeVar("T")
+
+#: Queries of one scan, and pictures of one run of the network.
+_LARGEST_SCAN = 64
+_LARGEST_RUN = 32
+
+#: Seconds between two looks at what the catalogue holds; searches see changes at once.
+_REFRESH = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """The hits of a query by one metric, the index's threshold, and the seconds it took."""
+
+    metric: str
+    hits: list[Hit]
+    threshold: Threshold | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was searched for, the hits by each metric, and seconds by stage."""
+
+    query: Query
+    results: list[Searched]
+    seconds: dict[str, float]
+
+
+class Service:
+    """Everything that the API does, over one catalogue."""
+
+    def __init__(
+        self, catalogue: Catalogue, settings: Settings, metrics: Metrics, thumbnails: Thumbnails
+    ) -> None:
+        self.catalogue = catalogue
+        self.settings = settings
+        self.metrics = metrics
+        self.thumbnails = thumbnails
+        threads = available_threads()
+        self._pictures = Workers(threads, settings.waiting)
+        # A page asks for its thumbnails by the dozen.
+        self._reading = Workers(threads, 8 * settings.waiting)
+        self._network: Batcher[Query, np.ndarray] = Batcher(
+            catalogue.embed, largest=_LARGEST_RUN, waiting=settings.waiting,
+            observe=metrics.batch("features"),
+        )  # fmt: skip
+        self._scans: Batcher[SearchRequest, list[Hit]] = Batcher(
+            catalogue.search, largest=_LARGEST_SCAN, waiting=3 * settings.waiting,
+            observe=metrics.batch("search"),
+        )  # fmt: skip
+        metrics.gauge("vsearch_waiting_features", "Pictures that wait for the network.",
+                      lambda: len(self._network))  # fmt: skip
+        metrics.gauge("vsearch_waiting_search", "Queries that wait for a scan.",
+                      lambda: len(self._scans))  # fmt: skip
+
+    async def refresh_for_ever(self) -> None:
+        """Keep the catalogue's facts up to date until cancelled."""
+        while True:
+            await asyncio.to_thread(self.catalogue.refresh)
+            await asyncio.sleep(_REFRESH)
+
+    async def search_upload(
+        self, data: bytes, name: str, box: str | None, k: int, metric: str, where: list[str] | None
+    ) -> Answer:
+        """The matches of an uploaded picture; `name` is for errors alone."""
+
+        def prepare() -> Query:
+            return self.catalogue.query_of_upload(self.catalogue.keep(data, name), box)
+
+        return await self._within(self._search(prepare, k, metric, where))
+
+    async def search_kept(
+        self, key: str, box: str | None, k: int, metric: str, where: list[str] | None
+    ) -> Answer:
+        """The matches of a picture uploaded before."""
+
+        def prepare() -> Query:
+            return self.catalogue.query_of_upload(self.catalogue.kept(key), box)
+
+        return await self._within(self._search(prepare, k, metric, where))
+
+    async def search_item(
+        self, id_: str, box: str | None, k: int, metric: str, where: list[str] | None
+    ) -> Answer:
+        """The matches of a picture of the catalogue, without itself."""
+
+        def prepare() -> Query:
+            return self.catalogue.query_of_item(id_, box)
+
+        return await self._within(self._search(prepare, k, metric, where))
+
+    async def _search(
+        self, prepare: Callable[[], Query], k: int, metric: str, where: list[str] | None
+    ) -> Answer:
+        filters = parse_where(where or [])
+        times = [time.perf_counter()]
+        query = await self._pictures.run(prepare)
+        times.append(time.perf_counter())
+        features = query.features
+        if features is None:
+            features = await self._network.submit(query)
+        times.append(time.perf_counter())
+        # The picture is done with: while it waits for a scan, it need not be held.
+        query = replace(query, source=None, features=None)
+
+        async def one(name: Metric) -> Searched:
+            began = time.perf_counter()
+            request = SearchRequest(features, name, k, filters, query.id)
+            hits = await self._scans.submit(request)
+            threshold = self.catalogue.facts.thresholds.get(name)
+            return Searched(name, hits, threshold, time.perf_counter() - began)
+
+        names = _options.METRICS if metric == "all" else (metric,)
+        results = await asyncio.gather(*(one(name) for name in names))  # type: ignore[arg-type]
+        times.append(time.perf_counter())
+        seconds = {
+            stage: end - start
+            for stage, start, end in zip(
+                ("picture", "features", "search"), times, times[1:], strict=False
+            )
+        }
+        for stage, value in seconds.items():
+            self.metrics.stage(stage, value)
+        return Answer(query, list(results), seconds)
+
+    async def items(
+        self, limit: int, after: int | None, where: list[str], ids: list[str] | None
+    ) -> tuple[list[Item], int | None]:
+        """A page of the catalogue, or just the items of some ids."""
+        if ids:
+            index = self.catalogue.index
+            return await self._reading.run(lambda: [index.get(id_) for id_ in ids]), None
+        return await self._reading.run(self.catalogue.items, limit, after, where)
+
+    async def thumbnail(self, id_: str | None, key: str | None, size: int) -> bytes:
+        """A JPEG of a picture of the catalogue, or of an earlier upload."""
+
+        def make() -> bytes:
+            if key is not None:
+                kept = self.catalogue.kept(key)
+                return self.thumbnails.jpeg_of(kept.key, kept.data, size)
+            return self.thumbnails.jpeg(self.catalogue.picture(id_ or ""), size)
+
+        return await self._within(self._reading.run(make))
+
+    async def _within(self, work: Awaitable[T]) -> T:
+        """The result, or an error after as long as a request may take."""
+        try:
+            async with asyncio.timeout(self.settings.seconds):
+                return await work
+        except TimeoutError:
+            raise RequestError(
+                503,
+                f"There was no answer within {self.settings.seconds:g} seconds",
+                "The request was given up",
+                "Send it again later: the server has too much to do",
+                retry_after=5,
+            ) from None
+
+    def close(self) -> None:
+        """Start nothing more; running work ends."""
+        for part in (self._pictures, self._reading, self._network, self._scans):
+            part.close()

@@ -1,0 +1,79 @@
+"""The files of the pages, read once: a request's path is looked up, never opened."""
+
+from __future__ import annotations
+
+import hashlib
+import mimetypes
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from fastapi import APIRouter, Request, Response
+
+from .faults import NotFoundError
+
+_TYPES = {".js": "text/javascript", ".svg": "image/svg+xml", ".webmanifest": "application/json"}
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    content: bytes
+    type: str
+    etag: str
+
+
+def _read(name: str, content: bytes) -> _File:
+    kind = _TYPES.get(Path(name).suffix) or mimetypes.guess_type(name)[0]
+    digest = hashlib.sha256(content).hexdigest()[:16]
+    return _File(content, kind or "application/octet-stream", f'"{digest}"')
+
+
+def _all() -> dict[str, _File]:
+    """The package's own files by name, and Swagger UI's, which another package brings along."""
+    found = {
+        entry.name: _read(entry.name, entry.read_bytes())
+        for entry in files("vsearch_fast.web").joinpath("static").iterdir()
+        if entry.is_file()
+    }
+    swagger = files("fastapi_offline").joinpath("static")
+    for name in ("swagger-ui-bundle.js", "swagger-ui.css"):
+        found[name] = _read(name, swagger.joinpath(name).read_bytes())
+    return found
+
+
+def router(*, search: bool, rating: bool) -> APIRouter:
+    """Routes of the pages: ``/`` (search, or else ``/rate``), ``/rate``, ``/docs``, and
+    ``/static/NAME``."""
+    known = _all()
+    routes = APIRouter(include_in_schema=False)
+
+    def answer(request: Request, name: str) -> Response:
+        file = known[name]
+        headers = {"ETag": file.etag, "Cache-Control": "no-cache"}
+        if request.headers.get("if-none-match") == file.etag:
+            return Response(status_code=304, headers=headers)
+        return Response(file.content, media_type=file.type, headers=headers)
+
+    @routes.get("/static/{name}")
+    async def static(request: Request, name: str) -> Response:
+        if name not in known:
+            raise NotFoundError(
+                "There is no such file", "Nothing was sent", "Start from the page /"
+            )
+        return answer(request, name)
+
+    @routes.get("/")
+    async def first(request: Request) -> Response:
+        return answer(request, "index.html" if search else "rate.html")
+
+    @routes.get("/docs")
+    async def docs(request: Request) -> Response:
+        return answer(request, "docs.html")
+
+    if rating:
+
+        @routes.get("/rate")
+        async def rate(request: Request) -> Response:
+            return answer(request, "rate.html")
+
+    return routes
