@@ -40,8 +40,11 @@ export class Settings {
     this.amount = byId("k");
     this.amounts = AMOUNTS.filter((amount) => amount <= catalogue.limits.k);
     this.amount.addEventListener("change", () => wish({ k: Number(this.amount.value) }));
-    byId("filters").hidden = !this.columns.length;
-    byId("filter-choices").replaceChildren(...this.columns.map((column) => this.filter(column)));
+    // The category is what most people filter by; the rest would push the matches off a phone.
+    const [first, ...others] = this.columns.map((column) => this.filter(column));
+    if (first) byId("first-filter").replaceChildren(first);
+    byId("more-filters").hidden = !others.length;
+    byId("filter-choices").replaceChildren(...others);
   }
 
   filter({ name, values }) {
@@ -49,7 +52,7 @@ export class Settings {
     const select = element(
       "select",
       { id, "data-column": name },
-      element("option", { value: "" }, "any"),
+      element("option", { value: "" }, "Any"),
       ...values.map(({ value, count: pictures }) =>
         element("option", { value: `${name}=${value}` }, `${value} (${count(pictures)})`),
       ),
@@ -71,6 +74,8 @@ export class Settings {
     this.amount.replaceChildren(...amounts.map((k) => element("option", { value: k }, `${k}`)));
     this.amount.value = String(state.k);
     for (const { name } of this.columns) this.showFilter(name, state.where);
+    // A filter that is at work must be seen.
+    if (byId("filter-choices").querySelector("select[data-active]")) byId("more-filters").open = true;
   }
 
   showFilter(name, where) {
@@ -85,5 +90,6 @@ export class Settings {
       select.prepend(option);
       select.selectedIndex = 0;
     }
+    select.toggleAttribute("data-active", chosen.length > 0);
   }
 }

@@ -2,7 +2,8 @@
 
 const NAMES = { hamming: "Hamming", l1: "L1", l2: "L2" };
 
-const digits = new Intl.NumberFormat("en", { maximumSignificantDigits: 4 });
+const short = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
+const exact = new Intl.NumberFormat("en", { minimumSignificantDigits: 4, maximumSignificantDigits: 4 });
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 
 export const metricName = (metric) => NAMES[metric] ?? metric;
@@ -12,25 +13,30 @@ export const count = (number) => whole.format(number);
 export const plural = (number, one, many) => `${count(number)} ${number === 1 ? one : many}`;
 
 export function distance(value) {
-  return Math.abs(value) >= 1000 ? whole.format(value) : digits.format(value);
+  // Differing bits are counted; the others have as many digits each, so that columns line up.
+  return Number.isInteger(value) || Math.abs(value) >= 1000 ? whole.format(value) : exact.format(value);
 }
 
 export function milliseconds(value) {
-  return value < 10 ? `${digits.format(Math.round(value * 10) / 10)} ms` : `${whole.format(value)} ms`;
+  return value < 10 ? `${short.format(Math.round(value * 10) / 10)} ms` : `${whole.format(value)} ms`;
 }
 
-// The name to show large, and what else is worth a line. Values that only repeat the id are not.
+// The name to show large, and what else is worth a line: not what repeats the id, or is part of
+// another value, as "navy" is of "navy, white".
 export function describe(item) {
   const metadata = Object.entries(item.metadata ?? {}).filter(
     ([, value]) => value !== null && value !== undefined && String(value).trim() !== "",
   );
   const category = metadata.find(([name]) => name === "category")?.[1];
-  const lines = metadata
-    .filter(([name, value]) => name !== "category" && !item.id.includes(String(value)))
-    .map(([name, value]) => ({ name, value: String(value) }));
+  const others = metadata
+    .map(([name, value]) => ({ name, value: String(value) }))
+    .filter(({ name, value }) => name !== "category" && !item.id.includes(value));
+  const lines = others.filter(
+    (line) => !others.some((other) => other.value !== line.value && other.value.includes(line.value)),
+  );
   const file = item.path?.split(/[\\/]/).pop() ?? "";
   if (file && !item.id.includes(file) && !file.startsWith(item.id)) {
-    lines.push({ name: "path", value: item.path });
+    lines.push({ name: "file", value: file });
   }
   return { title: category ? String(category) : item.id, id: item.id, lines };
 }
