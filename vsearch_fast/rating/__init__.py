@@ -19,8 +19,8 @@ may copy and report on without the indexes.
 from __future__ import annotations
 
 from .ratings import Judgement, Ratings
-from .report import Report, report
-from .schedule import Task, schedule
+from .report import Report, summarise
+from .schedule import Task, tasks
 from .study import Picture, Settings, Study, System, make
 
 __all__ = [
@@ -33,6 +33,6 @@ __all__ = [
     "System",
     "Task",
     "make",
-    "report",
-    "schedule",
+    "summarise",
+    "tasks",
 ]

@@ -266,9 +266,7 @@ class Ratings:
             ).fetchone()
             if last is None or number not in (None, last[1]):
                 return None
-            sql.execute(
-                "UPDATE judgements SET undone = ? WHERE judgement = ?", (_now(), last[0])
-            )
+            sql.execute("UPDATE judgements SET undone = ? WHERE judgement = ?", (_now(), last[0]))
             return int(last[1])
 
     def judgements(self) -> list[Judgement]:

@@ -35,6 +35,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,8 @@ from .study import Study
 #: Queries below which intervals are Wilson's.
 FEW = 10
 _Z = 1.959963984540054  # the normal distribution's 97.5% quantile
+
+Level = Literal["ordinal", "nominal"]
 
 _WORTH = {"different": 0.0, "similar": 1.0, "same": 2.0}
 
@@ -132,7 +135,7 @@ class Alpha:
     """
 
     value: float | None
-    level: str
+    level: Level
     raters: int
     units: int
     why: str = ""
@@ -140,7 +143,7 @@ class Alpha:
 
 @dataclass(frozen=True, slots=True)
 class CategoryMatch:
-    """"Same item or similar" against the same category, over single judgements.
+    """ "Same item or similar" against the same category, over single judgements.
 
     Attributes:
         table: counts, ``table[people][category]``, 1 for yes.
@@ -201,7 +204,7 @@ class _Choice:
     score: float | None
 
 
-def report(study: Study, judgements: Sequence[Judgement]) -> Report:
+def summarise(study: Study, judgements: Sequence[Judgement]) -> Report:
     """Everything that these judgements say of this study."""
     matches, choices = _parsed(judgements)
     raters: dict[str, int] = defaultdict(int)
@@ -279,7 +282,7 @@ def sign_test(won: int, lost: int) -> float | None:
     return float(binomtest(won, won + lost, 0.5).pvalue)
 
 
-def alpha(answers: Iterable[tuple[str, tuple[int, ...], float]], level: str) -> Alpha:
+def alpha(answers: Iterable[tuple[str, tuple[int, ...], float]], level: Level) -> Alpha:
     """Krippendorff's alpha.
 
     Args:

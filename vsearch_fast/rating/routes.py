@@ -14,9 +14,9 @@ from pydantic import BaseModel, Field
 
 from ..errors import ImageError
 from ..web.faults import NotFoundError, RequestError
-from . import schedule as schedules
 from .ratings import Ratings
-from .schedule import Task
+from .schedule import Task, tasks, total
+from .study import digest
 
 #: Tasks that an answer names beyond the next one, so that their pictures can be there in time.
 AHEAD = 3
@@ -110,11 +110,11 @@ def router(ratings: Ratings) -> APIRouter:
     """
     routes = APIRouter(tags=["rating"])
     study = ratings.study
-    total = schedules.total(study)
+    every = total(study)
 
     @lru_cache(_KEPT)
     def tasks_of(nickname: str) -> tuple[Task, ...]:
-        return tuple(schedules.schedule(study, nickname))
+        return tuple(tasks(study, nickname))
 
     def shown(task: Task) -> AnyTask:
         query = Shown(key=study.queries[task.query])
@@ -133,26 +133,25 @@ def router(ratings: Ratings) -> APIRouter:
         open_tasks = (task for task in tasks_of(nickname) if task.key not in done)
         first = [shown(task) for task, _ in zip(open_tasks, range(1 + AHEAD), strict=False)]
         return Progress(
-            done=len(done), total=total, task=first[0] if first else None, upcoming=first[1:]
+            done=len(done), total=every, task=first[0] if first else None, upcoming=first[1:]
         )
 
     @routes.get("/study", summary="What is rated, without names of systems")
     def about() -> About:
         return About(
-            id=f"{schedules.digest(study.settings.seed, [p.id for p in study.pictures]):016x}",
-            # With one system its name gives nothing away, yet is of no use either.
+            id=f"{digest(study.settings.seed, [p.id for p in study.pictures]):016x}",
             name="Rate search results",
             mode=study.settings.mode,
             systems_count=len(study.systems),
             queries=len(study.queries),
             results_per_row=study.settings.results,
-            judgements_total=total,
+            judgements_total=every,
         )
 
     @routes.post("/raters", summary="Begin, or go on, under a nickname")
     def join(body: JoinRequest) -> Rater:
         nickname = ratings.join(body.nickname)
-        return Rater(nickname=nickname, done=len(ratings.done(nickname)), total=total)
+        return Rater(nickname=nickname, done=len(ratings.done(nickname)), total=every)
 
     @routes.get("/next", summary="The rater's next task")
     def following(nickname: Annotated[str, Query(max_length=200)]) -> Progress:
@@ -162,15 +161,15 @@ def router(ratings: Ratings) -> APIRouter:
     def judge(body: JudgementRequest) -> Progress:
         nickname = body.nickname.strip()
         done = ratings.done(nickname)
-        tasks = tasks_of(nickname)
-        if body.number > len(tasks):
+        own = tasks_of(nickname)
+        if body.number > len(own):
             raise NotFoundError(
-                f"There is no task {body.number}: the study has {len(tasks)}",
+                f"There is no task {body.number}: the study has {len(own)}",
                 "The judgement was not stored",
                 "Reload the page",
             )
-        task = tasks[body.number - 1]
-        earlier = next((t.number for t in tasks[: body.number - 1] if t.key not in done), None)
+        task = own[body.number - 1]
+        earlier = next((t.number for t in own[: body.number - 1] if t.key not in done), None)
         if earlier is not None and task.key not in done:
             raise RequestError(
                 400,

@@ -59,9 +59,9 @@ class Task:
     sides: tuple[int, int] | None = None
 
 
-def schedule(study: Study, nickname: str) -> list[Task]:
+def tasks(study: Study, nickname: str) -> list[Task]:
     """All tasks of this rater, in order."""
-    tasks: list[Task] = []
+    found: list[Task] = []
     shown: dict[tuple[int, int], int] = {}  # how often each pair was
     for number, block in enumerate(_blocks(study, nickname)):
         for query, pair in _comparisons(study, nickname, number, block):
@@ -69,16 +69,16 @@ def schedule(study: Study, nickname: str) -> list[Task]:
             first = digest(study.settings.seed, nickname, "side", *pair, count // 2) % 2
             sides = pair if (first + count) % 2 else (pair[1], pair[0])
             key = f"better {query} {pair[0]} {pair[1]}"
-            tasks.append(Task(len(tasks) + 1, key, "better", query, sides=sides))
+            found.append(Task(len(found) + 1, key, "better", query, sides=sides))
         for query, picture in _matches(study, nickname, number, block):
             key = f"match {query} {picture}"
-            tasks.append(Task(len(tasks) + 1, key, "match", query, picture))
-    return tasks
+            found.append(Task(len(found) + 1, key, "match", query, picture))
+    return found
 
 
 def total(study: Study) -> int:
     """How many tasks each rater has."""
-    return len(schedule(study, ""))
+    return len(tasks(study, ""))
 
 
 def _blocks(study: Study, nickname: str) -> Iterator[list[int]]:
@@ -88,9 +88,9 @@ def _blocks(study: Study, nickname: str) -> Iterator[list[int]]:
         yield sorted(block, key=lambda q: (digest(study.settings.seed, nickname, "order", q), q))
 
 
-def _turns(study: Study, nickname: str, block: int, length: int, kinds: int) -> Iterator[
-    tuple[int, int]
-]:
+def _turns(
+    study: Study, nickname: str, block: int, length: int, kinds: int
+) -> Iterator[tuple[int, int]]:
     """Each place of a block with each of so many kinds, once: (place, kind).
 
     A round passes all places; kinds follow each other in a circle, through the end of a round.

@@ -100,7 +100,7 @@ class Picture:
 class Study:
     """Attributes:
 
-    name: of the first index's folder; raters see it only where there is one index.
+    name: of the first index's folder; raters never see it.
     queries: picture number of each query.
     rows: ``rows[query][system]`` are picture numbers, nearest first.
     distances: of the same shape.
@@ -163,7 +163,7 @@ def make(
             _NOT_MADE,
             "Name a second index or another --metric, or use --mode match",
         )
-    indexes = [Index.open(path) for path in dict.fromkeys(map(os.fspath, paths))]
+    indexes = [Index.open(path) for path in dict.fromkeys(map(os.path.abspath, paths))]
     try:
         for index in indexes:
             _check_columns(index, settings)
@@ -258,7 +258,9 @@ def _rows(
     pending = list(range(len(names)))
     k = settings.results + _SPARE
     while pending:
-        lists = index.search(features[pending], k=k, metric=metric, threads=threads, backend=backend)
+        lists = index.search(
+            features[pending], k=k, metric=metric, threads=threads, backend=backend
+        )
         for place, hits in zip(pending, lists, strict=True):
             eligible = (hit for hit in hits if _eligible(items[place], hit, settings.group))
             rows[place] = [hit for hit, _ in zip(eligible, range(settings.results), strict=False)]
@@ -289,7 +291,9 @@ def _study(
         return None if value is None or value == "" else str(value)
 
     shown: dict[str, Picture] = {}
-    for item in (*queries, *(hit for rows in found.values() for row in rows for hit in row)):
+    seen: list[Item | Hit] = [*queries]
+    seen += [hit for rows in found.values() for row in rows for hit in row]
+    for item in seen:
         if item.id not in shown:
             assert item.path is not None
             shown[item.id] = Picture(item.id, os.path.abspath(item.path), category(item))

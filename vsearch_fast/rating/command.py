@@ -1,0 +1,270 @@
+"""`vsearch rate`: a study for people to judge, and the report of what they said."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from .. import _options
+from ..errors import ArgumentError, MissingDependencyError, VsearchError
+
+if TYPE_CHECKING:
+    from ..search import Metric
+    from .ratings import Ratings
+    from .report import Report
+    from .study import Settings, Study
+
+#: Where ratings go when no file is named.
+FILE = Path("ratings.sqlite")
+
+
+@click.command(short_help="Let people compare indexes or metrics, blindly.")
+@click.argument("index_paths", metavar="[INDEX]...", nargs=-1, type=click.Path(path_type=Path))
+@click.option("-o", "--ratings", "file", type=click.Path(path_type=Path), default=FILE,
+              show_default=True, metavar="FILE", help="SQLite file of the study and its ratings; "
+              "one that is there goes on.")  # fmt: skip
+@click.option("--metric", "metrics", multiple=True, default=("l2",), show_default=True,
+              type=click.Choice([*_options.METRICS, "all"]),
+              help="Distances to compare; repeat for several.")  # fmt: skip
+@click.option("--mode", type=click.Choice(["match", "better", "both"]), default="match",
+              show_default=True, help="match: is this result the query's item? better: which of "
+              "two systems' rows is better?")  # fmt: skip
+@click.option("--queries", type=click.IntRange(1), default=50, show_default=True,
+              help="Items to search for, drawn from those in all indexes.")  # fmt: skip
+@click.option("--results", type=click.IntRange(1, 50), default=5, show_default=True,
+              help="Length of a row.")  # fmt: skip
+@click.option("--judged", type=click.IntRange(1, 50), default=1, show_default=True,
+              help="Results of a row that match asks about, nearest first.")  # fmt: skip
+@click.option("--group", metavar="COLUMN", help="Results that share the query's value in this "
+              "metadata column are left out, as for vsearch eval.")  # fmt: skip
+@click.option("--category", metavar="COLUMN", default="category", show_default=True,
+              help="Metadata column that the report compares people with.")  # fmt: skip
+@click.option("--seed", type=int, default=0, show_default=True,
+              help="Of queries, order and sides.")  # fmt: skip
+@click.option("--report", "reporting", is_flag=True, help="Tell what was judged so far.")
+@click.option("--format", "layout", type=click.Choice(["table", "csv", "json"]), default="table",
+              show_default=True, help="Of the report.")  # fmt: skip
+@click.option("--output", type=click.Path(path_type=Path), metavar="FOLDER",
+              help="Write the report as ratings.txt, .csv, .json and .png there, too.")  # fmt: skip
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to serve on. Any "
+              "other than this machine's own wants a token: VSEARCH_TOKEN, or one that is made "
+              "and printed.")  # fmt: skip
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True,
+              help="0 takes a free one.")  # fmt: skip
+@_options.backend
+@_options.threads
+def command(
+    index_paths: tuple[Path, ...],
+    file: Path,
+    metrics: tuple[Metric | Literal["all"], ...],
+    mode: Literal["match", "better", "both"],
+    queries: int,
+    results: int,
+    judged: int,
+    group: str | None,
+    category: str,
+    seed: int,
+    reporting: bool,
+    layout: Literal["table", "csv", "json"],
+    output: Path | None,
+    host: str,
+    port: int,
+    backend: str,
+    threads: int | None,
+) -> None:
+    """Let people compare the results of several INDEXes, or metrics, without knowing which is
+    which, on a page of their browser.
+
+    The study (queries and what every system found) is made once and kept in the ratings file,
+    with every judgement; raters may stop and come back with their nickname. Without INDEX a
+    study that is there goes on. Indexes must hold the same items. --report needs no server.
+
+    \b
+    vsearch rate photos.index --metric all --mode better
+    vsearch rate vgg16.index trained.index --mode both --group sender -o study.sqlite
+    vsearch rate -o study.sqlite                  go on
+    vsearch rate -o study.sqlite --report --output report/
+    """
+    try:
+        from .ratings import Ratings
+        from .study import Settings
+    except ImportError as error:  # pragma: no cover
+        raise _missing(error) from error
+
+    if reporting:
+        with Ratings.open(file) as ratings:
+            _report(ratings, layout, output)
+        return
+    from ..web.command import require_server
+
+    require_server()
+    chosen = list(dict.fromkeys(_metrics(metrics)))
+    settings = Settings(mode, queries, results, judged, group, category, seed)
+    from ..web.server import is_loopback, listen, run, token_for
+
+    token = token_for(host)
+    sock = listen(host, port)  # first: an address that is taken is told at once
+    with _opened(file, index_paths, chosen, settings, backend, threads) as ratings:
+        from ..web.app import create_app
+        from ..web.settings import Settings as Limits
+
+        limits = replace(Limits(), token=token, hosts=Limits().hosts if is_loopback(host) else None)
+        given = len(ratings.judgements())
+        _tell(f"{_told(ratings.study)} Ratings go to {file}, which holds {given:,}.")
+        run(
+            create_app(None, limits, rating=ratings), sock, token=token, open_path="/rate",
+            say=_tell,
+        )  # fmt: skip
+
+
+def _opened(
+    file: Path,
+    paths: Sequence[Path],
+    metrics: Sequence[Metric],
+    settings: Settings,
+    backend: str,
+    threads: int | None,
+) -> Ratings:
+    """The study of this file, made where there is none.
+
+    Raises:
+        ArgumentError: the file's study is another one; no study and no index.
+    """
+    from .ratings import Ratings
+    from .study import make
+
+    if file.exists() and file.stat().st_size:
+        ratings = Ratings.open(file)
+        if paths:
+            try:
+                _check_same(file, ratings.study, paths, metrics, settings)
+            except BaseException:
+                ratings.close()
+                raise
+        return ratings
+    if not paths:
+        raise ArgumentError(
+            f"There is no study at {file}, and no INDEX to make one of",
+            "Nothing is served",
+            "Name indexes, or the file of a study",
+        )
+    made = make(paths, metrics, settings, threads=threads, backend=backend, say=_tell)
+    return Ratings.create(file, made)
+
+
+def _check_same(
+    file: Path,
+    study: Study,
+    paths: Sequence[Path],
+    metrics: Sequence[Metric],
+    settings: Settings,
+) -> None:
+    """ArgumentError unless the study is what these indexes and settings would be."""
+    from .study import systems
+
+    differences = [
+        f"{name} is {getattr(study.settings, name)!r}, not {getattr(settings, name)!r}"
+        for name in type(settings).__slots__
+        if getattr(study.settings, name) != getattr(settings, name)
+    ]
+    # An index may have been moved, and is the same by its name and model.
+    here = [(s.name, s.model_id) for s in systems(paths, metrics)]
+    there = [(s.name, s.model_id) for s in study.systems]
+    if here != there:
+        differences.append(
+            f"its systems are {', '.join(name for name, _ in there)}"
+            + (", of other models" if [n for n, _ in here] == [n for n, _ in there] else "")
+            + f", not {', '.join(name for name, _ in here)}"
+        )
+    if differences:
+        raise ArgumentError(
+            f"{file} holds another study: {'; '.join(differences)}",
+            "Nothing is served, so that two studies do not mix",
+            "Name another file with -o, or go on with this one: vsearch rate -o " + str(file),
+        )
+
+
+def _metrics(given: Sequence[Metric | Literal["all"]]) -> list[Metric]:
+    result: list[Metric] = []
+    for name in given:
+        result += list(_options.METRICS) if name == "all" else [name]
+    return result
+
+
+def _report(ratings: Ratings, layout: str, output: Path | None) -> None:
+    from . import text
+    from .report import summarise
+
+    judgements = ratings.judgements()
+    study = ratings.study
+    try:
+        found = summarise(study, judgements)
+        if output is not None and judgements:
+            _write(study, found, output)
+    except ImportError as error:
+        if isinstance(error, VsearchError):
+            raise
+        raise _missing(error) from error
+    shape = {"table": text.table, "csv": text.as_csv, "json": text.as_json}[layout]
+    if judgements or layout != "table":
+        click.echo(shape(study, found), nl=False)
+    if not judgements:
+        written = "" if output is None else f"; nothing was written to {output}"
+        _tell(
+            f"{ratings.file} holds no judgement yet{written}. Rate with: vsearch rate -o "
+            f"{ratings.file}"
+        )
+
+
+def _write(study: Study, found: Report, folder: Path) -> None:
+    """ratings.txt, .csv, .json and .png; a file of an earlier report is replaced when the new
+    one is whole."""
+    from . import chart, text
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in (
+            ("ratings.txt", text.table(study, found)),
+            ("ratings.csv", text.as_csv(study, found)),
+            ("ratings.json", text.as_json(study, found)),
+        ):
+            unfinished = folder / f".{name}.new"
+            unfinished.write_text(content, encoding="utf-8", errors="backslashreplace")
+            os.replace(unfinished, folder / name)
+        unfinished = folder / ".ratings.png.new"
+        chart.draw(study, found, unfinished)
+        os.replace(unfinished, folder / "ratings.png")
+    except OSError as error:
+        raise VsearchError(
+            f"{error.filename or folder} cannot be written ({error.strerror or error})",
+            "The report was not all written; the ratings are untouched",
+            "Check the folder and the space on its disk, and run the same command again",
+        ) from error
+    _tell(f"The report is in {folder}.")
+
+
+def _told(study: Study) -> str:
+    from .schedule import total
+
+    names = ", ".join(system.name for system in study.systems)
+    return (
+        f"{len(study.queries):,} queries, {len(study.systems)} systems ({names}), "
+        f"{total(study):,} judgements a rater."
+    )
+
+
+def _missing(error: ImportError) -> MissingDependencyError:
+    return MissingDependencyError(
+        f"The package {error.name}, which ratings need, is not installed",
+        "Nothing was rated or reported",
+        "Install it with pip install 'vsearch_fast[cpu,serve]'",
+    )
+
+
+def _tell(line: str) -> None:
+    click.echo(line, err=True)
