@@ -17,7 +17,7 @@ from vsearch_fast.datasets import deepfashion, folder, garments, splits
 from vsearch_fast.datasets.records import Record
 from vsearch_fast.embedder import Embedder
 from vsearch_fast.errors import ArgumentError, DatasetError, ModelError
-from vsearch_fast.evaluate import ModelRow, Options, evaluate, report, sampling, table_rows
+from vsearch_fast.evaluate import ModelRow, Options, evaluate, recipes, report, sampling, table_rows
 from vsearch_fast.evaluate import features as features_module
 from vsearch_fast.evaluate.recipes import PACKAGED, packaged_rows
 from vsearch_fast.evaluate.rows import Training, training_of
@@ -346,7 +346,9 @@ def test_command_writes_all_files(catalogue, model, tmp_path, capsys):
     said = capsys.readouterr()
     assert "VGG-16 fc1 (fc6), ImageNet: not run, no model file was given" in said.out
     assert "vsearch export --weights imagenet --layer fc1" in said.out
+    assert f"vsearch train --data {source} --csv garments.csv --leave-out Shirt" in said.out
     assert "tiny: UNTRAINED weights" in said.out
+    assert "Left out:\n" in said.out and ": category Shirt" in said.out
     table = [line for line in said.out.splitlines() if not line.startswith(("  ", "VGG", "Note"))]
     assert max(map(len, table)) <= 120
 
@@ -374,6 +376,15 @@ def test_command_writes_all_files(catalogue, model, tmp_path, capsys):
     }
 
 
+def test_a_stopped_training_says_that_it_goes_on(catalogue, tmp_path, capsys, monkeypatch):
+    def stopped(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(recipes, "slim_rows", stopped)
+    run(catalogue[0], "--csv", "garments.csv", "-o", tmp_path, "--train", "tiny", code=130)
+    assert "the same command goes on" in capsys.readouterr().err
+
+
 def _found(record, row, distance):
     return next(
         f["value"]
@@ -391,6 +402,8 @@ def test_command_refuses(catalogue, model, tmp_path, capsys):
     run(*given, "--model", f"x={model}", "--model", f"x={model}", code=2)
     run(*given, "--group", "nothing", code=1)
     assert "no picture has a column 'nothing'" in capsys.readouterr().err
+    run(*given, "--attribute", "pattern", "--attribute", "nothing", code=1)
+    assert "The attributes are background, colour, colours, fabric" in capsys.readouterr().err
     run(*given, "--model", "just-a-file.onnx", code=2)
     for name in "ab":
         (tmp_path / name).mkdir()

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from vsearch_fast.datasets import detect, garments, splits
-from vsearch_fast.errors import ArgumentError, DatasetError
-from vsearch_fast.evaluate.recipes import training_words
+from vsearch_fast.errors import ArgumentError, DatasetError, ExportError
+from vsearch_fast.evaluate.recipes import _Steps, check_groups, training_words
 from vsearch_fast.export.training.catalogue import gather
 from vsearch_fast.export.training.recipe import Recipe
 
@@ -23,10 +23,23 @@ def test_the_words_name_the_same_data_and_groups(tmp_path: Path) -> None:
         "--data", tmp_path, "--csv", Path("a.csv"), "--column", "path=image", "--column",
         "category=label", "--column", "group=sender", "--leave-out", "Other",
     ]  # fmt: skip
+    assert training_words(tmp_path, "auto", None, [], "sender", ()) == ["--data", tmp_path]
+    check_groups(tmp_path, Path("a.csv"), columns, "sender")
     with pytest.raises(ArgumentError, match="differ"):
-        training_words(tmp_path, "auto", Path("a.csv"), [("group", "item")], "sender", ())
+        check_groups(tmp_path, Path("a.csv"), [("group", "item")], "sender")
     with pytest.raises(ArgumentError, match="own groups"):
-        training_words(tmp_path, "auto", None, [], "sender", ())
+        check_groups(tmp_path, None, [], "sender")
+
+
+def test_quiet_steps_say_nothing_but_why_they_fail(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    steps = _Steps(tmp_path, lambda line: None, quiet=True)
+    steps.run("garments", "-o", tmp_path / "g", "--items", 1, "--size", "64x80")
+    assert capfd.readouterr() == ("", "")
+    with pytest.raises(ExportError, match="vsearch garments"):
+        steps.run("garments", "-o", tmp_path / "g", "--size", "small")
+    assert "'small' is not WIDTHxHEIGHT" in capfd.readouterr().err
 
 
 @pytest.fixture(scope="module")

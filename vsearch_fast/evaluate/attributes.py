@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..datasets.deepfashion import ATTRIBUTE_TYPES, attributes_by_type
 from ..datasets.records import Record
+from ..errors import ArgumentError
 from .protocol import Jaccard, Kind, Relation, Same
 
 #: Metadata columns that are compared by default, where a data set has them (garments do).
@@ -48,6 +49,18 @@ def codes(values: Sequence[object]) -> NDArray[np.int64]:
         ],
         np.int64,
     )
+
+
+def check_columns(records: Sequence[Record], columns: Sequence[str]) -> None:
+    """ArgumentError for a column of `columns` that no record has a value in."""
+    there = {name for each in records for name, value in each.metadata.items() if value != ""}
+    for column in columns:
+        if column not in there:
+            raise ArgumentError(
+                f"no picture has an attribute {column!r}",
+                "Nothing was evaluated",
+                f"The attributes are {', '.join(sorted(there)) or 'none'}",
+            )
 
 
 def measures(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -16,7 +17,9 @@ from .. import _options
 
 if TYPE_CHECKING:
     from ..datasets.detect import Layout
+    from .rows import ModelRow
     from .sampling import Side
+    from .study import Study
 
 _STANDARD = "imagenet-fc1, imagenet-fc2, retrained-all, retrained-top, untrained"
 
@@ -110,7 +113,7 @@ _STANDARD = "imagenet-fc1, imagenet-fc2, retrained-all, retrained-top, untrained
 @_options.provider
 @_options.backend
 @_options.threads
-@click.option("--quiet", is_flag=True, help="No progress; only the table.")
+@click.option("--quiet", is_flag=True, help="No progress; only the table and what was left out.")
 @click.pass_context
 def command(
     context: click.Context,
@@ -153,7 +156,8 @@ def command(
     from ..errors import ArgumentError
     from . import output as outputs
     from . import picture
-    from .recipes import SCALES, packaged_rows, slim_rows, training_words
+    from .attributes import check_columns
+    from .recipes import SCALES, check_groups, packaged_rows, slim_rows, training_words
     from .rows import table_rows
     from .sampling import regrouped
     from .study import Options, evaluate
@@ -164,7 +168,9 @@ def command(
             raise click.UsageError(f"--model names {name!r} twice")
         files[name] = Path(file)
     packaged = packaged_rows(files)
-    rows = table_rows(files, packaged)
+    words = training_words(data, layout, csv_file, columns, group, leave_out)
+    in_words = shlex.join(map(str, words))
+    rows = table_rows(files, packaged, in_words)
     picture.check()
     if output.exists() and not output.is_dir():
         raise ArgumentError(f"{output} is a file", "Nothing was evaluated", "Name a folder")
@@ -184,11 +190,9 @@ def command(
         )
     if group is not None:
         records = regrouped(records, group)
+    check_columns(records, attributes)
     if train is not None:
-        words = training_words(data, layout, csv_file, columns, group, leave_out)
-        folder = output / "models"
-        trained = slim_rows(folder, words, SCALES[train], say, quiet=quiet)
-        rows = table_rows(files, [*trained, *packaged])
+        check_groups(data, csv_file, columns, group)
     types = None
     if any("attributes" in record.metadata for record in records):
         types = _attribute_types(data)
@@ -199,19 +203,23 @@ def command(
         provider=provider,
     )  # fmt: skip
     try:
+        if train is not None:
+            trained = slim_rows(output / "models", words, SCALES[train], say, quiet=quiet)
+            rows = table_rows(files, [*trained, *packaged], in_words)
         study = evaluate(
             records, rows, cache or output / outputs.CACHE, options=options,
             attribute_types=types, say=say, progress=not quiet,
         )  # fmt: skip
     except KeyboardInterrupt:
         click.echo(
-            "\nStopped. Features that were computed are kept; the same command goes on from there.",
+            "\nStopped. What was trained and computed is kept; the same command goes on from it.",
             err=True,
         )
         raise
     from .report import text
 
     click.echo(text(study))
+    study = _without_folders(study)
     for path in outputs.write(study, output, command_line(context.command_path)):
         say(f"wrote {path}")
 
@@ -233,6 +241,18 @@ def command_line(name: str) -> str:
     """The command that was given, without the folders of its files."""
     words = [_bare(word) for word in sys.argv[1:] if word != name.split()[-1]]
     return shlex.join([*name.split(), *words])
+
+
+def _without_folders(study: Study) -> Study:
+    """The study as files tell it: its commands, too, name no folder of this machine."""
+
+    def bare(row: ModelRow) -> ModelRow:
+        steps = [map(_bare, shlex.split(step)) for step in row.command.split(" && ")]
+        return replace(row, command=" && ".join(map(shlex.join, steps)))
+
+    return replace(
+        study, rows=[bare(row) for row in study.rows], not_run=[bare(row) for row in study.not_run]
+    )
 
 
 def _bare(word: str) -> str:

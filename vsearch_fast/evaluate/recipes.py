@@ -73,24 +73,9 @@ def training_words(
     group: str | None,
     leave_out: Sequence[str],
 ) -> list[object]:
-    """The words by which `vsearch train` reads the data set that `vsearch eval` was given.
-
-    Raises ArgumentError where they would not be split by the groups that are compared.
-    """
+    """The words by which `vsearch train` reads the data set that `vsearch eval` was given."""
     roles = dict(columns)
-    if group is not None and roles.get("group", group) != group:
-        raise ArgumentError(
-            f"--group {group} and --column group={roles['group']} differ",
-            "Nothing was trained: a group could be on both sides",
-            "Give one of them",
-        )
-    if group is not None and csv is None and data.suffix.lower() != ".csv":
-        raise ArgumentError(
-            f"--train splits by the data set's own groups, not by --group {group}",
-            "Nothing was trained",
-            "Leave --group out, or list the pictures in a CSV file: --csv",
-        )
-    if group is not None:
+    if group is not None and _has_list(data, csv):
         roles["group"] = group
     words: list[object] = ["--data", data]
     if layout != "auto":
@@ -102,6 +87,29 @@ def training_words(
     for category in leave_out:
         words += ["--leave-out", category]
     return words
+
+
+def check_groups(
+    data: Path, csv: Path | None, columns: Sequence[tuple[str, str]], group: str | None
+) -> None:
+    """ArgumentError where training would not be split by the groups that are compared."""
+    roles = dict(columns)
+    if group is not None and roles.get("group", group) != group:
+        raise ArgumentError(
+            f"--group {group} and --column group={roles['group']} differ",
+            "Nothing was trained: a group could be on both sides",
+            "Give one of them",
+        )
+    if group is not None and not _has_list(data, csv):
+        raise ArgumentError(
+            f"--train splits by the data set's own groups, not by --group {group}",
+            "Nothing was trained",
+            "Leave --group out, or list the pictures in a CSV file: --csv",
+        )
+
+
+def _has_list(data: Path, csv: Path | None) -> bool:
+    return csv is not None or data.suffix.lower() == ".csv"
 
 
 def slim_rows(
@@ -171,10 +179,12 @@ class _Steps:
         self.say(self._text(words))
         command = [sys.executable, "-m", "vsearch_fast.cli", *map(str, words)]
         output = subprocess.DEVNULL if self.quiet else None
-        done = subprocess.run(command, stdout=output, check=False)
+        errors = subprocess.PIPE if self.quiet else None  # its steps go there, too
+        done = subprocess.run(command, stdout=output, stderr=errors, check=False)
         if done.returncode == 130:
             raise KeyboardInterrupt
         if done.returncode != 0:
+            sys.stderr.write((done.stderr or b"").decode(errors="backslashreplace"))
             raise ExportError(
                 f"a step of the training failed: {self._text(words)}",
                 "Nothing was evaluated; what was made before is kept in "

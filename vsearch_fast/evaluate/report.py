@@ -139,6 +139,9 @@ def text(study: Study) -> str:
         columns = others(look, study, scope.title)
         if columns:
             out += ["", *_text_of_others(look, study, scope.title, columns, width)]
+    if study.sample.left_out:
+        out += ["", "Left out:"]
+        out += [f"{count:>9,}: {why}" for why, count in study.sample.left_out.items()]
     for missing in study.not_run:
         out += ["", f"{missing.name}: not run, {missing.why_not}. To have it:"]
         out.append(f"  {missing.command}" if missing.command else "  (no command is known)")

@@ -37,7 +37,8 @@ class ModelRow:
     baseline: str | None = None
 
 
-#: Rows that no table leaves out, by the name that `--model NAME=FILE` fills them by.
+#: Rows that no table leaves out, by the name that `--model NAME=FILE` fills them by. In their
+#: commands "{data}" stands for the words that name the data set to `vsearch train`.
 STANDARD: Mapping[str, ModelRow] = {
     "imagenet-fc1": ModelRow(
         "VGG-16 fc1 (fc6), ImageNet",
@@ -49,13 +50,13 @@ STANDARD: Mapping[str, ModelRow] = {
     ),
     "retrained-all": ModelRow(
         "VGG-16 re-trained, all categories",
-        command="vsearch train --data DATA --base imagenet --classes all "
+        command="vsearch train {data} --base imagenet --classes all "
         "--output retrained-all.keras && vsearch export --weights retrained-all.keras "
         "--layer fc1 -o retrained-all.onnx",
     ),
     "retrained-top": ModelRow(
         "VGG-16 re-trained, N most common",
-        command="vsearch train --data DATA --base imagenet --classes top:N "
+        command="vsearch train {data} --base imagenet --classes top:N "
         "--output retrained-top.keras && vsearch export --weights retrained-top.keras "
         "--layer fc1 -o retrained-top.onnx",
     ),
@@ -67,27 +68,28 @@ STANDARD: Mapping[str, ModelRow] = {
 
 
 def table_rows(
-    files: Mapping[str, Path] | None = None, more: list[ModelRow] | None = None
+    files: Mapping[str, Path] | None = None,
+    more: list[ModelRow] | None = None,
+    data: str = "--data DATA",
 ) -> list[ModelRow]:
     """All rows of a table, in its order: the standard ones, `more`, other files, baselines.
 
     Args:
         files: model files by a key of `STANDARD`, or by a name of one's own.
         more: further rows, such as those that a recipe has made.
+        data: how `vsearch train` is told the data set, in the commands of rows without a file.
 
     Raises:
         ArgumentError: two rows of one name.
     """
     given = dict(files or {})
     rows = [
-        replace(row, file=given.pop(key), why_not="") if key in given else row
+        _filled(row, given.pop(key, None), data)
         for key, row in STANDARD.items()
         if key != "untrained"
     ]
     rows += more or []
-    untrained = STANDARD["untrained"]
-    if "untrained" in given:
-        untrained = replace(untrained, file=given.pop("untrained"), why_not="")
+    untrained = _filled(STANDARD["untrained"], given.pop("untrained", None), data)
     rows += [ModelRow(name, file) for name, file in given.items()]
     rows.append(untrained)
     rows += [ModelRow(each.name, baseline=key) for key, each in BASELINES.items()]
@@ -98,6 +100,12 @@ def table_rows(
                 f"two rows are named {name!r}", _CONSEQUENCE, "Give each model a name of its own"
             )
     return rows
+
+
+def _filled(row: ModelRow, file: Path | None, data: str) -> ModelRow:
+    """A standard row with its file, if there is one, and its command about this data."""
+    row = replace(row, command=row.command.replace("{data}", data))
+    return row if file is None else replace(row, file=file, why_not="")
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,11 +132,13 @@ def evaluate(
         progress: bars on stderr.
 
     Raises:
+        ArgumentError: a column that no record has.
         DatasetError: nothing is left to compare, or no row can run.
         ModelError: a model file that is missing or foreign.
     """
     options = options or Options()
     check_options(options)
+    attributes.check_columns(records, options.columns or ())
     ran: list[Extractor] = []
     listed: list[ModelRow] = []
     for row in rows:
