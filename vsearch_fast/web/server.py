@@ -95,7 +95,15 @@ def run(
     """Serve until Ctrl-C or SIGTERM, then end what is under way."""
     host, port = sock.getsockname()[:2]
     name = "127.0.0.1" if host == "0.0.0.0" else f"[{host}]" if ":" in host else host
-    config = uvicorn.Config(
+    address = f"http://{name}:{port}{open_path}" + (f"?token={token}" if token else "")
+    server = _Announcing(configured(app))
+    server.announce = lambda: say(f"Serving on {address}\nStop with Ctrl-C.")
+    server.run([sock])
+
+
+def configured(app: FastAPI) -> uvicorn.Config:
+    """How uvicorn is to serve an application."""
+    return uvicorn.Config(
         app,
         http=_Patient,
         ws="none",
@@ -107,10 +115,6 @@ def run(
         timeout_graceful_shutdown=10,
         server_header=False,
     )
-    server = _Announcing(config)
-    address = f"http://{name}:{port}{open_path}" + (f"?token={token}" if token else "")
-    server.announce = lambda: say(f"Serving on {address}\nStop with Ctrl-C.")
-    server.run([sock])
 
 
 class _Announcing(uvicorn.Server):
