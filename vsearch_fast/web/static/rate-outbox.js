@@ -1,0 +1,129 @@
+// Answers on their way to the server: sent in order, one at a time, until each is acknowledged.
+//
+// They are kept in the browser's storage meanwhile, so that neither a lost connection nor a closed
+// page loses one. The server stores an answer once however often it is sent, and undoes a numbered
+// task only while that is the last one, so sending again does no harm.
+
+import { call } from "./api.js";
+
+const STORED = "vsearch-rate-outbox";
+const WAITS = [1, 2, 4, 8, 15]; // seconds before another attempt
+
+export function post(path, body) {
+  return call(`api/rate/${path}`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+    // A request that hangs would hold back all that follow it.
+    signal: AbortSignal.timeout(20_000),
+  });
+}
+
+// Storage may be refused (a private window); the page then works, without remembering.
+export function stored(storage, name) {
+  try {
+    return window[storage].getItem(name);
+  } catch {
+    return null;
+  }
+}
+
+export function store(storage, name, value) {
+  try {
+    if (value === null) window[storage].removeItem(name);
+    else window[storage].setItem(name, value);
+  } catch {
+    // Not remembered.
+  }
+}
+
+export class Outbox {
+  // `acknowledged(progress)` after each answer that arrived; `waiting(count, error, retry)` when
+  // one has to be sent again, and with 0 when all have arrived; `refused(error)` when the server
+  // will never take it.
+  constructor({ study, nickname, acknowledged, waiting, refused }) {
+    this.owner = JSON.stringify([study, nickname]);
+    this.nickname = nickname;
+    this.heard = { acknowledged, waiting, refused };
+    this.sending = false;
+    this.failures = 0;
+    this.closed = false;
+    this.queue = this.left();
+    this.again = () => this.wake?.();
+    window.addEventListener("online", this.again);
+  }
+
+  // What an earlier visit of this rater to this study could not send.
+  left() {
+    try {
+      const kept = JSON.parse(stored("localStorage", STORED) ?? "null");
+      return kept?.owner === this.owner && Array.isArray(kept.queue) ? kept.queue : [];
+    } catch {
+      return [];
+    }
+  }
+
+  keep() {
+    const { owner, queue } = this;
+    store("localStorage", STORED, queue.length ? JSON.stringify({ owner, queue }) : null);
+  }
+
+  get empty() {
+    return this.queue.length === 0;
+  }
+
+  add(path, body) {
+    this.queue.push({ path, body });
+    this.keep();
+    this.send();
+  }
+
+  close() {
+    this.closed = true;
+    window.removeEventListener("online", this.again);
+    this.wake?.();
+  }
+
+  async send() {
+    if (this.sending) return;
+    this.sending = true;
+    while (this.queue.length && !this.closed) {
+      const { path, body } = this.queue[0];
+      try {
+        const progress = await post(path, { nickname: this.nickname, ...body });
+        if (this.closed) break;
+        this.queue.shift();
+        this.keep();
+        if (this.failures) this.heard.waiting(this.queue.length, null);
+        this.failures = 0;
+        this.heard.acknowledged(progress);
+      } catch (error) {
+        if (this.closed) break;
+        const passing = error.passing ?? true; // no ApiError: it was given up after its time
+        if (!passing) {
+          this.queue = [];
+          this.keep();
+          this.failures = 0;
+          this.heard.waiting(0, null);
+          this.heard.refused(error);
+          break;
+        }
+        const seconds = WAITS[Math.min(this.failures, WAITS.length - 1)];
+        this.failures += 1;
+        this.heard.waiting(this.queue.length, error, this.again);
+        await this.pause(seconds);
+      }
+    }
+    this.sending = false;
+  }
+
+  pause(seconds) {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, seconds * 1000);
+      this.wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+}

@@ -1,0 +1,96 @@
+// The pictures of tasks: loaded ahead, and shown.
+
+import { element } from "./dom.js";
+
+const LARGE = 1024;
+const SMALL = 448;
+
+function address({ key }, size) {
+  return `api/rate/pictures?${new URLSearchParams({ key, size })}`;
+}
+
+// One picture in its frame. `settled` is true once it can be seen, or is known to be gone.
+class Picture {
+  constructor(shown, size, alt) {
+    this.settled = false;
+    this.image = element("img", { alt, draggable: "false", decoding: "async" });
+    this.frame = element("div", { class: "frame" }, this.image);
+    this.loaded = new Promise((resolve) => {
+      this.image.addEventListener("load", resolve, { once: true });
+      this.image.addEventListener(
+        "error",
+        () => {
+          this.frame.classList.add("gone");
+          this.frame.replaceChildren(`${alt} cannot be shown. You may answer: can't say.`);
+          resolve();
+        },
+        { once: true },
+      );
+    }).then(() => {
+      this.settled = true;
+    });
+    this.image.src = address(shown, size);
+  }
+}
+
+// What a task shows, made and loading from the moment the task is known.
+export class Pictures {
+  constructor(task) {
+    this.all = [];
+    this.element = task.mode === "match" ? this.match(task) : this.better(task);
+    this.loaded = Promise.all(this.all.map((picture) => picture.loaded));
+  }
+
+  get settled() {
+    return this.all.every((picture) => picture.settled);
+  }
+
+  picture(shown, size, alt) {
+    const made = new Picture(shown, size, alt);
+    this.all.push(made);
+    return made.frame;
+  }
+
+  figure(shown, size, alt, caption) {
+    return element(
+      "figure",
+      { class: "shown" },
+      this.picture(shown, size, alt),
+      element("figcaption", {}, caption),
+    );
+  }
+
+  match({ query, result }) {
+    return element(
+      "div",
+      { class: "match" },
+      this.figure(query, LARGE, "The picture searched with", "Searched with"),
+      this.figure(result, LARGE, "The picture found", "Found"),
+    );
+  }
+
+  better({ query, left, right }) {
+    const asked = this.figure(query, LARGE, "The picture searched with", "Searched with");
+    asked.classList.add("asked");
+    return element("div", { class: "better" }, asked, this.row(left, "Left"), this.row(right, "Right"));
+  }
+
+  row(pictures, side) {
+    return element(
+      "section",
+      { class: `row ${side.toLowerCase()}`, "aria-label": `${side} row` },
+      element("h2", {}, side),
+      element(
+        "ol",
+        {},
+        ...pictures.map((shown, place) =>
+          element(
+            "li",
+            {},
+            this.picture(shown, SMALL, `${side} row, result ${place + 1} of ${pictures.length}`),
+          ),
+        ),
+      ),
+    );
+  }
+}
