@@ -2,7 +2,7 @@
 
 import { card } from "./card.js";
 import { byId, element, say } from "./dom.js";
-import { distance, metricName, milliseconds, plural } from "./words.js";
+import { distance, inOrder, metricName, milliseconds, plural } from "./words.js";
 
 function sentence(result) {
   const by = `by ${metricName(result.metric)} distance`;
@@ -76,7 +76,9 @@ export class Results {
 
   // `among`: what was searched, in words.
   show(answer, among) {
-    const { results, milliseconds: taken } = answer;
+    const { milliseconds: taken } = answer;
+    const order = inOrder(answer.results.map(({ metric }) => metric));
+    const results = order.map((metric) => answer.results.find((each) => each.metric === metric));
     this.several = results.length > 1;
     const parts = results.map((result) =>
       this.several ? column(result, this.options) : grid(result, this.options),

@@ -1,10 +1,9 @@
 // The form of metric, number of matches and filters. It shows a state and tells of wishes.
 
 import { byId, element } from "./dom.js";
-import { count, metricName } from "./words.js";
+import { count, inOrder, metricName } from "./words.js";
 
 const AMOUNTS = [12, 24, 48];
-const ORDER = ["hamming", "l1", "l2"];
 
 function metricChoice(value, text, wish) {
   return element(
@@ -32,7 +31,7 @@ export class Settings {
     this.columns = catalogue.columns;
     this.wish = wish;
     byId("settings").addEventListener("submit", (event) => event.preventDefault());
-    const metrics = ORDER.filter((metric) => catalogue.metrics.includes(metric));
+    const metrics = inOrder(catalogue.metrics);
     byId("metric-choices").replaceChildren(
       ...metrics.map((metric) => metricChoice(metric, metricName(metric), wish)),
       metricChoice("all", "All, side by side", wish),

@@ -1,5 +1,6 @@
 // How numbers, distances and items are called on the page.
 
+// In the order in which they are offered and stand side by side.
 const NAMES = { hamming: "Hamming", l1: "L1", l2: "L2" };
 
 const short = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
@@ -7,6 +8,11 @@ const exact = new Intl.NumberFormat("en", { minimumSignificantDigits: 4, maximum
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 
 export const metricName = (metric) => NAMES[metric] ?? metric;
+
+export function inOrder(metrics) {
+  const known = Object.keys(NAMES).filter((metric) => metrics.includes(metric));
+  return [...known, ...metrics.filter((metric) => !known.includes(metric))];
+}
 
 export const count = (number) => whole.format(number);
 
