@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vsearch_fast._words import plural
 from vsearch_fast.datasets.records import Record
 from vsearch_fast.errors import ArgumentError, ExportError, ModelError, VsearchError
 from vsearch_fast.export.training.recipe import Recipe
@@ -86,6 +87,7 @@ def train(
     work: str | os.PathLike[str] | None = None,
     restart: bool = False,
     group_column: str = "group",
+    like_base: Sequence[str] = (),
     progress: bool = False,
     log: Callable[[str], None] | None = None,
 ) -> TrainReport:
@@ -103,6 +105,8 @@ def train(
         same pictures find them there.
     restart : begin anew where a checkpoint is found; otherwise go on from it.
     group_column : what the groups are, in words, for the model's record.
+    like_base : fields of the recipe that are rather as `vsearch train` made the base with, where
+        the base is a file that it made: "input_size", "units".
 
     Raises
     ------
@@ -112,7 +116,7 @@ def train(
     target = Path(output).expanduser()
     _check_target(target)
     source = _base(recipe.base, log)
-    recipe = dataclasses.replace(recipe, base=source.label, base_sha256=source.sha256)
+    recipe = _following(recipe, source, like_base, log)
     from vsearch_fast.export import backend
 
     backend.prepare_keras()
@@ -165,6 +169,30 @@ def _base(spec: str, log: Callable[[str], None]) -> Source:
     return source
 
 
+def _following(
+    recipe: Recipe, source: Source, fields: Sequence[str], log: Callable[[str], None]
+) -> Recipe:
+    """The recipe about this base, with those fields as the base has them where it says so."""
+    recipe = dataclasses.replace(recipe, base=source.label, base_sha256=source.sha256)
+    theirs = source.training.get("recipe", {})
+    taken: dict[str, Any] = {name: int(theirs[name]) for name in fields if name in theirs}
+    for name, value in taken.items():
+        log(f"--{name.replace('_', '-')} {value}, as of the base {source.label}")
+    recipe = dataclasses.replace(recipe, **taken)
+    for name in ("pool", "resize", "batch_norm"):
+        if name in theirs and theirs[name] != getattr(recipe, name):
+            log(f"the base {source.label} was made {_option(name, theirs[name])}, unlike this one")
+    return recipe
+
+
+def _option(name: str, value: object) -> str:
+    """A choice as one gives it to `vsearch train`."""
+    option = f"--{name.replace('_', '-')}"
+    if not value:
+        return f"without {option}"
+    return f"with {option}" if value is True else f"with {option} {value}"
+
+
 def _check_target(target: Path) -> None:
     if target.suffix != ".keras":
         raise ExportError(
@@ -196,6 +224,7 @@ class _Run:
         self.catalogue, self.recipe, self.source = catalogue, recipe, source
         self.folder, self.target, self.group_column = folder, target, group_column
         self.progress, self.log = progress, log
+        self._test = len(catalogue.of_side("test"))
 
     def go(self, restart: bool) -> TrainReport:
         from vsearch_fast.export.training import pictures
@@ -229,15 +258,17 @@ class _Run:
             for name in ("checkpoint.npz", "best.npz"):
                 (checkpoints / name).unlink(missing_ok=True)
         compiled(model, recipe, len(catalogue.classes), feed.steps)
-        if (checkpoints / "checkpoint.npz").is_file():
-            self.log(f"going on from the checkpoint in {checkpoints}")
         state = run(
             model, feed, validation, recipe, checkpoints, digest,
-            progress=self.progress, epoch_done=self._write_history,
+            progress=self.progress, epoch_done=self._write_history, log=self.log,
         )  # fmt: skip
         units, matches = self._judged(network, val)
         self._save(network, units, matches, state)
-        warnings = [f"{name}: {text}" for name, found in units.items() for text in found.warnings()]
+        warnings = [
+            f"{name}: {text}"
+            for name, found in units.items()
+            for text in found.warnings(recipe.batch_norm)
+        ]
         best = state.history[(state.best_epoch or state.epoch) - 1]
         return TrainReport(
             path=self.target,
@@ -284,11 +315,12 @@ class _Run:
         self.material.keep(readable)
         kept = np.zeros(len(self.catalogue), bool)
         kept[seen[readable]] = True
-        self._test = len(self.catalogue.of_side("test"))
         self.catalogue = self.catalogue.keep(kept)
         if failed:
-            self.log(f"{len(failed):,} pictures cannot be read, such as: {min(failed.items())[1]}")
+            told = plural(len(failed), "picture")
+            self.log(f"{told} cannot be read, such as: {min(failed.items())[1]}")
             check(self.catalogue, recipe)
+            self.log(f"without what cannot be read: {self._sides_in_words()}")
         return [failed[row] for row in sorted(failed)]
 
     def _sides(self) -> dict[str, int]:
@@ -419,7 +451,7 @@ class _Run:
 
     def _sides_in_words(self) -> str:
         catalogue = self.catalogue
-        parts = [f"{len(catalogue.of_side(s)):,} {s}" for s in ("train", "val", "test")]
+        parts = [f"{pictures:,} {side}" for side, pictures in self._sides().items()]
         handled = {
             "weights": "classes weigh inversely to the root of their frequency",
             "draws": "pictures are drawn inversely to the roots of their class' and group's sizes",

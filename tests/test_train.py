@@ -100,7 +100,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(
     assert process.wait() == -signal.SIGKILL
     assert not file.exists()
     said = run("train", "--data", catalogue, *FREE, "--epochs", "4", "-o", file)
-    assert "going on from the checkpoint" in said
+    assert "going on from the checkpoint" in said and ", after epoch " in said
     unbroken = weights(trained[0])
     for ours, theirs in zip(weights(file), unbroken, strict=True):
         assert np.array_equal(ours, theirs)
@@ -121,8 +121,10 @@ def test_a_checkpoint_of_another_recipe_or_a_damaged_one_is_refused(
     work, target = tmp_path / "a.training", tmp_path / "a.keras"
     work.mkdir()
     np.savez(work / "checkpoint.npz", meta=np.array('{"digest": "other", "state": {}}'))
+    said: list[str] = []
     with pytest.raises(ExportError, match="another recipe"):
-        train(records, recipe, target)
+        train(records, recipe, target, log=said.append)
+    assert said and not any("going on" in line for line in said)
     (work / "checkpoint.npz").write_bytes(b"PK\x03\x04 no more")
     with pytest.raises(ExportError, match="cannot be read"):
         train(records, recipe, target)
@@ -136,12 +138,15 @@ def test_heads_on_a_frozen_base(trained: tuple[Path, str], catalogue: Path) -> N
 
     base, head = trained[0], catalogue.parent / "top.keras"
     said = run(
-        *("train", "--data", catalogue, "--base", base, "--input-size", "32", "--epochs", "2"),
-        *("--batch-size", "16", "--units", "64", "--classes", "top:3", "--augment", "light"),
+        *("train", "--data", catalogue, "--base", base, "--epochs", "2"),
+        *("--batch-size", "16", "--classes", "top:3", "--augment", "light"),
         *("--copies", "2", "--work", catalogue.parent / "work", "--resize", "bilinear"),
         *("-o", head),
     )
-    assert "the 3 most frequent" in said and "3 classes" in said
+    assert "the 3 most frequent" in said and "3 classes, epoch" in said
+    assert "--input-size 32, as of the base whole.keras" in said  # with its units, too, see below
+    assert "base whole.keras was made with --batch-norm, unlike this one" in said
+    assert "made with --resize" not in said
     assert list((catalogue.parent / "work").glob("outputs-*.npy"))  # kept, as it was named
     before, after = weights(base), weights(head)
     assert all(map(np.array_equal, before[:4], after[:4]))  # the first convolution, normalised
@@ -223,7 +228,11 @@ def test_pictures_that_cannot_be_read_are_named_and_left_out(
     mine = tmp_path / "a.training" / "mine.txt"
     mine.parent.mkdir()
     mine.write_text("a file of the user's, in the folder of the run")
-    report = train(records, recipe, tmp_path / "a.keras")
+    said: list[str] = []
+    report = train(records, recipe, tmp_path / "a.keras", log=said.append)
+    assert "1 picture cannot be read" in said[-2]
+    assert said[-1].startswith("without what cannot be read: ")
+    assert "80 train, 0 val, 0 test" in said[-1]
     assert [each.name for each in mine.parent.iterdir()] == ["mine.txt"]
     assert len(report.skipped) == 1 and "bad.jpg" in report.skipped[0]
     assert report.sides == {"train": 80, "val": 0, "test": 0}
@@ -239,6 +248,7 @@ def test_the_command_line(catalogue: Path, tmp_path: Path) -> None:
         (["--shares", "1,2"], "TRAIN,VAL,TEST"),
         (["--fold", "one"], "1/3"),
         (["--classes", "most"], "top:8"),
+        (["--classes", "top:1"], "top:2 or more"),
     ):
         result = runner.invoke(
             group,
@@ -246,6 +256,6 @@ def test_the_command_line(catalogue: Path, tmp_path: Path) -> None:
              str(tmp_path / "a.keras"), *arguments],
         )  # fmt: skip
         said = result.output + str(result.exception or "")
-        assert result.exit_code != 0 and text in said
+        assert result.exit_code == 2 and text in said
     help_text = runner.invoke(group, ["train", "--help"]).output
     assert "adadelta (1.0 when no rate is given)" in " ".join(help_text.split())

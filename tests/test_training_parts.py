@@ -128,7 +128,7 @@ def test_folds_part_train_and_val_and_leave_test_alone() -> None:
     [
         {"optimizer": "lion"}, {"optimizer": "adamw:fast"}, {"optimizer": "sgd:0"}, {"loss": "mse"},
         {"augment": "much"}, {"epochs": 0}, {"dense": ()}, {"dense": ("fc1", "fc1")},
-        {"fold": (4, 3)},
+        {"fold": (4, 3)}, {"classes": "top:1"}, {"classes": "most"},
     ],
 )  # fmt: skip
 def test_a_recipe_refuses_what_it_does_not_know(choice: dict) -> None:
@@ -374,6 +374,8 @@ def test_units_are_counted() -> None:
     assert [text.split(" of ")[0] for text in found.warnings()] == ["50.0%"]
     dead = units(np.zeros((3, 8), np.float32))
     assert len(dead.warnings()) == 2
+    assert all("--batch-norm" in text for text in dead.warnings())
+    assert not any("--batch-norm" in text for text in dead.warnings(batch_norm=True))
 
 
 def test_matches_of_the_own_group_do_not_count() -> None:

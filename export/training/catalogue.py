@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from vsearch_fast._words import plural
 from vsearch_fast.datasets.records import Record, check_left_out
 from vsearch_fast.datasets.splits import fingerprint, group_of, hashed, split
-from vsearch_fast.errors import ArgumentError, DatasetError
+from vsearch_fast.errors import DatasetError
 from vsearch_fast.export.training.recipe import Recipe
 
 _CONSEQUENCE = "Nothing was trained"
@@ -80,7 +81,9 @@ def gather(data: Sequence[Sequence[Record]], recipe: Recipe) -> Catalogue:
     for number, each in enumerate(data):
         usable = [r for r in each if r.category and r.category not in recipe.leave_out]
         if len(usable) < len(each):
-            notes.append(f"{len(each) - len(usable):,} pictures without a category to learn")
+            notes.append(
+                f"{plural(len(each) - len(usable), 'picture')} without a category to learn"
+            )
         if number == 0:
             found, how = split(usable, shares=recipe.shares, seed=recipe.split_seed)
             notes.append(f"sides {how}")
@@ -95,7 +98,7 @@ def gather(data: Sequence[Sequence[Record]], recipe: Recipe) -> Catalogue:
         for record, side, number in zip(records, sides, source, strict=True)
         if side == "train" and number == 0
     ]
-    chosen = _chosen(recipe.classes, main)
+    chosen = _chosen(recipe.top(), main)
     if chosen is not None:
         notes.append(f"classes: the {len(chosen)} most frequent of the train side")
     else:
@@ -105,7 +108,9 @@ def gather(data: Sequence[Sequence[Record]], recipe: Recipe) -> Catalogue:
         )
     kept = [i for i, record in enumerate(records) if record.category in chosen]
     if len(kept) < len(records):
-        notes.append(f"{len(records) - len(kept):,} pictures of categories that are not learnt")
+        notes.append(
+            f"{plural(len(records) - len(kept), 'picture')} of categories that are not learnt"
+        )
     catalogue = _numbered([records[i] for i in kept], [source[i] for i in kept])
     catalogue.sides = np.array([sides[i] for i in kept], dtype="<U5")
     catalogue.notes = notes
@@ -129,17 +134,12 @@ def _folded(records: Sequence[Record], sides: list[str], recipe: Recipe) -> list
     ]
 
 
-def _chosen(classes: str, of_train: list[str]) -> list[str] | None:
-    if classes == "all":
+def _chosen(top: int | None, of_train: list[str]) -> list[str] | None:
+    if top is None:
         return None
-    text = classes.removeprefix("top:")
-    if classes == text or not text.isdigit() or int(text) < 2:
-        raise ArgumentError(
-            f"--classes {classes} is not understood", _CONSEQUENCE, "Write all, or top:8"
-        )
     counts = Counter(of_train)
     # Equal counts by name, so that the choice does not hang on the pictures' order.
-    return sorted(counts, key=lambda name: (-counts[name], name))[: int(text)]
+    return sorted(counts, key=lambda name: (-counts[name], name))[:top]
 
 
 def _numbered(records: list[Record], source: list[int]) -> Catalogue:

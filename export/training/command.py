@@ -184,10 +184,8 @@ def _dense(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[
 @click.option(
     "--input-size",
     type=click.IntRange(32),
-    default=224,
-    show_default=True,
     metavar="PIXELS",
-    help="Side of the square pictures.",
+    help="Side of the square pictures. [default: that of a base made by vsearch train, else 224]",
 )
 @click.option(
     "--dense",
@@ -200,9 +198,7 @@ def _dense(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[
 @click.option(
     "--units",
     type=click.IntRange(1),
-    default=4096,
-    show_default=True,
-    help="Width of the dense layers.",
+    help="Width of the dense layers. [default: that of a base made by vsearch train, else 4096]",
 )
 @click.option(
     "--pool",
@@ -295,6 +291,9 @@ def command(
     def say(line: str) -> None:
         click.echo(line, err=True)
 
+    like_base = [name for name in ("input_size", "units") if choices[name] is None]
+    for name in like_base:
+        del choices[name]
     try:
         recipe = Recipe(shares=shares or dict(SHARES), pool=pool or "", **choices)
     except ArgumentError as error:
@@ -310,6 +309,7 @@ def command(
             work=work,
             restart=restart,
             group_column=dict(columns).get("group", "group"),
+            like_base=like_base,
             progress=not quiet,
             log=say,
         )
@@ -320,8 +320,11 @@ def command(
         say(f"skipped {line}")
     if len(report.skipped) > 20:
         say(f"and {len(report.skipped) - 20} more")
-    early = ", stopped early" if report.epochs < recipe.epochs else ""
-    epochs = f"epoch {report.best_epoch} of {report.epochs}{early}"
+    epochs = f"epoch {report.best_epoch} of {recipe.epochs}"
+    if report.epochs < recipe.epochs:
+        epochs = (
+            f"epoch {report.best_epoch}, stopped early after {report.epochs} of {recipe.epochs}"
+        )
     click.echo(f"{report.path}: {len(report.classes)} classes, {epochs}")
     if report.val:
         loss, accuracy = report.val["val_loss"], report.val["val_accuracy"]

@@ -30,18 +30,22 @@ class Units:
     def constant(self) -> float:
         return self.never + self.always
 
-    def warnings(self) -> list[str]:
+    def warnings(self, batch_norm: bool = False) -> list[str]:
+        """What is amiss, and what may help; `batch_norm` says that this was tried already."""
         found = []
+        keeps, prevents = "A lower learning rate may help", "A lower learning rate may help"
+        if not batch_norm:
+            keeps = "--batch-norm keeps about half of them active; so may a lower learning rate"
+            prevents = "--batch-norm prevents that; so may a lower learning rate"
         if not ACTIVE[0] <= self.active <= ACTIVE[1]:
             found.append(
                 f"{self.active:.1%} of the units are active, outside {ACTIVE[0]:.0%} to "
-                f"{ACTIVE[1]:.0%}: Hamming distances will tell little. --batch-norm keeps about "
-                "half of them active; so may a lower learning rate"
+                f"{ACTIVE[1]:.0%}: Hamming distances will tell little. {keeps}"
             )
         if self.constant > CONSTANT:
             found.append(
                 f"{self.constant:.1%} of the bits are the same for all pictures and carry "
-                "nothing. --batch-norm prevents that; so may a lower learning rate"
+                f"nothing. {prevents}"
             )
         return found
 

@@ -124,6 +124,7 @@ def run(
     *,
     progress: bool,
     epoch_done: Callable[[Progress], None],
+    log: Callable[[str], None] = lambda line: None,
 ) -> Progress:
     """Train the compiled `model`, from its checkpoint in `folder` if there is one.
 
@@ -134,6 +135,8 @@ def run(
     checkpoint, best = folder / "checkpoint.npz", folder / "best.npz"
     model.optimizer.build(model.trainable_variables)
     state = _restored(model, checkpoint, digest)
+    if state.epoch:
+        log(f"going on from the checkpoint in {folder}, after epoch {state.epoch}")
     shown = tqdm(
         total=recipe.epochs * feed.steps, initial=state.epoch * feed.steps, desc="training",
         unit=" batches", disable=not progress, mininterval=0.5,

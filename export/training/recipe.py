@@ -91,6 +91,24 @@ class Recipe:
                 f"--fold {self.fold[0]}/{self.fold[1]} is none", _CONSEQUENCE, "Write 1/3"
             )
         self.rate()
+        self.top()
+
+    def top(self) -> int | None:
+        """How many of the most common classes are learnt; None for all."""
+        if self.classes == "all":
+            return None
+        text = self.classes.removeprefix("top:")
+        if text == self.classes or not text.isdigit():
+            raise ArgumentError(
+                f"--classes {self.classes} is not understood", _CONSEQUENCE, "Write all, or top:8"
+            )
+        if int(text) < 2:
+            raise ArgumentError(
+                f"--classes {self.classes} leaves nothing to tell apart",
+                _CONSEQUENCE,
+                "Write all, or top:2 or more",
+            )
+        return int(text)
 
     def rate(self) -> tuple[str, float]:
         """The optimiser's name and its learning rate."""

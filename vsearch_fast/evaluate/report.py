@@ -13,7 +13,9 @@ from importlib import metadata
 from typing import Any
 
 from .. import __version__
+from .._words import plural
 from .figures import Difference, Figure
+from .sampling import in_words
 from .study import ANY, CONTROL, METRICS, Study
 
 NOT_RUN = "not run"
@@ -171,7 +173,7 @@ def _text_of_others(
 
 
 def _population(study: Study, entry: Figure) -> str:
-    told = f"{entry.queries:,} queries"
+    told = plural(entry.queries, "query", "queries")
     if entry.unmatched:
         told += f", {entry.unmatched:,} without an eligible match (misses)"
     if study.lead != ANY:
@@ -242,10 +244,11 @@ def markdown(study: Study, command: str) -> str:
 def _preamble(study: Study) -> list[str]:
     sample = study.sample
     groups = len(set(sample.groups.tolist()))
-    told = f"{len(sample.records):,} pictures of {len(sample.category_names)} categories"
+    told = in_words(sample)
     if sample.grouped:
-        told += f" and {groups:,} groups"
-    lines = [f"{told}; {len(study.queries):,} queries, the same for every row."]
+        told += f" and {plural(groups, 'group')}"
+    queries = plural(len(study.queries), "query", "queries")
+    lines = [f"{told}; {queries}, the same for every row."]
     if sample.left_out:
         reasons = "; ".join(f"{count:,}: {why}" for why, count in sample.left_out.items())
         lines.append(f"Left out: {reasons}.")

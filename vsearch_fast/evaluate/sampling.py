@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from .._words import plural
 from ..datasets.records import Record, check_left_out
 from ..datasets.splits import SHARES, fingerprint, group_of, split
 from ..errors import ArgumentError, DatasetError
@@ -186,6 +187,12 @@ def draw_queries(sample: Sample, count: int, seed: int) -> NDArray[np.int64]:
     if rows <= count:
         return np.arange(rows)
     return np.sort(np.random.default_rng([seed, 1]).choice(rows, count, replace=False))
+
+
+def in_words(sample: Sample) -> str:
+    """How many pictures of how many categories."""
+    pictures = plural(len(sample.records), "picture")
+    return f"{pictures} of {plural(len(sample.category_names), 'category', 'categories')}"
 
 
 def describe(sample: Sample) -> dict[str, object]:

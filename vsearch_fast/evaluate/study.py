@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._providers import ProviderFallbackWarning
+from .._words import plural
 from ..datasets.records import Record
 from ..errors import ArgumentError, DatasetError
 from ..search import pack_bits
@@ -29,7 +30,7 @@ from .figures import Difference, Figure
 from .neighbours import eligible_neighbours
 from .protocol import DRAWS, KS, Average, Bootstrap, Same, Truth, judge
 from .rows import ModelRow
-from .sampling import Sample, Side, describe, draw, draw_queries
+from .sampling import Sample, Side, describe, draw, draw_queries, in_words
 
 METRICS = ("l1", "l2", "hamming")
 CONTROL = "Random pairs (control)"
@@ -157,7 +158,7 @@ def evaluate(
     )  # fmt: skip
     for reason, count in sample.left_out.items():
         say(f"left out {count:>6,}: {reason}")
-    say(f"{len(sample.records):,} pictures of {len(sample.category_names)} categories are compared")
+    say(f"{in_words(sample)} are compared")
 
     tables = [
         features(
@@ -174,6 +175,7 @@ def evaluate(
     if broken.any():
         say(f"left out {int(broken.sum()):>6,}: cannot be read")
         sample = sample.without(broken, "cannot be read")
+        say(f"{in_words(sample)} are left to compare")
         tables = [table[~broken] for table in tables]
         if len(sample.records) < 2:
             raise DatasetError(
@@ -249,7 +251,8 @@ class _Measuring:
             if each.training.classes is None:
                 continue
             names = tuple(sorted(set(each.training.classes).intersection(known)))
-            scope = Scope(f"the {len(names)} categories that {each.row.name} knows", names)
+            known_to = plural(len(names), "category", "categories")
+            scope = Scope(f"the {known_to} that {each.row.name} knows", names)
             if names and len(names) < len(known) and all(s.names != names for s in scopes):
                 scopes.append(scope)
         return scopes
