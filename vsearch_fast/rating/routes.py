@@ -6,6 +6,7 @@ disk there, not in the event loop.
 
 from __future__ import annotations
 
+from enum import IntEnum
 from functools import lru_cache
 from typing import Annotated, Literal
 
@@ -23,7 +24,16 @@ AHEAD = 3
 #: Raters whose schedules are kept in memory.
 _KEPT = 64
 
-Size = Literal[112, 224, 448, 1024]
+
+class Size(IntEnum):
+    """Pixels of a picture's long side: those that `web.thumbnails` makes."""
+
+    SMALLEST = 112
+    SMALL = 224
+    MEDIUM = 448
+    LARGE = 1024
+
+
 Nickname = Annotated[str, Field(max_length=200)]
 
 
@@ -108,7 +118,7 @@ def router(ratings: Ratings) -> APIRouter:
     `request.app.state.thumbnails` makes the pictures (`vsearch_fast.web.thumbnails.Thumbnails`).
     Errors are raised as `VsearchError`, which the app turns into JSON.
     """
-    routes = APIRouter(tags=["rating"])
+    routes = APIRouter()
     study = ratings.study
     every = total(study)
 
@@ -188,14 +198,14 @@ def router(ratings: Ratings) -> APIRouter:
 
     @routes.get("/pictures", summary="A picture of the study", response_class=Response)
     def picture(
-        request: Request, key: Annotated[int, Query(ge=0, le=2**53)], size: Size = 448
+        request: Request, key: Annotated[int, Query(ge=0, le=2**53)], size: Size = Size.MEDIUM
     ) -> Response:
         if key >= len(study.pictures):
             raise NotFoundError(
                 f"There is no picture {key} in this study", "Nothing was sent", "Reload the page"
             )
         try:
-            content = request.app.state.thumbnails.jpeg(study.pictures[key].path, size)
+            content = request.app.state.thumbnails.jpeg(study.pictures[key].path, int(size))
         except ImageError as error:
             # Its message names the file, and a file's name may name its system.
             raise NotFoundError(

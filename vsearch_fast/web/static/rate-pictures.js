@@ -15,20 +15,15 @@ class Picture {
     this.settled = false;
     this.image = element("img", { alt, draggable: "false", decoding: "async" });
     this.frame = element("div", { class: "frame" }, this.image);
-    this.loaded = new Promise((resolve) => {
-      this.image.addEventListener("load", resolve, { once: true });
-      this.image.addEventListener(
-        "error",
-        () => {
-          this.frame.classList.add("gone");
-          this.frame.replaceChildren(`${alt} cannot be shown. You may answer: can't say.`);
-          resolve();
-        },
-        { once: true },
-      );
-    }).then(() => {
+    const settle = () => {
       this.settled = true;
-    });
+    };
+    this.image.addEventListener("load", settle, { once: true });
+    this.image.addEventListener("error", () => {
+      this.frame.classList.add("gone");
+      this.frame.replaceChildren(`${alt} cannot be shown. You may answer: can't say.`);
+      settle();
+    }, { once: true });
     this.image.src = address(shown, size);
   }
 }
@@ -38,7 +33,6 @@ export class Pictures {
   constructor(task) {
     this.all = [];
     this.element = task.mode === "match" ? this.match(task) : this.better(task);
-    this.loaded = Promise.all(this.all.map((picture) => picture.loaded));
   }
 
   get settled() {

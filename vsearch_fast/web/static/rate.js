@@ -127,7 +127,6 @@ class Session {
     if (this.mode !== task.mode) this.ask(task.mode);
     say(byId("status"), `${this.said ?? ""}${this.at} of ${this.total}. ${QUESTIONS[task.mode]}`);
     this.said = "";
-    if (!pictures.settled) pictures.loaded.then(() => document.body.dispatchEvent(new Event("seen")));
     return undefined;
   }
 
