@@ -104,6 +104,20 @@ def test_the_catalogue_is_shown_before_a_query(page: Any) -> None:
     expect(page.locator("#matches")).to_be_hidden()
 
 
+def test_notes_and_ratings_of_the_catalogue_are_shown(page: Any) -> None:
+    def rated(route: Any) -> None:
+        body = route.fetch().json()
+        route.fulfill(json={**body, "rating": True, "note": "untrained network"})
+
+    page.goto("/")
+    expect(page.locator("#items li")).to_have_count(42)
+    expect(page.locator("#rate-link")).to_be_hidden()
+    page.route("**/api/catalogue", rated)
+    page.reload()
+    expect(page.locator("#about")).to_contain_text("untrained network")
+    expect(page.get_by_role("link", name="Rate matches")).to_have_attribute("href", "rate")
+
+
 def test_more_pictures_are_a_button_away(page: Any) -> None:
     def shorter(route: Any) -> None:
         route.continue_(url=route.request.url.replace("limit=48", "limit=30"))
@@ -122,7 +136,7 @@ def test_an_upload_is_searched_with_a_proposed_box(page: Any, server: Any) -> No
     page.goto("/")
     with searching(page) as answer:
         page.locator("#file").set_input_files(picture(server))
-    assert form_of(answer.value.request)["box"] == "auto"
+    assert answer.value.json()["query"]["box_from"] == "network"
     expect(cards(page)).to_have_count(12)
     expect(page.locator("#status")).to_contain_text(re.compile(r"12 matches by L2 distance, near"))
     expect(page.locator("#query-name")).to_have_text(picture(server).name)
@@ -274,6 +288,18 @@ def test_the_answer_to_an_earlier_wish_is_dropped(page: Any) -> None:
     expect(page.locator("#summary")).to_contain_text("by L1 distance")
     assert len(held) == 1
     assert asked(page)["metric"] == ["l1"]
+
+
+def test_quick_wishes_add_up(page: Any) -> None:
+    by_item(page, box="40,40,120,160")
+    page.locator("#box").focus()
+    page.keyboard.press("ArrowRight")
+    page.locator("#k").select_option("24")  # before the box was searched, and before its answer
+    page.get_by_text("Hamming", exact=True).click()
+    expect(page.locator("#box-status")).to_contain_text("43 from the left")
+    page.wait_for_url(lambda url: "box=43%2C40%2C123%2C160" in url)
+    expect(cards(page)).to_have_count(24)
+    assert (asked(page)["k"], asked(page)["metric"]) == (["24"], ["hamming"])
 
 
 # Distances, amounts, filters
@@ -498,7 +524,7 @@ def test_without_a_network_it_can_be_tried_again(browser: Any, server: Any) -> N
         by_item(page)
         before = ids(page)
         context.set_offline(True)
-        page.get_by_role("radio", name="L1").check(force=True)
+        page.get_by_text("L1", exact=True).click()
         alert = page.get_by_role("alert")
         expect(alert).to_contain_text("The server cannot be reached.")
         # What is on the page, and its address, still belong together.
@@ -528,12 +554,13 @@ def test_markup_in_names_and_metadata_stays_text(page: Any, server: Any, tmp_pat
     def write(body: dict[str, Any]) -> None:
         body["results"][0]["matches"][0]["metadata"] = {"category": evil, "note": evil + "!"}
 
-    answering(page, write)
     named = tmp_path / "<b>bold.jpg"
     named.write_bytes(picture(server).read_bytes())
     page.goto("/")
     upload(page, named)
     expect(page.locator("#query-name")).to_have_text("<b>bold.jpg")
+    answering(page, write)
+    page.get_by_role("radio", name="L1").check(force=True)
     expect(cards(page).first.locator(".title")).to_have_text(evil)
     expect(page.locator("#results b, #results img[src=x]")).to_have_count(0)
 

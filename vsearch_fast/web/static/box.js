@@ -35,13 +35,12 @@ export function resized([x1, y1, x2, y2], dx, dy, edges, [width, height]) {
 export function drawn([ax, ay], [bx, by], size) {
   const [width, height] = size;
   const inside = [clamp(bx, 0, width), clamp(by, 0, height)];
-  const box = [
+  return [
     Math.min(ax, inside[0]),
     Math.min(ay, inside[1]),
     Math.max(ax, inside[0]),
     Math.max(ay, inside[1]),
   ];
-  return box;
 }
 
 export class BoxEditor {
@@ -57,18 +56,21 @@ export class BoxEditor {
     box.addEventListener("keydown", (event) => this.key(event));
   }
 
-  show(size, box) {
-    clearTimeout(this.rest);
-    this.drag = null;
+  // A change in progress on this picture outlives the answer to the change before it.
+  show(size, box, samePicture = false) {
+    if (samePicture && (this.drag || this.rest)) return;
+    this.calm();
     this.size = size;
     this.place(box ?? [0, 0, ...size]);
     this.element.hidden = false;
   }
 
-  hide() {
+  // Forget a change that was not finished.
+  calm() {
     clearTimeout(this.rest);
+    this.rest = null;
     this.drag = null;
-    this.element.hidden = true;
+    this.element.classList.remove("dragged");
   }
 
   get words() {
@@ -104,7 +106,7 @@ export class BoxEditor {
     event.preventDefault();
     this.element.focus({ preventScroll: true });
     this.stage.setPointerCapture(event.pointerId);
-    clearTimeout(this.rest);
+    this.calm();
     this.drag = { pointer: event.pointerId, from: this.point(event), box: this.value, edges, inside };
     this.element.classList.add("dragged");
   }
@@ -136,8 +138,7 @@ export class BoxEditor {
     const direction = ARROWS[event.key];
     if (event.key === "Escape" && this.drag) {
       this.place(this.drag.box);
-      this.drag = null;
-      this.element.classList.remove("dragged");
+      this.calm();
       return;
     }
     if (!direction || event.altKey || event.metaKey) return;
@@ -156,6 +157,7 @@ export class BoxEditor {
   }
 
   done() {
+    this.rest = null;
     this.speak(`Box: ${this.words}`);
     this.changed(this.value);
   }

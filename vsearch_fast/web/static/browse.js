@@ -19,7 +19,11 @@ export class Browse {
 
   async show(where) {
     const asked = JSON.stringify(where);
-    if (asked === this.shown) return; // coming back must not lose the pages already loaded
+    if (asked === this.shown) {
+      // Coming back must not lose the pages already loaded; other settings change their links.
+      for (const { dataset, firstChild } of this.list.children) firstChild.href = this.linkTo(dataset.id);
+      return;
+    }
     this.where = where;
     this.shown = asked;
     this.next = null;

@@ -17,16 +17,19 @@ const alert = new Alert();
 class Page {
   constructor(catalogue) {
     this.catalogue = catalogue;
-    this.state = withoutQuery(this.read());
+    this.state = this.read(); // what is shown, as soon as it is
+    this.wanted = { state: this.state, file: null }; // what is being asked for
+    this.answered = false;
     this.items = new Map(); // entries of pictures that were clicked, by id
     this.file = null; // an upload that the server did not keep
     const linkTo = (id) => this.link(withItem(this.state, id));
     const choose = (item) => {
       this.items.set(item.id, item);
-      this.attempt(withItem(this.state, item.id), { focus: true });
+      this.attempt(withItem(this.wanted.state, item.id), { focus: true });
     };
-    this.settings = new Settings(catalogue, (wish) => this.attempt({ ...this.state, ...wish }));
-    this.query = new Query({ catalogue, changed: (box) => this.attempt({ ...this.state, box }) });
+    this.settings = new Settings(catalogue, (change) => this.wish(change));
+    this.settings.show(this.state);
+    this.query = new Query({ catalogue, changed: (box) => this.wish({ box }) });
     this.results = new Results({ linkTo, choose });
     this.browse = new Browse({
       linkTo,
@@ -40,7 +43,18 @@ class Page {
       event.preventDefault();
       this.attempt(withoutQuery(this.state), { focus: true });
     });
-    window.addEventListener("popstate", () => this.attempt(this.read(), { from: "history" }));
+    window.addEventListener("popstate", () => {
+      const next = this.read();
+      // The skip link changes the address too, but not what is searched for.
+      if (this.link(next) === this.link(this.wanted.state) && !this.wanted.state.local) return;
+      this.attempt(next, { from: "history" });
+    });
+  }
+
+  // Change a part of what is asked for, though the answer to an earlier wish may be on its way.
+  wish(change) {
+    const { state, file } = this.wanted;
+    this.attempt({ ...state, ...change }, { file, focus: Boolean(file) });
   }
 
   read() {
@@ -74,6 +88,8 @@ class Page {
   async attempt(next, { from = "wish", file = null, others = 0, focus = false } = {}) {
     this.request?.abort(); // the answer to an earlier wish is of no use now
     this.idle();
+    this.wanted = { state: next, file };
+    if (file || next.query !== this.state.query || next.id !== this.state.id) this.query.editor.calm();
     // An upload that the server did not keep has no name of its own: it is sent again.
     const sent = file ?? (next.local ? this.file : null);
     if (!sent && !hasQuery(next)) {
@@ -121,6 +137,7 @@ class Page {
     const same = kept && kept === this.state.query;
     const name = fresh?.name ?? (same || from === "history" ? history.state?.name : undefined);
     this.commit(state, from, { name });
+    this.answered = true;
     document.body.dataset.view = "search";
     this.query.show(answer.query, { file: sent, name, item });
     this.results.show(answer, this.among());
@@ -146,6 +163,7 @@ class Page {
 
   commit(state, from, saved) {
     this.state = state;
+    this.wanted = { state, file: null };
     this.settings.show(state);
     const link = this.link(state);
     const here = location.search || "./";
@@ -166,11 +184,12 @@ class Page {
   }
 
   searchFailed(error, next, { from, file, focus }) {
-    // The controls say what is shown, not what was wished for in vain.
+    // The controls say what is shown, not what was wished for in vain; where nothing is shown, the
+    // address does.
+    if (from === "history" || !this.answered) this.state = next;
+    this.wanted = { state: this.state, file: null };
     this.settings.show(this.state);
-    if (from === "history") {
-      this.state = next;
-      this.settings.show(next);
+    if (from === "history" || !this.answered) {
       this.showCatalogue(false);
     } else if (document.body.dataset.view === "browse") {
       this.browse.show(this.state.where);
@@ -219,6 +238,8 @@ function introduce(catalogue) {
 
 async function start() {
   document.body.classList.add("busy");
+  // A link to a search shows the search's frame at once, not the catalogue's pictures first.
+  if (isShared(fromLink(location.search, ""))) document.body.dataset.view = "search";
   try {
     const catalogue = await api.catalogue();
     introduce(catalogue);

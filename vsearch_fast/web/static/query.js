@@ -35,12 +35,14 @@ export class Query {
     this.box = box;
     this.size = [width, height];
     const source = kept ? thumbnail({ query: kept }, 1024) : id ? thumbnail({ id }, 1024) : "";
-    this.picture(source, file);
+    const samePicture = !this.picture(source, file);
     this.stage.style.setProperty("--ratio", width / height);
     const called = item ? alternative(item) : id || name || "Uploaded picture";
     this.image.alt = `Query: ${called}`;
     byId("query-name").textContent = called;
-    this.editor.show(this.size, box);
+    this.editor.show(this.size, box, samePicture);
+    byId("whole").disabled = false;
+    byId("propose").disabled = false;
     const whole = !box || String(box) === String([0, 0, width, height]);
     const words = whole ? "The whole picture" : (ORIGINS[origin] ?? "Box");
     const [x1, y1, x2, y2] = box ?? [0, 0, width, height];
@@ -53,11 +55,13 @@ export class Query {
     this.editor.show(this.size, this.box);
   }
 
+  // Whether it is another picture: a new box must not make the same one flash.
   picture(source, file) {
-    if (this.source === (source || file)) return; // a new box must not make the picture flash
+    if (this.source === (source || file)) return false;
     this.source = source || file;
     if (this.local) URL.revokeObjectURL(this.local);
     this.local = source ? null : URL.createObjectURL(file);
     this.image.src = source || this.local;
+    return true;
   }
 }

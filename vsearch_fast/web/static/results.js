@@ -40,11 +40,14 @@ function grid(result, options) {
 }
 
 function column(result, options) {
+  const { threshold } = result;
+  const similar = threshold ? `Similar within ${distance(threshold.distance)}` : "No threshold";
+  const about = result.matches.length ? similar : "No matches";
   return element(
     "section",
     { class: "side", "aria-label": `By ${metricName(result.metric)} distance` },
     element("h3", {}, metricName(result.metric)),
-    element("p", { class: "summary" }, result.matches.length ? milliseconds(result.milliseconds) : "No matches"),
+    element("p", { class: "summary", title: result.threshold?.text }, about),
     grid(result, options),
   );
 }
@@ -89,9 +92,14 @@ export class Results {
     const time = Object.entries(taken ?? {})
       .map(([step, value]) => `${step} ${milliseconds(value)}`)
       .join(", ");
-    byId("summary").textContent =
-      `${this.several ? `${results.length} distances side by side` : heard}` +
-      ` · among ${among}${time ? ` · ${time}` : ""}`;
+    const found = this.several ? `${results.length} distances side by side` : heard;
+    byId("summary").replaceChildren(
+      element("span", {}, `${found} · among ${among}${time ? ` · ${time}` : ""}`),
+    );
+    const [{ threshold }] = results;
+    if (!this.several && threshold) {
+      byId("summary").append(element("span", {}, `Similar is what lies within ${threshold.text}`));
+    }
     const far = results.filter((result) => result.nothing_similar && result.matches.length);
     byId("note").replaceChildren(...far.map((result) => nothing(result, this.several)));
     say(byId("status"), heard);
