@@ -181,6 +181,22 @@ def test_names_that_are_no_text(vsearch, pictures, model, tmp_path):
     assert "caf\\udce9" in page.read_text(encoding="utf-8")
 
 
+def test_no_hits_are_put_down_to_what_was_asked(vsearch, indexed, pictures):
+    query = next(pictures.rglob("*.png"))
+    shoe = ["--where", "category=hat", "--where", "category=cap"]
+    _, out, _ = vsearch("search", indexed, query, *shoe)
+    assert "no picture has category=hat or category=cap" in out
+    _, out, _ = vsearch("search", indexed, query, *shoe, "--no-match")
+    assert "no match: nothing within l2 " in out
+    assert out.rstrip().endswith("among the pictures with category=hat or category=cap")
+    code, _, err = vsearch("search", indexed, query, "--max-distance", "far")
+    assert code == 2
+    assert "'far' is neither a distance from 0 on nor auto" in err
+    code, _, err = vsearch("calibrate", indexed, "--sample", "some")
+    assert code == 2
+    assert "'some' is neither a number from 1 on nor all" in err
+
+
 def test_number_or_truth_is_a_change(vsearch, pictures, model, tmp_path):
     listing = tmp_path / "list.csv"
     arguments = ["index", pictures, "--csv", listing, "-o", tmp_path / "i", "--quiet"]

@@ -569,8 +569,14 @@ def test_an_empty_index_has_no_match(vsearch: Any, tmp_path: Path, model: Path) 
     ("arguments", "words"),
     [
         (["search", "{index}", "x.png", "--no-match", "--max-distance", "1"], "exclude"),
-        (["search", "{index}", "x.png", "--max-distance", "far"], "'far' is not"),
-        (["search", "{index}", "x.png", "--max-distance", "-1"], "-1.0 is not in the range"),
+        (
+            ["search", "{index}", "x.png", "--max-distance", "far"],
+            "'far' is neither a distance from 0 on nor auto",
+        ),
+        (
+            ["search", "{index}", "x.png", "--max-distance", "-1"],
+            "'-1' is neither a distance from 0 on nor auto",
+        ),
         (["calibrate", "{index}", "--sample", "0"], "--sample"),
         (["calibrate", "{index}", "--quantile", "0"], "--quantile"),
     ],

@@ -32,8 +32,25 @@ def test_page(results, tmp_path):
     assert "a &amp; b" in text
     assert text.count("picture not found") == 2
     assert text.count("same item") == 1
-    assert "Nothing within the filter" in text
+    assert "The index is empty" in text
     assert [p.name for p in tmp_path.glob(".*")] == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({}, "the index is empty"),
+        ({"where": "a=1"}, "no picture has a=1"),
+        ({"max_distance": 2.5}, "nothing within the distance 2.5"),
+        (
+            {"max_distance": 7, "where": "a=1"},
+            "nothing within the distance 7 among the pictures with a=1",
+        ),
+        ({"only_matches": True, "where": "a=1"}, "no match: the index is empty"),
+    ],
+)
+def test_why_there_is_nothing(asked, words):
+    assert Result("query", "l2", [], **asked).nothing == words
 
 
 def test_failed_page_leaves_the_old_one(results, tmp_path):

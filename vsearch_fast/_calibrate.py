@@ -20,7 +20,10 @@ from .search import Metric
 def _sample(ctx: click.Context, parameter: click.Parameter, value: str) -> int | None:
     if value == "all":
         return None
-    number: int = click.IntRange(1)(value, parameter, ctx)
+    try:
+        number: int = click.IntRange(1)(value, parameter, ctx)
+    except click.BadParameter:
+        raise click.BadParameter(f"{value!r} is neither a number from 1 on nor all") from None
     return number
 
 

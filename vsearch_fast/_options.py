@@ -61,7 +61,10 @@ def distance(
 ) -> float | Literal["auto"] | None:
     if value is None or value == "auto":
         return value  # type: ignore[return-value]
-    number: float = click.FloatRange(0)(value, parameter, ctx)
+    try:
+        number: float = click.FloatRange(0)(value, parameter, ctx)
+    except click.BadParameter:
+        raise click.BadParameter(f"{value!r} is neither a distance from 0 on nor auto") from None
     return number
 
 
@@ -79,6 +82,14 @@ def pairs(
         if "=" not in value[1:]:
             raise click.BadParameter(f"{value!r} is not NAME=VALUE")
     return [(name, text) for name, _, text in (value.partition("=") for value in values)]
+
+
+def where_in_words(given: list[tuple[str, str]]) -> str:
+    """The same filter in words: ``category=lamp or category=shoe, and kids=False``."""
+    columns: dict[str, list[str]] = {}
+    for column, text in given:
+        columns.setdefault(column, []).append(f"{column}={text}")
+    return ", and ".join(" or ".join(values) for values in columns.values())
 
 
 def where(given: list[tuple[str, str]]) -> dict[str, list[Any]] | None:

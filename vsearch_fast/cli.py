@@ -35,10 +35,15 @@ def vsearch() -> None:
     """Exact visual item search: find the same or most similar pictures of a catalogue.
 
     \b
-    vsearch export --weights imagenet --output vgg16-fc1.onnx    the network, once
-    vsearch index photos/ -o photos.index --model vgg16-fc1.onnx the catalogue
-    vsearch search photos.index lamp.jpg --html matches.html     the matches of a photo
     vsearch demo                                                 all of it, on drawn garments
+    vsearch index photos/ -o photos.index                        a catalogue of yours
+    vsearch search photos.index dress.jpg --html matches.html    the matches of a photo
+
+    The network in the package knows clothing. For other things, one that knows more of the world:
+
+    \b
+    vsearch export --weights imagenet --output vgg16-fc1.onnx    once
+    vsearch index lamps/ -o lamps.index --model vgg16-fc1.onnx
 
     Every command explains itself: vsearch COMMAND --help. Exit codes: 0 done, 1 an error,
     2 a wrong command line, 130 interrupted.
@@ -125,10 +130,11 @@ def index(
     again later, it applies what is new, changed or gone, and reads nothing else.
 
     \b
-    vsearch index photos/ -o photos.index --model vgg16-fc1.onnx
-    vsearch index shop/ --csv shop/items.csv -o shop.index --model vgg16-fc1.onnx
+    vsearch index photos/ -o photos.index
+    vsearch index shop/ --csv shop/items.csv -o shop.index
     vsearch index shop/ --csv shop/list.csv --column path=image --column category=label \\
-        -o shop.index --model vgg16-fc1.onnx
+        -o shop.index
+    vsearch index lamps/ -o lamps.index --model vgg16-fc1.onnx
     """
     from ._recorded import embedder_for, model_file, running
     from .datasets import detect
@@ -366,6 +372,8 @@ def search(
         results: list[Result] = []
         metrics = METRICS if metric == "all" else (metric,)
         limits: dict[Metric, Threshold | None] = {}
+        asked_distance = None if max_distance == "auto" else max_distance
+        asked_where = _options.where_in_words(where)
         if max_distance == "auto":
             limits = thresholds(found, metrics, threads=threads, backend=backend, say=_tell)
         for name in metrics:
@@ -377,7 +385,16 @@ def search(
             if explain:
                 click.echo(f"Proof: {proof}", err=True)
             results += [
-                Result(str(query), name, hits, part, None, max_distance == "auto", limit)
+                Result(
+                    str(query),
+                    name,
+                    hits,
+                    part,
+                    only_matches=max_distance == "auto",
+                    threshold=limit,
+                    max_distance=asked_distance,
+                    where=asked_where,
+                )
                 for (query, part), hits in zip(searched, answers, strict=True)
             ]
         if metric == "all":  # a query's metrics beside each other

@@ -29,6 +29,7 @@ class Result:
     ``box`` is the part of the photo searched for; ``item``, where it is known what the photo
     shows, marks the hits with the same metadata column ``item``. With ``only_matches`` hits
     beyond the index's ``threshold`` were left out (None: the index is empty, nothing matches).
+    ``max_distance`` is a distance that was asked for, and ``where`` a filter, in words.
     """
 
     query: str
@@ -38,15 +39,20 @@ class Result:
     item: str | None = None
     only_matches: bool = False
     threshold: Threshold | None = None
+    max_distance: float | None = None
+    where: str = ""
 
     @property
     def nothing(self) -> str:
         """What to say where there are no hits."""
-        if not self.only_matches:
-            return "nothing within the filter and the distance asked for"
-        if self.threshold is None:
-            return "no match: the index is empty"
-        return f"no match: nothing within {self.threshold}"
+        among = f" among the pictures with {self.where}" if self.where else ""
+        if self.only_matches:
+            if self.threshold is None:
+                return "no match: the index is empty"
+            return f"no match: nothing within {self.threshold}{among}"
+        if self.max_distance is not None:
+            return f"nothing within the distance {self.max_distance:g}{among}"
+        return f"no picture has {self.where}" if self.where else "the index is empty"
 
     def shows_same(self, hit: Hit) -> bool:
         """Whether the hit is known to be the very thing that the query shows."""
