@@ -149,6 +149,12 @@ def export(
     """
     clock = _Clock(log or (lambda line: None))
     target = Path(output).expanduser()
+    if target.suffix.lower() != ".onnx" and not target.is_dir():
+        raise ArgumentError(
+            f"the output {target} does not end in .onnx",
+            "Nothing was exported",
+            "Name it FILE.onnx",
+        )
     _check_arguments(layer, pool, input_size, precision, resize, calibrate, verify_on)
     with _temporary_beside(target) as temporary:
         source = resolve(os.fspath(weights), layer, clock.log)

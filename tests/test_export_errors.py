@@ -102,6 +102,9 @@ def test_usage_errors_exit_with_2(slim: Path, target: Path) -> None:
     result = invoke("--weights", slim, "--layer", "fc9", "-o", target)
     assert result.exit_code == 2
     assert "no layer fc9" in result.output
+    result = invoke("--weights", slim, "-o", target.with_suffix(".jpg"))
+    assert result.exit_code == 2
+    assert "does not end in .onnx" in result.output
     assert invoke("--weights", slim).exit_code == 2  # no --output
 
 

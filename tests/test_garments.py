@@ -11,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 from vsearch_fast.datasets import deepfashion, folder, garments
 from vsearch_fast.datasets.garments import scene, workers
 from vsearch_fast.datasets.garments.backdrop import BACKDROPS
+from vsearch_fast.datasets.garments.command import command
 from vsearch_fast.datasets.garments.curves import Frame, rectangle, spline
 from vsearch_fast.datasets.garments.design import design, scheduled
 from vsearch_fast.datasets.garments.dice import Dice
@@ -85,6 +87,19 @@ def test_a_catalogue_grows_to_the_same_files(tmp_path: Path) -> None:
     garments.render_catalogue(grown, 3, 2, size=SMALL)
     garments.render_catalogue(whole, 3, 2, size=SMALL)
     assert hashes(grown) == hashes(whole)
+
+
+def test_the_command_tells_what_the_folder_holds(tmp_path: Path) -> None:
+    def run(items: int) -> str:
+        arguments = ["-o", str(tmp_path), "--items", str(items), "--views", "1", "--size", "64x80"]
+        result = CliRunner().invoke(command, arguments)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    assert run(3).startswith("3 pictures of 3 garments in")
+    said = run(1)
+    assert said.startswith("1 picture of 1 garment in")
+    assert "it holds 3 pictures of 3 garments" in said
 
 
 @pytest.mark.parametrize("seeds", [(0, 1), (1, 2)])

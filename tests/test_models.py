@@ -21,6 +21,7 @@ def test_it_is_small_and_says_what_it_is() -> None:
     embedder = vs.Embedder(providers="cpu")
     assert (embedder.dim, embedder.metadata["layer"]) == (4096, "fc1")
     assert embedder.metadata["trained"] == "yes"
+    assert repr(embedder).startswith("<Embedder slim-vgg16-clothing.onnx: 4096 features of fc1")
     training = json.loads(embedder.metadata["training"])
     card = file.with_name("CARD.md").read_text(encoding="utf-8")
     assert embedder.model_id[:16] in card

@@ -185,6 +185,12 @@ class Embedder:
                 dim=self.dim,
             )
 
+    def __repr__(self) -> str:
+        return (
+            f"<Embedder {self._path.name}: {self.dim} features of {self.metadata.get('layer')}, "
+            f"{self.input_size} pixels, {self.provider}, model {self.model_id[:12]}>"
+        )
+
     @property
     def description(self) -> dict[str, Any]:
         """What an index should say about its features, for ``Index.create(model=...)``.

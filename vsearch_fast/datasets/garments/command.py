@@ -48,7 +48,15 @@ def command(output: Path, items: int, views: int, seed: int, size: tuple[int, in
     vsearch garments -o garments/ --items 300
     vsearch index garments/ -o garments.index
     """
-    from . import render_catalogue
+    from ..._words import plural
+    from . import read, render_catalogue
 
     records = render_catalogue(output, items, views, seed, size, progress=True)
-    click.echo(f"{len(records):,} pictures of {items:,} garments in {output}, with garments.csv")
+    told = f"{plural(len(records), 'picture')} of {plural(items, 'garment')}"
+    click.echo(f"{told} in {output}, with garments.csv")
+    there = read(output)
+    if len(there) > len(records):
+        held = plural(len({record.item for record in there}), "garment")
+        click.echo(
+            f"With those of earlier runs it holds {plural(len(there), 'picture')} of {held}."
+        )
