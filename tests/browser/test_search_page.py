@@ -178,6 +178,22 @@ def test_a_photo_can_be_taken_on_touch_devices(new_page: Callable[..., Any], ser
     expect(desk.get_by_text("Take a photo")).to_be_hidden()
 
 
+def test_an_upload_that_is_not_kept_stays_with_the_page(page: Any, server: Any) -> None:
+    headers = {"Origin": server.url}
+    form = {"id": "garment-00000"}
+    body = page.request.post("/api/search", multipart=form, headers=headers).json()
+    body["query"] |= {"kept": None, "id": None}
+    page.route("**/api/search", lambda route: route.fulfill(json=body))
+    page.goto("/")
+    upload(page, picture(server))
+    assert page.locator("#query-picture").get_attribute("src").startswith("blob:")
+    expect(page.get_by_role("button", name="Copy link")).to_be_hidden()
+    with searching(page):  # with the file again: no link could name it
+        page.get_by_role("button", name="Whole picture").click()
+    expect(cards(page)).to_have_count(12)
+    assert urlsplit(page.url).query == ""
+
+
 # The box
 
 

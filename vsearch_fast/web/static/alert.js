@@ -2,6 +2,9 @@
 
 import { byId, element } from "./dom.js";
 
+// Here the parts stand as sentences of their own.
+const ended = (line) => (/[.!?:]$/.test(line) ? line : `${line}.`);
+
 export class Alert {
   constructor() {
     this.region = byId("alert");
@@ -9,7 +12,7 @@ export class Alert {
 
   // `actions`: pairs of a button's words and what it does.
   show(title, { cause, consequence, cure }, actions = []) {
-    const lines = [cause, consequence, cure].filter(Boolean);
+    const lines = [cause, consequence, cure].filter(Boolean).map(ended);
     this.region.replaceChildren(
       element("h2", {}, title),
       element("p", { class: "cause" }, lines[0] ?? ""),

@@ -10,7 +10,7 @@ function picture(id, alt) {
   // Before src: a picture that is gone may fail at once.
   image.addEventListener("error", () => {
     frame.classList.add("broken");
-    frame.replaceChildren(element("span", {}, "No picture"));
+    image.replaceWith(element("span", { class: "missing" }, "No picture"));
   });
   image.draggable = false; // or it could be dropped on the page as a file of its own
   image.srcset = `${thumbnail({ id }, 224)} 1x, ${thumbnail({ id }, 448)} 2x`;
@@ -54,7 +54,8 @@ export function card(item, { link, choose, match }) {
     );
     if (!match.similar) {
       made.classList.add("beyond");
-      made.append(element("span", { class: "badge" }, "beyond the threshold"));
+      // Over the picture's rim, so that the captions of all cards stay in line.
+      made.firstChild.append(element("span", { class: "badge" }, "beyond the threshold"));
     }
   }
   made.append(...caption(item));

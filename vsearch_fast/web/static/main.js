@@ -196,7 +196,7 @@ class Page {
     } else {
       this.query.restore();
     }
-    const title = file ? `“${file.name}” was not searched` : "Nothing was found out";
+    const title = file ? `“${file.name}” was not searched` : "This search was not made";
     this.failed(error, title, () => this.attempt(next, { from, file, focus }), true);
   }
 

@@ -1,4 +1,4 @@
-// The form of metric, number of matches and filters. It shows a state and tells of wishes.
+// Metric, number of matches and filters: controls that show a state and tell of wishes.
 
 import { byId, element } from "./dom.js";
 import { count, inOrder, metricName } from "./words.js";
