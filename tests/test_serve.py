@@ -493,6 +493,12 @@ def test_an_address_that_is_taken() -> None:
             listen("127.0.0.1", port)
 
 
+def test_answers_in_two_parts_do_not_wait_for_an_acknowledgement() -> None:
+    """asyncio turns Nagle's algorithm off only on sockets that name their protocol."""
+    with listen("127.0.0.1", 0) as sock:
+        assert sock.proto == socket.IPPROTO_TCP
+
+
 def test_silent_connections_are_closed(index_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vsearch_fast.web.server._HEADER_SECONDS", 0.3)
     with serving(index_path) as (client, _):
