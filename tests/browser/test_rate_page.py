@@ -1,0 +1,295 @@
+"""The page /rate in a real browser, with the server and the file behind it."""
+
+from __future__ import annotations
+
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from vsearch_fast.index import Index, Item
+
+pytest.importorskip("uvicorn", reason="uvicorn is missing: pip install 'vsearch_fast[serve]'")
+
+NAMES = ("vgg-secret", "trained-secret")
+QUERIES = 4
+TOTAL = 3 * QUERIES  # a comparison and, with nothing found by both, two matches
+
+
+def _indexes(folder: Path) -> list[Path]:
+    """Two indexes of twelve pictures, in whose random features no query has the same nearest."""
+    (folder / "secret-photos").mkdir()
+    paths = []
+    for n in range(12):
+        path = folder / "secret-photos" / f"{n}.png"
+        picture = Image.new("RGB", (240, 300), ((83 * n) % 256, (41 * n) % 256, 90))
+        ImageDraw.Draw(picture).text((60, 90), str(n), fill="white", font_size=110)
+        picture.save(path)
+        paths.append(str(path))
+    made = []
+    for place, name in enumerate(NAMES):
+        features = np.zeros((12, 12), np.float32)
+        for n in range(12):  # on a circle, and on another one in steps of five
+            angle = 2 * np.pi * n * (1, 5)[place] / 12 + 0.01 * n
+            features[n, :2] = np.cos(angle), np.sin(angle)
+        made.append(folder / f"{name}.index")
+        with Index.create(made[-1], dim=12) as index:
+            ids = [f"secret-{n}" for n in range(12)]
+            index.add(ids, features, [Item(i, path=p) for i, p in zip(ids, paths, strict=True)])
+    return made
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """``vsearch rate`` on a free port; ``new_page`` opens its pages here."""
+    folder = tmp_path_factory.mktemp("rate")
+    file = folder / "ratings.sqlite"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    command = [
+        sys.executable, "-c", "from vsearch_fast.cli import main; main()", "rate",
+        *map(str, _indexes(folder)), "--mode", "both", "--queries", str(QUERIES), "--results",
+        "3", "-o", str(file), "--port", str(port),
+    ]  # fmt: skip
+    log = folder / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+        try:
+            end = time.monotonic() + 60
+            while True:
+                try:
+                    urllib.request.urlopen(f"{url}/rate", timeout=5).close()
+                    break
+                except OSError:
+                    if time.monotonic() > end or process.poll() is not None:
+                        pytest.fail(f"the server did not start: {log.read_text()}")
+                    time.sleep(0.05)
+            yield SimpleNamespace(url=url, file=file)
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def stored(server, nickname):
+    """The answers that stand in the file, in order."""
+    with closing(sqlite3.connect(server.file)) as sql:
+        return [
+            answer
+            for (answer,) in sql.execute(
+                "SELECT answer FROM judgements JOIN raters USING (rater)"
+                " WHERE nickname = ? AND undone IS NULL ORDER BY judgement",
+                (nickname,),
+            )
+        ]
+
+
+def wait_stored(server, nickname, answers):
+    end = time.monotonic() + 15
+    while stored(server, nickname) != answers and time.monotonic() < end:
+        time.sleep(0.05)
+    assert stored(server, nickname) == answers
+
+
+SETTLED = "() => [...document.querySelectorAll('#pictures img')].every((i) => i.complete)"
+
+
+def at(page, number):
+    """Wait until this task is shown with its pictures."""
+    page.wait_for_function(
+        "n => document.getElementById('place').textContent.startsWith(`${n} of `)"
+        " && document.querySelector('#pictures img')",
+        arg=number,
+    )
+    page.wait_for_function(SETTLED)
+
+
+def enter(page, nickname):
+    page.goto("/rate")
+    page.get_by_label("Your nickname").fill(nickname)
+    page.keyboard.press("Enter")
+    at(page, 1)
+
+
+def test_rating_by_keyboard_with_undo_and_resume(new_page, server):
+    page = new_page(viewport={"width": 1280, "height": 800})
+    heard = []
+    page.on("response", lambda answer: heard.append(answer) if "/api/" in answer.url else None)
+    enter(page, "ann")
+    assert page.get_by_role("heading", level=1, name="Which row shows").is_visible()
+    for number, key in enumerate(("ArrowLeft", "ArrowRight", "ArrowDown", "0"), 1):
+        at(page, number)
+        page.keyboard.press(key)
+    at(page, 5)
+    assert page.get_by_role("heading", level=1, name="Is this the same item?").is_visible()
+    page.keyboard.press("1")
+    at(page, 6)
+    page.keyboard.press("2")
+    at(page, 7)
+    page.keyboard.press("u")
+    at(page, 6)
+    page.keyboard.press("Backspace")
+    at(page, 5)
+    wait_stored(server, "ann", ["left", "right", "equal", "unsure"])
+    page.keyboard.press("3")
+    at(page, 6)
+    wait_stored(server, "ann", ["left", "right", "equal", "unsure", "different"])
+
+    page.reload()  # goes on by itself
+    at(page, 6)
+    page.get_by_role("button", name="Stop").click()
+    page.close()
+    page = new_page()  # another browser, the same nickname
+    page.goto("/rate")
+    page.get_by_label("Your nickname").fill("ann")
+    page.keyboard.press("Enter")
+    at(page, 6)
+    for number in range(6, TOTAL + 1):
+        at(page, number)
+        page.keyboard.press("?" if number == 6 else "2")
+    page.get_by_role("heading", name="All done").wait_for()
+    answers = ["left", "right", "equal", "unsure", "different", "unsure"]
+    assert stored(server, "ann") == answers + ["similar"] * (TOTAL - 6)
+    page.keyboard.press("u")  # also at the end
+    at(page, TOTAL)
+    wait_stored(server, "ann", answers + ["similar"] * (TOTAL - 7))
+    for answer in heard:
+        if "json" in answer.headers.get("content-type", ""):
+            assert "secret" not in answer.request.url
+
+
+def test_nothing_that_a_page_gets_names_a_system_a_file_or_an_item(new_page, server):
+    page = new_page()
+    texts = []
+    page.on("response", lambda a: texts.append(a.text()) if "pictures" not in a.url else None)
+    enter(page, "blind")
+    page.keyboard.press("ArrowLeft")
+    at(page, 2)
+    page.wait_for_load_state("networkidle")
+    assert len(texts) > 4
+    everything = "".join(texts) + page.content()
+    assert "secret" not in everything and "hamming" not in everything and "l2" not in everything
+
+
+def test_quick_keys_are_neither_lost_nor_doubled(new_page, server):
+    page = new_page()
+    enter(page, "quick")
+    page.wait_for_load_state("networkidle")  # the next ones are loaded ahead
+    for key in ("ArrowLeft", "ArrowDown", "ArrowRight"):
+        page.keyboard.press(key)
+    wait_stored(server, "quick", ["left", "equal", "right"])
+    at(page, 4)
+    page.wait_for_load_state("networkidle")
+    page.keyboard.down("ArrowLeft")  # held down: the system repeats it
+    for _ in range(5):
+        page.keyboard.down("ArrowLeft")
+    page.keyboard.up("ArrowLeft")
+    at(page, 5)
+    wait_stored(server, "quick", ["left", "equal", "right", "left"])
+
+
+def test_what_the_network_loses_is_sent_again_and_stored_once(browser, server):
+    context = browser.new_context(base_url=server.url)
+    page = context.new_page()
+    enter(page, "lossy")
+    fate = iter(["lost before", "lost after", "through"])
+
+    def handle(route):
+        kind = next(fate, "through")
+        if kind == "through":
+            route.continue_()
+            return
+        if kind == "lost after":  # stored, and the page never hears of it
+            route.fetch()
+        route.abort()
+
+    page.route("**/api/rate/judgements", handle)
+    page.keyboard.press("ArrowLeft")
+    page.get_by_text("kept in this browser and sent again").wait_for()
+    at(page, 2)
+    page.keyboard.press("ArrowRight")
+    wait_stored(server, "lossy", ["left", "right"])
+    page.get_by_text("kept in this browser and sent again").wait_for(state="hidden")
+
+    page.unroute("**/api/rate/judgements")
+    page.route("**/api/rate/judgements", lambda route: route.abort())
+    at(page, 3)
+    page.keyboard.press("ArrowDown")
+    page.get_by_text("One answer is kept").wait_for()
+    page.unroute("**/api/rate/judgements")
+    page.reload()  # what was not sent outlives the page
+    wait_stored(server, "lossy", ["left", "right", "equal"])
+    at(page, 4)
+    context.close()
+
+
+def test_errors_tell_cause_and_cure(new_page, server):
+    page = new_page(may_fail=(400,))
+    page.goto("/rate")
+    page.get_by_label("Your nickname").fill("   ")
+    page.keyboard.press("Enter")
+    alert = page.get_by_role("alert")
+    alert.wait_for()
+    assert "Choose 1 to 40" in alert.inner_text()
+
+
+def test_a_phone_without_keys(new_page, server):
+    page = new_page(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
+    enter(page, "phone")
+    for number in range(1, 6):
+        at(page, number)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        assert not page.locator("#answers kbd").first.is_visible()
+        page.locator("#answers button").first.tap()
+    at(page, 6)
+    page.get_by_role("button", name="Undo").tap()
+    at(page, 5)
+    wait_stored(server, "phone", ["left"] * 4)
+
+
+def test_keys_can_be_switched_off(new_page, server):
+    page = new_page()
+    enter(page, "keyless")
+    page.get_by_label("Answer with keys").uncheck()
+    page.keyboard.press("ArrowLeft")
+    page.get_by_role("button", name="Equally good").click()
+    at(page, 2)
+    wait_stored(server, "keyless", ["equal"])
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_violation(browser, server, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    # axe is injected as an inline script, which the page's policy rightly forbids.
+    context = browser.new_context(base_url=server.url, bypass_csp=True, color_scheme=scheme)
+    page = context.new_page()
+
+    def check(state):
+        found = axe.run(page)
+        assert not found.response["violations"], f"{state}: {found.generate_report()}"
+
+    page.goto("/rate")
+    page.get_by_label("Your nickname").wait_for()
+    check("welcome")
+    nickname = f"axe {scheme}"
+    enter(page, nickname)
+    check("better")
+    for number in range(1, TOTAL + 1):
+        at(page, number)
+        if number == QUERIES + 1:
+            check("match")
+        page.keyboard.press("0")
+    page.get_by_role("heading", name="All done").wait_for()
+    page.wait_for_timeout(200)
+    check("done")
+    context.close()

@@ -1,0 +1,139 @@
+"""The HTTP API of ratings, in process."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from rating_data import indexes
+
+pytest.importorskip("fastapi", reason="FastAPI is missing: pip install 'vsearch_fast[serve]'")
+from fastapi.testclient import TestClient
+
+from vsearch_fast.rating import Ratings, Settings, make
+from vsearch_fast.web.app import create_app
+from vsearch_fast.web.settings import Settings as Limits
+
+SECRETS = ("first", "second", "l2", "hamming", "photos", "item0", "kind", "sender")
+
+
+@pytest.fixture(params=["match", "better", "both"])
+def ratings(request, tmp_path):
+    made = make(indexes(tmp_path), ["l2", "hamming"], Settings(request.param, 6, 3))
+    with Ratings.create(tmp_path / "r.sqlite", made) as opened:
+        yield opened
+
+
+@pytest.fixture
+def client(ratings):
+    with TestClient(create_app(None, Limits(), rating=ratings), "http://localhost") as client:
+        yield client
+
+
+def ok(answer):
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def refused(answer, status):
+    assert answer.status_code == status, answer.text
+    error = answer.json()["error"]
+    assert set(error) == {"cause", "consequence", "cure"} and all(error.values())
+    return error
+
+
+ANSWER = {"match": "similar", "better": "left"}
+
+
+def test_a_rater_goes_through_all_tasks_and_learns_no_system(client, ratings):
+    about = ok(client.get("/api/rate/study"))
+    joined = ok(client.post("/api/rate/raters", json={"nickname": "ann"}))
+    assert joined == {"nickname": "ann", "done": 0, "total": about["judgements_total"]}
+    seen = [about, joined]
+    now = ok(client.get("/api/rate/next", params={"nickname": "ann"}))
+    for number in range(1, joined["total"] + 1):
+        seen.append(now)
+        task = now["task"]
+        assert (task["number"], now["done"]) == (number, number - 1)
+        assert [each["number"] for each in now["upcoming"]] == list(
+            range(number + 1, min(number + 3, joined["total"]) + 1)
+        )
+        body = {"nickname": "ann", "number": number, "answer": ANSWER[task["mode"]]}
+        now = ok(client.post("/api/rate/judgements", json=body))
+        assert ok(client.post("/api/rate/judgements", json=body)) == now  # sent twice
+    assert (now["task"], now["upcoming"], now["done"]) == (None, [], joined["total"])
+    assert len(ratings.judgements()) == joined["total"]
+    sent = json.dumps(seen)
+    assert not [word for word in SECRETS if word in sent]
+
+
+def test_undo_goes_back_one_task(client):
+    client.post("/api/rate/raters", json={"nickname": "ann"})
+    first = ok(client.get("/api/rate/next", params={"nickname": "ann"}))
+    assert ok(client.post("/api/rate/undo", json={"nickname": "ann"})) == first
+    body = {"nickname": "ann", "number": 1, "answer": "unsure"}
+    ok(client.post("/api/rate/judgements", json=body))
+    for _ in range(2):  # sent twice
+        assert ok(client.post("/api/rate/undo", json={"nickname": "ann", "number": 1})) == first
+
+
+def test_pictures_are_opaque_numbers(client, ratings):
+    answer = client.get("/api/rate/pictures", params={"key": 3, "size": 112})
+    assert answer.status_code == 200 and answer.headers["content-type"] == "image/jpeg"
+    assert answer.content[:2] == b"\xff\xd8"
+    refused(client.get("/api/rate/pictures", params={"key": 10**6}), 404)
+    refused(client.get("/api/rate/pictures", params={"key": "../../etc/passwd"}), 422)
+    refused(client.get("/api/rate/pictures", params={"key": 3, "size": 113}), 422)
+    path = ratings.study.pictures[4].path
+    with open(path, "w") as file:
+        file.write("no picture")
+    error = refused(client.get("/api/rate/pictures", params={"key": 4}), 404)
+    assert not [word for word in (*SECRETS, path) if word in json.dumps(error)]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("raters", {"nickname": ""}, 400),
+        ("raters", {"nickname": "x" * 41}, 400),
+        ("raters", {"nickname": "a\x00"}, 400),
+        ("raters", {"nickname": 5}, 422),
+        ("raters", {}, 422),
+        ("judgements", {"nickname": "nobody", "number": 1, "answer": "unsure"}, 404),
+        ("judgements", {"nickname": "ann", "number": 2, "answer": "unsure"}, 400),
+        ("judgements", {"nickname": "ann", "number": 10**6, "answer": "unsure"}, 404),
+        ("judgements", {"nickname": "ann", "number": 0, "answer": "unsure"}, 422),
+        ("judgements", {"nickname": "ann", "number": 10**30, "answer": "unsure"}, 422),
+        ("judgements", {"nickname": "ann", "number": 1, "answer": "great"}, 422),
+        ("undo", {"nickname": "nobody"}, 404),
+        ("undo", {"nickname": "\ud83d"}, 422),
+        ("undo", {}, 422),
+    ],
+)
+def test_wrong_requests_are_told_so(client, path, body, status):
+    client.post("/api/rate/raters", json={"nickname": "ann"})
+    content = json.dumps(body)
+    headers = {"Content-Type": "application/json"}
+    refused(client.post(f"/api/rate/{path}", content=content, headers=headers), status)
+
+
+def test_an_answer_of_the_other_mode_is_refused(client):
+    client.post("/api/rate/raters", json={"nickname": "ann"})
+    task = ok(client.get("/api/rate/next", params={"nickname": "ann"}))["task"]
+    wrong = "left" if task["mode"] == "match" else "same"
+    body = {"nickname": "ann", "number": 1, "answer": wrong}
+    refused(client.post("/api/rate/judgements", json=body), 400)
+    refused(client.get("/api/rate/next", params={"nickname": "nobody"}), 404)
+    refused(client.get("/api/rate/next"), 422)
+
+
+def test_an_answer_that_contradicts_the_stored_one_is_refused(client, ratings):
+    client.post("/api/rate/raters", json={"nickname": "ann"})
+    task = ok(client.get("/api/rate/next", params={"nickname": "ann"}))["task"]
+    body = {"nickname": "ann", "number": 1, "answer": "unsure"}
+    ok(client.post("/api/rate/judgements", json=body))
+    error = refused(
+        client.post("/api/rate/judgements", json={**body, "answer": ANSWER[task["mode"]]}), 400
+    )
+    assert "'unsure' before" in error["cause"]
+    assert [each.answer for each in ratings.judgements()] == ["unsure"]
