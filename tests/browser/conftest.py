@@ -49,7 +49,9 @@ def browser() -> Iterator[Any]:
     )
     program = _browser_program()
     if program is None:
-        pytest.skip(f"no browser: none of {', '.join(BROWSERS)}; name one in VSEARCH_BROWSER")
+        named = os.environ.get("VSEARCH_BROWSER")
+        looked_for = f"VSEARCH_BROWSER is {named}" if named else f"none of {', '.join(BROWSERS)}"
+        pytest.skip(f"no browser ({looked_for}): name a Chromium in VSEARCH_BROWSER")
     with api.sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
         yield started
