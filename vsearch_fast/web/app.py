@@ -58,10 +58,14 @@ def create_app(
         if service is None:
             yield
             return
-        refreshing = asyncio.create_task(service.refresh_for_ever())
-        refreshing.add_done_callback(_log_end)
+        tasks = [
+            asyncio.create_task(service.refresh_for_ever()),
+            asyncio.create_task(service.watch_for_ever()),
+        ]
+        tasks[0].add_done_callback(_log_end)
         yield
-        refreshing.cancel()
+        for task in tasks:
+            task.cancel()
         await asyncio.to_thread(service.close)
 
     app = FastAPI(

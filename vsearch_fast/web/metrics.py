@@ -10,6 +10,7 @@ from starlette.types import Scope
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_LATE = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -34,6 +35,15 @@ class Metrics:
             "vsearch_stage_seconds", "Time of a search in each stage, waiting included.",
             ["stage"], buckets=_SECONDS, registry=self._registry,
         )  # fmt: skip
+
+        self._late = Histogram(
+            "vsearch_loop_late_seconds", "How late the event loop woke, of ten times a second.",
+            buckets=_LATE, registry=self._registry,
+        )  # fmt: skip
+
+    def late(self, seconds: float) -> None:
+        """Note how late the event loop was: long where something has blocked it."""
+        self._late.observe(seconds)
 
     def request(self, scope: Scope, status: int, seconds: float) -> None:
         """Count a request, by its route: addresses are the clients' and have no end."""

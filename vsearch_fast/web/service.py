@@ -38,6 +38,9 @@ _LARGEST_RUN = 32
 #: Seconds between two looks at what the catalogue holds; searches see changes at once.
 _REFRESH = 60
 
+#: Seconds between two looks at whether the event loop is late.
+_WATCH = 0.1
+
 
 @dataclass(frozen=True, slots=True)
 class Searched:
@@ -84,6 +87,13 @@ class Service:
                       lambda: len(self._network))  # fmt: skip
         metrics.gauge("vsearch_waiting_search", "Queries that wait for a scan.",
                       lambda: len(self._scans))  # fmt: skip
+
+    async def watch_for_ever(self) -> None:
+        """Measure how late the event loop wakes, until cancelled."""
+        while True:
+            began = time.perf_counter()
+            await asyncio.sleep(_WATCH)
+            self.metrics.late(max(0.0, time.perf_counter() - began - _WATCH))
 
     async def refresh_for_ever(self) -> None:
         """Keep the catalogue's facts up to date until cancelled."""
