@@ -212,15 +212,13 @@ def reduced(
         if isinstance(source, bytes)
         else _opened(name, name, max_pixels)
     ) as opened:
-        opened.draft(None, (size, size))  # type: ignore[arg-type]  # None keeps the mode
+        opened.draft(None, (size, size))  # None keeps the mode
         image = _guarded(_to_rgb, opened, name)
     image.thumbnail((size, size), Image.Resampling.LANCZOS)
     return image
 
 
-def upright_size(
-    path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS
-) -> tuple[int, int]:
+def upright_size(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Width and height of the picture as `decode` would return it, from the file's header.
 
     Raises ImageError as `decode`, but for what only its pixels would tell.

@@ -340,9 +340,7 @@ class Store:
             for _, item in page:
                 yield item
 
-    def page(
-        self, limit: int, after: int, where: Filter | None
-    ) -> tuple[list[Item], int | None]:
+    def page(self, limit: int, after: int, where: Filter | None) -> tuple[list[Item], int | None]:
         """The first `limit` live items that match `where` in rows above `after`, and the row of
         the last of them; None instead where no item follows."""
         with self.transaction("Nothing was read") as sql:

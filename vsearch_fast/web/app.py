@@ -4,7 +4,7 @@
 
     Guard ─► /            index.html, rate.html: static_files.py
              /api/...     api.py ─► Service ─► Catalogue (an Index and its Embedder)
-             /api/rate/.. rating/routes.py ─► a Study
+             /api/rate/.. rating/routes.py ─► Ratings
              /docs        the API described, tried out
 """
 
@@ -33,7 +33,7 @@ from .settings import Settings
 from .thumbnails import Thumbnails
 
 if TYPE_CHECKING:
-    from ..rating import Study
+    from ..rating import Ratings
 
 _log = logging.getLogger("vsearch_fast.web")
 
@@ -46,7 +46,7 @@ A server that others can reach wants its token with each request: `Authorization
 
 
 def create_app(
-    catalogue: Catalogue | None, settings: Settings, rating: Study | None = None
+    catalogue: Catalogue | None, settings: Settings, rating: Ratings | None = None
 ) -> FastAPI:
     """The ASGI application that serves a catalogue, a rating study, or both."""
     metrics = Metrics()
