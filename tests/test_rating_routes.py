@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import HealthCheck, given, settings
 from rating_data import indexes
 
 pytest.importorskip("fastapi", reason="FastAPI is missing: pip install 'vsearch_fast[serve]'")
@@ -137,3 +138,39 @@ def test_an_answer_that_contradicts_the_stored_one_is_refused(client, ratings):
     )
     assert "'unsure' before" in error["cause"]
     assert [each.answer for each in ratings.judgements()] == ["unsure"]
+
+
+def test_the_described_api_keeps_its_description(tmp_path):
+    schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed")
+    from schemathesis.checks import not_a_server_error
+    from schemathesis.specs.openapi.checks import (
+        content_type_conformance,
+        response_schema_conformance,
+        status_code_conformance,
+    )
+
+    checks = [
+        not_a_server_error, status_code_conformance, content_type_conformance,
+        response_schema_conformance,
+    ]  # fmt: skip
+    made = make(indexes(tmp_path), ["l2"], Settings("both", 4, 3))
+    with Ratings.create(tmp_path / "r.sqlite", made) as ratings:
+        app = create_app(None, Limits(hosts=None), rating=ratings)
+        schema = schemathesis.openapi.from_asgi("/openapi.json", app)
+        met = set()
+        for result in schema.get_all_operations():
+            operation = result.ok()
+            if not operation.path.startswith("/api/rate"):
+                continue
+            met.add(operation.path)
+
+            @settings(
+                max_examples=25, deadline=None, database=None, derandomize=True,
+                suppress_health_check=list(HealthCheck),
+            )  # fmt: skip
+            @given(case=operation.as_strategy())
+            def ask(case):
+                case.call_and_validate(checks=checks)
+
+            ask()
+        assert len(met) == 6

@@ -28,6 +28,7 @@ def draw(study: Study, found: Report, file: Path) -> None:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure as Canvas
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
     except ImportError:
         raise MissingDependencyError(
             "Matplotlib is not installed",
@@ -35,15 +36,19 @@ def draw(study: Study, found: Report, file: Path) -> None:
             "pip install 'vsearch_fast[serve]'",
         ) from None
     panels = [
-        (len(items), show)
-        for items, show in ((found.systems, _shares), (found.pairs, _wins))
+        (len(items), height, show)
+        for items, height, show in ((found.systems, 0.85, _shares), (found.pairs, 0.55, _wins))
         if items
     ]
-    rows = [0.75 * count + 1.5 for count, _ in panels]
-    canvas = Canvas(figsize=(8.6, sum(rows) + 0.7), layout="constrained", facecolor="white")
+    rows = [height * count + 1.3 for count, height, _ in panels]
+    canvas = Canvas(
+        figsize=(8.6, sum(rows) + 0.7),
+        layout=ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.12),
+        facecolor="white",
+    )
     FigureCanvasAgg(canvas)
     grid = canvas.subplots(len(panels), 1, squeeze=False, height_ratios=rows)
-    for axes, (_, show) in zip(grid[:, 0], panels, strict=True):
+    for axes, (_, _, show) in zip(grid[:, 0], panels, strict=True):
         show(axes, study, found)
         _dress(axes)
     people = len(found.raters)

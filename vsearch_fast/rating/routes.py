@@ -14,6 +14,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from ..errors import ImageError
+from ..web.api import errors
 from ..web.faults import NotFoundError, RequestError
 from .ratings import Ratings
 from .schedule import Task, tasks, total
@@ -146,7 +147,7 @@ def router(ratings: Ratings) -> APIRouter:
             done=len(done), total=every, task=first[0] if first else None, upcoming=first[1:]
         )
 
-    @routes.get("/study", summary="What is rated, without names of systems")
+    @routes.get("/study", responses=errors(), summary="What is rated, without names of systems")
     def about() -> About:
         return About(
             id=f"{digest(study.settings.seed, [p.id for p in study.pictures]):016x}",
@@ -158,16 +159,20 @@ def router(ratings: Ratings) -> APIRouter:
             judgements_total=every,
         )
 
-    @routes.post("/raters", summary="Begin, or go on, under a nickname")
+    @routes.post("/raters", responses=errors(), summary="Begin, or go on, under a nickname")
     def join(body: JoinRequest) -> Rater:
         nickname = ratings.join(body.nickname)
         return Rater(nickname=nickname, done=len(ratings.done(nickname)), total=every)
 
-    @routes.get("/next", summary="The rater's next task")
+    @routes.get("/next", responses=errors(404), summary="The rater's next task")
     def following(nickname: Annotated[str, Query(max_length=200)]) -> Progress:
         return progress(nickname.strip())
 
-    @routes.post("/judgements", summary="Store a judgement, once however often it is sent")
+    @routes.post(
+        "/judgements",
+        responses=errors(404),
+        summary="Store a judgement, once however often it is sent",
+    )
     def judge(body: JudgementRequest) -> Progress:
         nickname = body.nickname.strip()
         done = ratings.done(nickname)
@@ -190,13 +195,18 @@ def router(ratings: Ratings) -> APIRouter:
         ratings.judge(nickname, task, body.answer)
         return progress(nickname)
 
-    @routes.post("/undo", summary="Take the rater's last judgement back")
+    @routes.post("/undo", responses=errors(404), summary="Take the rater's last judgement back")
     def undo(body: UndoRequest) -> Progress:
         nickname = body.nickname.strip()
         ratings.undo(nickname, body.number)
         return progress(nickname)
 
-    @routes.get("/pictures", summary="A picture of the study", response_class=Response)
+    @routes.get(
+        "/pictures",
+        summary="A picture of the study",
+        response_class=Response,
+        responses=errors(404) | {200: {"content": {"image/jpeg": {}}, "description": "A JPEG"}},
+    )
     def picture(
         request: Request, key: Annotated[int, Query(ge=0, le=2**53)], size: Size = Size.MEDIUM
     ) -> Response:
