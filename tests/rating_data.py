@@ -40,7 +40,8 @@ def indexes(folder: Path, *, names=("first", "second"), items=24, dim=8, picture
         if pictures:
             Image.new("RGB", (40, 50), ((37 * n) % 256, (91 * n) % 256, (53 * n) % 256)).save(path)
         metadata = {"category": f"kind{n % 4}", "sender": f"sender{n % 8}"}
-        described.append(Item(name, path=str(path), metadata=metadata))
+        box = (10, 5, 30, 60) if n == 3 else None  # it ends below the picture
+        described.append(Item(name, path=str(path), box=box, metadata=metadata))
     paths = []
     for seed, name in enumerate(names):
         rng = np.random.default_rng(seed)

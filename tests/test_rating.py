@@ -125,6 +125,8 @@ def test_results_are_the_exact_ones_without_the_query_and_its_group(tmp_path):
         "first l2", "first hamming", "second l2", "second hamming",
     ]  # fmt: skip
     assert len(made.queries) == 9
+    marked = {p.id: p.region for p in made.pictures if p.region is not None}
+    assert marked == {"item03": (0.25, 0.1, 0.75, 1.0)}
     for system, of in enumerate(made.systems):
         with Index.open(of.index) as index:
             senders = {item.id: item.metadata["sender"] for item in index}

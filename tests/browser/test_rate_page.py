@@ -22,6 +22,7 @@ pytest.importorskip("uvicorn", reason="uvicorn is missing: pip install 'vsearch_
 
 NAMES = ("vgg-secret", "trained-secret")
 QUERIES = 4
+BOX = (60, 60, 180, 240)  # of 240 by 300
 TOTAL = 3 * QUERIES  # a comparison and, with nothing found by both, two matches
 
 
@@ -44,7 +45,9 @@ def _indexes(folder: Path) -> list[Path]:
         made.append(folder / f"{name}.index")
         with Index.create(made[-1], dim=12) as index:
             ids = [f"secret-{n}" for n in range(12)]
-            index.add(ids, features, [Item(i, path=p) for i, p in zip(ids, paths, strict=True)])
+            index.add(
+                ids, features, [Item(i, path=p, box=BOX) for i, p in zip(ids, paths, strict=True)]
+            )
     return made
 
 
@@ -250,6 +253,37 @@ def test_a_phone_without_keys(new_page, server):
     page.get_by_role("button", name="Undo").tap()
     at(page, 5)
     wait_stored(page, server, "phone", ["left"] * 4)
+
+
+def test_the_item_is_outlined_in_its_picture(new_page, server):
+    page = new_page(viewport={"width": 1000, "height": 900})
+    enter(page, "outlined")
+    for size in (1000, 400):
+        page.set_viewport_size({"width": size, "height": 900})
+        page.wait_for_timeout(200)
+        for frame in page.locator(".frame").all():
+            around, outline = frame.bounding_box(), frame.locator(".region").bounding_box()
+            inside_width, inside_height = around["width"] - 2, around["height"] - 2
+            scale = min(inside_width / 240, inside_height / 300)
+            assert abs(outline["width"] - 120 * scale) < 2
+            assert abs(outline["height"] - 180 * scale) < 2
+            middle = outline["x"] + outline["width"] / 2
+            assert abs(middle - (around["x"] + around["width"] / 2)) < 2
+
+
+def test_another_window_that_answered_first_is_told(new_page, server):
+    one, other = new_page(may_fail=(400,)), new_page(may_fail=(400,))
+    enter(one, "twice")
+    enter(other, "twice")
+    one.keyboard.press("ArrowLeft")
+    at(one, 2)
+    wait_stored(one, server, "twice", ["left"])
+    other.keyboard.press("ArrowRight")
+    other.get_by_role("alert").wait_for()
+    assert "answered 'left' before" in other.get_by_role("alert").inner_text()
+    at(other, 2)  # and it goes on where the other is
+    other.keyboard.press("ArrowDown")
+    wait_stored(other, server, "twice", ["left", "equal"])
 
 
 def test_keys_can_be_switched_off(new_page, server):

@@ -48,7 +48,8 @@ CREATE TABLE systems (
     model_id TEXT NOT NULL, metric TEXT NOT NULL
 );
 CREATE TABLE pictures (
-    picture INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, path TEXT NOT NULL, category TEXT
+    picture INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, path TEXT NOT NULL, category TEXT,
+    region TEXT
 );
 CREATE TABLE queries (
     query INTEGER PRIMARY KEY, picture INTEGER NOT NULL REFERENCES pictures
@@ -384,8 +385,11 @@ def _write(sql: sqlite3.Connection, study: Study) -> None:
         [(i, s.name, s.index, s.model_id, s.metric) for i, s in enumerate(study.systems)],
     )
     sql.executemany(
-        "INSERT INTO pictures VALUES (?, ?, ?, ?)",
-        [(i, p.id, p.path, p.category) for i, p in enumerate(study.pictures)],
+        "INSERT INTO pictures VALUES (?, ?, ?, ?, ?)",
+        [
+            (i, p.id, p.path, p.category, None if p.region is None else json.dumps(p.region))
+            for i, p in enumerate(study.pictures)
+        ],
     )
     sql.executemany("INSERT INTO queries VALUES (?, ?)", enumerate(study.queries))
     sql.executemany(
@@ -424,8 +428,10 @@ def _read(sql: sqlite3.Connection, file: Path) -> Study:
         Settings(**json.loads(meta["settings"])),
         systems,
         tuple(
-            Picture(*line)
-            for line in sql.execute("SELECT id, path, category FROM pictures ORDER BY picture")
+            Picture(name, path, category, None if region is None else tuple(json.loads(region)))
+            for name, path, category, region in sql.execute(
+                "SELECT id, path, category, region FROM pictures ORDER BY picture"
+            )
         ),
         tuple(queries),
         tuple(tuple(tuple(row) for row in of) for of in rows),

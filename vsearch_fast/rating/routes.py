@@ -39,9 +39,11 @@ Nickname = Annotated[str, Field(max_length=200)]
 
 
 class Shown(BaseModel):
-    """A picture: `key` for /pictures."""
+    """A picture: `key` for /pictures; `region` is left, top, right and bottom of the item in it,
+    as shares of its width and height, or None for the whole of it."""
 
     key: int
+    region: tuple[float, float, float, float] | None
 
 
 class MatchTask(BaseModel):
@@ -127,14 +129,17 @@ def router(ratings: Ratings) -> APIRouter:
     def tasks_of(nickname: str) -> tuple[Task, ...]:
         return tuple(tasks(study, nickname))
 
+    def picture_of(number: int) -> Shown:
+        return Shown(key=number, region=study.pictures[number].region)
+
     def shown(task: Task) -> AnyTask:
-        query = Shown(key=study.queries[task.query])
+        query = picture_of(study.queries[task.query])
         if task.mode == "match":
             assert task.picture is not None
-            return MatchTask(number=task.number, query=query, result=Shown(key=task.picture))
+            return MatchTask(number=task.number, query=query, result=picture_of(task.picture))
         assert task.sides is not None
         left, right = (
-            [Shown(key=picture) for picture in study.rows[task.query][system]]
+            [picture_of(picture) for picture in study.rows[task.query][system]]
             for system in task.sides
         )
         return BetterTask(number=task.number, query=query, left=left, right=right)

@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .._items import Item, facet
-from ..errors import ArgumentError
+from ..errors import ArgumentError, ImageError
+from ..images import upright_size
 from ..index import Hit, Index
 from ..search import Metric
 
@@ -89,11 +90,19 @@ class System:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An item that is shown: its id, the absolute path of its picture, its category (or None)."""
+    """An item that is shown.
+
+    Attributes:
+        id, path: the item's, its path absolute.
+        category: or None.
+        region: left, top, right and bottom of the item's box as shares of the upright picture's
+            width and height, or None for the whole of it.
+    """
 
     id: str
     path: str
     category: str | None
+    region: tuple[float, float, float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +289,22 @@ def _eligible(query: Item, hit: Hit, group: str | None) -> bool:
     return facet(mine) != facet(hit.metadata[group])
 
 
+def _region(
+    path: str, box: tuple[int, int, int, int] | None
+) -> tuple[float, float, float, float] | None:
+    """The box as shares of the picture; None also where the picture is gone, and cannot be shown
+    anyway."""
+    if box is None:
+        return None
+    try:
+        width, height = upright_size(path)
+    except ImageError:
+        return None
+    x1, x2 = (min(max(x / width, 0.0), 1.0) for x in box[::2])
+    y1, y2 = (min(max(y / height, 0.0), 1.0) for y in box[1::2])
+    return x1, y1, x2, y2
+
+
 def _study(
     known: tuple[System, ...],
     settings: Settings,
@@ -296,7 +321,8 @@ def _study(
     for item in seen:
         if item.id not in shown:
             assert item.path is not None
-            shown[item.id] = Picture(item.id, os.path.abspath(item.path), category(item))
+            path = os.path.abspath(item.path)
+            shown[item.id] = Picture(item.id, path, category(item), _region(path, item.box))
     order = sorted(shown, key=lambda name: (digest(settings.seed, "picture", name), name))
     number = {name: place for place, name in enumerate(order)}
 

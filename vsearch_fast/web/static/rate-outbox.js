@@ -6,7 +6,7 @@
 
 import { call } from "./api.js";
 
-const STORED = "vsearch-rate-outbox";
+const STORED = "vsearch-rate-outbox"; // and whose it is
 const WAITS = [1, 2, 4, 8, 15]; // seconds before another attempt
 
 export function post(path, body) {
@@ -42,7 +42,7 @@ export class Outbox {
   // one has to be sent again, and with 0 when all have arrived; `refused(error)` when the server
   // will never take it.
   constructor({ study, nickname, acknowledged, waiting, refused }) {
-    this.owner = JSON.stringify([study, nickname]);
+    this.place = `${STORED} ${study} ${nickname}`;
     this.nickname = nickname;
     this.heard = { acknowledged, waiting, refused };
     this.sending = false;
@@ -56,16 +56,15 @@ export class Outbox {
   // What an earlier visit of this rater to this study could not send.
   left() {
     try {
-      const kept = JSON.parse(stored("localStorage", STORED) ?? "null");
-      return kept?.owner === this.owner && Array.isArray(kept.queue) ? kept.queue : [];
+      const kept = JSON.parse(stored("localStorage", this.place) ?? "[]");
+      return Array.isArray(kept) ? kept : [];
     } catch {
       return [];
     }
   }
 
   keep() {
-    const { owner, queue } = this;
-    store("localStorage", STORED, queue.length ? JSON.stringify({ owner, queue }) : null);
+    store("localStorage", this.place, this.queue.length ? JSON.stringify(this.queue) : null);
   }
 
   get empty() {

@@ -19,12 +19,33 @@ class Picture {
       this.settled = true;
     };
     this.image.addEventListener("load", settle, { once: true });
+    if (shown.region) this.mark(shown.region);
     this.image.addEventListener("error", () => {
       this.frame.classList.add("gone");
       this.frame.replaceChildren(`${alt} cannot be shown. You may answer: can't say.`);
       settle();
     }, { once: true });
     this.image.src = address(shown, size);
+  }
+
+  // Outlines the item in a picture that shows more than it. The picture lies centred in its frame,
+  // as large as fits, and moves whenever the frame changes.
+  mark([left, top, right, bottom]) {
+    const outline = element("span", { class: "region" });
+    this.frame.append(outline);
+    const place = () => {
+      const { naturalWidth, naturalHeight } = this.image;
+      if (!naturalWidth) return;
+      const { clientWidth, clientHeight } = this.frame;
+      const scale = Math.min(clientWidth / naturalWidth, clientHeight / naturalHeight);
+      const [width, height] = [naturalWidth * scale, naturalHeight * scale];
+      outline.style.left = `${(clientWidth - width) / 2 + left * width}px`;
+      outline.style.top = `${(clientHeight - height) / 2 + top * height}px`;
+      outline.style.width = `${(right - left) * width}px`;
+      outline.style.height = `${(bottom - top) * height}px`;
+    };
+    this.image.addEventListener("load", place);
+    new ResizeObserver(place).observe(this.frame);
   }
 }
 

@@ -83,7 +83,7 @@ class Session {
       const asked = new URLSearchParams({ nickname: this.nickname });
       this.acknowledged(await call(`api/rate/next?${asked}`));
     } catch (error) {
-      this.refused(error);
+      this.failed(error, "Your place was not found", [["Try again", () => this.refresh()]]);
     }
   }
 
@@ -219,16 +219,17 @@ class Session {
     );
   }
 
+  // An answer that the server will never take, such as one to a task that another window
+  // answered: what it has instead is shown.
   refused(error) {
-    const parts = error.parts ?? { cause: String(error), consequence: "", cure: "" };
-    if (error.status === 404 && parts.cause.startsWith("There is no rater")) {
-      this.ended(); // another ratings file than before
-      return;
-    }
-    alert.show("This did not work", parts, [["Go on", () => this.refresh()]]);
-    this.shown = null;
-    if (!error.passing) this.tasks.clear();
-    byId("wait").hidden = true;
+    this.failed(error, "Your last answer was not taken", []);
+    if (error.status !== 401) this.refresh();
+  }
+
+  failed(error, title, actions) {
+    const parts = error.parts ?? { cause: "The server did not answer in time.", cure: "Try again." };
+    if (error.status === 404 && parts.cause.startsWith("There is no rater")) this.ended();
+    else alert.show(title, parts, actions);
   }
 }
 
