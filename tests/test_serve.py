@@ -321,6 +321,31 @@ def test_unknown_addresses_and_methods(client: httpx.Client) -> None:
     refused(client.get("/static/..%2f..%2fapp.py"), 404)
     refused(client.get("/static/nope.js"), 404)
     refused(client.get("/api/search"), 405)
+
+
+def test_errors_tell_no_folder(client: httpx.Client, catalogue: Catalogue) -> None:
+    folder = str(catalogue.index.path.parent)
+    for answer in (
+        client.get("/api/thumbnails", params={"id": "nope"}),
+        client.get("/api/items", params={"id": "nope"}),
+        client.post("/api/search", data={"id": "nope"}),
+    ):
+        refused(answer, 404, "nope")
+        assert folder not in answer.text
+
+
+def test_a_broken_index_is_not_the_clients_fault(tmp_path: Path) -> None:
+    index_path = make_catalogue(tmp_path, 4)
+    with serving(index_path) as (client, catalogue):
+        wait_for(lambda: len(catalogue.facts.thresholds) == 3)
+        with (index_path / "index.sqlite").open("r+b") as file:
+            file.write(b"x" * 200)
+        answer = client.post("/api/search", data={"id": "001.png"})
+        refused(answer, 503, "who runs the server")
+        assert str(tmp_path) not in answer.text and answer.headers["retry-after"]
+
+
+def test_wrong_methods(client: httpx.Client) -> None:
     refused(client.put("/api/items"), 405)
 
 
@@ -464,6 +489,7 @@ def test_pages_and_description(client: httpx.Client) -> None:
         assert answer.status_code == 200 and kind in answer.headers["content-type"]
         again = client.get(path, headers={"If-None-Match": answer.headers["etag"]})
         assert again.status_code == 304
+        assert client.head(path).status_code == 200
     described = client.get("/openapi.json").json()
     assert {"/api/search", "/api/items", "/api/thumbnails", "/healthz", "/metrics"} <= set(
         described["paths"]

@@ -199,19 +199,25 @@ def decode(
 
 
 def reduced(
-    source: str | os.PathLike[str] | bytes, size: int, *, max_pixels: int = MAX_PIXELS
+    source: str | os.PathLike[str] | bytes,
+    size: int,
+    *,
+    name: str | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> Image.Image:
     """A small copy to look at: RGB, upright, its long side `size` pixels at most.
 
     A JPEG is decoded at an eighth, a quarter or half of its size where that is enough: several
     times as fast. Arguments and errors as for `decode`.
     """
-    name = "The picture given as bytes" if isinstance(source, bytes) else os.fspath(source)
-    with (
-        contextlib.nullcontext(_header(io.BytesIO(source), name, max_pixels))
-        if isinstance(source, bytes)
-        else _opened(name, name, max_pixels)
-    ) as opened:
+    file: contextlib.AbstractContextManager[ImageFile.ImageFile]
+    if isinstance(source, bytes):
+        name = "The picture given as bytes" if name is None else name
+        file = contextlib.nullcontext(_header(io.BytesIO(source), name, max_pixels))
+    else:
+        name = os.fspath(source) if name is None else name
+        file = _opened(os.fspath(source), name, max_pixels)
+    with file as opened:
         opened.draft(None, (size, size))  # None keeps the mode
         image = _guarded(_to_rgb, opened, name)
     image.thumbnail((size, size), Image.Resampling.LANCZOS)

@@ -217,7 +217,7 @@ def router(service: Service, *, rating: bool) -> APIRouter:
         assert int(size) in SIZES
         content = await service.thumbnail(id, query, int(size))
         etag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
-        headers = {"ETag": etag, "Cache-Control": "private, max-age=3600"}
+        headers = {"ETag": etag, "Cache-Control": "private, max-age=60"}
         if request.headers.get("if-none-match") == etag:
             return Response(status_code=304, headers=headers)
         return Response(content, media_type="image/jpeg", headers=headers)

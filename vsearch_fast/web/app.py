@@ -96,10 +96,20 @@ def _tell_errors(app: FastAPI) -> None:
     @app.exception_handler(VsearchError)
     async def ours(request: Request, error: VsearchError) -> JSONResponse:
         status = status_of(error)
-        if status == 503 and not isinstance(error, RequestError):
+        if isinstance(error, RequestError):
+            return JSONResponse(body(error), status, error.headers)
+        if status == 503:  # the owner's to mend: the client need not know the server's folders
             _log.error("%s %s: %s", request.method, request.url.path, error)
-        headers = error.headers if isinstance(error, RequestError) else None
-        return JSONResponse(body(error), status, headers)
+            return JSONResponse(
+                told(
+                    "The catalogue, its network or its device does not work at the moment",
+                    "Nothing was done",
+                    "Try again later; who runs the server finds the reason in its output",
+                ),
+                status,
+                {"Retry-After": "5"},
+            )
+        return JSONResponse(body(error), status)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:

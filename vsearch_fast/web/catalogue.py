@@ -18,7 +18,7 @@ from PIL import Image
 from .. import _options
 from .._jpeg import LIBJPEG_TURBO
 from ..embedder import Embedder
-from ..errors import ImageError, ModelError, StoreError, VsearchError
+from ..errors import ImageError, StoreError, UnknownIdError, VsearchError
 from ..images import decode, pixel_box, upright_size
 from ..index import Hit, Index, Item, Threshold
 from ..search import Metric
@@ -28,7 +28,7 @@ from .settings import Settings
 
 PixelBox = tuple[int, int, int, int]
 
-#: A column of more values, or of as many as a third of the pictures, is one of names, not of
+#: A column of more values, or of more than a quarter of the pictures, is one of names, not of
 #: kinds: no list to choose from.
 _MOST_VALUES = 200
 
@@ -126,11 +126,17 @@ class Catalogue:
     def _can_locate(self) -> bool:
         try:
             self.embedder.locate(np.zeros((8, 8, 3), np.uint8))
-        except (ModelError, VsearchError):
+        except VsearchError:
             return False
         return True
 
     # What there is
+
+    def warm(self) -> None:
+        """Search once by each metric: kernels are loaded, files mapped before anybody waits."""
+        nothing = np.zeros(self.index.dim, np.float32)
+        for metric in _options.METRICS:
+            self.index.search(nothing, 1, metric, threads=self._threads, backend=self._backend)
 
     def refresh(self) -> None:
         """Bring `facts` up to date; the first time takes a threshold for each metric."""
@@ -155,7 +161,7 @@ class Catalogue:
         columns = []
         for name in names:
             values = self.index.values(name, _MOST_VALUES)
-            if values is not None and 1 < len(values) <= max(2, len(self.index) // 3):
+            if values is not None and 1 < len(values) <= max(2, len(self.index) // 4):
                 listed = [{"value": value, "count": count} for value, count in values]
                 columns.append({"name": name, "values": listed})
         return columns
@@ -170,6 +176,17 @@ class Catalogue:
     ) -> tuple[list[Item], int | None]:
         """A page of the catalogue; see `Index.page`."""
         return self.index.page(limit, after=after, where=parse_where(where))
+
+    def item(self, id_: str) -> Item:
+        """The item of this id; NotFoundError where there is none, which tells no folder's name."""
+        try:
+            return self.index.get(id_)
+        except UnknownIdError:
+            raise NotFoundError(
+                f"The catalogue holds no picture {id_[:80]!r}",
+                "Nothing was searched or sent",
+                "Take an id of /api/items; it may have been removed",
+            ) from None
 
     # Pictures given
 
@@ -223,7 +240,7 @@ class Catalogue:
 
     def query_of_item(self, id_: str, box: str | None) -> Query:
         """An item of the catalogue, by its stored features or, with another box, by its picture."""
-        item = self.index.get(id_)
+        item = self.item(id_)
         size = self._size(item)
         width, height = size if size else (None, None)
         own = Query(
@@ -232,7 +249,7 @@ class Catalogue:
         asked = None if box in (None, "auto") else self._read_box(box, size)
         if box is None or (asked is not None and asked == item.box):
             return replace(own, features=self.index.features([id_])[0])
-        image = decode(self._path(item), max_pixels=self._settings.max_pixels)
+        image = decode(self._path(item), name=id_, max_pixels=self._settings.max_pixels)
         cut = self._located(image) if box == "auto" else pixel_box(asked or (), image.size, id_)
         shown = Query(
             None, None, None, id_, *image.size, cut, "network" if box == "auto" else "you"
@@ -295,7 +312,7 @@ class Catalogue:
 
     def picture(self, id_: str) -> str:
         """The path of an item's picture, as the index has it; UnknownIdError, NotFoundError."""
-        return self._path(self.index.get(id_))
+        return self._path(self.item(id_))
 
     # Work for batches
 

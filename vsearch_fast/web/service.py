@@ -96,7 +96,8 @@ class Service:
             self.metrics.late(max(0.0, time.perf_counter() - began - _WATCH))
 
     async def refresh_for_ever(self) -> None:
-        """Keep the catalogue's facts up to date until cancelled."""
+        """Warm the searches up, then keep the catalogue's facts up to date until cancelled."""
+        await asyncio.to_thread(self.catalogue.warm)
         while True:
             await asyncio.to_thread(self.catalogue.refresh)
             await asyncio.sleep(_REFRESH)
@@ -170,8 +171,8 @@ class Service:
     ) -> tuple[list[Item], int | None]:
         """A page of the catalogue, or just the items of some ids."""
         if ids:
-            index = self.catalogue.index
-            return await self._reading.run(lambda: [index.get(id_) for id_ in ids]), None
+            item = self.catalogue.item
+            return await self._reading.run(lambda: [item(id_) for id_ in ids]), None
         return await self._reading.run(self.catalogue.items, limit, after, where)
 
     async def thumbnail(self, id_: str | None, key: str | None, size: int) -> bytes:

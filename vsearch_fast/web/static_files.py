@@ -15,6 +15,10 @@ from .faults import NotFoundError
 _TYPES = {".js": "text/javascript", ".svg": "image/svg+xml", ".webmanifest": "application/json"}
 
 
+#: Monitors and proxies look by HEAD.
+_READ = ["GET", "HEAD"]
+
+
 @dataclass(frozen=True, slots=True)
 class _File:
     content: bytes
@@ -54,7 +58,7 @@ def router(*, search: bool, rating: bool) -> APIRouter:
             return Response(status_code=304, headers=headers)
         return Response(file.content, media_type=file.type, headers=headers)
 
-    @routes.get("/static/{name}")
+    @routes.api_route("/static/{name}", methods=_READ)
     async def static(request: Request, name: str) -> Response:
         if name not in known:
             raise NotFoundError(
@@ -62,17 +66,17 @@ def router(*, search: bool, rating: bool) -> APIRouter:
             )
         return answer(request, name)
 
-    @routes.get("/")
+    @routes.api_route("/", methods=_READ)
     async def first(request: Request) -> Response:
         return answer(request, "index.html" if search else "rate.html")
 
-    @routes.get("/docs")
+    @routes.api_route("/docs", methods=_READ)
     async def docs(request: Request) -> Response:
         return answer(request, "docs.html")
 
     if rating:
 
-        @routes.get("/rate")
+        @routes.api_route("/rate", methods=_READ)
         async def rate(request: Request) -> Response:
             return answer(request, "rate.html")
 

@@ -36,17 +36,18 @@ class Thumbnails:
                 "It cannot be shown; it is still found",
                 "Put it back, or bring the index up to date with vsearch index",
             ) from error
-        return self._made((path, size, state.st_mtime_ns, state.st_size), path, size)
+        key = (path, size, state.st_mtime_ns, state.st_size)
+        return self._made(key, path, size, os.path.basename(path))
 
     def jpeg_of(self, key: str, picture: bytes, size: int) -> bytes:
         """The same of a picture's bytes; `key` tells them from others."""
-        return self._made((key, size), picture, size)
+        return self._made((key, size), picture, size, "The picture")
 
-    def _made(self, key: tuple[object, ...], source: str | bytes, size: int) -> bytes:
+    def _made(self, key: tuple[object, ...], source: str | bytes, size: int, name: str) -> bytes:
         found = self._kept.get(key)
         if found is None:
             file = io.BytesIO()
-            small = reduced(source, size, max_pixels=self._max_pixels)
+            small = reduced(source, size, name=name, max_pixels=self._max_pixels)
             small.save(file, "JPEG", quality=_QUALITY)
             found = file.getvalue()
             self._kept.put(key, found)
