@@ -107,13 +107,15 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """Attributes:
+    """A study, complete in itself.
 
-    name: of the first index's folder; raters never see it.
-    queries: picture number of each query.
-    rows: ``rows[query][system]`` are picture numbers, nearest first.
-    distances: of the same shape.
-    pictures: by number.
+    Attributes:
+        name: of the first index's folder; raters never see it.
+        settings, systems: what it was made by and of.
+        pictures: by number.
+        queries: picture number of each query.
+        rows: ``rows[query][system]`` are picture numbers, nearest first.
+        distances: of the same shape.
     """
 
     name: str
