@@ -109,7 +109,7 @@ def command(
 
     token = token_for(host)
     sock = listen(host, port)  # first: an address that is taken is told at once
-    with _opened(file, index_paths, chosen, settings, backend, threads) as ratings:
+    with opened(file, index_paths, chosen, settings, backend, threads) as ratings:
         from ..web.app import create_app
         from ..web.settings import Settings as Limits
 
@@ -122,7 +122,7 @@ def command(
         )  # fmt: skip
 
 
-def _opened(
+def opened(
     file: Path,
     paths: Sequence[Path],
     metrics: Sequence[Metric],

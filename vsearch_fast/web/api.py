@@ -11,8 +11,9 @@ from .. import _options
 from ..index import Hit
 from ..index import Item as IndexItem
 from . import schemas
+from .catalogue import Catalogue
 from .faults import NotFoundError, RequestError
-from .metrics import CONTENT_TYPE
+from .metrics import CONTENT_TYPE, Metrics
 from .service import Searched, Service
 from .thumbnails import SIZES
 
@@ -65,7 +66,7 @@ def _result(searched: Searched) -> schemas.Result:
 
 
 def router(service: Service, *, rating: bool) -> APIRouter:
-    """All routes of the API but the rating's."""
+    """The routes to search by."""
     routes = APIRouter()
     settings = service.settings
     catalogue = service.catalogue
@@ -222,9 +223,18 @@ def router(service: Service, *, rating: bool) -> APIRouter:
             return Response(status_code=304, headers=headers)
         return Response(content, media_type="image/jpeg", headers=headers)
 
+    return routes
+
+
+def operation(catalogue: Catalogue | None, metrics: Metrics) -> APIRouter:
+    """The routes by which a server is watched."""
+    routes = APIRouter()
+
     @routes.get("/healthz", tags=["operation"], summary="Whether it answers")
     async def healthz() -> schemas.Health:
-        return schemas.Health(status="ok", pictures=catalogue.facts.pictures)
+        return schemas.Health(
+            status="ok", pictures=0 if catalogue is None else catalogue.facts.pictures
+        )
 
     @routes.get(
         "/metrics",
@@ -234,8 +244,8 @@ def router(service: Service, *, rating: bool) -> APIRouter:
         responses=errors()
         | {200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Text"}},
     )
-    async def metrics() -> Response:
-        return Response(service.metrics.text(), media_type=CONTENT_TYPE)
+    async def numbers() -> Response:
+        return Response(metrics.text(), media_type=CONTENT_TYPE)
 
     return routes
 

@@ -78,6 +78,7 @@ def create_app(
     )
     app.state.thumbnails = thumbnails
     app.state.metrics = metrics
+    app.include_router(api.operation(catalogue, metrics))
     if service is not None:
         app.include_router(api.router(service, rating=rating is not None))
     if rating is not None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from .. import _options
 from ..errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from ..rating import Ratings
 
 
 @click.command(short_help="A page and an HTTP API to search with.")
@@ -24,6 +29,9 @@ from ..errors import MissingDependencyError
               help="Bytes of a request at most.")  # fmt: skip
 @click.option("--max-pixels", type=click.IntRange(1), default=40_000_000, show_default=True,
               help="Largest picture that is decoded, width times height.")  # fmt: skip
+@click.option("--ratings", type=click.Path(path_type=Path), metavar="FILE",
+              help="A study of vsearch rate, to be rated at /rate; where there is none, one of "
+              "INDEX is made that compares its distances.")  # fmt: skip
 @_options.provider
 @_options.backend
 @_options.decoder
@@ -35,6 +43,7 @@ def command(
     model: Path | None,
     max_upload: int,
     max_pixels: int,
+    ratings: Path | None,
     provider: str,
     backend: str,
     decoder: str,
@@ -50,6 +59,7 @@ def command(
     vsearch serve photos.index
     vsearch serve photos.index --port 9000
     vsearch serve photos.index --host 0.0.0.0      for others too, with a token
+    vsearch serve photos.index --ratings ratings.sqlite     and ask for people's judgement
     """
     require_server()
     from .._recorded import embedder_for, model_file, running
@@ -78,7 +88,24 @@ def command(
             index_path, index, embedder, settings, backend=backend, threads=threads
         )
         _tell(f"{catalogue.facts.pictures:,} pictures in {index_path}.")
-        run(create_app(catalogue, settings), sock, token=token, say=_tell)
+        with (
+            contextlib.nullcontext()
+            if ratings is None
+            else _study(ratings, index_path, backend, threads) as study
+        ):
+            run(create_app(catalogue, settings, study), sock, token=token, say=_tell)
+
+
+def _study(
+    file: Path, index_path: Path, backend: str, threads: int | None
+) -> contextlib.AbstractContextManager[Ratings]:
+    """The study of this file; where there is none, a new one of all distances of the index."""
+    from ..rating import Settings as Study
+    from ..rating.command import opened
+
+    # One that is there is served as it is, whatever it compares.
+    paths = [] if file.exists() and file.stat().st_size else [index_path]
+    return opened(file, paths, _options.METRICS, Study(mode="both"), backend, threads)
 
 
 def require_server() -> None:
