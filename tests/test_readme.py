@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import click
@@ -35,6 +36,23 @@ def test_python_runs(tmp_path, monkeypatch, capsys):
     first, second, proof = capsys.readouterr().out.splitlines()
     assert "photos/" in first and "photos/" in second
     assert proof.startswith("l2 by ")
+
+
+def test_the_http_client_runs(tmp_path, monkeypatch, capsys):
+    httpx = pytest.importorskip("httpx")
+    pytest.importorskip("fastapi", reason="the server's packages are not installed: .[serve]")
+    from served import make_catalogue, serving
+
+    (code,) = (block for block in blocks("python") if "import httpx" in block)
+    assert len([line for line in code.splitlines() if line.strip()]) <= 10
+    monkeypatch.chdir(tmp_path)
+    with serving(make_catalogue(tmp_path)) as (client, catalogue):
+        shutil.copy(catalogue.index.get("007.png").path, "lamp.jpg")
+        address = str(client.base_url).rstrip("/")
+        code = code.replace("http://127.0.0.1:8080", address).replace("=lamp", "=Lamp")
+        exec(code, {"httpx": httpx})
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5 and all("'category': 'Lamp'" in line for line in lines)
 
 
 def commands():
