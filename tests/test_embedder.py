@@ -127,6 +127,17 @@ def test_the_models_resize_rule_is_applied(tmp_path: Path, resize: str) -> None:
     np.testing.assert_array_equal(Embedder(model).embed(picture(1)), expected)
 
 
+@pytest.mark.parametrize("resize", ["nearest", "lanczos"])
+def test_pixels_are_what_the_network_is_fed(tmp_path: Path, resize: str) -> None:
+    embedder = Embedder(write_tiny_model(tmp_path / "tiny.onnx", resize=resize))
+    path = tmp_path / "a.png"
+    Image.effect_noise((90, 60), 80).convert("RGB").save(path)
+    for box in (None, (10, 5, 70, 50)):
+        pixels = embedder.pixels(path, box)
+        assert pixels.shape == (32, 32, 3) and pixels.dtype == np.uint8
+        np.testing.assert_array_equal(embedder.embed([pixels]), embedder.embed(path, box))
+
+
 def test_every_kind_of_source(embedder: Embedder, tmp_path: Path) -> None:
     path = tmp_path / "one.png"
     path.write_bytes(png(3))

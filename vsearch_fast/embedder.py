@@ -267,6 +267,18 @@ class Embedder:
             pairs = Pairs(pairs.items, total)
         return self._stream(pairs, on_error, progress)
 
+    def pixels(self, image: Source, box: Box | None = None) -> NDArray[np.uint8]:
+        """What the network is fed of one picture: uint8 (S, S, 3), RGB.
+
+        `embed` of it gives the features that `embed` of the picture gives; it is small, and
+        what is wrong with a picture is known before the network is asked. Arguments and errors
+        as for one picture of `embed`.
+        """
+        return load(
+            image, self.input_size, box, self.resize, max_pixels=self.max_pixels,
+            decoder=self._decoder,
+        )  # fmt: skip
+
     def locate(self, image: Source) -> PixelBox:
         """Where the item is in one picture: x1, y1, x2, y2 in pixels of the upright picture.
 

@@ -152,7 +152,7 @@ def router(service: Service, *, rating: bool) -> APIRouter:
         box = box or None
         if image is not None:
             answer = await service.search_upload(
-                await image.read(), (image.filename or "The picture")[-80:], box, k, metric, where
+                image.file.read, (image.filename or "The picture")[-80:], box, k, metric, where
             )
         elif query:
             answer = await service.search_kept(query, box, k, metric, where)

@@ -56,10 +56,11 @@ class Kept:
 class Query:
     """What is searched for, before the network.
 
-    `features` (dim,) where they are known; otherwise `source` is what the network is to see.
+    `features` (dim,) where they are known; otherwise `pixels` (S, S, 3) are what the network is
+    to see: queries wait as small as that, however large their pictures are.
     """
 
-    source: Image.Image | bytes | None
+    pixels: np.ndarray | None
     features: np.ndarray | None
     kept: str | None = None
     id: str | None = None
@@ -190,18 +191,23 @@ class Catalogue:
 
     # Pictures given
 
-    def keep(self, data: bytes, name: str) -> Kept:
-        """An uploaded picture, decoded once to see that it is one; kept for further searches.
+    def query_of_upload(self, data: bytes, name: str, box: str | None) -> Query:
+        """An uploaded picture, cut to a box: ``x1,y1,x2,y2``, "auto", or None for all of it.
 
-        Raises ImageError, which calls it `name`.
+        It is kept for further searches. Raises ImageError, which calls it `name`.
         """
         key = hashlib.sha256(data).hexdigest()[:32]
         found = self._kept.get(key)
+        image: Image.Image | None = None
         if found is None:
             image = decode(data, name=name, max_pixels=self._settings.max_pixels)
             found = Kept(key, data, *image.size)
             self._kept.put(key, found)
-        return found
+        return self._query(found, image, box)
+
+    def query_of_kept(self, key: str, box: str | None) -> Query:
+        """The same of a picture uploaded before; NotFoundError where it is no longer kept."""
+        return self._query(self.kept(key), None, box)
 
     def kept(self, key: str) -> Kept:
         """A picture uploaded before; NotFoundError where it is no longer kept."""
@@ -217,14 +223,13 @@ class Catalogue:
 
     # Queries
 
-    def query_of_upload(self, kept: Kept, box: str | None) -> Query:
-        """An uploaded picture, cut to a box: ``x1,y1,x2,y2``, "auto", or None for all of it."""
-        image: Image.Image | None = None
+    def _query(self, kept: Kept, image: Image.Image | None, box: str | None) -> Query:
+        """`image` is the picture decoded, where it is at hand."""
         cut: PixelBox | None
         if box == "auto":
             if kept.box is None:
-                image = self._decoded(kept)
-                kept = Kept(kept.key, kept.data, kept.width, kept.height, self._located(image))
+                image = self._decoded(kept) if image is None else image
+                kept = replace(kept, box=self._located(image))
                 self._kept.put(kept.key, kept)
             cut, origin = kept.box, "network"
         else:
@@ -235,8 +240,7 @@ class Catalogue:
         features = self._features.get((kept.key, cut))
         if features is not None:
             return replace(shown, features=features)
-        image = image if image is not None else self._decoded(kept)
-        return replace(shown, source=self._source(image, cut, kept.data))
+        return replace(shown, pixels=self._pixels(image, kept.data, cut))
 
     def query_of_item(self, id_: str, box: str | None) -> Query:
         """An item of the catalogue, by its stored features or, with another box, by its picture."""
@@ -254,10 +258,7 @@ class Catalogue:
         shown = Query(
             None, None, None, id_, *image.size, cut, "network" if box == "auto" else "you"
         )
-        if self.embedder.decoder == LIBJPEG_TURBO:
-            return replace(shown, source=image.crop(cut))
-        data = Path(self._path(item)).read_bytes()
-        return replace(shown, source=self._source(image, cut, data))
+        return replace(shown, pixels=self._pixels(image, self._path(item), cut))
 
     def _decoded(self, kept: Kept) -> Image.Image:
         return decode(kept.data, max_pixels=self._settings.max_pixels)
@@ -272,12 +273,14 @@ class Catalogue:
             )
         return self.embedder.locate(image)
 
-    def _source(self, image: Image.Image, box: PixelBox | None, data: bytes) -> Image.Image | bytes:
-        """What the network is to see. Bytes only where the index's own decoder is another one
-        than that which has made `image`, and then for whole pictures."""
-        if self.embedder.decoder != LIBJPEG_TURBO and box is None:
-            return data
-        return image if box is None else image.crop(box)
+    def _pixels(
+        self, image: Image.Image | None, source: bytes | str, box: PixelBox | None
+    ) -> np.ndarray:
+        """What the network is to see; of the decoded picture only where the index's pictures
+        were decoded as it was."""
+        if image is not None and self.embedder.decoder == LIBJPEG_TURBO:
+            return self.embedder.pixels(image, box)
+        return self.embedder.pixels(source, box)
 
     def _read_box(self, text: str | None, size: tuple[int, int] | None) -> PixelBox | None:
         if text is None:
@@ -318,8 +321,7 @@ class Catalogue:
 
     def embed(self, queries: Sequence[Query]) -> list[np.ndarray | Exception]:
         """Features (dim,) of each query by one run of the network."""
-        sources = [query.source for query in queries if query.source is not None]
-        rows = self.embedder.embed(sources)
+        rows = self.embedder.embed([query.pixels for query in queries if query.pixels is not None])
         for query, row in zip(queries, rows, strict=True):
             if query.kept is not None:
                 self._features.put((query.kept, query.box), row)

@@ -103,12 +103,19 @@ class Service:
             await asyncio.sleep(_REFRESH)
 
     async def search_upload(
-        self, data: bytes, name: str, box: str | None, k: int, metric: str, where: list[str] | None
+        self,
+        read: Callable[[], bytes],
+        name: str,
+        box: str | None,
+        k: int,
+        metric: str,
+        where: list[str] | None,
     ) -> Answer:
-        """The matches of an uploaded picture; `name` is for errors alone."""
+        """The matches of an uploaded picture, which is read when its turn has come; `name` is
+        for errors alone."""
 
         def prepare() -> Query:
-            return self.catalogue.query_of_upload(self.catalogue.keep(data, name), box)
+            return self.catalogue.query_of_upload(read(), name, box)
 
         return await self._within(self._search(prepare, k, metric, where))
 
@@ -118,7 +125,7 @@ class Service:
         """The matches of a picture uploaded before."""
 
         def prepare() -> Query:
-            return self.catalogue.query_of_upload(self.catalogue.kept(key), box)
+            return self.catalogue.query_of_kept(key, box)
 
         return await self._within(self._search(prepare, k, metric, where))
 
@@ -143,8 +150,7 @@ class Service:
         if features is None:
             features = await self._network.submit(query)
         times.append(time.perf_counter())
-        # The picture is done with: while it waits for a scan, it need not be held.
-        query = replace(query, source=None, features=None)
+        query = replace(query, pixels=None, features=None)  # done with
 
         async def one(name: Metric) -> Searched:
             began = time.perf_counter()
