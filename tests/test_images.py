@@ -695,3 +695,15 @@ def test_find_images_does_not_pass_over_an_unreadable_folder(
     monkeypatch.setattr(os, "scandir", denied)
     with pytest.raises(ImageError, match=r"locked cannot be listed \(Permission denied\)"):
         images.find_images(tmp_path)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_what_is_decoded_is_not_turned_again(orientation: int) -> None:
+    image = Image.effect_noise((30, 20), 80).convert("RGB")
+    exif = image.getexif()
+    exif[274] = orientation
+    file = io.BytesIO()
+    image.save(file, "JPEG", exif=exif)
+    once = images.decode(file.getvalue())
+    assert once.size == ((20, 30) if orientation >= 5 else (30, 20))
+    np.testing.assert_array_equal(np.asarray(images.decode(once)), np.asarray(once))

@@ -173,6 +173,8 @@ def test_nothing_similar_is_said(client: httpx.Client, catalogue: Catalogue) -> 
             similar = [match["distance"] <= limit.distance for match in result["matches"]]
             assert [match["similar"] for match in result["matches"]] == similar
             assert result["nothing_similar"] == (not any(similar))
+    [none] = search(client, picture, where="category=None such")["results"]
+    assert not none["nothing_similar"]  # it is the filter
     assert not search(client, picture)["results"][0]["nothing_similar"]
 
 
@@ -246,12 +248,12 @@ def test_a_picture_that_is_gone_is_still_found(tmp_path: Path) -> None:
     (tmp_path / "pictures" / "002.png").unlink()
     with serving(index_path) as (client, _):
         refused(
-            client.get("/api/thumbnails", params={"id": "002.png"}), 415, "002.png", "no longer"
+            client.get("/api/thumbnails", params={"id": "002.png"}), 404, "002.png", "no longer"
         )
         answer = search(client, id="002.png")
         assert len(answer["results"][0]["matches"]) == 3
         assert answer["query"]["width"] is None
-        refused(client.post("/api/search", data={"id": "002.png", "box": "auto"}), 415)
+        refused(client.post("/api/search", data={"id": "002.png", "box": "auto"}), 404)
 
 
 def test_what_is_added_meanwhile_is_found(tmp_path: Path) -> None:
@@ -284,9 +286,9 @@ def test_an_empty_index_is_served(tmp_path: Path) -> None:
         ({"id": "../../etc/passwd"}, 404, "passwd"),
         ({"id": "a\0b"}, 400, "NUL"),
         ({"id": "001.png", "box": "1,2,3"}, 400, "1,2,3"),
-        ({"id": "001.png", "box": "9,9,1,1"}, 415, "inverted"),
-        ({"id": "001.png", "box": "nan,0,1,1"}, 415, "finite"),
-        ({"id": "001.png", "box": "500,500,600,600"}, 415, "outside"),
+        ({"id": "001.png", "box": "9,9,1,1"}, 400, "inverted"),
+        ({"id": "001.png", "box": "nan,0,1,1"}, 400, "finite"),
+        ({"id": "001.png", "box": "500,500,600,600"}, 400, "outside"),
         ({"id": "001.png", "k": "0"}, 422, "k"),
         ({"id": "001.png", "k": "101"}, 422, "100"),
         ({"id": "001.png", "metric": "cosine"}, 422, "metric"),
@@ -454,8 +456,14 @@ def test_a_token(index_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
         assert "SameSite=Strict" in answer.headers["set-cookie"]
         assert client.get("/api/catalogue").status_code == 200  # by the cookie
         client.cookies.clear()
-        elsewhere = client.get(f"{client.base_url}//evil.example/?token={token}")
-        assert elsewhere.headers["location"].startswith("/evil.example")
+        for path, place in {
+            "//evil.example/": "/evil.example/",
+            "/%5cevil.example": "/%5Cevil.example",
+            "/%09/evil.example": "/%09/evil.example",
+            "/a%0d%0aSet-Cookie:%20b=c": "/a%0D%0ASet-Cookie%3A%20b%3Dc",
+        }.items():
+            answer = client.head(f"{str(client.base_url).rstrip('/')}{path}?token={token}")
+            assert answer.status_code == 303 and answer.headers["location"] == place
     assert token not in "".join(capfd.readouterr())
 
 
@@ -515,7 +523,7 @@ def test_the_token_of_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_address_that_is_taken() -> None:
     with listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(VsearchError, match=f"{port} cannot be served"):
+        with pytest.raises(VsearchError, match=f"{port}, cannot be served.* --port"):
             listen("127.0.0.1", port)
 
 
@@ -523,6 +531,51 @@ def test_answers_in_two_parts_do_not_wait_for_an_acknowledgement() -> None:
     """asyncio turns Nagle's algorithm off only on sockets that name their protocol."""
     with listen("127.0.0.1", 0) as sock:
         assert sock.proto == socket.IPPROTO_TCP
+
+
+def test_a_connection_that_stops_in_its_second_request_is_closed(
+    index_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vsearch_fast.web.server._HEADER_SECONDS", 0.6)
+    with serving(index_path) as (client, _):
+        address = urlsplit(str(client.base_url))
+        head = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        with socket.create_connection((address.hostname, address.port), timeout=20) as stuck:
+            for _ in range(5):  # one that goes on asking is served longer than that
+                stuck.sendall(head)
+                answer = b""
+                while not answer.endswith(b"}"):
+                    part = stuck.recv(10_000)
+                    assert part, "closed between requests"
+                    answer += part
+                time.sleep(0.2)
+            stuck.sendall(b"GET / HT")
+            assert stuck.recv(10) == b""
+
+
+@pytest.mark.parametrize("orientation", [1, 6, 8])
+def test_the_box_of_a_photo_on_its_side(
+    client: httpx.Client, catalogue: Catalogue, tmp_path: Path, orientation: int
+) -> None:
+    path = tmp_path / "side.jpg"
+    image = Image.open(io.BytesIO(png(11, (200, 120))))
+    exif = image.getexif()
+    exif[274] = orientation
+    image.save(path, exif=exif)
+    query = search(client, path.read_bytes(), box="auto")["query"]
+    assert (query["width"], query["height"]) == ((200, 120) if orientation == 1 else (120, 200))
+    assert tuple(query["box"]) == catalogue.embedder.locate(path)
+    assert query["box"][2] <= query["width"] and query["box"][3] <= query["height"]
+
+
+def test_an_index_that_was_replaced_is_served_no_longer(tmp_path: Path) -> None:
+    index_path = make_catalogue(tmp_path / "a", 4)
+    with serving(index_path) as (client, catalogue):
+        wait_for(lambda: len(catalogue.facts.thresholds) == 3)
+        index_path.rename(tmp_path / "b")
+        catalogue.refresh()
+        refused(client.post("/api/search", data={"id": "001.png"}), 503, "replaced")
+        refused(client.get("/api/items"), 503, "replaced")
 
 
 def test_silent_connections_are_closed(index_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -437,7 +437,11 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         image = _over_white(image)
     elif image.mode != "RGB":
         image = image.convert("RGB")
-    return image if transpose is None else image.transpose(transpose)
+    if transpose is None:
+        return image
+    upright = image.transpose(transpose)
+    upright.info = {}  # with the tag, whoever decodes it again would turn it again
+    return upright
 
 
 def _orientation(image: Image.Image) -> int:

@@ -59,7 +59,7 @@ def _result(searched: Searched) -> schemas.Result:
         threshold=None
         if threshold is None
         else schemas.ThresholdAnswer(distance=threshold.distance, text=str(threshold)),
-        nothing_similar=not any(match.similar for match in matches),
+        nothing_similar=bool(matches) and not any(match.similar for match in matches),
         milliseconds=round(searched.seconds * 1000, 2),
         matches=matches,
     )
@@ -230,6 +230,7 @@ def operation(catalogue: Catalogue | None, metrics: Metrics) -> APIRouter:
     """The routes by which a server is watched."""
     routes = APIRouter()
 
+    @routes.head("/healthz", include_in_schema=False)
     @routes.get("/healthz", tags=["operation"], summary="Whether it answers")
     async def healthz() -> schemas.Health:
         return schemas.Health(

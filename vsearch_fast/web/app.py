@@ -16,9 +16,10 @@ import logging
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 
 from .. import __version__
@@ -73,6 +74,8 @@ def create_app(
         version=__version__,
         description=_DESCRIPTION,
         lifespan=lifespan,
+        # The guard asks for the token; this tells of it, and gives /docs a field for it.
+        dependencies=[] if settings.token is None else [Depends(HTTPBearer(auto_error=False))],
         docs_url=None,  # our own page: the usual one takes its scripts from elsewhere
         redoc_url=None,
     )
@@ -103,7 +106,7 @@ def _tell_errors(app: FastAPI) -> None:
             _log.error("%s %s: %s", request.method, request.url.path, error)
             return JSONResponse(
                 told(
-                    "The catalogue, its network or its device does not work at the moment",
+                    "The index, the ratings file, the network or the device does not work now",
                     "Nothing was done",
                     "Try again later; who runs the server finds the reason in its output",
                 ),

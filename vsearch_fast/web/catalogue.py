@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from PIL import Image
 
 from .. import _options
 from .._jpeg import LIBJPEG_TURBO
+from .._schema import DATABASE_NAME
 from ..embedder import Embedder
 from ..errors import ImageError, StoreError, UnknownIdError, VsearchError
 from ..images import decode, pixel_box, upright_size
@@ -25,6 +27,8 @@ from ..search import Metric
 from .faults import NotFoundError, RequestError
 from .lru import SizedCache
 from .settings import Settings
+
+_log = logging.getLogger("vsearch_fast.web")
 
 PixelBox = tuple[int, int, int, int]
 
@@ -116,6 +120,9 @@ class Catalogue:
         self.facts = Facts(pictures=len(index))
         self._settings = settings
         self._backend, self._threads = backend, threads
+        self._file = path / DATABASE_NAME
+        self._opened = _identity(self._file)
+        self.replaced = False
         self._kept: SizedCache[str, Kept] = SizedCache(
             settings.kept_bytes, lambda kept: len(kept.data)
         )
@@ -141,6 +148,12 @@ class Catalogue:
 
     def refresh(self) -> None:
         """Bring `facts` up to date; the first time takes a threshold for each metric."""
+        if _identity(self._file) != self._opened and not self.replaced:
+            self.replaced = True
+            _log.error(
+                "%s was removed or replaced: nothing more is served. Start the server again.",
+                self.index.path,
+            )
         facts = Facts(len(self.index), self._columns(), self.facts.thresholds)
         self.facts = facts
         thresholds: dict[str, Threshold] = {}
@@ -253,12 +266,16 @@ class Catalogue:
         asked = None if box in (None, "auto") else self._read_box(box, size)
         if box is None or (asked is not None and asked == item.box):
             return replace(own, features=self.index.features([id_])[0])
-        image = decode(self._path(item), name=id_, max_pixels=self._settings.max_pixels)
-        cut = self._located(image) if box == "auto" else pixel_box(asked or (), image.size, id_)
+        path = self._path(item)
+        try:
+            image = decode(path, name=id_, max_pixels=self._settings.max_pixels)
+        except ImageError as error:
+            raise unshowable(error) from error
+        cut = self._located(image) if box == "auto" else asked
         shown = Query(
             None, None, None, id_, *image.size, cut, "network" if box == "auto" else "you"
         )
-        return replace(shown, pixels=self._pixels(image, self._path(item), cut))
+        return replace(shown, pixels=self._pixels(image, path, cut))
 
     def _decoded(self, kept: Kept) -> Image.Image:
         return decode(kept.data, max_pixels=self._settings.max_pixels)
@@ -296,7 +313,10 @@ class Catalogue:
                 _NOT_SEARCHED,
                 'Give four numbers of pixels of the upright picture, or "auto"',
             )
-        return pixel_box(numbers, size or (2**31, 2**31), "the picture")
+        try:
+            return pixel_box(numbers, size or (2**31, 2**31), "the picture")
+        except ImageError as error:  # the picture is fine
+            raise RequestError(400, error.cause, _NOT_SEARCHED, error.cure) from None
 
     def _size(self, item: Item) -> tuple[int, int] | None:
         if item.path is None:
@@ -357,6 +377,15 @@ class Catalogue:
         return answers
 
 
+def unshowable(error: ImageError) -> NotFoundError:
+    """What to say of a picture of the catalogue that cannot be read: no fault of the request."""
+    return NotFoundError(
+        f"A picture of the catalogue is gone or damaged: {error.cause}",
+        "It cannot be shown or cut; it is still found",
+        "Search for it without a box; who keeps the catalogue can put it back",
+    )
+
+
 def parse_where(texts: Sequence[str]) -> dict[str, list[Any]] | None:
     """A filter of an index from ``column=value`` texts; RequestError for any that is not."""
     pairs = []
@@ -369,6 +398,15 @@ def parse_where(texts: Sequence[str]) -> dict[str, list[Any]] | None:
             )  # fmt: skip
         pairs.append((column, value))
     return _options.where(pairs)
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """Which file it is, whatever it holds; None where there is none."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _filter_key(where: Mapping[str, Sequence[Any]] | None) -> str:

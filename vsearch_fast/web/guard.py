@@ -16,7 +16,7 @@ import json
 import time
 from collections.abc import Callable
 from http.cookies import SimpleCookie
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -128,14 +128,15 @@ class Guard:
         of the address, which would keep it in the browser's history."""
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         given = [value for name, value in query if name == "token"]
-        if not given or scope["method"] != "GET" or not self._same(given[0]):
+        if not given or scope["method"] not in ("GET", "HEAD") or not self._same(given[0]):
             return False
         rest = urlencode([pair for pair in query if pair[0] != "token"])
-        # One slash: an address that begins with two names another host.
-        place = "/" + scope["path"].lstrip("/") + (f"?{rest}" if rest else "")
+        # One slash: an address that begins with two names another host, and so does one with
+        # a backslash or a tab in its place, which are quoted.
+        place = "/" + quote(scope["path"].lstrip("/"), safe="/") + (f"?{rest}" if rest else "")
         cookie = f"{COOKIE}={given[0]}; HttpOnly; SameSite=Strict; Path=/; Max-Age=2592000"
         headers = [
-            (b"location", place.encode("ascii", "replace")),
+            (b"location", place.encode("ascii")),
             (b"set-cookie", cookie.encode("latin-1")),
             (b"content-length", b"0"),
         ]

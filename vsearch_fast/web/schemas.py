@@ -54,7 +54,7 @@ class Result(BaseModel):
 
     metric: str = Field(examples=["l2"])
     threshold: ThresholdAnswer | None
-    nothing_similar: bool = Field(description="No match lies within the threshold")
+    nothing_similar: bool = Field(description="There are matches, none within the threshold")
     milliseconds: float = Field(description="For its scan, with the wait for it")
     matches: list[Match]
 

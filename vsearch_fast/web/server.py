@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import errno
 import ipaddress
 import os
 import re
@@ -19,7 +19,7 @@ from ..errors import ArgumentError, VsearchError
 
 TOKEN_VARIABLE = "VSEARCH_TOKEN"
 
-#: Seconds in which a new connection must have sent a request's headers.
+#: Seconds in which a connection must have sent the headers of its first or next request.
 _HEADER_SECONDS = 10
 
 #: Connections at once; beyond them new ones are told 503.
@@ -27,15 +27,31 @@ _CONNECTIONS = 512
 
 
 class _Patient(H11Protocol):
-    """Closes connections on which nobody asks for anything: each costs memory."""
+    """Closes connections on which no whole request comes: there are only so many for all.
+
+    uvicorn's own timer runs between requests, and the first byte of the next one ends it.
+    """
+
+    _quiet_since: float
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        asyncio.get_running_loop().call_later(_HEADER_SECONDS, self._close_if_silent)
+        self._quiet_since = self.loop.time()
+        self._watch()
 
-    def _close_if_silent(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():
+    def on_response_complete(self) -> None:
+        self._quiet_since = self.loop.time()
+        super().on_response_complete()
+
+    def _watch(self) -> None:
+        if self.transport.is_closing():
+            return
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._quiet_since = self.loop.time()
+        elif self.loop.time() - self._quiet_since >= _HEADER_SECONDS:
             self.transport.close()
+            return
+        self.loop.call_later(_HEADER_SECONDS / 4, self._watch)
 
 
 def is_loopback(host: str) -> bool:
@@ -54,7 +70,7 @@ def token_for(host: str) -> str | None:
 
     Raises ArgumentError for a token of the environment that is too short or no plain text.
     """
-    own = os.environ.get(TOKEN_VARIABLE)
+    own = os.environ.get(TOKEN_VARIABLE) or None
     if own is not None and not re.fullmatch(r"[A-Za-z0-9_-]{16,200}", own):
         raise ArgumentError(
             f"The environment's {TOKEN_VARIABLE} is not 16 to 200 letters, digits, - and _",
@@ -79,9 +95,11 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         taken.close()
         raise VsearchError(
-            f"The address {host}:{port} cannot be served on ({error.strerror or error})",
+            f"The address {host}, port {port}, cannot be served on ({error.strerror or error})",
             "The server was not started",
-            "Choose another --port (0 takes a free one), or end what uses it",
+            "Choose another --port (0 takes a free one), or end what uses it"
+            if error.errno in (errno.EADDRINUSE, errno.EACCES)
+            else "Choose a --host that is an address of this machine; 0.0.0.0 is all of them",
         ) from error
     return taken
 
@@ -99,7 +117,10 @@ def run(
     name = "127.0.0.1" if host == "0.0.0.0" else f"[{host}]" if ":" in host else host
     address = f"http://{name}:{port}{open_path}" + (f"?token={token}" if token else "")
     server = _Announcing(configured(app))
-    server.announce = lambda: say(f"Serving on {address}\nStop with Ctrl-C.")
+    lines = [f"Serving on {address}"]
+    if host in ("0.0.0.0", "::"):
+        lines.append(f"From other machines: {address.replace(name, socket.gethostname(), 1)}")
+    server.announce = lambda: say("\n".join([*lines, "Stop with Ctrl-C."]))
     server.run([sock])
 
 
@@ -113,7 +134,7 @@ def configured(app: FastAPI) -> uvicorn.Config:
         access_log=False,
         log_level="warning",
         limit_concurrency=_CONNECTIONS,
-        timeout_keep_alive=15,
+        timeout_keep_alive=_HEADER_SECONDS,
         timeout_graceful_shutdown=10,
         server_header=False,
     )

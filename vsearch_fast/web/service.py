@@ -19,10 +19,11 @@ from typing import TypeVar
 import numpy as np
 
 from .. import _options
+from ..errors import ImageError
 from ..index import Hit, Item, Threshold
 from ..search import Metric, available_threads
 from .batching import Batcher
-from .catalogue import Catalogue, Query, SearchRequest, parse_where
+from .catalogue import Catalogue, Query, SearchRequest, parse_where, unshowable
 from .faults import RequestError
 from .metrics import Metrics
 from .settings import Settings
@@ -176,6 +177,7 @@ class Service:
         self, limit: int, after: int | None, where: list[str], ids: list[str] | None
     ) -> tuple[list[Item], int | None]:
         """A page of the catalogue, or just the items of some ids."""
+        self._check_still_there()
         if ids:
             item = self.catalogue.item
             return await self._reading.run(lambda: [item(id_) for id_ in ids]), None
@@ -188,12 +190,16 @@ class Service:
             if key is not None:
                 kept = self.catalogue.kept(key)
                 return self.thumbnails.jpeg_of(kept.key, kept.data, size)
-            return self.thumbnails.jpeg(self.catalogue.picture(id_ or ""), size)
+            try:
+                return self.thumbnails.jpeg(self.catalogue.picture(id_ or ""), size)
+            except ImageError as error:
+                raise unshowable(error) from error
 
         return await self._within(self._reading.run(make))
 
     async def _within(self, work: Awaitable[T]) -> T:
         """The result, or an error after as long as a request may take."""
+        self._check_still_there()
         try:
             async with asyncio.timeout(self.settings.seconds):
                 return await work
@@ -205,6 +211,15 @@ class Service:
                 "Send it again later: the server has too much to do",
                 retry_after=5,
             ) from None
+
+    def _check_still_there(self) -> None:
+        if self.catalogue.replaced:
+            raise RequestError(
+                503,
+                "The index was removed or replaced while it was served",
+                "Nothing was searched or sent, as it would be of the old one",
+                "Who runs the server starts it again",
+            )
 
     def close(self) -> None:
         """Start nothing more; running work ends."""
