@@ -97,6 +97,26 @@ def test_other_settings_for_the_same_file_are_refused(tmp_path, served):
     assert len(served) == 1
 
 
+def test_what_is_not_said_is_as_the_study_has_it(tmp_path, served):
+    first, second = indexes(tmp_path)
+    file = tmp_path / "r.sqlite"
+    done(rate(first, "-o", file, "--queries", 5, "--metric", "all", "--mode", "both"))
+    done(rate(first, "-o", file))
+    done(rate(first, "-o", file, "--queries", 5))
+    assert len(served) == 3
+    assert "systems" in str(rate(second, "-o", file).exception)
+
+
+def test_a_place_for_no_file_is_told_before_the_searches(tmp_path, served):
+    [path] = indexes(tmp_path, names=("one",))
+    for file, told in ((tmp_path / "no" / "r.sqlite", "does not exist"), (path, "is a folder")):
+        result = rate(path, "-o", file)
+        assert isinstance(result.exception, VsearchError)
+        assert told in result.exception.cause and str(file) in result.exception.cause
+        assert "query" not in result.output
+    assert not served
+
+
 def test_a_report_of_no_ratings_says_so(tmp_path, served):
     [path] = indexes(tmp_path, names=("one",))
     file = tmp_path / "r.sqlite"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
+from click.core import ParameterSource
 
 from .. import _options
 from ..errors import ArgumentError, MissingDependencyError, VsearchError
@@ -105,11 +106,18 @@ def command(
     require_server()
     chosen = list(dict.fromkeys(_metrics(metrics)))
     settings = Settings(mode, queries, results, judged, group, category, seed)
+    # Of a study that is there, only what the command line says is compared.
+    context = click.get_current_context()
+    said = {
+        name
+        for name in context.params
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
     from ..web.server import is_loopback, listen, run, token_for
 
     token = token_for(host)
     sock = listen(host, port)  # first: an address that is taken is told at once
-    with opened(file, index_paths, chosen, settings, backend, threads) as ratings:
+    with opened(file, index_paths, chosen, settings, backend, threads, said) as ratings:
         from ..web.app import create_app
         from ..web.settings import Settings as Limits
 
@@ -129,8 +137,11 @@ def opened(
     settings: Settings,
     backend: str,
     threads: int | None,
+    said: Collection[str] = (),
 ) -> Ratings:
     """The study of this file, made where there is none.
+
+    `said` names the settings (and "metrics") that a study which is there must have.
 
     Raises:
         ArgumentError: the file's study is another one; no study and no index.
@@ -138,11 +149,18 @@ def opened(
     from .ratings import Ratings
     from .study import make
 
+    if file.is_dir() or not file.absolute().parent.is_dir():
+        problem = "is a folder" if file.is_dir() else "lies in a folder that does not exist"
+        raise ArgumentError(
+            f"The ratings file {file} {problem}",
+            "Nothing was searched or served",
+            "Name a file in a folder that is there with -o",
+        )
     if file.exists() and file.stat().st_size:
         ratings = Ratings.open(file)
         if paths:
             try:
-                _check_same(file, ratings.study, paths, metrics, settings)
+                _check_same(file, ratings.study, paths, metrics, settings, said)
             except BaseException:
                 ratings.close()
                 raise
@@ -163,6 +181,7 @@ def _check_same(
     paths: Sequence[Path],
     metrics: Sequence[Metric],
     settings: Settings,
+    said: Collection[str],
 ) -> None:
     """ArgumentError unless the study is what these indexes and settings would be."""
     from .study import systems
@@ -170,9 +189,11 @@ def _check_same(
     differences = [
         f"{name} is {getattr(study.settings, name)!r}, not {getattr(settings, name)!r}"
         for name in type(settings).__slots__
-        if getattr(study.settings, name) != getattr(settings, name)
+        if name in said and getattr(study.settings, name) != getattr(settings, name)
     ]
     # An index may have been moved, and is the same by its name and model.
+    if "metrics" not in said:
+        metrics = list(dict.fromkeys(system.metric for system in study.systems))
     here = [(s.name, s.model_id) for s in systems(paths, metrics)]
     there = [(s.name, s.model_id) for s in study.systems]
     if here != there:

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .._items import Item, facet
+from .._words import plural
 from ..errors import ArgumentError, ImageError
 from ..images import upright_size
 from ..index import Hit, Index
@@ -179,7 +180,10 @@ def make(
         for index in indexes:
             _check_columns(index, settings)
         names = _queries(indexes, settings)
-        say(f"{len(names)} queries are searched for by {len(known)} systems.")
+        say(
+            f"{plural(len(names), 'query', 'queries')}: a search each by "
+            f"{plural(len(known), 'system')}."
+        )
         found: dict[int, list[list[Hit]]] = {}  # by system
         for number, system in enumerate(known):
             index = next(i for i in indexes if os.path.abspath(i.path) == system.index)
