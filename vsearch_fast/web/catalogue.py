@@ -32,8 +32,7 @@ _log = logging.getLogger("vsearch_fast.web")
 
 PixelBox = tuple[int, int, int, int]
 
-#: A column of more values, or of more than a quarter of the pictures, is one of names, not of
-#: kinds: no list to choose from.
+#: A column of more values is one of names, not of kinds: no list to choose from.
 _MOST_VALUES = 200
 
 #: Features of queries kept, so that another metric or k does not run the network again.
@@ -173,9 +172,12 @@ class Catalogue:
         names = self.index.columns()
         names.sort(key=lambda name: (_FIRST.index(name) if name in _FIRST else len(_FIRST), name))
         columns = []
+        pictures = len(self.index)
         for name in names:
             values = self.index.values(name, _MOST_VALUES)
-            if values is not None and 1 < len(values) <= max(2, len(self.index) // 4):
+            # As many values as there are things are names, though there be few things.
+            most = _MOST_VALUES if name == "category" else max(2, pictures // 4)
+            if values is not None and 1 < len(values) <= most:
                 listed = [{"value": value, "count": count} for value, count in values]
                 columns.append({"name": name, "values": listed})
         return columns
