@@ -245,7 +245,9 @@ def test_a_seeded_network_neither_dies_nor_explodes(tmp_path: Path) -> None:
 
 def test_weights_do_not_depend_on_where_the_network_is_cut(tmp_path: Path) -> None:
     paths = [
-        export("random:3", layer=layer, pool="avg", input_size=32, output=tmp_path / layer).path
+        export(
+            "random:3", layer=layer, pool="avg", input_size=32, output=tmp_path / f"{layer}.onnx"
+        ).path
         for layer in ("block2_conv1", "block2_conv2")
     ]
     short, long = (initializers(path) for path in paths)

@@ -71,10 +71,10 @@ def present(sql: sqlite3.Connection, ids: Sequence[str]) -> dict[str, int]:
     return found
 
 
-def after(sql: sqlite3.Connection, row: int, limit: int = _PAGE) -> list[tuple[int, Item]]:
-    """The next items after this row, in order: `limit` of them at most."""
+def after(sql: sqlite3.Connection, row: int, limit: int | None = None) -> list[tuple[int, Item]]:
+    """The next items after this row, in order: `limit` of them at most, by default a page."""
     query = f"SELECT {_COLUMNS} FROM items WHERE row > ? ORDER BY row LIMIT ?"
-    return [(line[0], _item(line)) for line in sql.execute(query, (row, limit))]
+    return [(line[0], _item(line)) for line in sql.execute(query, (row, limit or _PAGE))]
 
 
 def column_numbers(sql: sqlite3.Connection) -> dict[str, int]:
