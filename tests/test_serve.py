@@ -403,11 +403,11 @@ def test_more_than_may_wait_are_told_to_come_again(
 
 def test_a_search_that_takes_too_long(index_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     go = threading.Event()
-    with serving(index_path, seconds=0.3) as (client, catalogue):
+    with serving(index_path, seconds=3) as (client, catalogue):  # enough to read the request
         plain = catalogue.query_of_item
         monkeypatch.setattr(catalogue, "query_of_item", lambda *a: (go.wait(30), plain(*a))[1])
         answer = client.post("/api/search", data={"id": "001.png"})
-        refused(answer, 503, "0.3 seconds")
+        refused(answer, 503, "3 seconds")
         assert answer.headers["retry-after"]
         go.set()
 

@@ -143,6 +143,7 @@ class Service:
     async def _search(
         self, prepare: Callable[[], Query], k: int, metric: str, where: list[str] | None
     ) -> Answer:
+        self._check_still_there()
         filters = parse_where(where or [])
         times = [time.perf_counter()]
         query = await self._pictures.run(prepare)
@@ -185,6 +186,7 @@ class Service:
 
     async def thumbnail(self, id_: str | None, key: str | None, size: int) -> bytes:
         """A JPEG of a picture of the catalogue, or of an earlier upload."""
+        self._check_still_there()
 
         def make() -> bytes:
             if key is not None:
@@ -199,7 +201,6 @@ class Service:
 
     async def _within(self, work: Awaitable[T]) -> T:
         """The result, or an error after as long as a request may take."""
-        self._check_still_there()
         try:
             async with asyncio.timeout(self.settings.seconds):
                 return await work
