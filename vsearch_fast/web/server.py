@@ -132,6 +132,7 @@ def configured(app: FastAPI) -> uvicorn.Config:
         ws="none",
         # Addresses hold what people search for, and once a token: no line for each.
         access_log=False,
+        log_config=None,  # whose handlers would keep the stderr of this moment for ever
         log_level="warning",
         limit_concurrency=_CONNECTIONS,
         timeout_keep_alive=_HEADER_SECONDS,
