@@ -162,6 +162,20 @@ backend = click.option(
     "to it; matches are the same.",
 )
 json_flag = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+host = click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to serve on. Any other than this machine's own wants a token: VSEARCH_TOKEN, or "
+    "one that is made and printed.",
+)
+port = click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8080,
+    show_default=True,
+    help="0 takes a free one.",
+)
 provider = click.option(
     "--provider",
     type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]),

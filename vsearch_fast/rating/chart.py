@@ -7,6 +7,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from .._words import plural
 from ..errors import MissingDependencyError
 from .report import Figure, Report
 from .study import Study
@@ -51,9 +52,9 @@ def draw(study: Study, found: Report, file: Path) -> None:
     for axes, (_, _, show) in zip(grid[:, 0], panels, strict=True):
         show(axes, study, found)
         _dress(axes)
-    people = len(found.raters)
+    people = plural(len(found.raters), "rater")
     canvas.suptitle(
-        f"{found.judgements:,} judgements by {people} {'rater' if people == 1 else 'raters'}; "
+        f"{found.judgements:,} judgements by {people}; "
         "lines are 95% intervals over queries",
         fontsize=10, color=_INK, x=0.02, ha="left",
     )  # fmt: skip

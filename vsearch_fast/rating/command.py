@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -52,11 +51,8 @@ FILE = Path("ratings.sqlite")
               show_default=True, help="Of the report.")  # fmt: skip
 @click.option("--output", type=click.Path(path_type=Path), metavar="FOLDER",
               help="Write the report as ratings.txt, .csv, .json and .png there, too.")  # fmt: skip
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to serve on. Any "
-              "other than this machine's own wants a token: VSEARCH_TOKEN, or one that is made "
-              "and printed.")  # fmt: skip
-@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True,
-              help="0 takes a free one.")  # fmt: skip
+@_options.host
+@_options.port
 @_options.backend
 @_options.threads
 def command(
@@ -113,21 +109,17 @@ def command(
         for name in context.params
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }
-    from ..web.server import is_loopback, listen, run, token_for
+    from ..web.server import listen, run, settings_for, token_for
 
     token = token_for(host)
     sock = listen(host, port)  # first: an address that is taken is told at once
     with opened(file, index_paths, chosen, settings, backend, threads, said) as ratings:
         from ..web.app import create_app
-        from ..web.settings import Settings as Limits
 
-        limits = replace(Limits(), token=token, hosts=Limits().hosts if is_loopback(host) else None)
         given = len(ratings.judgements())
         _tell(f"{_told(ratings.study)} Ratings go to {file}, which holds {given:,}.")
-        run(
-            create_app(None, limits, rating=ratings), sock, token=token, open_path="/rate",
-            say=_tell,
-        )  # fmt: skip
+        app = create_app(None, settings_for(host, token), rating=ratings)
+        run(app, sock, token=token, open_path="/rate", say=_tell)
 
 
 def opened(

@@ -6,7 +6,6 @@ disk there, not in the event loop.
 
 from __future__ import annotations
 
-from enum import IntEnum
 from functools import lru_cache
 from typing import Annotated, Literal
 
@@ -16,6 +15,7 @@ from pydantic import BaseModel, Field
 from ..errors import ImageError
 from ..web.api import errors
 from ..web.faults import NotFoundError, RequestError
+from ..web.thumbnails import Size
 from .ratings import Ratings
 from .schedule import Task, tasks, total
 from .study import digest
@@ -24,15 +24,6 @@ from .study import digest
 AHEAD = 3
 #: Raters whose schedules are kept in memory.
 _KEPT = 64
-
-
-class Size(IntEnum):
-    """Pixels of a picture's long side: those that `web.thumbnails` makes."""
-
-    SMALLEST = 112
-    SMALL = 224
-    MEDIUM = 448
-    LARGE = 1024
 
 
 Nickname = Annotated[str, Field(max_length=200)]

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from .._words import plural
 from .report import Alpha, Figure, Pair, Report
 from .study import Study
 
@@ -67,8 +68,8 @@ def _without_nan(value: Any) -> Any:
 def _lines(study: Study, found: Report) -> Iterator[str]:
     people = ", ".join(f"{name} ({count})" for name, count in found.raters.items())
     yield (
-        f"{found.judgements:,} judgements by {len(found.raters)} "
-        f"{'rater' if len(found.raters) == 1 else 'raters'}{': ' + people if people else ''}"
+        f"{found.judgements:,} judgements by {plural(len(found.raters), 'rater')}"
+        f"{': ' + people if people else ''}"
     )
     if found.systems:
         depth = study.settings.judged

@@ -2,7 +2,6 @@
 
 # Without `from __future__ import annotations`: FastAPI reads the annotations of the routes, which
 # name what only their enclosing function knows.
-import hashlib
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
@@ -10,12 +9,13 @@ from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
 from .. import _options
 from ..index import Hit
 from ..index import Item as IndexItem
-from . import schemas
+from . import conditional, schemas
 from .catalogue import Catalogue
+from .catalogue import Query as WhatToSearch
 from .faults import NotFoundError, RequestError
 from .metrics import CONTENT_TYPE, Metrics
 from .service import Searched, Service
-from .thumbnails import SIZES
+from .thumbnails import Size
 
 DEFAULT_K = 12
 
@@ -150,14 +150,17 @@ def router(service: Service, *, rating: bool) -> APIRouter:
                 "earlier upload)",
             )
         box = box or None
-        if image is not None:
-            answer = await service.search_upload(
-                image.file.read, (image.filename or "The picture")[-80:], box, k, metric, where
-            )
-        elif query:
-            answer = await service.search_kept(query, box, k, metric, where)
-        else:
-            answer = await service.search_item(id or "", box, k, metric, where)
+
+        def prepare() -> WhatToSearch:
+            """In a thread: an upload is read when its turn has come."""
+            if image is not None:
+                name = (image.filename or "The picture")[-80:]
+                return catalogue.query_of_upload(image.file.read(), name, box)
+            if query:
+                return catalogue.query_of_kept(query, box)
+            return catalogue.query_of_item(id or "", box)
+
+        answer = await service.search(prepare, k, metric, where or [])
         asked = answer.query
         return schemas.SearchAnswer(
             query=schemas.QueryAnswer(
@@ -206,22 +209,17 @@ def router(service: Service, *, rating: bool) -> APIRouter:
         request: Request,
         id: Annotated[str | None, Query(description="A picture of the catalogue")] = None,
         query: Annotated[str | None, Query(description="An earlier upload: `kept`")] = None,
-        size: Annotated[
-            Literal["112", "224", "448", "1024"], Query(description="Pixels of the long side")
-        ] = "224",
+        size: Annotated[Size, Query(description="Pixels of the long side")] = Size.SMALL,
     ) -> Response:
         if bool(id) == bool(query):
             raise RequestError(
                 400, f"The request names {'two pictures' if id else 'no picture'}",
                 "Nothing was sent", "Give either id or query",
             )  # fmt: skip
-        assert int(size) in SIZES
-        content = await service.thumbnail(id, query, int(size))
-        etag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
-        headers = {"ETag": etag, "Cache-Control": "private, max-age=60"}
-        if request.headers.get("if-none-match") == etag:
-            return Response(status_code=304, headers=headers)
-        return Response(content, media_type="image/jpeg", headers=headers)
+        content = await service.thumbnail(id, query, size)
+        return conditional.answer(
+            request, content, "image/jpeg", conditional.etag_of(content), "private, max-age=60"
+        )
 
     return routes
 

@@ -80,7 +80,6 @@ def create_app(
         redoc_url=None,
     )
     app.state.thumbnails = thumbnails
-    app.state.metrics = metrics
     app.include_router(api.operation(catalogue, metrics))
     if service is not None:
         app.include_router(api.router(service, rating=rating is not None))

@@ -18,11 +18,8 @@ if TYPE_CHECKING:
 
 @click.command(short_help="A page and an HTTP API to search with.")
 @click.argument("index_path", metavar="INDEX", type=click.Path(path_type=Path))
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to serve on. Any "
-              "other than this machine's own wants a token: VSEARCH_TOKEN, or one that is made "
-              "and printed.")  # fmt: skip
-@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True,
-              help="0 takes a free one.")  # fmt: skip
+@_options.host
+@_options.port
 @click.option("--model", type=click.Path(path_type=Path), metavar="FILE",
               help="The model, if it was moved since the index was made.")  # fmt: skip
 @click.option("--max-upload", type=click.IntRange(1_000), default=20_000_000, show_default=True,
@@ -66,15 +63,11 @@ def command(
     from ..index import Index
     from .app import create_app
     from .catalogue import Catalogue
-    from .server import is_loopback, listen, run, token_for
-    from .settings import Settings
+    from .server import listen, run, settings_for, token_for
 
     token = token_for(host)
     sock = listen(host, port)  # first: an address that is taken is told at once
-    settings = replace(
-        Settings(), token=token, upload_bytes=max_upload, max_pixels=max_pixels,
-        hosts=Settings().hosts if is_loopback(host) else None,
-    )  # fmt: skip
+    settings = replace(settings_for(host, token), upload_bytes=max_upload, max_pixels=max_pixels)
     model = model or model_file(index_path)
     embedder = embedder_for(
         index_path, model, decoder=decoder, writing=False, say=_tell, providers=provider,

@@ -9,6 +9,7 @@ import re
 import secrets
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import uvicorn
@@ -16,6 +17,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..errors import ArgumentError, VsearchError
+from .settings import Settings
 
 TOKEN_VARIABLE = "VSEARCH_TOKEN"
 
@@ -80,6 +82,13 @@ def token_for(host: str) -> str | None:
     if own is None and is_loopback(host):
         return None
     return own or secrets.token_urlsafe(24)
+
+
+def settings_for(host: str, token: str | None) -> Settings:
+    """The usual limits of a server at `host`; by what names it is asked there is no matter where
+    others reach it."""
+    usual = Settings()
+    return replace(usual, token=token, hosts=usual.hosts if is_loopback(host) else None)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -103,48 +103,18 @@ class Service:
             await asyncio.to_thread(self.catalogue.refresh)
             await asyncio.sleep(_REFRESH)
 
-    async def search_upload(
-        self,
-        read: Callable[[], bytes],
-        name: str,
-        box: str | None,
-        k: int,
-        metric: str,
-        where: list[str] | None,
+    async def search(
+        self, prepare: Callable[[], Query], k: int, metric: str, where: list[str]
     ) -> Answer:
-        """The matches of an uploaded picture, which is read when its turn has come; `name` is
-        for errors alone."""
-
-        def prepare() -> Query:
-            return self.catalogue.query_of_upload(read(), name, box)
-
-        return await self._within(self._search(prepare, k, metric, where))
-
-    async def search_kept(
-        self, key: str, box: str | None, k: int, metric: str, where: list[str] | None
-    ) -> Answer:
-        """The matches of a picture uploaded before."""
-
-        def prepare() -> Query:
-            return self.catalogue.query_of_kept(key, box)
-
-        return await self._within(self._search(prepare, k, metric, where))
-
-    async def search_item(
-        self, id_: str, box: str | None, k: int, metric: str, where: list[str] | None
-    ) -> Answer:
-        """The matches of a picture of the catalogue, without itself."""
-
-        def prepare() -> Query:
-            return self.catalogue.query_of_item(id_, box)
-
+        """The `k` matches, by a metric or "all", of what `prepare` makes in a thread; `where`
+        are column=value texts."""
         return await self._within(self._search(prepare, k, metric, where))
 
     async def _search(
-        self, prepare: Callable[[], Query], k: int, metric: str, where: list[str] | None
+        self, prepare: Callable[[], Query], k: int, metric: str, where: list[str]
     ) -> Answer:
         self._check_still_there()
-        filters = parse_where(where or [])
+        filters = parse_where(where)
         times = [time.perf_counter()]
         query = await self._pictures.run(prepare)
         times.append(time.perf_counter())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import mimetypes
 from dataclasses import dataclass
 from importlib.resources import files
@@ -10,6 +9,8 @@ from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
 
+from .conditional import answer as conditional_answer
+from .conditional import etag_of
 from .faults import NotFoundError
 
 _TYPES = {".js": "text/javascript", ".svg": "image/svg+xml", ".webmanifest": "application/json"}
@@ -28,8 +29,7 @@ class _File:
 
 def _read(name: str, content: bytes) -> _File:
     kind = _TYPES.get(Path(name).suffix) or mimetypes.guess_type(name)[0]
-    digest = hashlib.sha256(content).hexdigest()[:16]
-    return _File(content, kind or "application/octet-stream", f'"{digest}"')
+    return _File(content, kind or "application/octet-stream", etag_of(content))
 
 
 def _all() -> dict[str, _File]:
@@ -53,10 +53,7 @@ def router(*, search: bool, rating: bool) -> APIRouter:
 
     def answer(request: Request, name: str) -> Response:
         file = known[name]
-        headers = {"ETag": file.etag, "Cache-Control": "no-cache"}
-        if request.headers.get("if-none-match") == file.etag:
-            return Response(status_code=304, headers=headers)
-        return Response(file.content, media_type=file.type, headers=headers)
+        return conditional_answer(request, file.content, file.type, file.etag, "no-cache")
 
     @routes.api_route("/static/{name}", methods=_READ)
     async def static(request: Request, name: str) -> Response:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import io
 import os
+from enum import IntEnum
 
 from ..errors import ImageError
 from ..images import reduced
 from .lru import SizedCache
 
-SIZES = (112, 224, 448, 1024)
-"""Pixels of the long side that may be asked for: few, so that they are made once."""
-
 _QUALITY = 85
+
+
+class Size(IntEnum):
+    """Pixels of the long side that may be asked for: few, so that they are made once."""
+
+    SMALLEST = 112
+    SMALL = 224
+    MEDIUM = 448
+    LARGE = 1024
 
 
 class Thumbnails:
