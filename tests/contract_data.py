@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
-from vsearch_fast import _cascade, _cascade_plan, _scan, _tiling
+from vsearch_fast import _tiling
 from vsearch_fast._tiling import Tiling
 from vsearch_fast.kernels import amx, level, reference
 from vsearch_fast.proof import Proof
@@ -42,80 +41,53 @@ def forget_level() -> None:
     amx.available.cache_clear()
 
 
-_MODULES = (_cascade, _cascade_plan, _scan)
-
-
-@dataclass(frozen=True)
-class Cut:
-    """How work is cut: a tiling, and constants of `_MODULES` to go with it."""
-
-    tiling: Tiling = field(default_factory=Tiling)
-    constants: Mapping[str, Any] = field(default_factory=dict)
-
-
 _TINY: dict[str, Any] = {
-    "_FIRST_ROWS": 1, "_FEW_PAIRS": 0, "_KEPT_PARAMETERS": 1, "BUILD_QUERIES": 1, "_BUILD_ROWS": 1,
-    "_MANY_PAIRS": 0,
+    "first_rows": 1, "few_pairs": 0, "kept_parameters": 1, "build_queries": 1, "build_rows": 1,
+    "many_pairs": 0,
 }  # fmt: skip
 #: Bounds that exclude too little are used all the same.
-_STUBBORN = {"_HOPELESS": 2.0}
+_STUBBORN = 2.0
 
 # Tiles of one to a few rows and queries, so that small inputs cross every border.
 CUTS = {
-    "usual": Cut(),
-    "ones": Cut(
-        Tiling(
-            tile_bytes=1, query_bytes=1, sketch_query_bytes=1, chunk_rows=1, copy_bytes=1,
-            inline_bytes=0, list_bytes=1, sketch_rows=1,
-        ),
-        _TINY | _STUBBORN,
+    "usual": Tiling(),
+    "ones": Tiling(
+        tile_bytes=1, query_bytes=1, sketch_query_bytes=1, chunk_rows=1, copy_bytes=1,
+        inline_bytes=0, list_bytes=1, sketch_rows=1, hopeless=_STUBBORN, **_TINY,
     ),
-    "small": Cut(
-        Tiling(
-            tile_bytes=700, query_bytes=900, sketch_query_bytes=2000, chunk_rows=5,
-            copy_bytes=300, inline_bytes=0, list_bytes=500, sketch_rows=7,
-        ),
-        {"_FIRST_ROWS": 3, "_FEW_PAIRS": 5, "BUILD_QUERIES": 2, "_BUILD_ROWS": 4} | _STUBBORN,
+    "small": Tiling(
+        tile_bytes=700, query_bytes=900, sketch_query_bytes=2000, chunk_rows=5,
+        copy_bytes=300, inline_bytes=0, list_bytes=500, sketch_rows=7,
+        first_rows=3, few_pairs=5, build_queries=2, build_rows=4, hopeless=_STUBBORN,
     ),
-    "small buffers": Cut(
-        Tiling(
-            tile_bytes=4000, query_bytes=4000, buffer_bytes=3000, chunk_rows=17, inline_bytes=0,
-            sketch_rows=9,
-        ),
-        {"_KEPT_PARAMETERS": 2},
+    "small buffers": Tiling(
+        tile_bytes=4000, query_bytes=4000, buffer_bytes=3000, chunk_rows=17, inline_bytes=0,
+        sketch_rows=9, kept_parameters=2,
     ),
-    "overflowing lists": Cut(
-        Tiling(tile_bytes=1, list_bytes=1, chunk_rows=29, inline_bytes=0),
-        {"_PAIRS_A_QUERY": 1} | _STUBBORN,
+    "overflowing lists": Tiling(
+        tile_bytes=1, list_bytes=1, chunk_rows=29, inline_bytes=0,
+        pairs_a_query=1, hopeless=_STUBBORN,
     ),
-    "large tiles, short lists": Cut(
-        Tiling(tile_bytes=1000, list_bytes=1, inline_bytes=0),
-        {"_FEW_PAIRS": 0, "_MANY_PAIRS": 0} | _STUBBORN,
+    "large tiles, short lists": Tiling(
+        tile_bytes=1000, list_bytes=1, inline_bytes=0,
+        few_pairs=0, many_pairs=0, hopeless=_STUBBORN,
     ),
-    "guesses": Cut(
-        Tiling(chunk_rows=13, inline_bytes=0),
-        {"_SMALL_K": 0, "_SAMPLE_ROWS": 7, "_SAMPLE_STRIDE": 2, "_SMALL_BATCH": 3,
-         "_LISTED_TIMES_K": 1000},
+    "guesses": Tiling(
+        chunk_rows=13, inline_bytes=0, small_k=0, sample_rows=7, sample_stride=2, small_batch=3,
+        listed_times_k=1000,
     ),
-    "gives up": Cut(
-        Tiling(tile_bytes=1, list_bytes=1, chunk_rows=11, inline_bytes=0, sketch_rows=11),
-        {"_FAIR_TRIAL": 1, "_HOPELESS": 0.05, "_FIRST_ROWS": 4},
+    "gives up": Tiling(
+        tile_bytes=1, list_bytes=1, chunk_rows=11, inline_bytes=0, sketch_rows=11,
+        fair_trial=1, hopeless=0.05, first_rows=4,
     ),
 }  # fmt: skip
 
 
 @contextlib.contextmanager
-def cut_as(cut: str | Cut | Tiling) -> Iterator[None]:
+def cut_as(cut: str | Tiling) -> Iterator[None]:
     """Cut the work like this, named in `CUTS` or given."""
-    if isinstance(cut, str):
-        cut = CUTS[cut]
-    if isinstance(cut, Tiling):
-        cut = Cut(cut)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_tiling, "TILING", cut.tiling)
-        for name, value in cut.constants.items():
-            [owner] = (module for module in _MODULES if hasattr(module, name))
-            patch.setattr(owner, name, value)
+        patch.setattr(_tiling, "TILING", CUTS[cut] if isinstance(cut, str) else cut)
         yield
 
 

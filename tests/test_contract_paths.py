@@ -7,6 +7,7 @@ import itertools
 import threading
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from threading import Event
 
 import numpy as np
@@ -16,7 +17,6 @@ from contract_data import (
     FLOAT_METRICS,
     LAYOUTS,
     METRICS,
-    Cut,
     assert_adds_up,
     assert_same,
     cut_as,
@@ -79,7 +79,7 @@ def test_neighbours_of_any_layout(first, threads):
     """Pairs listed in one segment are decided by its rows, whatever the next ones are."""
     rows = gaussian(63)
     queries = rows[[3, 25, 44, 60]] + np.float32(0.01)
-    cut = Cut(Tiling(chunk_rows=5, tile_bytes=256, inline_bytes=0), {"_FEW_PAIRS": 0})
+    cut = Tiling(chunk_rows=5, tile_bytes=256, inline_bytes=0, few_pairs=0)
     with cut_as(cut):
         for second in SEGMENTS:
             segments = [SEGMENTS[kind](rows[i::3]) for i, kind in enumerate((first, second, first))]
@@ -130,9 +130,8 @@ def refusing(monkeypatch):
         refused.pool.shutdown()
 
 
-EVERY_STEP_IN_THE_POOL = Cut(
-    Tiling(chunk_rows=7, sketch_rows=7, inline_bytes=0),
-    {"_FEW_PAIRS": 0, "_MANY_PAIRS": 0, "_HOPELESS": NEVER},
+EVERY_STEP_IN_THE_POOL = Tiling(
+    chunk_rows=7, sketch_rows=7, inline_bytes=0, few_pairs=0, many_pairs=0, hopeless=NEVER
 )
 
 
@@ -233,11 +232,12 @@ def test_an_error_in_any_share_of_the_work_is_raised(refusing):
 def test_sketching_and_searching_at_the_interpreters_end():
     code = """if True:
         import atexit, numpy as np
-        from vsearch_fast import _cascade, _tiling
+        from vsearch_fast import _tiling
         from vsearch_fast.kernels import reference
         from vsearch_fast.search import Sketched, topk
-        _tiling.TILING = _tiling.Tiling(inline_bytes=0, chunk_rows=9, sketch_rows=9)
-        _cascade._FEW_PAIRS = 0
+        _tiling.TILING = _tiling.Tiling(
+            inline_bytes=0, chunk_rows=9, sketch_rows=9, few_pairs=0
+        )
         rows = np.random.default_rng(0).standard_normal((100, 20)).astype(np.float32)
 
         def end():
@@ -267,8 +267,10 @@ def test_sketching_and_searching_at_the_interpreters_end():
 def test_lists_that_overflow_are_relieved(metric, k, threads, calls):
     """Equal rows, of which no bound excludes any: only deciding makes room."""
     rows = np.repeat(gaussian(1), 300, axis=0)
-    tiling = Tiling(tile_bytes=1, list_bytes=1, chunk_rows=100, inline_bytes=0)
-    cut = Cut(tiling, {"_HOPELESS": NEVER, "_PAIRS_A_QUERY": 1})
+    cut = Tiling(
+        tile_bytes=1, list_bytes=1, chunk_rows=100, inline_bytes=0, hopeless=NEVER,
+        pairs_a_query=1,
+    )  # fmt: skip
     queries = np.zeros((3, 32), np.float32)
     want = reference.topk(queries, rows, k, metric)
     with cut_as(cut):
@@ -291,8 +293,9 @@ def test_bounds_that_exclude_too_little_are_given_up(metric, kind, calls):
     rows = gaussian(400).astype(kind)
     queries = gaussian(5, seed=1) + np.float32(1e6)
     # Lists for 4 k pairs a query are full after 40 rows, and what is in them is counted.
-    tiling = Tiling(chunk_rows=20, sketch_rows=20, tile_bytes=1, list_bytes=1)
-    cut = Cut(tiling, {"_FAIR_TRIAL": 40, "_HOPELESS": 0.5})
+    cut = Tiling(
+        chunk_rows=20, sketch_rows=20, tile_bytes=1, list_bytes=1, fair_trial=40, hopeless=0.5
+    )
     want = reference.topk(queries, rows, 10, metric)
     with cut_as(cut):
         for database in (rows, Sketched(rows)):
@@ -305,7 +308,7 @@ def test_bounds_that_exclude_too_little_are_given_up(metric, kind, calls):
             assert proof.strategy == "sketch and scan"
             assert 0 < proof.sketched < proof.scanned
             assert calls["_scan"] == proof.scanned // (20 * 5)
-    with cut_as(Cut(tiling, {"_FAIR_TRIAL": 40, "_HOPELESS": NEVER})):
+    with cut_as(replace(cut, hopeless=NEVER)):
         calls.clear()
         assert_same(topk(queries, rows, 10, metric=metric, strategy="sketch"), want)
         assert calls["_scan"] == 0
@@ -317,7 +320,7 @@ def test_rows_beyond_a_sketch(metric, kind, calls):
     """They are scanned, or sketched on the way where there are enough of them and of queries."""
     rows = gaussian(90).astype(kind)
     sketch = build(rows)
-    with cut_as(Cut(Tiling(sketch_rows=8), {"BUILD_QUERIES": 3, "_BUILD_ROWS": 30})):
+    with cut_as(Tiling(sketch_rows=8, build_queries=3, build_rows=30)):
         for covered, queries in itertools.product((0, 1, 59, 60, 61, 89, 90), (1, 2, 3, 9)):
             calls.clear()
             want = reference.topk(rows[:queries], rows, 7, metric)
@@ -340,9 +343,8 @@ def test_queries_are_sketched_anew_for_forgotten_parameters(metric, kept, calls)
     scales = np.repeat(np.tile([1, 1000, 0.001], 4), 10).astype(np.float32)
     rows *= scales[:, None]
     with cut_as(
-        Cut(
-            Tiling(chunk_rows=10, sketch_rows=10),
-            {"_KEPT_PARAMETERS": kept, "_HOPELESS": NEVER, "_FAIR_TRIAL": 10**9},
+        Tiling(
+            chunk_rows=10, sketch_rows=10, kept_parameters=kept, hopeless=NEVER, fair_trial=10**9
         )
     ):
         sketch = build(rows, 1)
@@ -368,10 +370,7 @@ def test_queries_are_sketched_anew_for_forgotten_parameters(metric, kept, calls)
 
 # Limits that start from a guess
 
-GUESSING = Cut(
-    Tiling(chunk_rows=40, inline_bytes=0),
-    {"_SMALL_K": 4, "_SAMPLE_ROWS": 40, "_SAMPLE_STRIDE": 8},
-)
+GUESSING = Tiling(chunk_rows=40, inline_bytes=0, small_k=4, sample_rows=40, sample_stride=8)
 
 
 @pytest.fixture
@@ -419,7 +418,7 @@ def test_a_guess_that_is_worth_nothing_still_adds_up(metric, rounds):
     want = reference.topk(queries, rows, 10, metric)
     for share in (0.5, NEVER):
         rounds.clear()
-        with cut_as(Cut(GUESSING.tiling, {**GUESSING.constants, "_HOPELESS": share})):
+        with cut_as(replace(GUESSING, hopeless=share)):
             *got, proof = topk(
                 queries, Sketched(rows), 10, metric=metric, strategy="sketch", explain=True
             )

@@ -32,29 +32,8 @@ from .kernels import layout
 from .kernels.memory import aligned
 from .sketches import Run, as_float32, sketch_block
 
-#: Share of the pairs, left by the sketches, from which scanning them all is cheaper.
-_HOPELESS = 0.5
-#: Rows that a worker bounds before it may give up.
-_FAIR_TRIAL = 4096
-#: Rows whose nearest lower a worker's limits before it goes on.
-_FIRST_ROWS = 2048
-_SMALL_K = 64
-#: Rows of a sample that limits are guessed by, and the share (one in so many) that it may be.
-_SAMPLE_ROWS = 4096
-_SAMPLE_STRIDE = 8
-#: Pairs for which waking the other workers costs more than they bring.
-_FEW_PAIRS = 512
 #: Bytes of a listed pair: query, row and lower bound.
 _PAIR_BYTES = 4 + 8 + 8
-#: Listed pairs a query for which a worker has room at most: memory costs time, too.
-_PAIRS_A_QUERY = 8192
-#: Listed pairs a query and neighbour for which large k should find room (more overflows, which
-#: costs time), and queries below which batches read the sketches too often for that.
-_LISTED_TIMES_K = 10
-_SMALL_BATCH = 32
-_LARGEST_BATCH = 2048
-#: Pairs of (lo, step) for which a worker keeps the sketches of a batch's queries.
-_KEPT_PARAMETERS = 4
 
 
 @dataclass
@@ -83,15 +62,15 @@ def search(
     """Search for all queries; write the result to ``distances`` and ``ids``."""
     chunks = cut_rows(problem, workers, len(queries))
     workers = min(workers, len(chunks))
-    tiling = _tiling.TILING
+    sizes = _tiling.TILING
     # Bounds of two tiers and of promising pairs, 8 bytes each, and pairs of distance and id.
     held = workers * capacity_for(problem.k) * (3 * 8 + 16)
-    listed = workers * _PAIR_BYTES * _LISTED_TIMES_K * problem.k
+    listed = workers * _PAIR_BYTES * sizes.listed_times_k * problem.k
     batch = min(
-        max(1, tiling.sketch_query_bytes // max(1, 4 * problem.dim)),
-        _LARGEST_BATCH,
-        max(1, tiling.buffer_bytes // held),
-        max(_SMALL_BATCH, tiling.list_bytes // listed),
+        max(1, sizes.sketch_query_bytes // max(1, 4 * problem.dim)),
+        sizes.largest_batch,
+        max(1, sizes.buffer_bytes // held),
+        max(sizes.small_batch, sizes.list_bytes // listed),
     )
     work = Work()
     for first in range(0, len(queries), batch):
@@ -161,12 +140,11 @@ class _Batch:
         self.signed = signed_queries(operation, level)
         self.gamma = sketch.rounding(problem.dim)
         row_bytes = min(self.width, sketch_scan.BLOCK) if self.wide else self.width
-        share = _tiling.TILING.list_bytes // (_PAIR_BYTES * workers)
+        sizes = _tiling.TILING
+        share = sizes.list_bytes // (_PAIR_BYTES * workers)
         # A list must hold all pairs of two tiles, which must not make it larger than its share.
-        self.tile_rows = max(
-            1, min(_tiling.TILING.tile_bytes // row_bytes, share // (2 * self.count))
-        )
-        fair = min(share, max(_PAIRS_A_QUERY, _LISTED_TIMES_K * problem.k) * self.count)
+        self.tile_rows = max(1, min(sizes.tile_bytes // row_bytes, share // (2 * self.count)))
+        fair = min(share, max(sizes.pairs_a_query, sizes.listed_times_k * problem.k) * self.count)
         self.room = max(fair, 2 * self.tile_rows * self.count, 4 * problem.k * self.count)
         firsts = np.cumsum([0, *map(len, problem.segments)])[:-1].tolist()
         self.sources = Sources.of(
@@ -252,8 +230,9 @@ class _Batch:
         limits = np.full(len(self.queries), np.inf)
         chunks = [chunk for chunk in self.chunks if chunk.run is not None and not chunk.build]
         rows = sum(chunk.stop - chunk.start for chunk in chunks)
-        stride = rows // _SAMPLE_ROWS
-        if self.problem.k <= _SMALL_K or stride < _SAMPLE_STRIDE:
+        sizes = _tiling.TILING
+        stride = rows // sizes.sample_rows
+        if self.problem.k <= sizes.small_k or stride < sizes.sample_stride:
             return limits
         expected = self.problem.k / stride
         rank = int(expected + 2.5 * expected**0.5 + 3)
@@ -293,7 +272,7 @@ class _Batch:
     def _each(self, work: Callable[[_Worker], None]) -> None:
         """Do this for all workers that have pairs listed."""
         busy = [worker for worker in self.workers if worker.listed]
-        if sum(worker.listed for worker in busy) <= _FEW_PAIRS:
+        if sum(worker.listed for worker in busy) <= _tiling.TILING.few_pairs:
             for worker in busy:
                 work(worker)
         else:
@@ -324,7 +303,8 @@ class _Worker:
         self.pair_rows = np.empty(batch.room, np.int64)
         self.pair_lowers = np.empty(batch.room)
         # Rows before the first probe; a large k makes it dearer than the pairs that it saves.
-        self.unprobed = _FIRST_ROWS if batch.problem.k <= _SMALL_K else 0
+        sizes = _tiling.TILING
+        self.unprobed = sizes.first_rows if batch.problem.k <= sizes.small_k else 0
         self.listed = self.refined = 0  # pairs; the first of them have been in float32
         self.mean_error: float | None = None  # of rows that were sampled
         self.known: dict[tuple[float, float], _SketchedQueries] = {}
@@ -368,8 +348,9 @@ class _Worker:
         self.work.bytes_read += count * (data.shape[1] + facts.shape[1] * facts.itemsize)
         if copied:
             self.relieve(sources, everything=True)  # the copy goes
-        if self.work.sketched >= _FAIR_TRIAL * batch.count and (
-            self.work.candidates > _HOPELESS * self.work.sketched
+        sizes = _tiling.TILING
+        if self.work.sketched >= sizes.fair_trial * batch.count and (
+            self.work.candidates > sizes.hopeless * self.work.sketched
         ):
             batch.hopeless = True
         return -1
@@ -449,7 +430,7 @@ class _Worker:
     def _sketched(self, run_: Run) -> _SketchedQueries:
         key = run_.lo, run_.step
         if key not in self.known:
-            if len(self.known) >= _KEPT_PARAMETERS:
+            if len(self.known) >= _tiling.TILING.kept_parameters:
                 self.known.pop(next(iter(self.known)))
             self.known[key] = self.batch.sketch_queries(*key)
         return self.known[key]

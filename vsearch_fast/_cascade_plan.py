@@ -12,10 +12,6 @@ from . import _tiling
 from ._scan import Live, direct
 from .sketches import Run, Sketch, choose_run
 
-#: Queries and rows from which sketching rows for one search pays; measured on two cores.
-BUILD_QUERIES = 8
-_BUILD_ROWS = 256
-
 
 @dataclass(frozen=True)
 class Problem:
@@ -73,10 +69,10 @@ def readable(rows: NDArray) -> bool:
 
 def cut_rows(problem: Problem, workers: int, queries: int) -> list[Chunk]:
     """Chunks in ascending order of id, each of one run, about eight for each worker."""
-    tiling = _tiling.TILING
+    sizes = _tiling.TILING
     total = sum(map(len, problem.segments))
-    usual = tiling.chunk_rows or max(512, -(-total // (8 * workers)))
-    copied = max(1, min(usual, tiling.copy_bytes // max(1, 4 * problem.dim)))
+    usual = sizes.chunk_rows or max(512, -(-total // (8 * workers)))
+    copied = max(1, min(usual, sizes.copy_bytes // max(1, 4 * problem.dim)))
     chunks: list[Chunk] = []
     offset = 0
 
@@ -99,10 +95,12 @@ def cut_rows(problem: Problem, workers: int, queries: int) -> list[Chunk]:
             for run_, stop in _joined(sketch):
                 cut(run_.start, stop, usual if readable(segment) else copied, run_, False)
         rest = len(segment) - covered
-        if rest and (sketch is None or (queries >= BUILD_QUERIES and rest >= _BUILD_ROWS)):
+        if rest and (
+            sketch is None or (queries >= sizes.build_queries and rest >= sizes.build_rows)
+        ):
             before = sketch.runs[-1] if sketch is not None and sketch.runs else None
             run_ = choose_run(segment[covered:], covered, before)
-            cut(covered, len(segment), min(copied, tiling.sketch_rows), run_, True)
+            cut(covered, len(segment), min(copied, sizes.sketch_rows), run_, True)
         else:
             floats = direct(segment, np.dtype(np.float32))
             cut(covered, len(segment), usual if floats else copied, None, False)

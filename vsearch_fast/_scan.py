@@ -20,9 +20,6 @@ from ._pool import run
 from .errors import ArgumentError
 from .kernels.memory import aligned
 
-#: Pairs of a result from which its merging is shared among the threads.
-_MANY_PAIRS = 8192
-
 Scan = Callable[..., int]
 Live = NDArray[np.uint8] | None
 
@@ -111,15 +108,15 @@ def search(
 
     Returns the stored bytes that were read, once a batch of queries.
     """
-    tiling = _tiling.TILING
+    sizes = _tiling.TILING
     row_bytes = max(1, queries.shape[1] * kernels.rows.itemsize)
     chunks = _cut(segments, workers, kernels, row_bytes)
     workers = min(workers, len(chunks))
     capacity = capacity_for(distances.shape[1])
     many = kernels.many_for(len(queries))
     batch = min(
-        max(1, tiling.query_bytes // (row_bytes * (many.growth if many else 1))),
-        max(1, tiling.buffer_bytes // (workers * capacity * 16)),
+        max(1, sizes.query_bytes // (row_bytes * (many.growth if many else 1))),
+        max(1, sizes.buffer_bytes // (workers * capacity * 16)),
     )
     for first in range(0, len(queries), batch):
         part = slice(first, first + batch)
@@ -136,14 +133,14 @@ def search(
 
 def _cut(segments: Sequence[NDArray], workers: int, kernels: Family, row_bytes: int) -> list[Chunk]:
     """Chunks of rows in ascending order of id, about eight for each worker."""
-    tiling = _tiling.TILING
+    sizes = _tiling.TILING
     total = sum(map(len, segments))
-    rows = tiling.chunk_rows or max(kernels.minimum_chunk, -(-total // (8 * workers)))
+    rows = sizes.chunk_rows or max(kernels.minimum_chunk, -(-total // (8 * workers)))
     chunks, offset = [], 0
     for number, segment in enumerate(segments):
         most = rows
         if not direct(segment, kernels.rows):
-            most = max(1, min(rows, tiling.copy_bytes // row_bytes))
+            most = max(1, min(rows, sizes.copy_bytes // row_bytes))
         chunks += [
             Chunk(number, start, min(start + most, len(segment)), offset)
             for start in range(0, len(segment), most)
@@ -242,7 +239,7 @@ def merge(
     from .kernels import select
 
     queries, k = best.shape
-    parts = len(distances) if queries * k >= _MANY_PAIRS else 1
+    parts = len(distances) if queries * k >= _tiling.TILING.many_pairs else 1
     borders = [queries * part // parts for part in range(parts + 1)]
 
     def work(part: int) -> None:

@@ -55,10 +55,45 @@ class Tiling:
     """Rows of a device's first round, of which every pair is listed."""
     device_bytes: int = 2 << 30
     """Lists of all queries of a batch on a device, which has at least four times as much."""
+    device_extent_rows: int = 1024
+    """Resident rows for which a device's memory is taken at a time, at least."""
+    device_sorted: int = 2048
+    """Pairs that a device sorts in shared memory, at most."""
     device_block_bytes: int = 64 << 20
     """Rows that pass through a device at a time; it holds two such blocks."""
     sketch_rows: int = 1024
     """Rows that are sketched at a time, and for which (lo, step) are chosen."""
+    build_queries: int = 8
+    """Queries from which sketching rows for one search pays; measured on two cores."""
+    build_rows: int = 256
+    """Rows beyond a sketch from which sketching them for one search pays."""
+    first_rows: int = 2048
+    """Rows whose nearest lower a worker's limits before it goes on."""
+    fair_trial: int = 4096
+    """Rows that a worker bounds before it may give up."""
+    hopeless: float = 0.5
+    """Share of the pairs, left by the sketches, from which scanning them all is cheaper."""
+    kept_parameters: int = 4
+    """Pairs of (lo, step) for which a worker keeps the sketches of a batch's queries."""
+    small_k: int = 64
+    """Up to it a worker's first rows are probed; beyond it limits start from a guess."""
+    sample_rows: int = 4096
+    """Rows of a sample that limits are guessed by."""
+    sample_stride: int = 8
+    """A sample is at most one row in so many."""
+    few_pairs: int = 512
+    """Pairs to decide for which waking the other workers costs more than they bring."""
+    pairs_a_query: int = 8192
+    """Listed pairs a query for which a worker has room at most: memory costs time, too."""
+    listed_times_k: int = 10
+    """Listed pairs a query and neighbour for which large k should find room: more overflows,
+    which costs time."""
+    small_batch: int = 32
+    """Queries below which batches read the sketches too often to be made smaller for that."""
+    largest_batch: int = 2048
+    """Queries of a batch that is sketched, at most."""
+    many_pairs: int = 8192
+    """Pairs of a result from which its merging is shared among the threads."""
 
 
 TILING = Tiling()

@@ -270,7 +270,7 @@ def _chosen(sketches: Sequence[Any] | None, dim: int, rows: int, queries: int, b
         dim >= _SKETCH_DIM
         and rows >= _SKETCH_ROWS
         and best <= rows // _SKETCH_SHARE
-        and (sketches is not None or queries >= _cascade_plan.BUILD_QUERIES)
+        and (sketches is not None or queries >= _tiling.TILING.build_queries)
     )
     return "sketch" if pays else "scan"
 

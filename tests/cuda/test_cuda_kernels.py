@@ -9,10 +9,12 @@ from emulated import REAL_TILES, TILES, EmulatedDevice
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vsearch_fast import _tiling
 from vsearch_fast._gpu.blocks import Block, Vectors, padded
 from vsearch_fast._gpu.lists import NO_LIMIT, Lists
 from vsearch_fast._gpu.resident import count_bits
 from vsearch_fast._gpu.scans import Compared, kernels_for, scan
+from vsearch_fast._tiling import Tiling
 from vsearch_fast.kernels import layout, reference, sketch
 from vsearch_fast.kernels.cuda import sources
 from vsearch_fast.sketches import build
@@ -299,7 +301,7 @@ def test_dropping_keeps_the_order():
 
 
 def test_a_k_above_what_is_sorted_in_shared_memory(monkeypatch):
-    monkeypatch.setattr("vsearch_fast._gpu.lists._SORTED_THERE", 16)
+    monkeypatch.setattr(_tiling, "TILING", Tiling(device_sorted=16))
     for k in (16, 17, 100):
         case = {"tiles": "small", "counts": [300, 90, 12], "k": k, "values": 40, "seed": k}
         lists, before = filled(case, bounded=False)

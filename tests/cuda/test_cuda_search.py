@@ -277,8 +277,7 @@ def test_the_first_row_that_is_not_finite_is_named(
 @pytest.mark.parametrize("devices", [1, 3])
 def test_resident_rows_grow_without_being_copied(with_devices, monkeypatch, devices):
     there = with_devices(*(EmulatedDevice() for _ in range(devices)))
-    monkeypatch.setattr(_tiling, "TILING", Tiling(sketch_rows=8))
-    monkeypatch.setattr("vsearch_fast._gpu.resident._FEWEST", 16)
+    monkeypatch.setattr(_tiling, "TILING", Tiling(sketch_rows=8, device_extent_rows=16))
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((500, 24)).astype(np.float32)
     resident = ResidentRows(there, "floats", 24, False, True)

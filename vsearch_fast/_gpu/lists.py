@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _tiling
 from ..kernels.cuda.device import I32, I64, U32, Device
 from .blocks import Block
 
-#: Pairs that are sorted in shared memory.
-_SORTED_THERE = 2048
 #: Warps, at most, that refine one query's pairs, and of all queries.
 _REFINING_BLOCKS = 64
 _REFINING_ALL = 4096
@@ -99,7 +98,7 @@ class Lists:
 
     def keep_nearest(self) -> None:
         """Keep the k nearest, in order; the limit is the k-th distance."""
-        pairs = min(1 << (self.k - 1).bit_length(), _SORTED_THERE)
+        pairs = min(1 << (self.k - 1).bit_length(), _tiling.TILING.device_sorted)
         self._select(
             "keep_nearest", pairs,
             (self.keys, self.uppers, self.ids, self.counts, I32(self.capacity), I32(self.k),

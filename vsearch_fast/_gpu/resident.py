@@ -25,7 +25,6 @@ from .blocks import Block, Live, Vectors, live_rows, padded
 _FREE = 4
 #: A new extent holds at least one in so many rows of what is there.
 _GROWTH = 4
-_FEWEST = 1024
 
 
 def count_bits(device: Device, rows: Any) -> Any:
@@ -161,7 +160,9 @@ class ResidentRows:
         for extent in self._extents:
             held[id(extent.device)] += extent.room
         device = min(self.devices, key=lambda one: held[id(one)])
-        room = max(share, self.rows // _GROWTH, min(_FEWEST, 8 * _tiling.TILING.sketch_rows))
+        sizes = _tiling.TILING
+        fewest = min(sizes.device_extent_rows, 8 * sizes.sketch_rows)
+        room = max(share, self.rows // _GROWTH, fewest)
         with device.use():
             free = device.free_bytes() * (_FREE - 1) // _FREE
             row_bytes = sum(
