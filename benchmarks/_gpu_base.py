@@ -18,11 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vsearch_fast._gpu import backend
 from vsearch_fast.bench.cases import Case
 from vsearch_fast.bench.data import Data
 from vsearch_fast.errors import DeviceError
 from vsearch_fast.kernels.cuda.device import Device
+from vsearch_fast.search.gpu import backend
 
 #: Launches that are queued for one time, at most, and what such a time lasts at least.
 _MOST_IN_A_ROW = 100

@@ -11,18 +11,19 @@ from _gpu_base import FULL, QUEUED_S, Bench, case_of, clocks_during, release, re
 from _gpu_tests import differing
 from numpy.typing import NDArray
 
-from vsearch_fast import Resident, Sketched, _tiling
-from vsearch_fast._gpu import lists as _lists
-from vsearch_fast._gpu import scans
-from vsearch_fast._gpu.blocks import Block
-from vsearch_fast._gpu.host import HostRows
-from vsearch_fast._gpu.resident import ResidentRows, count_bits
-from vsearch_fast._gpu.scans import Compared, scan
-from vsearch_fast._gpu.search import Problem, _Batch
+from vsearch_fast import Resident, Sketched
 from vsearch_fast.kernels.cuda import sources
 from vsearch_fast.kernels.cuda.device import Device
 from vsearch_fast.search import topk
-from vsearch_fast.sketches import build
+from vsearch_fast.search.dispatch import tiling
+from vsearch_fast.search.gpu import lists as _lists
+from vsearch_fast.search.gpu import scans
+from vsearch_fast.search.gpu.blocks import Block
+from vsearch_fast.search.gpu.host import HostRows
+from vsearch_fast.search.gpu.resident_rows import ResidentRows, count_bits
+from vsearch_fast.search.gpu.rounds import Problem, _Batch
+from vsearch_fast.search.gpu.scans import Compared, scan
+from vsearch_fast.search.sketches import build
 
 _ROW = 512  # bytes of a row that the read roof is measured on
 
@@ -148,7 +149,7 @@ def _batch_of(
 
     host = None if metric == "hamming" or database is None else HostRows([database], None)
     problem = Problem(metric, queries.shape[1], k, host, refuse)
-    capacity = _lists.capacity_for(k, _tiling.TILING.device_list)
+    capacity = _lists.capacity_for(k, tiling.TILING.device_list)
     return _Batch(device, problem, queries, capacity)
 
 

@@ -12,9 +12,9 @@ from _gpu_base import FULL, Bench, require_trust
 from numpy.typing import NDArray
 
 from vsearch_fast import Resident, Sketched
-from vsearch_fast._gpu import selfcheck
 from vsearch_fast.kernels.reference import METRICS
 from vsearch_fast.search import topk
+from vsearch_fast.search.gpu import selfcheck
 
 #: Mismatching combinations that are named in the record; all are counted.
 _NAMED = 20

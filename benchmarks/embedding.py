@@ -30,11 +30,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from vsearch_fast._jpeg import Decoder
-from vsearch_fast._pipeline import run_ahead
-from vsearch_fast._runner import Run, plain
 from vsearch_fast.embedder import Embedder
+from vsearch_fast.embedder.runner import Run, plain
 from vsearch_fast.images import find_images, load
+from vsearch_fast.images.jpeg import Decoder
+from vsearch_fast.threads import run_ahead
 
 NETWORK, DEFAULT = "network alone", "network, CPU, default settings"
 DECODER, END_TO_END = "decoder", "end to end"

@@ -28,12 +28,12 @@ import _gpu_tests
 import click
 from _gpu_base import BARS, FULL, QUICK, Bench, error_text, release
 
-from vsearch_fast._console import run as run_command
-from vsearch_fast._gpu import backend
 from vsearch_fast.bench.data import Data, read_features
 from vsearch_fast.bench.machine import environment as machine_of
 from vsearch_fast.kernels.cuda import sources
 from vsearch_fast.search import available_threads
+from vsearch_fast.search.gpu import backend
+from vsearch_fast.terminal.console import run as run_command
 
 _PACKAGES = (
     "cupy-cuda12x", "cupy-cuda13x", "cupy", "torch", "onnxruntime-gpu", "onnxruntime",

@@ -44,9 +44,9 @@ import numpy as np
 from tqdm import tqdm
 
 from vsearch_fast import Embedder, Index, __version__, pack_bits, topk
-from vsearch_fast._no_match import QUANTILE, SAMPLE, place, sampled
 from vsearch_fast.datasets import detect
 from vsearch_fast.datasets.records import Record
+from vsearch_fast.index.thresholds import QUANTILE, SAMPLE, place, sampled
 from vsearch_fast.search import Metric
 
 METRICS: tuple[Metric, ...] = ("l2", "l1", "hamming")

@@ -84,8 +84,8 @@ def serve(index_path: str, model: str) -> None:
 
     Rows that are made have no network; the package's own stands in for it, and is not asked.
     """
-    from vsearch_fast._recorded import model_file
     from vsearch_fast.embedder import Embedder
+    from vsearch_fast.indexing.recorded import model_file
     from vsearch_fast.web.app import create_app
     from vsearch_fast.web.catalogue import Catalogue
     from vsearch_fast.web.server import listen, run

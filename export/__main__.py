@@ -9,8 +9,8 @@ import sys
 
 import click
 
-from vsearch_fast.errors import ArgumentError, VsearchError
-from vsearch_fast.export import RESIZE_RULES
+from ..errors import ArgumentError, VsearchError
+from .arguments import RESIZE_RULES
 
 _HELP = """Turn a Keras VGG-16 into the ONNX file that the other commands work with.
 
@@ -162,7 +162,7 @@ def command(
     locate: bool,
     output: str,
 ) -> None:
-    from vsearch_fast.export import export
+    from .exporting import export
 
     try:
         report = export(

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
-from vsearch_fast.errors import ExportError, MissingDependencyError
+from ..errors import ExportError, MissingDependencyError
 
 _PACKAGES = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime")
 

@@ -22,9 +22,9 @@ import numpy as np
 import onnxruntime as ort
 from onnx import TensorProto, helper
 
-from vsearch_fast.errors import ArgumentError, ExportError
-from vsearch_fast.export import onnx
-from vsearch_fast.locate import OUTPUT
+from ..embedder.locate import OUTPUT
+from ..errors import ArgumentError, ExportError
+from . import onnx
 
 #: The layer whose input is read: what VGG-16's fourth block ends with, after the activation
 #: whatever layers make it up. Measured against others in ``vsearch_fast/locate.py``.

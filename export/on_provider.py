@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vsearch_fast.errors import ArgumentError, ExportError, ModelError
+from ..errors import ArgumentError, ExportError, ModelError
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def require(provider: str) -> None:
     """
     from onnx import TensorProto, helper, save
 
-    from vsearch_fast._session import open_session
+    from ..embedder.session import open_session
 
     x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 8]) for n in ("x", "y"))
     graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "trial", [x], [y])
@@ -65,7 +65,7 @@ def compare(
     ``features`` and ``codes`` are those of the same file on the CPU. Raises ModelError when
     the provider does not start or fails.
     """
-    from vsearch_fast.embedder import Embedder
+    from ..embedder.embedder import Embedder
 
     embedder = Embedder(path, providers=provider)
     batches = list(embedder.stream(list(pixels)))

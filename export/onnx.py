@@ -32,8 +32,8 @@ import tf2onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from vsearch_fast.errors import ExportError
-from vsearch_fast.export.vgg16 import BGR_MEAN, first_line
+from ..errors import ExportError
+from .vgg16 import BGR_MEAN, first_line
 
 #: ONNX operator set of the files; every ONNX Runtime since 1.14 reads it.
 OPSET = 17

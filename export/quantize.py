@@ -33,8 +33,8 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from vsearch_fast.errors import ArgumentError
-from vsearch_fast.export.onnx import Graph, from_proto, make_model, ordered
+from ..errors import ArgumentError
+from .onnx import Graph, from_proto, make_model, ordered
 
 _WEIGHTED = ("Conv", "Gemm", "MatMul", "ConvTranspose")
 

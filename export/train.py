@@ -25,18 +25,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vsearch_fast._words import plural
-from vsearch_fast.datasets.records import Record
-from vsearch_fast.errors import ArgumentError, ExportError, ModelError, VsearchError
-from vsearch_fast.export.training.recipe import Recipe
-from vsearch_fast.export.weights import Source, resolve, write_classes, write_training
+from ..datasets.records import Record
+from ..errors import ArgumentError, ExportError, ModelError, VsearchError
+from ..version import __version__
+from ..words import plural
+from .training.recipe import Recipe
+from .weights import Source, resolve, write_classes, write_training
 
 if TYPE_CHECKING:
-    from vsearch_fast.export.training.catalogue import Catalogue
-    from vsearch_fast.export.training.judge import Units
-    from vsearch_fast.export.training.loop import Progress
-    from vsearch_fast.export.training.material import Material
-    from vsearch_fast.export.training.network import Network
+    from .training.catalogue import Catalogue
+    from .training.judge import Units
+    from .training.loop import Progress
+    from .training.material import Material
+    from .training.network import Network
 
 __all__ = ["Recipe", "TrainReport", "train"]
 
@@ -117,10 +118,10 @@ def train(
     _check_target(target)
     source = _base(recipe.base, log)
     recipe = _following(recipe, source, like_base, log)
-    from vsearch_fast.export import backend
+    from . import backend
 
     backend.prepare_keras()
-    from vsearch_fast.export.training.catalogue import gather
+    from .training.catalogue import gather
 
     catalogue = gather([data, *also], recipe)
     folder = Path(work).expanduser() if work is not None else _own_folder(target)
@@ -227,9 +228,9 @@ class _Run:
         self._test = len(catalogue.of_side("test"))
 
     def go(self, restart: bool) -> TrainReport:
-        from vsearch_fast.export.training import pictures
-        from vsearch_fast.export.training.feed import Feed
-        from vsearch_fast.export.training.loop import Validation, compiled, run
+        from .training import pictures
+        from .training.feed import Feed
+        from .training.loop import Validation, compiled, run
 
         recipe = self.recipe
         for note in self.catalogue.notes:
@@ -296,8 +297,8 @@ class _Run:
         """
         import numpy as np
 
-        from vsearch_fast.export.training.catalogue import check
-        from vsearch_fast.export.training.material import Convolved, Decoded
+        from .training.catalogue import check
+        from .training.material import Convolved, Decoded
 
         recipe, source = self.recipe, self.source
         seen = np.flatnonzero(self.catalogue.sides != "test")
@@ -330,7 +331,7 @@ class _Run:
         }
 
     def _network(self) -> Network:
-        from vsearch_fast.export.training import network as networks
+        from .training import network as networks
 
         recipe, base = self.recipe, None
         width: float | tuple[int, ...] = recipe.width
@@ -369,7 +370,7 @@ class _Run:
         """Active units over a sample of all that was learnt from, and matches on the val side."""
         import numpy as np
 
-        from vsearch_fast.export.training import judge
+        from .training import judge
 
         catalogue = self.catalogue
         sample = np.random.default_rng(self.recipe.seed).permutation(len(catalogue))[:_JUDGED]
@@ -394,7 +395,7 @@ class _Run:
     def _save(
         self, network: Network, units: dict[str, Units], matches: dict[str, float], state: Progress
     ) -> None:
-        from vsearch_fast.export.training import network as networks
+        from .training import network as networks
 
         network.body.trainable = True  # a frozen layer would stay so in the file
         temporary = self.target.with_name(f".{self.target.stem}.tmp.keras")
@@ -417,8 +418,6 @@ class _Run:
     ) -> dict[str, Any]:
         import keras
 
-        import vsearch_fast
-
         catalogue, recipe = self.catalogue, self.recipe
         return {
             "recipe": recipe.as_json(),
@@ -434,7 +433,7 @@ class _Run:
             "units": {name: dataclasses.asdict(found) for name, found in units.items()},
             "matches": matches,
             "versions": {
-                "vsearch_fast": vsearch_fast.__version__,
+                "vsearch_fast": __version__,
                 "keras": keras.__version__,
                 "backend": keras.config.backend(),
             },
@@ -444,7 +443,7 @@ class _Run:
         return self.target.with_name(f"{self.target.stem}.{ending}")
 
     def _write_history(self, state: Progress) -> None:
-        from vsearch_fast.export.training import history
+        from .training import history
 
         history.write_csv(self._beside("history.csv"), state.history)
         history.draw(self._beside("curve.png"), state.history, state.best_epoch, self.target.stem)

@@ -16,7 +16,7 @@ import numpy as np
 import onnxruntime as ort
 from PIL import Image, ImageDraw, UnidentifiedImageError
 
-from vsearch_fast.errors import ExportError, ImageError
+from ..errors import ExportError, ImageError
 
 #: fp32: largest ‖onnx - keras‖₂ / ‖keras‖₂ of a picture.
 FP32_RELATIVE_ERROR = 1e-4

@@ -20,9 +20,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from vsearch_fast.errors import ArgumentError, ModelError
-from vsearch_fast.export.fold import fold
-from vsearch_fast.export.weights import LAYERS, TOP_LAYERS, Source
+from ..errors import ArgumentError, ModelError
+from .fold import fold
+from .weights import LAYERS, TOP_LAYERS, Source
 
 #: What Keras' VGG-16 preprocessing subtracts from blue, green and red, in units of 0 to 255.
 BGR_MEAN = (103.939, 116.779, 123.68)

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from vsearch_fast.errors import ArgumentError, ExportError, MissingDependencyError, ModelError
+from ..errors import ArgumentError, ExportError, MissingDependencyError, ModelError
 
 #: The layers that only the network with its dense top has.
 TOP_LAYERS = ("flatten", "fc1", "fc2", "predictions")
@@ -185,7 +185,7 @@ def imagenet_file(top: bool, log: Callable[[str], None]) -> Path:
 
 
 def _download(name: str, md5: str, models: Path, damaged: str) -> Path:
-    from vsearch_fast.export import backend
+    from . import backend
 
     backend.prepare_keras()
     import keras

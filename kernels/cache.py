@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable
 from functools import cache
@@ -23,17 +22,9 @@ import numba
 from llvmlite import binding
 
 from ..errors import ArgumentError
+from ..machine import cache_root
 
 config: Any = numba.config  # its attributes are made at run time
-
-
-def cache_root() -> Path:
-    """Per-user folder: ``VSEARCH_CACHE_DIR``, else the platform's usual place."""
-    if chosen := os.environ.get("VSEARCH_CACHE_DIR"):
-        return Path(chosen)
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "vsearch_fast"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vsearch_fast"
 
 
 @cache

@@ -17,16 +17,28 @@ j+64, ...), and a tree adds the lanes: j with j+16, then +8, +4, +2, +1.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..words import METRICS, Metric
+
+__all__ = [
+    "BLOCK",
+    "DISTANCE",
+    "LANES",
+    "METRICS",
+    "Metric",
+    "hamming",
+    "l1",
+    "l2",
+    "lane_sum",
+    "pack_bits",
+    "topk",
+]
+
 LANES = 32
 BLOCK = 64
-
-Metric = Literal["hamming", "l1", "l2"]
-METRICS: tuple[Metric, ...] = get_args(Metric)
 
 
 def pack_bits(features: ArrayLike) -> NDArray[np.uint8]:

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from vsearch_fast import _tiling
 from vsearch_fast._tiling import Tiling
-from vsearch_fast.kernels import amx, level, reference
 from vsearch_fast.proof import Proof
 from vsearch_fast.sketches import Sketch, build
+
+from vsearch_fast import _tiling
+from vsearch_fast.kernels import amx, level, reference
 
 METRICS = reference.METRICS
 FLOAT_METRICS = ("l1", "l2")

@@ -23,13 +23,13 @@ from contract_data import (
     cut_sketch,
 )
 from test_contract import in_a_process
+from vsearch_fast._tiling import Tiling
+from vsearch_fast.sketches import build
 
 from vsearch_fast import _cascade, _pool, sketches
-from vsearch_fast._tiling import Tiling
 from vsearch_fast.errors import ArgumentError
 from vsearch_fast.kernels import reference
 from vsearch_fast.search import Sketched, topk, topk_segments
-from vsearch_fast.sketches import build
 
 NEVER = 2.0  # a share of the pairs that no search can leave undecided
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 from slim_models import write_slim_model
+from vsearch_fast.web.page import Result
 
 from vsearch_fast import demo
 from vsearch_fast.errors import ExportError
 from vsearch_fast.index import Hit, Index
-from vsearch_fast.web.page import Result
 
 
 def test_the_whole_line_and_again(tmp_path):

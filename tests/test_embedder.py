@@ -18,9 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from tiny_model import write_tiny_model
+from vsearch_fast._pipeline import run_ahead
 
 from vsearch_fast import images
-from vsearch_fast._pipeline import run_ahead
 from vsearch_fast.embedder import Batch, Embedder, ImageSkippedWarning
 from vsearch_fast.errors import ArgumentError, ImageError, MissingDependencyError, ModelError
 

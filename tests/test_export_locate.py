@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from slim_models import write_slim_model
+from vsearch_fast.locate import Locator, locate_file
 
 from vsearch_fast.embedder import Embedder
 from vsearch_fast.errors import ArgumentError, ModelMismatchError
 from vsearch_fast.export import ExportReport, export
-from vsearch_fast.locate import Locator, locate_file
 
 
 @pytest.fixture(scope="module")

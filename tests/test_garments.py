@@ -13,18 +13,18 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
-
-from vsearch_fast.datasets import deepfashion, folder, garments
-from vsearch_fast.datasets.garments import scene, workers
 from vsearch_fast.datasets.garments.backdrop import BACKDROPS
 from vsearch_fast.datasets.garments.command import command
-from vsearch_fast.datasets.garments.curves import Frame, rectangle, spline
-from vsearch_fast.datasets.garments.design import design, scheduled
-from vsearch_fast.datasets.garments.dice import Dice
 from vsearch_fast.datasets.garments.folding import turned_back
 from vsearch_fast.datasets.garments.patterns import PATTERN_MAKERS
 from vsearch_fast.datasets.garments.pieces import Piece, Pose
 from vsearch_fast.datasets.garments.view import Sway, View
+
+from vsearch_fast.datasets import deepfashion, folder, garments
+from vsearch_fast.datasets.garments import scene, workers
+from vsearch_fast.datasets.garments.curves import Frame, rectangle, spline
+from vsearch_fast.datasets.garments.design import design, scheduled
+from vsearch_fast.datasets.garments.dice import Dice
 from vsearch_fast.errors import ArgumentError, DatasetError
 
 SMALL = (96, 120)

@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from crash_writer import DIM, SEGMENT_ROWS, batch_of, write_batches
-
 from vsearch_fast._stored_sketches import BLOCK_ROWS
+
 from vsearch_fast.errors import StoreError
 from vsearch_fast.index import Index, Item
 

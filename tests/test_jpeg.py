@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, features
+from vsearch_fast._jpeg import LIBJPEG, LIBJPEG_TURBO, NVIMGCODEC, Decoder, find_decoder
 
 from vsearch_fast import images
-from vsearch_fast._jpeg import LIBJPEG, LIBJPEG_TURBO, NVIMGCODEC, Decoder, find_decoder
 from vsearch_fast.errors import ArgumentError, ImageError, MissingDependencyError
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Pillow remarks on damaged pictures

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from tiny_locate import write_tiny_locate
 from tiny_model import write_tiny_model
+from vsearch_fast.locate import box_of, largest_component, locate_file, threshold, weighted
 
 from vsearch_fast import cli
 from vsearch_fast.embedder import Embedder
 from vsearch_fast.errors import ArgumentError, ImageError, ModelError, ModelMismatchError
-from vsearch_fast.locate import box_of, largest_component, locate_file, threshold, weighted
 
 pytest.importorskip(
     "onnxruntime", reason="onnxruntime is not installed: pip install 'vsearch_fast[cpu]'"

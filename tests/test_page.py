@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from PIL import Image
+from vsearch_fast.web.page import Result, caption, distance_text, write_page, write_picture
 
 from vsearch_fast.index import Hit
-from vsearch_fast.web.page import Result, caption, distance_text, write_page, write_picture
 
 
 @pytest.fixture

@@ -17,10 +17,10 @@ from fake_ort import CPU, CUDA, TENSORRT, FakeOrt
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_model import write_tiny_model
-
-from vsearch_fast import _providers
 from vsearch_fast._runner import BoundRunner, plain
 from vsearch_fast._session import file_precision
+
+from vsearch_fast import _providers
 from vsearch_fast.embedder import GPU_BATCH_SIZE, Embedder, ProviderFallbackWarning
 from vsearch_fast.errors import ArgumentError, ModelError
 

@@ -14,10 +14,10 @@ import urllib.request
 import pytest
 from click.testing import CliRunner
 from rating_data import indexes
+from vsearch_fast.rating.command import command
 
 from vsearch_fast.errors import VsearchError
 from vsearch_fast.rating import Ratings, tasks
-from vsearch_fast.rating.command import command
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ import pytest
 from fake_ort import CPU, CUDA, TENSORRT, FakeOrt
 from PIL import Image
 from tiny_model import write_tiny_model
+from vsearch_fast._jpeg import LIBJPEG_TURBO, NVIMGCODEC, Decoder
 
 from vsearch_fast import _jpeg, cli, embedder, sync
-from vsearch_fast._jpeg import LIBJPEG_TURBO, NVIMGCODEC, Decoder
 from vsearch_fast.embedder import Embedder
 from vsearch_fast.errors import MissingDependencyError, ModelMismatchError
 from vsearch_fast.index import Index

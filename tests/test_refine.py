@@ -8,9 +8,9 @@ import pytest
 from contract_data import FLOAT_DATA, FLOAT_METRICS, LAYOUTS, QUERIES, assert_same, floats
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from vsearch_fast._cascade_plan import Sources, readable
 from vsearch_fast._scan import merge
+
 from vsearch_fast.kernels import pairs, reference, refine, select
 
 READABLE = ("contiguous", "every other row", "backwards", "part of wider rows", "unaligned")

@@ -29,9 +29,9 @@ from contract_data import (
 )  # fmt: skip
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from vsearch_fast._tiling import Tiling
 
 from vsearch_fast import _scan
-from vsearch_fast._tiling import Tiling
 from vsearch_fast.errors import ArgumentError, DTypeError
 from vsearch_fast.kernels import reference
 from vsearch_fast.search import pack_bits, topk, topk_segments

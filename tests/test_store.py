@@ -13,15 +13,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from vsearch_fast import _segments as segments_module
-from vsearch_fast import store as store_module
 from vsearch_fast._items import Item, facet
 from vsearch_fast._schema import APPLICATION_ID, FORMAT, create, default_segment_rows
 from vsearch_fast._segments import Kind, SegmentFiles
 from vsearch_fast._writelock import WriteLock
-from vsearch_fast.errors import ArgumentError, LockedError, StoreError
 from vsearch_fast.store import Store
+
+from vsearch_fast import _segments as segments_module
+from vsearch_fast import store as store_module
+from vsearch_fast.errors import ArgumentError, LockedError, StoreError
 
 DIM = 12
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import onnx
 from onnx import TensorProto, helper
-
 from vsearch_fast.locate import locate_file
 
 

@@ -23,25 +23,22 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .version import __version__
+
 if TYPE_CHECKING:
     from . import datasets, errors
     from .embedder import Embedder
     from .index import Hit, Index, Item, Threshold
-    from .proof import Proof
-    from .resident import Resident
-    from .search import pack_bits, topk
-    from .sketches import Sketched
-
-__version__ = "0.1.0"
+    from .search import Proof, Resident, Sketched, pack_bits, topk
 
 _HOME = {
     "Embedder": "embedder",
     "Hit": "index",
     "Index": "index",
     "Item": "index",
-    "Proof": "proof",
-    "Resident": "resident",
-    "Sketched": "sketches",
+    "Proof": "search",
+    "Resident": "search",
+    "Sketched": "search",
     "Threshold": "index",
     "pack_bits": "search",
     "topk": "search",

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch_fast._words import plural
-from vsearch_fast.datasets.records import Record, check_left_out
-from vsearch_fast.datasets.splits import fingerprint, group_of, hashed, split
-from vsearch_fast.errors import DatasetError
-from vsearch_fast.export.training.recipe import Recipe
+from ...datasets.records import Record, check_left_out
+from ...datasets.splits import fingerprint, group_of, hashed, split
+from ...errors import DatasetError
+from ...words import plural
+from .recipe import Recipe
 
 _CONSEQUENCE = "Nothing was trained"
 

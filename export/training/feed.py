@@ -12,13 +12,13 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch_fast._pipeline import run_ahead
-from vsearch_fast.export.training.augment import STRENGTHS, vary
-from vsearch_fast.export.training.catalogue import Catalogue
-from vsearch_fast.export.training.losses import keys
-from vsearch_fast.export.training.pictures import Rows, preprocessed
-from vsearch_fast.export.training.recipe import Recipe
-from vsearch_fast.search import available_threads
+from ...machine import available_threads
+from ...threads import run_ahead
+from .augment import STRENGTHS, vary
+from .catalogue import Catalogue
+from .losses import keys
+from .pictures import Rows, preprocessed
+from .recipe import Recipe
 
 # What a generator is for, so that no two draw the same numbers.
 _ORDER, _VARIANT, _COPY = 1, 2, 3

@@ -16,21 +16,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch_fast._pipeline import run_ahead
-from vsearch_fast.datasets.records import Record
-from vsearch_fast.errors import ImageError
-from vsearch_fast.export.training.augment import STRENGTHS, vary
-from vsearch_fast.export.training.network import Network
-from vsearch_fast.export.training.pictures import (
-    Log,
-    bar,
-    create,
-    load_square,
-    preprocessed,
-    read_json,
-    write_text,
-)
-from vsearch_fast.search import available_threads
+from ...datasets.records import Record
+from ...errors import ImageError
+from ...machine import available_threads
+from ...threads import run_ahead
+from .augment import STRENGTHS, vary
+from .network import Network
+from .pictures import Log, bar, create, load_square, preprocessed, read_json, write_text
 
 #: Pictures a run of the convolutions; an interrupted computation goes on at a multiple of it.
 _BATCH = 16

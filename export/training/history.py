@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from vsearch_fast.export.training.pictures import write_text
+from .pictures import write_text
 
 _FIRST = ("epoch", "seconds", "loss", "val_loss", "val_accuracy")
 

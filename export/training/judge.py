@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch_fast.evaluate.neighbours import eligible_neighbours
-from vsearch_fast.search import METRICS
+from ...evaluate.neighbours import eligible_neighbours
+from ...words import METRICS
 
 #: Shares of active units between which codes tell pictures apart well.
 ACTIVE = (0.2, 0.6)

@@ -16,11 +16,11 @@ from keras import ops
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from vsearch_fast.errors import ExportError
-from vsearch_fast.export.training.feed import Feed
-from vsearch_fast.export.training.losses import CLASS, Contrastive
-from vsearch_fast.export.training.network import OUTPUT
-from vsearch_fast.export.training.recipe import Recipe
+from ...errors import ExportError
+from .feed import Feed
+from .losses import CLASS, Contrastive
+from .network import OUTPUT
+from .recipe import Recipe
 
 #: The share of all steps over which a cosine schedule's learning rate rises first.
 WARM_UP = 0.05

@@ -13,12 +13,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vsearch_fast.datasets.records import Record
-from vsearch_fast.export.training import frozen, pictures
-from vsearch_fast.export.training.feed import Inputs, Outputs, Pixels
-from vsearch_fast.export.training.network import Network
-from vsearch_fast.export.training.pictures import Log, Selected, preprocessed
-from vsearch_fast.export.training.recipe import Recipe
+from ...datasets.records import Record
+from . import frozen, pictures
+from .feed import Inputs, Outputs, Pixels
+from .network import Network
+from .pictures import Log, Selected, preprocessed
+from .recipe import Recipe
 
 #: Pictures are decoded this much larger than the network takes them, where crops are cut out.
 _CROP_ROOM = 1.5

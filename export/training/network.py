@@ -13,15 +13,9 @@ from dataclasses import dataclass
 
 import keras
 
-from vsearch_fast.errors import ArgumentError, ModelError
-from vsearch_fast.export.vgg16 import (
-    MINIMUM_SIZE,
-    PIXEL_SCALE,
-    feature_model,
-    first_line,
-    he_normal,
-)
-from vsearch_fast.export.weights import Source
+from ...errors import ArgumentError, ModelError
+from ..vgg16 import MINIMUM_SIZE, PIXEL_SCALE, feature_model, first_line, he_normal
+from ..weights import Source
 
 BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from vsearch_fast._pipeline import run_ahead
-from vsearch_fast.datasets.records import Record
-from vsearch_fast.errors import ExportError, ImageError
-from vsearch_fast.export.vgg16 import BGR_MEAN
-from vsearch_fast.images import load
-from vsearch_fast.search import available_threads
+from ...datasets.records import Record
+from ...errors import ExportError, ImageError
+from ...images.decoding import load
+from ...machine import available_threads
+from ...threads import run_ahead
+from ..vgg16 import BGR_MEAN
 
 Log = Callable[[str], None]
 

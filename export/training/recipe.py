@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from vsearch_fast.datasets.splits import SHARES
-from vsearch_fast.errors import ArgumentError
+from ...datasets.splits import SHARES
+from ...errors import ArgumentError
 
 LOSSES = ("crossentropy", "contrastive")
 AUGMENT = ("none", "light", "strong")

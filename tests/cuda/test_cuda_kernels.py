@@ -8,16 +8,16 @@ from contract_data import FLOAT_DATA
 from emulated import REAL_TILES, TILES, EmulatedDevice
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from vsearch_fast import _tiling
 from vsearch_fast._gpu.blocks import Block, Vectors, padded
 from vsearch_fast._gpu.lists import NO_LIMIT, Lists
 from vsearch_fast._gpu.resident import count_bits
 from vsearch_fast._gpu.scans import Compared, kernels_for, scan
 from vsearch_fast._tiling import Tiling
+from vsearch_fast.sketches import build
+
+from vsearch_fast import _tiling
 from vsearch_fast.kernels import layout, reference, sketch
 from vsearch_fast.kernels.cuda import sources
-from vsearch_fast.sketches import build
 
 #: A device of each set of kernels.
 CAPABILITIES = [(7, 5), (8, 0), (9, 0), (10, 0)]

@@ -23,12 +23,12 @@ from emulated import TILES, EmulatedDevice
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_readme import blocks
+from vsearch_fast._gpu.resident import ResidentRows
+from vsearch_fast._tiling import Tiling
 
 import vsearch_fast
 from vsearch_fast import Index, Resident, Sketched, _tiling
 from vsearch_fast._gpu import search as gpu_search
-from vsearch_fast._gpu.resident import ResidentRows
-from vsearch_fast._tiling import Tiling
 from vsearch_fast.errors import ArgumentError
 from vsearch_fast.kernels import reference
 from vsearch_fast.search import pack_bits, topk, topk_segments

@@ -11,7 +11,7 @@
     roofs       what the machine can do: bandwidth, and rates of instructions (_roof_kernels)
     machine     processor, versions, BLAS, for the record
     growth      time a row by the number of rows; k = 1000 against 10
-    footprint   memory of a search (_search_memory), start of a process
+    footprint   memory of a search (search_memory), start of a process
     tables      Markdown; plots: the picture
 
 benchmarks/README.md defines the units.

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 
-from .._console import run
-from ..kernels.reference import METRICS
+from ..terminal.console import run
+from ..words import METRICS
 from .cases import KINDS
 from .peers import KEYS
 

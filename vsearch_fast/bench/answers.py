@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..kernels import reference
-from ..search import topk
+from ..search.dispatch import topk
 from .cases import Case
 from .contenders import Answer
 

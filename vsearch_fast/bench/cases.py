@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..kernels import reference
+from ..words import METRICS
 
 KINDS = ("relu", "gaussian", "features")
 
@@ -64,7 +64,7 @@ QUICK = (
 #: Small enough for the definition and every peer, in a batch and alone.
 SUITE = tuple(
     Case(metric, rows=rows, queries=queries)
-    for metric in reference.METRICS
+    for metric in METRICS
     for rows, queries in ((2_000, 8), (2_000, 1))
 )
 

@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..kernels import reference
-from ..search import Proof, Sketched, topk
+from ..search.dispatch import topk
+from ..search.proof import Proof
+from ..search.sketches import Sketched
+from ..words import METRICS
 from .cases import Case
 
 Answer = tuple[NDArray, NDArray]
@@ -115,9 +118,9 @@ def _few_pairs(case: Case) -> bool:
     return case.pairs <= (4_000_000 if case.metric == "hamming" else 120_000)
 
 
-OURS = Contender("vsearch_fast", "vsearch_fast", reference.METRICS, OurSearch)
+OURS = Contender("vsearch_fast", "vsearch_fast", METRICS, OurSearch)
 DEFINITION = Contender(
-    "NumPy, the definition", "numpy", reference.METRICS, _definition,
+    "NumPy, the definition", "numpy", METRICS, _definition,
     fits=_few_pairs, limit="4,000,000 pairs by Hamming, 120,000 by L1 and L2 distance",
 )  # fmt: skip
 MATRIX_PRODUCT = Contender("NumPy, norms and BLAS", "numpy", ("l2",), _matrix_product)

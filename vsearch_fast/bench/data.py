@@ -24,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ArgumentError
-from ..search import available_threads, pack_bits
+from ..kernels.reference import pack_bits
+from ..machine import available_threads
 from .cases import Case
 
 _BLOCK = 2048
@@ -152,7 +153,7 @@ def embed_features(
     model: Path, pictures: Path | None, say: Callable[[str], None] = lambda _: None
 ) -> NDArray[np.float32]:
     """Features of the pictures of a folder, or of rendered garments, by a model file."""
-    from ..embedder import Embedder
+    from ..embedder.embedder import Embedder
 
     embedder = Embedder(model)
     for folder in _folder(pictures, say):

@@ -105,7 +105,7 @@ def search_memory(
     """
     if not Path("/proc/self/status").exists():
         return []
-    from ..index import Index
+    from ..index.index import Index
 
     results = []
     with tempfile.TemporaryDirectory() as folder:
@@ -120,7 +120,7 @@ def search_memory(
         stored = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
         for metric in metrics:
             say(f"memory: {metric}")
-            arguments = ["-m", "vsearch_fast.bench._search_memory", str(path), metric]
+            arguments = ["-m", "vsearch_fast.bench.search_memory", str(path), metric]
             found = json.loads(_output([*arguments, str(QUERIES), str(K)]))
             results.append(
                 {

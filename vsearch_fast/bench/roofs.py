@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..search import available_threads
+from ..machine import available_threads
 
 #: Bytes of one vector of a tile: eight of them lie in the first-level cache.
 _LENGTH = 2048
@@ -58,7 +58,7 @@ def read_shares(array: NDArray, threads: int) -> list[tuple[int, int]]:
 
 def reader(array: NDArray, threads: int) -> Callable[[ThreadPoolExecutor], None]:
     """A function that reads all of the array once, each thread of a pool its share."""
-    from ._roof_kernels import read
+    from .roof_kernels import read
 
     shares = read_shares(array, threads)
 
@@ -94,7 +94,7 @@ def instruction_rate(name: str, threads: int | None = None, repeats: int = 9) ->
     The fastest, since nothing but another program's work changes it. (Bandwidth is a median: it
     varies by itself.)
     """
-    from . import _roof_kernels as kernels
+    from . import roof_kernels as kernels
 
     threads = threads or available_threads()
     kernel = getattr(kernels, name)

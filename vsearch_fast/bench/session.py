@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ArgumentError
-from ..search import available_threads
+from ..machine import available_threads
 from . import tables
 from .cases import table_of
 from .contenders import OURS, Contender

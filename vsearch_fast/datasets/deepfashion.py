@@ -31,10 +31,11 @@ from typing import Literal, NoReturn
 
 import numpy as np
 
+from ..checks import PixelBox, Scalar
 from ..errors import ArgumentError, DatasetError
-from ._deepfashion_types import ATTRIBUTE_TYPES, CATEGORY_TYPES, PARTITIONS
-from ._deepfashion_write import write
-from .records import Record, Scalar
+from .deepfashion_types import ATTRIBUTE_TYPES, CATEGORY_TYPES, PARTITIONS
+from .deepfashion_write import write
+from .records import Record
 
 __all__ = [
     "ATTRIBUTE_TYPES", "CATEGORY_TYPES", "attribute_types", "attributes_by_type", "read", "write",
@@ -272,10 +273,10 @@ class _Pictures:
             _wrong(self.file, 1, f"no row names the picture {name!r}")
 
 
-def _read_boxes(folder: Path, rows: Mapping[str, int]) -> list[tuple[int, int, int, int] | None]:
+def _read_boxes(folder: Path, rows: Mapping[str, int]) -> list[PixelBox | None]:
     file = _find(folder, "list_bbox.txt", ", or read with boxes=False")
     pictures = _Pictures(file, rows)
-    boxes: list[tuple[int, int, int, int] | None] = [None] * len(rows)
+    boxes: list[PixelBox | None] = [None] * len(rows)
     for line, content in _open_rows(file):
         words = _text(file, line, content).split()
         if len(words) != 5:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
+from ..checks import PixelBox, Scalar
 from ..errors import ArgumentError, DatasetError
-from ..images import IMAGE_SUFFIXES, find_images
-from .records import Record, Scalar
+from ..images.files import IMAGE_SUFFIXES, find_images
+from .records import Record
 
 BOX_ROLES = ("x1", "y1", "x2", "y2")
 
@@ -287,7 +288,7 @@ class _PictureFinder:
             return path.as_posix()
 
 
-def _box(table: _Table, line: int, cells: Mapping[str, str]) -> tuple[int, int, int, int] | None:
+def _box(table: _Table, line: int, cells: Mapping[str, str]) -> PixelBox | None:
     texts = [cells[role] for role in BOX_ROLES if role in cells]
     if not any(texts):
         return None

@@ -19,10 +19,11 @@ from __future__ import annotations
 import os
 from pathlib import Path, PurePosixPath
 
+from ..checks import PixelBox, Scalar
 from ..errors import DatasetError
-from ._deepfashion_types import CATEGORY_TYPES
 from .deepfashion import Partition, _find, _open_rows, _picture_folder, _text, _wrong
-from .records import Record, Scalar
+from .deepfashion_types import CATEGORY_TYPES
+from .records import Record
 
 PARTITION_FILE, BOX_FILE = "list_eval_partition.txt", "list_bbox_inshop.txt"
 POSES = ("front", "side", "back", "zoom out", "zoom in", "alone")
@@ -84,16 +85,13 @@ def read(root: str | os.PathLike[str], partition: Partition | None = None) -> li
     return records
 
 
-Box = tuple[int, int, int, int]
-
-
-def _read_boxes(folder: Path) -> dict[str, tuple[Box, dict[str, Scalar]]]:
+def _read_boxes(folder: Path) -> dict[str, tuple[PixelBox, dict[str, Scalar]]]:
     """Box, type and pose by picture; nothing where the file is not there."""
     try:
         file = _find(folder, BOX_FILE)
     except DatasetError:
         return {}
-    found: dict[str, tuple[Box, dict[str, Scalar]]] = {}
+    found: dict[str, tuple[PixelBox, dict[str, Scalar]]] = {}
     for line, content in _open_rows(file):
         words = _text(file, line, content).split()
         if len(words) != 7:

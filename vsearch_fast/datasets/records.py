@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .._items import Scalar
+from ..checks import PixelBox, Scalar
 from ..errors import ArgumentError
 
 #: Fields of a record that an index stores beside its metadata, in this order.
@@ -31,7 +31,7 @@ class Record:
 
     id: str
     path: Path
-    box: tuple[int, int, int, int] | None = None
+    box: PixelBox | None = None
     item: str | None = None
     category: str | None = None
     group: str | None = None

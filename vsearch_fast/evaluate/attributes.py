@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..datasets.deepfashion import ATTRIBUTE_TYPES, attributes_by_type
+from ..datasets.deepfashion import attributes_by_type
+from ..datasets.deepfashion_types import ATTRIBUTE_TYPES
 from ..datasets.records import Record
 from ..errors import ArgumentError
 from .protocol import Jaccard, Kind, Relation, Same

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .._jpeg import Decoder, find_decoder
-from .._pipeline import run_ahead
 from ..datasets.records import Record
 from ..errors import ImageError
-from ..images import load
+from ..images.decoding import load
+from ..images.jpeg import Decoder, find_decoder
+from ..threads import run_ahead
 
 #: Side of the pictures that are compared pixel by pixel.
 PIXELS = 32

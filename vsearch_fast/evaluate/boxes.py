@@ -17,16 +17,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import PixelBox
 from ..datasets.records import Record
-from ..embedder import Embedder
+from ..embedder.embedder import Embedder
 from ..errors import ArgumentError
-from ..images import decode
-from ..locate import PixelBox
+from ..images.decoding import decode
+from ..words import METRICS
 from .neighbours import eligible_neighbours
 from .protocol import Bootstrap, Same, judge
 from .sampling import Sample
-
-METRICS = ("l2", "l1", "hamming")
 
 #: What `cropping` compares, besides whole pictures among whole pictures.
 CROPPED = ("query cut", "both cut")

@@ -21,12 +21,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._segments import write_error
-from .._writelock import WriteLock
 from ..datasets.records import Record
-from ..embedder import Embedder, ImageSkippedWarning, ProviderFallbackWarning
+from ..disk.lock import WriteLock
+from ..disk.writing import write_error
+from ..embedder.embedder import Embedder, ImageSkippedWarning
+from ..embedder.providers import ProviderFallbackWarning
 from ..errors import ModelError
-from ..search import available_threads
+from ..machine import available_threads
 from .baselines import BASELINES
 from .rows import ModelRow, Training, slug, training_of
 

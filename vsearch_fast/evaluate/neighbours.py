@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..search import topk
+from ..search.dispatch import topk
 
 #: Neighbours asked for beyond k. Few queries have more of their own group's among them.
 _SPARE = 54

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
-from .. import __version__
-from .._words import plural
+from ..version import __version__
+from ..words import plural
 from .figures import Difference, Figure
 from .sampling import in_words
 from .study import ANY, CONTROL, METRICS, Study

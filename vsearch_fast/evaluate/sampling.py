@@ -10,10 +10,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .._words import plural
 from ..datasets.records import Record, check_left_out
 from ..datasets.splits import SHARES, fingerprint, group_of, split
 from ..errors import ArgumentError, DatasetError
+from ..words import plural
 from .attributes import codes
 from .rows import Training
 

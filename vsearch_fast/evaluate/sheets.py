@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..datasets.records import Record
 from ..errors import ImageError
-from ..images import decode
+from ..images.decoding import decode
 from .report import DISTANCES
 from .rows import slug
 from .study import ANY, Study, chosen_distance

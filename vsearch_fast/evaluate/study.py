@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._providers import ProviderFallbackWarning
-from .._words import plural
 from ..datasets.records import Record
+from ..embedder.providers import ProviderFallbackWarning
 from ..errors import ArgumentError, DatasetError
-from ..search import pack_bits
+from ..kernels.reference import pack_bits
+from ..words import plural
 from . import attributes
 from .features import Extractor, extractor, features
 from .figures import Difference, Figure

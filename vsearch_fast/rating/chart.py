@@ -7,8 +7,8 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from .._words import plural
 from ..errors import MissingDependencyError
+from ..words import plural
 from .report import Figure, Report
 from .study import Study
 

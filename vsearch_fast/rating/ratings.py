@@ -24,9 +24,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from .. import __version__
-from .._sqlite import connect, sql_error
+from ..disk.sqlite import connect, sql_error
 from ..errors import ArgumentError, StoreError, UnknownIdError
+from ..version import __version__
 from .schedule import Task
 from .study import Picture, Settings, Study, System
 

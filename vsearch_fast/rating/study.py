@@ -25,12 +25,12 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
-from .._items import Item, facet
-from .._words import plural
+from ..checks import PixelBox
 from ..errors import ArgumentError, ImageError
-from ..images import upright_size
-from ..index import Hit, Index
-from ..search import Metric
+from ..images.decoding import upright_size
+from ..index.index import Hit, Index
+from ..index.items import Item, facet
+from ..words import Metric, plural
 
 Mode = Literal["match", "better", "both"]
 
@@ -295,9 +295,7 @@ def _eligible(query: Item, hit: Hit, group: str | None) -> bool:
     return facet(mine) != facet(hit.metadata[group])
 
 
-def _region(
-    path: str, box: tuple[int, int, int, int] | None
-) -> tuple[float, float, float, float] | None:
+def _region(path: str, box: PixelBox | None) -> tuple[float, float, float, float] | None:
     """The box as shares of the picture; None also where the picture is gone, and cannot be shown
     anyway."""
     if box is None:

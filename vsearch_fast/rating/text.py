@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from .._words import plural
+from ..words import plural
 from .report import Alpha, Figure, Pair, Report
 from .study import Study
 

@@ -1,44 +1,26 @@
 """The routes of the search API. Each reads a request, asks the `Service`, words the answer."""
 
+from __future__ import annotations
+
 # Without `from __future__ import annotations`: FastAPI reads the annotations of the routes, which
 # name what only their enclosing function knows.
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
 
-from .. import _options
-from ..index import Hit
-from ..index import Item as IndexItem
+from ..index.index import Hit
+from ..index.items import Item as IndexItem
+from ..words import METRICS
 from . import conditional, schemas
 from .catalogue import Catalogue
 from .catalogue import Query as WhatToSearch
 from .faults import NotFoundError, RequestError
 from .metrics import CONTENT_TYPE, Metrics
+from .schemas import errors
 from .service import Searched, Service
 from .thumbnails import Size
 
 DEFAULT_K = 12
-
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"model": schemas.ErrorAnswer, "description": "A value that makes no sense"},
-    401: {"model": schemas.ErrorAnswer, "description": "No token, or a wrong one"},
-    403: {
-        "model": schemas.ErrorAnswer,
-        "description": "Another name of the server, a foreign page",
-    },
-    404: {"model": schemas.ErrorAnswer, "description": "No such picture, here or any longer"},
-    408: {"model": schemas.ErrorAnswer, "description": "The request came too slowly"},
-    413: {"model": schemas.ErrorAnswer, "description": "The request is too large"},
-    415: {"model": schemas.ErrorAnswer, "description": "No picture that can be read"},
-    422: {"model": schemas.ErrorAnswer, "description": "A parameter of another type"},
-    429: {"model": schemas.ErrorAnswer, "description": "Too many wait; see Retry-After"},
-    503: {"model": schemas.ErrorAnswer, "description": "Not now; see Retry-After"},
-}
-
-
-def errors(*codes: int) -> dict[int | str, dict[str, Any]]:
-    """The errors that every route can answer with, and those of `codes`, for OpenAPI."""
-    return {code: _ERRORS[code] for code in sorted({400, 401, 403, 408, 413, 422, 503, *codes})}
 
 
 def _item(item: IndexItem | Hit) -> dict[str, Any]:
@@ -81,8 +63,8 @@ def router(service: Service, *, rating: bool) -> APIRouter:
         return schemas.CatalogueAnswer(
             name=catalogue.name,
             pictures=facts.pictures,
-            metrics=list(_options.METRICS),
-            default_metric=_options.METRICS[0],
+            metrics=list(METRICS),
+            default_metric=METRICS[0],
             locates=catalogue.locates,
             columns=[schemas.Column(**column) for column in facts.columns],
             thresholds={

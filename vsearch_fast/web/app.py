@@ -22,8 +22,8 @@ from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 
-from .. import __version__
 from ..errors import VsearchError
+from ..version import __version__
 from . import api, static_files
 from .catalogue import Catalogue
 from .faults import RequestError, body, status_of, told
@@ -34,7 +34,7 @@ from .settings import Settings
 from .thumbnails import Thumbnails
 
 if TYPE_CHECKING:
-    from ..rating import Ratings
+    from ..rating.ratings import Ratings
 
 _log = logging.getLogger("vsearch_fast.web")
 
@@ -84,7 +84,7 @@ def create_app(
     if service is not None:
         app.include_router(api.router(service, rating=rating is not None))
     if rating is not None:
-        from ..rating.routes import router as rating_router
+        from .rating_api import router as rating_router
 
         app.include_router(rating_router(rating), prefix="/api/rate", tags=["rating"])
     app.include_router(static_files.router(search=service is not None, rating=rating is not None))

@@ -16,21 +16,24 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .. import _options
-from .._jpeg import LIBJPEG_TURBO
-from .._schema import DATABASE_NAME
-from ..embedder import Embedder
+from ..checks import PixelBox
+from ..embedder.embedder import Embedder
 from ..errors import ImageError, StoreError, UnknownIdError, VsearchError
-from ..images import decode, pixel_box, upright_size
-from ..index import Hit, Index, Item, Threshold
-from ..search import Metric
+from ..images.boxes import pixel_box
+from ..images.decoding import decode, upright_size
+from ..images.jpeg import LIBJPEG_TURBO
+from ..index.index import Hit, Index
+from ..index.items import Item
+from ..index.schema import DATABASE_NAME
+from ..index.thresholds import Threshold
+from ..index.where import read_where
+from ..words import METRICS, Metric
 from .faults import NotFoundError, RequestError
 from .lru import SizedCache
 from .settings import Settings
 
 _log = logging.getLogger("vsearch_fast.web")
 
-PixelBox = tuple[int, int, int, int]
 
 #: A column of more values is one of names, not of kinds: no list to choose from.
 _MOST_VALUES = 200
@@ -142,7 +145,7 @@ class Catalogue:
     def warm(self) -> None:
         """Search once by each metric: kernels are loaded, files mapped before anybody waits."""
         nothing = np.zeros(self.index.dim, np.float32)
-        for metric in _options.METRICS:
+        for metric in METRICS:
             self.index.search(nothing, 1, metric, threads=self._threads, backend=self._backend)
 
     def refresh(self) -> None:
@@ -156,7 +159,7 @@ class Catalogue:
         facts = Facts(len(self.index), self._columns(), self.facts.thresholds)
         self.facts = facts
         thresholds: dict[str, Threshold] = {}
-        for metric in _options.METRICS:
+        for metric in METRICS:
             with contextlib.suppress(VsearchError):  # of a single item, say: then there is none
                 threshold = self.index.threshold(
                     metric, threads=self._threads, backend=self._backend
@@ -399,7 +402,7 @@ def parse_where(texts: Sequence[str]) -> dict[str, list[Any]] | None:
                 "Write, for instance, category=Dress",
             )  # fmt: skip
         pairs.append((column, value))
-    return _options.where(pairs)
+    return read_where(pairs)
 
 
 def _identity(file: Path) -> tuple[int, int] | None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+# Without `from __future__ import annotations`: FastAPI reads the annotations of the routes, which
+# name what only their enclosing function knows.
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, Field
 
-Scalar = str | int | float | bool | None
-Box = tuple[int, int, int, int]
+from ..checks import PixelBox, Scalar
 
 _BOX = "x1, y1, x2, y2 in pixels of the upright picture"
 
@@ -30,7 +33,7 @@ class Item(BaseModel):
     id: str = Field(examples=["dresses/17.jpg"])
     path: str | None = Field(examples=["photos/dresses/17.jpg"])
     metadata: dict[str, Scalar] = Field(examples=[{"category": "Dress"}])
-    box: Box | None = Field(description=f"The item in it: {_BOX}; null for the whole picture")
+    box: PixelBox | None = Field(description=f"The item in it: {_BOX}; null for the whole picture")
 
 
 class Match(Item):
@@ -68,7 +71,9 @@ class QueryAnswer(BaseModel):
     id: str | None = Field(description="Of a picture of the catalogue")
     width: int | None = Field(description="Of the upright picture, in pixels")
     height: int | None
-    box: Box | None = Field(description=f"The part that was searched for: {_BOX}; null for all")
+    box: PixelBox | None = Field(
+        description=f"The part that was searched for: {_BOX}; null for all"
+    )
     box_from: str | None = Field(description='"you", "network" or "catalogue"')
 
 
@@ -166,3 +171,25 @@ class Health(BaseModel):
 
     status: str = Field(examples=["ok"])
     pictures: int
+
+
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorAnswer, "description": "A value that makes no sense"},
+    401: {"model": ErrorAnswer, "description": "No token, or a wrong one"},
+    403: {
+        "model": ErrorAnswer,
+        "description": "Another name of the server, a foreign page",
+    },
+    404: {"model": ErrorAnswer, "description": "No such picture, here or any longer"},
+    408: {"model": ErrorAnswer, "description": "The request came too slowly"},
+    413: {"model": ErrorAnswer, "description": "The request is too large"},
+    415: {"model": ErrorAnswer, "description": "No picture that can be read"},
+    422: {"model": ErrorAnswer, "description": "A parameter of another type"},
+    429: {"model": ErrorAnswer, "description": "Too many wait; see Retry-After"},
+    503: {"model": ErrorAnswer, "description": "Not now; see Retry-After"},
+}
+
+
+def errors(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """The errors that every route can answer with, and those of `codes`, for OpenAPI."""
+    return {code: _ERRORS[code] for code in sorted({400, 401, 403, 408, 413, 422, 503, *codes})}

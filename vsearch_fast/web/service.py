@@ -18,10 +18,12 @@ from typing import TypeVar
 
 import numpy as np
 
-from .. import _options
 from ..errors import ImageError
-from ..index import Hit, Item, Threshold
-from ..search import Metric, available_threads
+from ..index.index import Hit
+from ..index.items import Item
+from ..index.thresholds import Threshold
+from ..machine import available_threads
+from ..words import METRICS, Metric
 from .batching import Batcher
 from .catalogue import Catalogue, Query, SearchRequest, parse_where, unshowable
 from .faults import RequestError
@@ -131,7 +133,7 @@ class Service:
             threshold = self.catalogue.facts.thresholds.get(name)
             return Searched(name, hits, threshold, time.perf_counter() - began)
 
-        names = _options.METRICS if metric == "all" else (metric,)
+        names = METRICS if metric == "all" else (metric,)
         results = await asyncio.gather(*(one(name) for name in names))  # type: ignore[arg-type]
         times.append(time.perf_counter())
         seconds = {

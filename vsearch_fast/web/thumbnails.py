@@ -7,7 +7,7 @@ import os
 from enum import IntEnum
 
 from ..errors import ImageError
-from ..images import reduced
+from ..images.decoding import reduced
 from .lru import SizedCache
 
 _QUALITY = 85

@@ -20,9 +20,9 @@ NumPy and Pillow are all it needs.
 
 from .as_deepfashion import write_deepfashion
 from .catalogue import item_id, read, render, render_catalogue
-from .colours import COLOURS
+from .cloth.colours import COLOURS
+from .cloth.patterns import PATTERNS
 from .design import CATEGORIES
-from .patterns import PATTERNS
 from .scene import GarmentInfo
 
 __all__ = [

@@ -13,9 +13,9 @@ from ...errors import DatasetError
 from .. import deepfashion
 from ..records import Record
 from .catalogue import SIZE, render_catalogue
-from .colours import COLOURS
-from .fabric import FABRICS
-from .patterns import PATTERNS
+from .cloth.colours import COLOURS
+from .cloth.fabric import FABRICS
+from .cloth.patterns import PATTERNS
 
 LOWER = frozenset({"Skirt", "Trousers", "Jeans", "Shorts"})
 WHOLE = frozenset({"Dress", "Jumpsuit", "Coat"})

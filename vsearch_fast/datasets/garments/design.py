@@ -6,16 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from .bottoms import jeans, shorts, skirt, trousers
-from .colours import DENIM, PALETTES, Rgb, dyed, luma, mixed
+from .cloth.colours import DENIM, PALETTES, Rgb, dyed, luma, mixed
+from .cloth.fabric import FABRICS, texture
+from .cloth.patterns import PATTERN_MAKERS, PATTERNS, Print, plain
+from .cut.bottoms import jeans, shorts, skirt, trousers
+from .cut.onepiece import dress, jumpsuit
+from .cut.pieces import Garment, Pose
+from .cut.tailored import blazer, coat
+from .cut.tops import blouse, cardigan, hoodie, jacket, polo, shirt, sweater, t_shirt, tank_top
 from .dice import Dice
-from .fabric import FABRICS, texture
-from .onepiece import dress, jumpsuit
-from .paint import Cloth, thread_for
-from .patterns import PATTERN_MAKERS, PATTERNS, Print, plain
-from .pieces import Garment, Pose
-from .tailored import blazer, coat
-from .tops import blouse, cardigan, hoodie, jacket, polo, shirt, sweater, t_shirt, tank_top
+from .paint.paint import Cloth, thread_for
 
 MAKERS: dict[str, Callable[[Dice, Pose], Garment]] = {
     "T-shirt": t_shirt,

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from .backdrop import BACKDROPS, cloud
+from ...checks import PixelBox
 from .curves import band, join, moved, rectangle, spline
+from .cut.pieces import Button, Garment, Piece, Pose
 from .design import CAMERA, GROUND, POSE, STAGE, Design, cloths
 from .dice import Dice
-from .paint import SUPER, Light, paint
-from .pieces import Button, Garment, Piece, Pose
-from .view import Sway, View
+from .paint.backdrop import BACKDROPS, cloud
+from .paint.paint import SUPER, Light, paint
+from .paint.view import Sway, View
 
 F = np.float32
 Plane = NDArray[np.float32]
@@ -37,7 +38,7 @@ class GarmentInfo:
     fabric: str
     colours: tuple[str, ...]
     background: str
-    box: tuple[int, int, int, int]
+    box: PixelBox
     mask: NDArray[np.bool_]
 
 
@@ -85,7 +86,7 @@ def photograph(
     return _developed(picture, light, camera), info
 
 
-def bounds(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+def bounds(mask: NDArray[np.bool_]) -> PixelBox:
     """The smallest box (x1, y1, x2, y2; x2 and y2 excluded) around a mask's true pixels."""
     columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1

@@ -1,0 +1,59 @@
+"""What an export may be asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from ..errors import ArgumentError
+
+PRECISIONS = ("fp32", "fp16", "int8")
+POOLS = ("", "avg", "max")
+PROVIDERS = ("", "cpu", "cuda", "tensorrt")
+
+#: The names in ``images.RESIZE_FILTERS``, without the imports that those need.
+RESIZE_RULES = ("nearest", "box", "bilinear", "bicubic", "lanczos")
+
+
+def check_arguments(
+    layer: str,
+    pool: str,
+    input_size: int | None,
+    precision: str,
+    resize: str,
+    calibrate: Sequence[str | os.PathLike[str]],
+    verify_on: str,
+) -> None:
+    for name, value, allowed in (
+        ("precision", precision, PRECISIONS),
+        ("resize", resize, ("", *RESIZE_RULES)),
+        ("pool", pool, POOLS),
+        ("verify-on", verify_on, PROVIDERS),
+    ):
+        if value not in allowed:
+            raise ArgumentError(
+                f"--{name} {value} is unknown",
+                "Nothing was exported",
+                f"Choose one of: {', '.join(each for each in allowed if each)}",
+            )
+    if input_size is not None and input_size < 1:
+        raise ArgumentError(
+            f"--input-size {input_size} is no size",
+            "Nothing was exported",
+            "Give the side of the pictures in pixels, such as 224",
+        )
+    if not layer:
+        raise ArgumentError("--layer is empty", "Nothing was exported", "Name a layer, such as fc1")
+    if precision == "int8" and not calibrate:
+        raise ArgumentError(
+            "--precision int8 needs pictures to measure the ranges of the activations on",
+            "Nothing was exported",
+            "Name a folder with some dozens of pictures like those to be searched: "
+            "--calibrate FOLDER",
+        )
+    if calibrate and precision != "int8":
+        raise ArgumentError(
+            f"--calibrate is for --precision int8, and the precision is {precision}",
+            "Nothing was exported",
+            "Leave one of the two out",
+        )

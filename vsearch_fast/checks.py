@@ -1,0 +1,67 @@
+"""Plain values that many rooms take: their types, and checks of them."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+import numpy as np
+
+from .errors import ArgumentError
+
+PixelBox = tuple[int, int, int, int]
+"""x1, y1, x2, y2 in whole pixels of the upright picture; x2 and y2 are outside the box."""
+
+Scalar = str | int | float | bool | None
+"""A value of a metadata column."""
+
+_LARGEST_INT_BITS = 1024  # Python writes longer ones only when told to
+
+
+def positive(value: Any, name: str, consequence: str) -> int:
+    """A whole number of at least 1 (of any integer type, but no bool)."""
+    try:
+        number = 0 if isinstance(value, bool | np.bool_) else operator.index(value)
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise ArgumentError(
+            f"{name} is {value!r}, not a whole number of at least 1", consequence, f"Change {name}"
+        )
+    return number
+
+
+def check_text(value: object, what: str, consequence: str) -> str:
+    """`value` when SQLite can hold it as it is: a str of valid Unicode without NUL."""
+    if not isinstance(value, str):
+        cure = "Pass str(...) of it"
+        raise ArgumentError(f"{what} is {value!r}, which is not a string", consequence, cure)
+    if "\0" in value or not value.isascii():
+        try:
+            broken = "\0" in value or not value.encode()
+        except UnicodeEncodeError:
+            broken = True
+        if broken:
+            raise ArgumentError(
+                f"{what} is {value!r}, which holds a NUL or half a Unicode character",
+                consequence,
+                "Use text that UTF-8 can encode",
+            )
+    return str(value)  # NumPy's strings are a subclass; SQLite and JSON know the plain ones
+
+
+def check_scalar(value: object, what: str, consequence: str) -> None:
+    """ArgumentError unless `value` is a JSON scalar (NaN and infinity are none)."""
+    if value is None or type(value) in (str, bool):
+        return
+    if type(value) is int and value.bit_length() <= _LARGEST_INT_BITS:
+        return
+    if type(value) is float and math.isfinite(value):
+        return
+    raise ArgumentError(
+        f"{what} holds {value!r} ({type(value).__name__})",
+        consequence,
+        f"Use str, int (up to {_LARGEST_INT_BITS} bits), finite float, bool or None (for NumPy's "
+        "scalars: .item())",
+    )

@@ -1,0 +1,1 @@
+"""The commands of `vsearch`, one file each: they parse, call and print."""

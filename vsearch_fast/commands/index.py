@@ -1,0 +1,167 @@
+"""`vsearch index`: a catalogue, indexed or brought up to date."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from ..errors import ImageError
+from ..terminal import options
+from ..terminal.console import tell
+
+if TYPE_CHECKING:
+    from ..datasets.deepfashion import Partition
+    from ..datasets.detect import Layout
+    from ..indexing.sync import Plan
+
+
+@click.command("index")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    "index_path",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="INDEX",
+    help="Folder of the index; made, or brought up to date.",
+)
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="ONNX file made by vsearch export. An existing index knows its own; a new one takes the "
+    "small network for clothing that comes with the package.",
+)
+@options.data_set(
+    "SOURCE",
+    csv="List of the pictures in SOURCE, with ids and metadata.",
+    columns="The CSV's own name of a column: path, id, item, category, group, "
+    "partition, x1, y1, x2 or y2. Repeat for several.",
+)
+@click.option(
+    "--partition",
+    type=click.Choice(["train", "val", "test"]),
+    help="Only this part of a DeepFashion data set.",
+)
+@click.option(
+    "--keep-missing", is_flag=True, help="Leave pictures in the index that SOURCE no longer lists."
+)
+@click.option(
+    "--on-error",
+    type=click.Choice(["skip", "raise"]),
+    default="skip",
+    show_default=True,
+    help="A picture that cannot be read: report it and go on, or stop.",
+)
+@click.option("--batch-size", type=click.IntRange(1), help="Pictures the network takes at once.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float16"]),
+    help="How a new index stores features; float16 takes half the disk space and rounds them. "
+    "[default: float32]",
+)
+@options.provider
+@options.decoder
+@options.threads
+@options.max_pixels
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+def command(
+    source: Path,
+    index_path: Path,
+    model: Path | None,
+    layout: Layout,
+    csv_file: Path | None,
+    columns: list[tuple[str, str]],
+    partition: Partition | None,
+    keep_missing: bool,
+    on_error: Literal["skip", "raise"],
+    batch_size: int | None,
+    dtype: str | None,
+    provider: str,
+    decoder: str,
+    threads: int | None,
+    max_pixels: int | None,
+    quiet: bool,
+) -> None:
+    """Index the pictures of SOURCE, or bring an index up to date with them.
+
+    SOURCE is a folder of pictures (its first level of sub-folders are categories), a CSV
+    file, or a DeepFashion data set. Files and folders whose name begins with a dot, and links
+    to folders, are left out. Run again after a stop, it goes on where it ended; run
+    again later, it applies what is new, changed or gone, and reads nothing else.
+
+    \b
+    vsearch index photos/ -o photos.index
+    vsearch index shop/ --csv shop/items.csv -o shop.index
+    vsearch index shop/ --csv shop/list.csv --column path=image --column category=label \\
+        -o shop.index
+    vsearch index lamps/ -o lamps.index --model vgg16-fc1.onnx
+    """
+    from ..datasets import detect
+    from ..embedder.embedder import ImageSkippedWarning
+    from ..indexing.recorded import embedder_for, model_file, running
+    from ..indexing.sync import adopt, apply, open_index, plan
+    from ..results.text import skipped_text
+
+    # Where broken pictures are skipped, so are those that a list names and that are not there.
+    records, origin = detect.read(
+        source, layout, csv=csv_file, columns=dict(columns), partition=partition,
+        missing="keep" if on_error == "skip" else "raise",
+    )  # fmt: skip
+    model = model or model_file(index_path)
+    embedder = embedder_for(
+        index_path, model, decoder=decoder, writing=True, say=tell, providers=provider,
+        batch_size=batch_size, threads=threads, max_pixels=max_pixels,
+    )  # fmt: skip
+    tell(running(embedder))
+    with open_index(index_path, embedder, model, origin, dtype) as target:
+        todo = plan(target, records, keep_missing=keep_missing)
+        if not keep_missing:
+            adopt(target, todo, origin, model)
+        _tell_plan(todo, index_path)
+        done = 0
+
+        def committed(count: int) -> None:
+            nonlocal done
+            done = count
+
+        # What is skipped is listed below: a warning for each would say it twice.
+        warnings.simplefilter("ignore", ImageSkippedWarning)
+        try:
+            outcome = apply(
+                target, embedder, todo, on_error=on_error, progress=not quiet, committed=committed
+            )
+        except KeyboardInterrupt:
+            click.echo(
+                f"\nStopped. {done} pictures of this run are in {index_path}; the same command "
+                "goes on from there.",
+                err=True,
+            )
+            raise
+        for skipped in outcome.skipped:
+            tell(skipped_text(skipped))
+        click.echo(
+            f"{outcome.added} added, {outcome.replaced} replaced, {outcome.described} described "
+            f"anew, {outcome.removed} removed, {todo.unchanged} unchanged, "
+            f"{len(outcome.skipped)} skipped: {len(target)} pictures in {index_path}"
+        )
+        if outcome.skipped and not len(target):
+            raise ImageError(
+                "no picture could be read", f"{index_path} is empty", "See the reasons above"
+            )
+
+
+def _tell_plan(todo: Plan, index_path: Path) -> None:
+    if todo.nothing:
+        click.echo(f"{index_path} is up to date.", err=True)
+        return
+    click.echo(
+        f"{len(todo.new)} new, {len(todo.changed)} changed, {len(todo.described)} with other "
+        f"metadata, {len(todo.moved)} moved, {len(todo.vanished)} vanished, {todo.unchanged} "
+        "unchanged",
+        err=True,
+    )

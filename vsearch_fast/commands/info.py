@@ -1,0 +1,37 @@
+"""`vsearch info`: what an index holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from ..terminal import options
+
+
+@click.command("info")
+@click.argument("index_path", metavar="INDEX", type=click.Path(path_type=Path))
+@options.json_flag
+def command(index_path: Path, as_json: bool) -> None:
+    """What INDEX holds: pictures, model, metadata columns, size, distances of a match."""
+    from ..commands.calibrate import told
+    from ..index.index import Index
+
+    with Index.open(index_path) as found:
+        facts = found.info()
+    if as_json:
+        click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
+        return
+    model = facts.pop("model")
+    limits = told(facts.pop("thresholds")) or ["none taken yet (vsearch calibrate)"]
+    for name, value in facts.items():
+        if name == "bytes":
+            value = f"{value:,}"
+        elif name == "columns":
+            value = ", ".join(value) or "none"
+        click.echo(f"{name:13} {value}")
+    for limit in limits:
+        click.echo(f"{'match within':13} {limit}")
+    for name, value in model.items():
+        click.echo(f"model {name:7} {value}")

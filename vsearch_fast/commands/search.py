@@ -1,0 +1,239 @@
+"""`vsearch search`: the matches of photos, as text, JSON, CSV or a page."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from ..checks import PixelBox
+from ..errors import ArgumentError, ImageError
+from ..index.where import read_where, where_in_words
+from ..terminal import options
+from ..terminal.console import tell
+from ..words import METRICS, Metric
+
+if TYPE_CHECKING:
+    from ..embedder.embedder import Embedder
+    from ..index.thresholds import Threshold
+    from ..results.result import Result
+
+
+@click.command("search")
+@click.argument("index_path", metavar="INDEX", type=click.Path(path_type=Path))
+@click.argument(
+    "photos", metavar="PHOTO...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
+@click.option(
+    "--metric",
+    type=click.Choice([*METRICS, "all"]),
+    default="l2",
+    show_default=True,
+    help="Distance; hamming compares packed sign bits. all: one after the other.",
+)
+@click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Matches a photo.")
+@click.option(
+    "--box",
+    callback=options.box,
+    metavar="x1,y1,x2,y2",
+    help="Search for this part of the photo, in pixels.",
+)
+@click.option(
+    "--auto-box",
+    is_flag=True,
+    help="Find the item's box in each photo and search for that part (vsearch locate says more).",
+)
+@click.option(
+    "--where",
+    multiple=True,
+    callback=options.pairs,
+    metavar="COLUMN=VALUE",
+    help="Only pictures with this metadata. Repeat a column for any of its values, "
+    "name several for all of them.",
+)
+@click.option(
+    "--max-distance",
+    callback=options.distance,
+    metavar="DISTANCE|auto",
+    help="Leave out what is farther; auto is --no-match.",
+)
+@click.option(
+    "--no-match",
+    is_flag=True,
+    help="Leave out what is farther than the pictures of INDEX are from each other (vsearch "
+    "calibrate says how that is meant), and say of a photo without a match that it has none.",
+)
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The model, if it was moved since the index was made.",
+)
+@click.option(
+    "--html",
+    "html_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the matches as a page that needs no other file.",
+)
+@options.json_flag
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@click.option(
+    "--on-error",
+    type=click.Choice(["skip", "raise"]),
+    default="raise",
+    show_default=True,
+    help="A photo that cannot be read: report it and go on, or stop.",
+)
+@click.option("--explain", is_flag=True, help="Say how the matches were proved the nearest.")
+@options.provider
+@options.backend
+@options.decoder
+@options.threads
+@options.max_pixels
+def command(
+    index_path: Path,
+    photos: tuple[Path, ...],
+    metric: Metric | Literal["all"],
+    k: int,
+    box: PixelBox | None,
+    auto_box: bool,
+    where: list[tuple[str, str]],
+    max_distance: float | Literal["auto"] | None,
+    no_match: bool,
+    model: Path | None,
+    html_file: Path | None,
+    as_json: bool,
+    as_csv: bool,
+    on_error: Literal["skip", "raise"],
+    explain: bool,
+    provider: str,
+    backend: str,
+    decoder: str,
+    threads: int | None,
+    max_pixels: int | None,
+) -> None:
+    """Find the pictures of INDEX that look most like each PHOTO (or each in a folder).
+
+    \b
+    vsearch search photos.index lamp.jpg
+    vsearch search photos.index lamp.jpg --box 40,60,300,420 --metric hamming -k 20
+    vsearch search photos.index lamp.jpg --auto-box
+    vsearch search photos.index new/ --where category=lamp --html matches.html
+    vsearch search photos.index new/ --no-match
+    """
+    from ..commands.calibrate import thresholds
+    from ..embedder.embedder import ImageSkippedWarning
+    from ..images.files import find_images
+    from ..index.index import Index
+    from ..indexing.recorded import embedder_for, model_file, running
+    from ..results import text
+    from ..results.page import write_page
+    from ..results.result import Result
+
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv exclude each other")
+    if no_match and max_distance not in (None, "auto"):
+        raise click.UsageError("--no-match and a --max-distance exclude each other")
+    if no_match:
+        max_distance = "auto"
+    if html_file is not None and not html_file.absolute().parent.is_dir():
+        raise ArgumentError(
+            f"the folder of {html_file} does not exist", "Nothing was searched", "Make it first"
+        )
+    queries: list[Path] = []
+    for photo in photos:
+        queries += find_images(photo) if photo.is_dir() else [photo]
+    if not queries:
+        raise ArgumentError(
+            f"there is no picture in {', '.join(map(str, photos))}",
+            "Nothing was searched",
+            "Name a photo or a folder that holds some",
+        )
+    if box is not None and len(queries) > 1:
+        raise click.UsageError("--box is for one photo: it would be another part of each")
+    if box is not None and auto_box:
+        raise click.UsageError("--box and --auto-box exclude each other")
+    model = model or model_file(index_path)
+    embedder = embedder_for(
+        index_path, model, decoder=decoder, writing=False, say=tell, providers=provider,
+        threads=threads, max_pixels=max_pixels,
+    )  # fmt: skip
+    if explain or provider != "auto" or embedder.provider != "CPUExecutionProvider":
+        tell(running(embedder))
+    warnings.simplefilter("ignore", ImageSkippedWarning)  # they are listed
+    with Index.open(index_path, model_id=embedder.model_id) as found:
+        boxes = [box] * len(queries)
+        if auto_box:
+            boxes = [_located(embedder, query, on_error) for query in queries]
+        features = embedder.embed(queries, boxes, on_error=on_error, progress=len(queries) > 16)
+        for skipped in embedder.skipped:
+            tell(text.skipped_text(skipped))
+        left_out = {skipped.position for skipped in embedder.skipped}
+        searched = [
+            pair for n, pair in enumerate(zip(queries, boxes, strict=True)) if n not in left_out
+        ]
+        if not searched:
+            raise ImageError("no photo could be read", "Nothing was searched", "See the reasons")
+        results: list[Result] = []
+        metrics = METRICS if metric == "all" else (metric,)
+        limits: dict[Metric, Threshold | None] = {}
+        asked_distance = None if max_distance == "auto" else max_distance
+        asked_where = where_in_words(where)
+        if max_distance == "auto":
+            limits = thresholds(found, metrics, threads=threads, backend=backend, say=tell)
+        for name in metrics:
+            limit = limits.get(name)
+            answers, proof = found.search(
+                features, k, name, read_where(where), limit.distance if limit else max_distance,
+                threads, backend=backend, explain=True,
+            )  # fmt: skip
+            if explain:
+                click.echo(f"Proof: {proof}", err=True)
+            results += [
+                Result(
+                    str(query),
+                    name,
+                    hits,
+                    part,
+                    only_matches=max_distance == "auto",
+                    threshold=limit,
+                    max_distance=asked_distance,
+                    where=asked_where,
+                )
+                for (query, part), hits in zip(searched, answers, strict=True)
+            ]
+        if metric == "all":  # a query's metrics beside each other
+            results = [r for q in range(len(searched)) for r in results[q :: len(searched)]]
+        if html_file is not None:
+            facts = [
+                ("index", str(index_path)),
+                ("pictures", f"{len(found):,}"),
+                ("model", str(found.model.get("layer", ""))),
+            ]
+            facts += [("match within", str(limit)) for limit in limits.values() if limit]
+            if found.model.get("trained") == "no":
+                facts.append(("warning", "untrained network"))
+            write_page(html_file, results, title="Matches", facts=facts)
+    if as_json:
+        click.echo(text.as_json(results))
+    elif as_csv:
+        click.echo(text.as_csv(results), nl=False)
+    else:
+        click.echo(text.as_text(results))
+    if html_file is not None:
+        click.echo(f"Page: {html_file}", err=True)
+
+
+def _located(
+    embedder: Embedder, photo: Path, on_error: Literal["skip", "raise"]
+) -> PixelBox | None:
+    """The item's box; None for a photo that cannot be read where such are skipped later."""
+    try:
+        return embedder.locate(photo)
+    except ImageError:
+        if on_error == "raise":
+            raise
+        return None

@@ -1,0 +1,104 @@
+"""`vsearch serve`: a catalogue's search page and HTTP API."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..terminal import options
+from ..terminal.console import tell
+from ..words import METRICS
+from . import serving
+
+if TYPE_CHECKING:
+    from ..rating.ratings import Ratings
+from .serving import require_server
+
+
+@click.command(short_help="A page and an HTTP API to search with.")
+@click.argument("index_path", metavar="INDEX", type=click.Path(path_type=Path))
+@serving.host
+@serving.port
+@click.option("--model", type=click.Path(path_type=Path), metavar="FILE",
+              help="The model, if it was moved since the index was made.")  # fmt: skip
+@click.option("--max-upload", type=click.IntRange(1_000), default=20_000_000, show_default=True,
+              help="Bytes of a request at most.")  # fmt: skip
+@click.option("--max-pixels", type=click.IntRange(1), default=40_000_000, show_default=True,
+              help="Largest picture that is decoded, width times height.")  # fmt: skip
+@click.option("--ratings", type=click.Path(path_type=Path), metavar="FILE",
+              help="A study of vsearch rate, to be rated at /rate; where there is none, one of "
+              "INDEX is made that compares its distances.")  # fmt: skip
+@options.provider
+@options.backend
+@options.decoder
+@options.threads
+def command(
+    index_path: Path,
+    host: str,
+    port: int,
+    model: Path | None,
+    max_upload: int,
+    max_pixels: int,
+    ratings: Path | None,
+    provider: str,
+    backend: str,
+    decoder: str,
+    threads: int | None,
+) -> None:
+    """Serve a page, and an HTTP API, to search INDEX with.
+
+    Drop, paste, pick or photograph a picture, draw a box around the item, compare distances,
+    filter, and search on from any result. The API is described at /docs. INDEX may be brought
+    up to date meanwhile: searches see what was committed.
+
+    \b
+    vsearch serve photos.index
+    vsearch serve photos.index --port 9000
+    vsearch serve photos.index --host 0.0.0.0      for others too, with a token
+    vsearch serve photos.index --ratings ratings.sqlite     and ask for people's judgement
+    """
+    require_server()
+    from ..index.index import Index
+    from ..indexing.recorded import embedder_for, model_file, running
+    from ..web.app import create_app
+    from ..web.catalogue import Catalogue
+    from ..web.server import listen, run, settings_for, token_for
+
+    token = token_for(host)
+    sock = listen(host, port)  # first: an address that is taken is told at once
+    settings = replace(settings_for(host, token), upload_bytes=max_upload, max_pixels=max_pixels)
+    model = model or model_file(index_path)
+    embedder = embedder_for(
+        index_path, model, decoder=decoder, writing=False, say=tell, providers=provider,
+        threads=threads, max_pixels=max_pixels,
+    )  # fmt: skip
+    tell(running(embedder))
+    with Index.open(index_path, model_id=embedder.model_id) as index:
+        if backend == "cuda":
+            index.to("cuda")
+        catalogue = Catalogue(
+            index_path, index, embedder, settings, backend=backend, threads=threads
+        )
+        tell(f"{catalogue.facts.pictures:,} pictures in {index_path}.")
+        with (
+            contextlib.nullcontext()
+            if ratings is None
+            else _study(ratings, index_path, backend, threads) as study
+        ):
+            run(create_app(catalogue, settings, study), sock, token=token, say=tell)
+
+
+def _study(
+    file: Path, index_path: Path, backend: str, threads: int | None
+) -> contextlib.AbstractContextManager[Ratings]:
+    """The study of this file; where there is none, a new one of all distances of the index."""
+    from ..rating.opening import opened
+    from ..rating.study import Settings as Study
+
+    # One that is there is served as it is, whatever it compares.
+    paths = [] if file.exists() and file.stat().st_size else [index_path]
+    return opened(file, paths, METRICS, Study(mode="both"), backend, threads, say=tell)

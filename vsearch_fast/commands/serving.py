@@ -1,0 +1,37 @@
+"""What `vsearch serve` and `vsearch rate` share."""
+
+from __future__ import annotations
+
+import click
+
+from ..errors import MissingDependencyError
+
+host = click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to serve on. Any other than this machine's own wants a token: VSEARCH_TOKEN, or "
+    "one that is made and printed.",
+)
+port = click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8080,
+    show_default=True,
+    help="0 takes a free one.",
+)
+
+
+def require_server() -> None:
+    """MissingDependencyError without the packages of the extra ``serve``."""
+    try:
+        import fastapi_offline  # noqa: F401
+        import prometheus_client  # noqa: F401
+        import python_multipart  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"The package {error.name}, which the server needs, is not installed",
+            "Nothing is served",
+            "Install it with pip install 'vsearch_fast[cpu,serve]'",
+        ) from error

@@ -1,5 +1,0 @@
-"""The numbered types of DeepFashion's files in words; number 1 is the first."""
-
-CATEGORY_TYPES = ("upper body", "lower body", "full body")
-ATTRIBUTE_TYPES = ("texture", "fabric", "shape", "part", "style")
-PARTITIONS = ("train", "val", "test")

@@ -1,0 +1,1 @@
+"""What garments are made of: colours, fabrics, patterns."""

@@ -1,0 +1,1 @@
+"""How garments are cut: outlines and parts."""

@@ -1,0 +1,1 @@
+"""How garments are painted: view, light, backdrop."""

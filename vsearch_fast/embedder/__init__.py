@@ -1,0 +1,14 @@
+"""Features of pictures, by a network in an ONNX file."""
+
+from __future__ import annotations
+
+from .embedder import Batch, Embedder, ImageSkippedWarning, Skipped
+from .providers import ProviderFallbackWarning
+
+__all__ = [
+    "Batch",
+    "Embedder",
+    "ImageSkippedWarning",
+    "ProviderFallbackWarning",
+    "Skipped",
+]

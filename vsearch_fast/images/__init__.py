@@ -1,0 +1,23 @@
+"""From bytes or a path to the RGB pixels that the network is fed."""
+
+from __future__ import annotations
+
+from .boxes import Box, pixel_box
+from .decoding import RESIZE_FILTERS, Source, decode, load, reduced, upright_size
+from .files import FORMATS, IMAGE_SUFFIXES, find_images
+from .refusals import MAX_PIXELS
+
+__all__ = [
+    "FORMATS",
+    "IMAGE_SUFFIXES",
+    "MAX_PIXELS",
+    "RESIZE_FILTERS",
+    "Box",
+    "Source",
+    "decode",
+    "find_images",
+    "load",
+    "pixel_box",
+    "reduced",
+    "upright_size",
+]

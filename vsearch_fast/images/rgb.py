@@ -1,0 +1,81 @@
+"""From a decoded picture of any mode to upright RGB over white."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import (
+    ExifTags,
+    Image,
+    TiffImagePlugin,
+)
+
+TRANSPOSE = {  # by EXIF orientation; 1 is upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+SWAPPING = [TRANSPOSE[orientation] for orientation in (5, 6, 7, 8)]  # width and height
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Decode the pixels; upright and over white. Returns `image` itself if nothing changes."""
+    image.load()
+    transpose = TRANSPOSE.get(orientation(image))
+    if image.mode == "I" or image.mode == "F" or image.mode.startswith("I;16"):
+        image = _deep_grey(image)
+    if image.has_transparency_data:
+        image = _over_white(image)
+    elif image.mode != "RGB":
+        image = image.convert("RGB")
+    if transpose is None:
+        return image
+    upright = image.transpose(transpose)
+    upright.info = {}  # with the tag, whoever decodes it again would turn it again
+    return upright
+
+
+def orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 (upright) when there is none or the block is broken."""
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:
+        # Pillow's EXIF reader raises as freely as its decoders. The pixels are whole, and a
+        # tag that nobody can read turns no picture.
+        return 1
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    image = image.convert("RGBA")
+    if image.getchannel("A").getextrema() == (255, 255):
+        return image.convert("RGB")
+    canvas = Image.new("RGB", image.size, (255, 255, 255))
+    canvas.paste(image, mask=image)
+    return canvas
+
+
+def _deep_grey(image: Image.Image) -> Image.Image:
+    """Grey of more than 8 bits as 8-bit grey, mode L or LA (see `decode`)."""
+    values = np.asarray(image)
+    if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
+        low, high = float(values.min()), float(values.max())
+        # Floats up to 1 are levels of another scale, which Keras shows as black.
+        if not (low >= 0 and (1 < high <= 255 or low == high == 0)):
+            raise ValueError(
+                f"32-bit grey with values from {low:g} to {high:g}, not 0 to 255: "
+                "convert it to 8-bit grey first"
+            )
+        return image.convert("L")
+    bits = 16
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        # Pillow opens 12-bit TIFF as I;16 without scaling it.
+        bits = image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (16,))[0]
+    grey = Image.fromarray((values >> (bits - 8)).astype(np.uint8))
+    transparent = image.info.get("transparency")
+    if transparent is not None:
+        grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
+    return grey

@@ -1,0 +1,14 @@
+"""An index: items with their features on disk, and exact search among them."""
+
+from __future__ import annotations
+
+from .index import Hit, Index
+from .items import Item
+from .thresholds import Threshold
+
+__all__ = [
+    "Hit",
+    "Index",
+    "Item",
+    "Threshold",
+]

@@ -1,0 +1,204 @@
+"""What users hand to an `Index`, checked before anything is done with it.
+
+Every function returns the value in the form that the index works with, or raises
+ArgumentError or DTypeError; `consequence` is what the message says was not done.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..checks import Scalar, check_scalar
+from ..errors import ArgumentError, DTypeError, DuplicateIdError
+from ..kernels.reference import pack_bits
+from .items import Item, check_id, check_item, facet
+
+#: Bytes of float32 that are checked or converted at a time.
+BLOCK_BYTES = 16 << 20
+
+
+def block_slices(rows: int, dim: int) -> Iterator[slice]:
+    """Runs of rows that take about BLOCK_BYTES."""
+    step = max(1, BLOCK_BYTES // (4 * dim))
+    for start in range(0, rows, step):
+        yield slice(start, min(start + step, rows))
+
+
+def json_object(value: Any, name: str, consequence: str) -> dict[str, Any]:
+    """A dict that JSON can hold."""
+    try:
+        return dict(json.loads(json.dumps(dict(value), allow_nan=False)))
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(
+            f"JSON cannot hold `{name}` ({error})", consequence, "Pass a dict of plain values"
+        ) from None
+
+
+def distance(value: Any, consequence: str) -> float:
+    """A number of at least 0, infinity included."""
+    # Comparisons with NaN are false.
+    if isinstance(value, bool) or not (
+        isinstance(value, int | float | np.integer | np.floating) and value >= 0
+    ):
+        raise ArgumentError(
+            f"max_distance is {value!r}, not a number of at least 0",
+            consequence,
+            'Change it, or pass None for no limit, "auto" for the index\'s own',
+        )
+    return float(value)
+
+
+def ids(values: Iterable[str], consequence: str) -> list[str]:
+    """A list of ids, each a string that can be one."""
+    if isinstance(values, str | bytes):
+        raise ArgumentError(
+            f"ids is the single string {values!r}", consequence, "Pass a list of ids"
+        )
+    return [check_id(value, consequence) for value in values]
+
+
+def refuse_twice(names: list[str], consequence: str) -> None:
+    """DuplicateIdError when a name is there twice."""
+    if len(set(names)) != len(names):
+        twice = next(name for name, count in Counter(names).items() if count > 1)
+        raise DuplicateIdError(
+            f"The id {twice!r} is named twice in one call", consequence, "Name it once"
+        )
+
+
+def matrix(values: npt.ArrayLike, dim: int, name: str, consequence: str) -> np.ndarray:
+    """(n, dim) of float16, float32 or float64, not yet converted nor searched for NaN."""
+    array = np.asarray(values)
+    if array.dtype.kind != "f" or array.dtype.itemsize > 8:
+        raise DTypeError(
+            f"{name} are of type {array.dtype}",
+            consequence,
+            f"Pass float32, float16 or float64, for example {name}.astype('float32')",
+        )
+    if array.ndim != 2 or array.shape[1] != dim:
+        raise ArgumentError(
+            f"{name} have the shape {array.shape}, and the index holds {dim} numbers a row",
+            consequence,
+            f"Pass an array of shape (n, {dim}), made by the index's own model",
+        )
+    return array
+
+
+def queries(values: npt.ArrayLike, dim: int, metric: str, consequence: str) -> np.ndarray:
+    """Queries as the metric compares them: float32 (q, dim), or codes uint8 (q, ceil(dim / 8))."""
+    array = np.asarray(values)
+    if array.ndim == 1:
+        array = array[None]
+    if metric == "hamming" and array.dtype == np.uint8:
+        return codes(array, dim, "queries", consequence)
+    array = matrix(array, dim, "queries", consequence)
+    array = float_block(array, 0, "queries", consequence)
+    return pack_bits(array) if metric == "hamming" else array
+
+
+def float_block(
+    rows: np.ndarray, first: int, name: str, consequence: str, dtype: str = "float32"
+) -> np.ndarray:
+    """The rows as C-contiguous little-endian floats, all finite; `first` is the number of the
+    first. float64 is rounded to float32 before anything else."""
+    with np.errstate(over="ignore"):  # becomes infinite, which is reported below
+        block = np.ascontiguousarray(rows, np.dtype("<f4"))
+        if dtype == "float16":
+            block = block.astype("<f2")
+    finite = np.isfinite(block)
+    if not finite.all():
+        row, column = (int(number) for number in np.argwhere(~finite)[0])
+        raise ArgumentError(
+            f"Row {first + row} of {name} holds {rows[row, column]} at position {column}",
+            consequence,
+            f"Use finite numbers in the range of {dtype}",
+        )
+    return block
+
+
+def codes(values: npt.ArrayLike, dim: int, name: str, consequence: str) -> np.ndarray:
+    """(n, ceil(dim / 8)) uint8 whose padding bits are 0, as `np.packbits` leaves them."""
+    array = np.asarray(values)
+    width = -(-dim // 8)
+    if array.dtype != np.uint8:
+        raise DTypeError(
+            f"{name} are of type {array.dtype}, not uint8",
+            consequence,
+            "Pass packed codes: pack_bits(features)",
+        )
+    if array.ndim != 2 or array.shape[1] != width:
+        raise ArgumentError(
+            f"{name} have the shape {array.shape}, and the index holds {width} bytes a row",
+            consequence,
+            f"Pass an array of shape (n, {width}): pack_bits(features)",
+        )
+    padding = width * 8 - dim
+    if padding and (array[:, -1] & ((1 << padding) - 1)).any():
+        row = int(np.argmax((array[:, -1] & ((1 << padding) - 1)) != 0))
+        raise ArgumentError(
+            f"Row {row} of {name} has a bit set beyond the {dim} of the index",
+            consequence,
+            "Pass pack_bits(features), which leaves them 0",
+        )
+    return array
+
+
+def items(
+    names: Sequence[str],
+    values: Sequence[Item | Mapping[str, Scalar]] | None,
+    consequence: str,
+) -> list[Item]:
+    """An `Item` for each id: as given, or made of its metadata."""
+    if values is None:
+        return [Item(name) for name in names]
+    values = list(values)
+    if len(values) != len(names):
+        raise ArgumentError(
+            f"There are {len(names)} ids and {len(values)} items",
+            consequence,
+            "Pass one item an id, in the same order",
+        )
+    checked = []
+    for name, value in zip(names, values, strict=True):
+        if not isinstance(value, Item):
+            value = Item(name, metadata=value)
+        elif value.id != name:
+            raise ArgumentError(
+                f"The item {value.id!r} stands beside the id {name!r}",
+                consequence,
+                "Pass ids and items in the same order",
+            )
+        checked.append(check_item(value, consequence))
+    return checked
+
+
+def where(
+    wanted: Mapping[str, Scalar | Iterable[Scalar]] | None, consequence: str
+) -> dict[str, tuple[str, ...]] | None:
+    """The facets (`_items.facet`) that are wanted by column; None when there is no filter."""
+    if not wanted:
+        return None
+    if not isinstance(wanted, Mapping):
+        raise ArgumentError(
+            f"where is a {type(wanted).__name__}", consequence, "Pass a dict of column to value(s)"
+        )
+    facets = {}
+    for column, values in wanted.items():
+        if not isinstance(column, str):
+            raise ArgumentError(
+                f"where names the column {column!r}", consequence, "Name columns by strings"
+            )
+        if isinstance(values, Iterable) and not isinstance(values, str | bytes):
+            choices: list[Any] = list(values)
+        else:
+            choices = [values]
+        for value in choices:
+            check_scalar(value, f"where[{column!r}]", consequence)
+        facets[column] = tuple(sorted({facet(value) for value in choices}))
+    return facets

@@ -1,0 +1,582 @@
+"""An index: items with their features on disk, and exact search among them.
+
+::
+
+    with Index.create("catalogue.index", dim=embedder.dim, model_id=embedder.model_id) as index:
+        index.add(ids, embedder.embed(paths), [Item(i, path=p) for i, p in zip(ids, paths)])
+    index = Index.open("catalogue.index")
+    [hits] = index.search(embedder.embed("query.jpg"), k=10, where={"category": ["Dress", "Skirt"]})
+
+What it is on disk, and what a crash leaves of it, says `store.py`; how distances are defined
+and that they are exact, `search.topk`.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from ..checks import PixelBox, Scalar, positive
+from ..errors import ArgumentError, ModelMismatchError
+from ..kernels.reference import pack_bits
+from ..search.proof import Proof
+from ..words import METRICS, Metric
+from . import arguments as inputs
+from . import schema
+from .finder import Finder
+from .items import Item, check_id, check_item
+from .snapshot import Filter
+from .store import Store
+from .thresholds import QUANTILE, SAMPLE, Threshold, Thresholds
+
+__all__ = ["Hit", "Index", "Item", "Threshold"]
+
+
+_NOT_ADDED = "None of the rows was added"
+_NOT_SEARCHED = "Nothing was searched"
+
+#: Searches begun anew beside a writer, before it is made to wait for one.
+_ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A row that a search found.
+
+    Attributes:
+        id, path, box, metadata: the item's.
+        distance: float for l1 and l2, int (differing bits) for hamming.
+    """
+
+    id: str
+    distance: float | int
+    path: str | None
+    box: PixelBox | None
+    metadata: Mapping[str, Scalar]
+
+
+class Index:
+    """An index folder, opened by `Index.create` or `Index.open`.
+
+    Many processes may search an index while one writes to it; each search sees all that was
+    committed before it. One object may be used by several threads at once. After a fork, a
+    child may go on searching with an index opened for reading.
+
+    Attributes:
+        dim: numbers a row.
+        dtype: of the stored features, "float32" or "float16".
+        model_id: the model whose features it holds, "" when unknown.
+        model: what was said about the model.
+        decoder: what decoded the JPEG files it was made of, for `Embedder(decoder=...)`.
+        path: the folder.
+        device: where it is searched, "cpu" or "cuda": see `to`.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.dim = store.meta.dim
+        self.dtype = store.meta.dtype
+        self.model_id = store.meta.model_id
+        self.model = store.meta.model
+        self.path = store.folder
+        self._finder = Finder(store)
+        self._thresholds = Thresholds(store, self._finder)
+
+    @classmethod
+    def create(
+        cls,
+        path: str | os.PathLike[str],
+        dim: int,
+        *,
+        model_id: str = "",
+        model: Mapping[str, Any] | None = None,
+        segment_rows: int | None = None,
+        dtype: str | None = None,
+        exist_ok: bool = False,
+    ) -> Self:
+        """Make an empty index in the folder `path` and open it for writing.
+
+        Args:
+            path: new, or an empty folder.
+            dim: numbers a row, at least 1.
+            model_id: `Embedder.model_id`; only features of the same model may meet it.
+            model: more about the model, kept as JSON, such as `Embedder.description`.
+            segment_rows: rows a segment file; by default about 256 MiB of float32 vectors.
+            dtype: of the stored features: "float32", or "float16" for half the disk space.
+                Features are rounded to it as they are added, and searches are exact for what
+                is stored. None: float32, or what an index that exists has.
+            exist_ok: open the index that is there already, when its dim, dtype and model_id
+                are these.
+
+        Raises:
+            ArgumentError: a dim or segment_rows below 1, a model that JSON cannot hold.
+            ModelMismatchError: with exist_ok, an index of another model.
+            LockedError: another writer.
+            StoreError: the folder holds something else, or cannot be written.
+        """
+        consequence = "The index was not created"
+        dim, segment_rows, described = schema.checked(
+            dim, segment_rows, dtype, model_id, model or {}, consequence
+        )
+        folder = Path(path)
+        if not (exist_ok and (folder / schema.DATABASE_NAME).exists()):
+            schema.create(folder, dim, model_id, described, segment_rows, dtype or "float32")
+        index = cls.open(folder, mode="rw", model_id=model_id)
+        if (index.dim, index.dtype) != (dim, dtype or index.dtype):
+            index.close()
+            raise ArgumentError(
+                f"{folder} holds rows of {index.dim} {index.dtype} numbers,"
+                f" not {dim} {dtype or index.dtype}",
+                consequence,
+                "Name another folder",
+            )
+        return index
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        mode: Literal["r", "rw"] = "r",
+        model_id: str | None = None,
+    ) -> Self:
+        """Open an index; nothing is read per row.
+
+        Args:
+            path: its folder.
+            mode: "r" to search, "rw" to change it too (one writer at a time).
+            model_id: the model whose features will be searched for or added.
+
+        Raises:
+            ModelMismatchError: `model_id` is given and not the index's.
+            LockedError: mode "rw", and another writer has it open.
+            StoreError: no index there, a damaged one, one of another format.
+        """
+        if mode not in ("r", "rw"):
+            raise ArgumentError(
+                f'mode is {mode!r}, not "r" or "rw"', "Nothing was opened", "Pass one of them"
+            )
+        store = Store(Path(path), writable=mode == "rw")
+        if model_id is not None and model_id != store.meta.model_id:
+            store.close()
+            raise ModelMismatchError(
+                f"{path} holds features of model {store.meta.model_id or '(unnamed)'},"
+                f" not of {model_id or '(unnamed)'}",
+                "Nothing was opened, because their distances mean nothing",
+                "Use the model that made the index, or index the pictures again",
+            )
+        return cls(store)
+
+    def close(self) -> None:
+        """Close the files and let the next writer in."""
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Index {str(self.path)!r}, dim {self.dim}>"
+
+    @property
+    def decoder(self) -> str:
+        return str(self.model.get("decoder", schema.UNRECORDED_DECODER))
+
+    # Changing
+
+    def add(
+        self,
+        ids: Iterable[str],
+        features: npt.ArrayLike,
+        items: Sequence[Item | Mapping[str, Scalar]] | None = None,
+        *,
+        codes: npt.ArrayLike | None = None,
+        replace: bool = False,
+    ) -> None:
+        """Add rows: all of them in one transaction, or none.
+
+        Args:
+            ids: n different strings.
+            features: (n, dim) float32 or float16 (widened exactly), or float64 (rounded to
+                float32); finite, also when rounded to the index's dtype.
+            items: for each row an `Item` of the same id, or a mapping of its metadata.
+            codes: (n, ceil(dim / 8)) uint8, kept as given; by default
+                `pack_bits` of the features as they are stored.
+            replace: an id that the index holds gets a new row (and so is the last among
+                equal distances) instead of raising DuplicateIdError.
+
+        Raises:
+            DTypeError, ArgumentError: names the argument, row and value.
+            DuplicateIdError: an id named twice, or held already.
+            StoreError: a full disk, an index opened for reading, ...; nothing is lost.
+        """
+        names = inputs.ids(ids, _NOT_ADDED)
+        rows = inputs.matrix(features, self.dim, "features", _NOT_ADDED)
+        bits = None if codes is None else inputs.codes(codes, self.dim, "codes", _NOT_ADDED)
+        for array, what in ((rows, "features"), (bits, "codes")):
+            if array is not None and len(array) != len(names):
+                raise ArgumentError(
+                    f"There are {len(names)} ids and {len(array)} rows of {what}",
+                    _NOT_ADDED,
+                    "Pass one id a row",
+                )
+        inputs.refuse_twice(names, _NOT_ADDED)
+        described = inputs.items(names, items, _NOT_ADDED)
+        for part in inputs.block_slices(len(rows), self.dim):  # all, before any is written
+            inputs.float_block(rows[part], part.start, "features", _NOT_ADDED, self.dtype)
+        if names:
+            self._store.append(described, self._blocks(rows, bits), replace=replace)
+
+    def _blocks(self, rows: np.ndarray, bits: np.ndarray | None) -> Iterator[dict[str, np.ndarray]]:
+        for part in inputs.block_slices(len(rows), self.dim):
+            vectors = inputs.float_block(rows[part], part.start, "features", _NOT_ADDED, self.dtype)
+            codes = pack_bits(vectors) if bits is None else np.ascontiguousarray(bits[part])
+            yield {"vectors": vectors, "codes": codes}
+
+    def update(self, items: Iterable[Item]) -> None:
+        """Replace path, box, metadata and stamp of the items of these ids; rows and features
+        stay.
+
+        Raises:
+            UnknownIdError: an id that the index does not hold; nothing was changed.
+        """
+        consequence = "Nothing was changed"
+        checked = [check_item(item, consequence) for item in items]
+        inputs.refuse_twice([item.id for item in checked], consequence)
+        if checked:
+            self._store.update(checked)
+
+    def describe(self, model: Mapping[str, Any]) -> None:
+        """Replace what is said about the model (`model`); its id stays, as the features do.
+
+        Raises:
+            ArgumentError: something that JSON cannot hold.
+        """
+        self._store.describe(inputs.json_object(model, "model", "Nothing was changed"))
+        self.model = self._store.meta.model
+
+    def remove(self, ids: Iterable[str]) -> None:
+        """Remove the items of these ids. Their numbers stay on disk under a tombstone.
+
+        Raises:
+            UnknownIdError: an id that the index does not hold; nothing was removed.
+        """
+        names = list(dict.fromkeys(inputs.ids(ids, "Nothing was removed")))
+        if names:
+            self._store.remove(names)
+
+    # Searching
+
+    @property
+    def device(self) -> str:
+        """Where it is searched: "cuda" after `to`."""
+        return self._finder.device
+
+    def to(self, device: str) -> Self:
+        """Search on GPUs from now on (or, with "cpu", no more); returns the index itself.
+
+        Codes and sketches are copied to all CUDA devices that the process may use, float vectors
+        too where they fit; rows that are added later follow at the next search. What a device
+        has no room for is sent by each search. Results are the same to the bit.
+
+        Raises:
+            ArgumentError: neither "cpu" nor "cuda".
+            MissingDependencyError, DeviceError: no CuPy, no device, too old a driver, no memory.
+        """
+        self._finder.to(device)
+        return self
+
+    @overload
+    def search(
+        self,
+        queries: npt.ArrayLike,
+        k: int = 10,
+        metric: Metric = "l2",
+        where: Mapping[str, Scalar | Iterable[Scalar]] | None = None,
+        max_distance: float | Literal["auto"] | None = None,
+        threads: int | None = None,
+        *,
+        strategy: str = "auto",
+        backend: str = "auto",
+        explain: Literal[False] = False,
+    ) -> list[list[Hit]]: ...
+
+    @overload
+    def search(
+        self,
+        queries: npt.ArrayLike,
+        k: int = 10,
+        metric: Metric = "l2",
+        where: Mapping[str, Scalar | Iterable[Scalar]] | None = None,
+        max_distance: float | Literal["auto"] | None = None,
+        threads: int | None = None,
+        *,
+        strategy: str = "auto",
+        backend: str = "auto",
+        explain: Literal[True],
+    ) -> tuple[list[list[Hit]], Proof]: ...
+
+    def search(
+        self,
+        queries: npt.ArrayLike,
+        k: int = 10,
+        metric: Metric = "l2",
+        where: Mapping[str, Scalar | Iterable[Scalar]] | None = None,
+        max_distance: float | Literal["auto"] | None = None,
+        threads: int | None = None,
+        *,
+        strategy: str = "auto",
+        backend: str = "auto",
+        explain: bool = False,
+    ) -> list[list[Hit]] | tuple[list[list[Hit]], Proof]:
+        """The k nearest items of each query, exactly; nearest first, equal distances in the
+        order in which they were added.
+
+        Args:
+            queries: features (q, dim), or (dim,) for one; for "hamming" also packed codes,
+                uint8 (q, ceil(dim / 8)).
+            k: hits a query, at least 1; fewer come when fewer items match.
+            metric: "l2", "l1" or "hamming" (on the bits features > 0).
+            where: only items whose metadata has, in each of these columns, this value or one
+                of these values. Values compare as JSON values: True is not 1, 1 is 1.0; None
+                matches null, not a column that an item lacks.
+            max_distance: only hits at this distance or nearer; "auto" is `threshold`, beyond
+                which there is no match (also with `where`, it is that of the whole index).
+            threads, strategy, backend: as for `topk`; ``auto`` is the GPU after `to`.
+            explain: also say how the hits were proved to be the nearest.
+
+        Returns:
+            A list of hits for each query; with `explain` that list and a `Proof`.
+
+        Raises:
+            ArgumentError: a wrong shape or dimension, NaN or infinity, k below 1, an unknown
+                metric or column.
+            DTypeError: queries of a type that is not exact.
+        """
+        k = positive(k, "k", _NOT_SEARCHED)
+        if metric not in METRICS:
+            raise ArgumentError(
+                f"metric is {metric!r}", _NOT_SEARCHED, f"Use one of {', '.join(METRICS)}"
+            )
+        limit = None
+        auto = isinstance(max_distance, str) and max_distance == "auto"
+        if max_distance is not None and not auto:
+            limit = inputs.distance(max_distance, _NOT_SEARCHED)
+        wanted = inputs.where(where, _NOT_SEARCHED)
+        array = inputs.queries(queries, self.dim, metric, _NOT_SEARCHED)
+        if auto:
+            threshold = self.threshold(metric, threads=threads, backend=backend)
+            limit = -math.inf if threshold is None else threshold.distance
+        for _ in range(_ATTEMPTS):
+            found = self._search(array, k, metric, wanted, limit, threads, strategy, backend)
+            if found is not None:
+                return found if explain else found[0]
+        # Items were removed or changed between finding and describing them, time and again.
+        # Once more in one transaction, for which writers wait.
+        with self._store.transaction(_NOT_SEARCHED):
+            found = self._search(array, k, metric, wanted, limit, threads, strategy, backend)
+        assert found is not None
+        return found if explain else found[0]
+
+    def _search(
+        self,
+        queries: np.ndarray,
+        k: int,
+        metric: str,
+        where: Filter | None,
+        max_distance: float | None,
+        threads: int | None,
+        strategy: str,
+        backend: str,
+    ) -> tuple[list[list[Hit]], Proof] | None:
+        snapshot, mask = self._store.snapshot(where)
+        distances, rows, proof = self._finder.nearest(
+            snapshot, mask, queries, k, metric,
+            threads=threads, strategy=strategy, backend=backend,
+        )  # fmt: skip
+        # A hit that has gone meanwhile asks for another search; so does, under a filter, any
+        # change, since it may have made a hit of what was none.
+        found = set(rows.ravel().tolist())
+        items = self._store.items(found, snapshot.state.edits if where is not None else None)
+        if items is None or len(items) < len(found):
+            return None
+        hits = [
+            [
+                Hit(item.id, distance, item.path, item.box, item.metadata)
+                for distance, item in zip(line, map(items.__getitem__, numbers), strict=True)
+                if max_distance is None or distance <= max_distance
+            ]
+            for line, numbers in zip(distances.tolist(), rows.tolist(), strict=True)
+        ]
+        return hits, proof
+
+    # Telling a match from none
+
+    def calibrate(
+        self,
+        metric: Metric = "l2",
+        *,
+        quantile: float = QUANTILE,
+        sample: int | None = SAMPLE,
+        group: str | None = None,
+        threads: int | None = None,
+        backend: str = "auto",
+    ) -> Threshold:
+        """Take the distance beyond which a query has no match from the items themselves, and
+        keep it for `search(..., max_distance="auto")`.
+
+        It is the `quantile` of the distances at which items have their nearest other item:
+        `_no_match.py` defines it. Kept in the index; of one opened for reading, in this object
+        (see `save_thresholds`). It costs a search of `sample` queries.
+
+        Args:
+            metric: it is kept for this one.
+            quantile: above 0, at most 1; the higher, the more matches, and the more false ones.
+            sample: items measured, always the same; None for all.
+            group: a metadata column: items with the same value in it are never each other's
+                nearest. None where a match is another view of the same thing; the product
+                (or sender) where it is another thing of its kind, and queries come from others.
+            threads, backend: as for `search`.
+
+        Raises:
+            ArgumentError: no two items (of two groups), an unknown metric or column, a sample
+                or quantile out of range.
+            StoreError: it could not be stored.
+        """
+        return self._thresholds.calibrate(
+            metric, quantile, sample, group, threads=threads, backend=backend
+        )
+
+    def threshold(
+        self, metric: Metric = "l2", *, threads: int | None = None, backend: str = "auto"
+    ) -> Threshold | None:
+        """What max_distance="auto" means: the threshold that `calibrate` has kept. Where there is
+        none yet it is taken with the defaults, and where over a tenth of the items have come or
+        gone since, again as it was. None of an empty index, in which nothing matches.
+
+        Raises:
+            ArgumentError: a single item, or an unknown metric.
+        """
+        return self._thresholds.current(metric, threads=threads, backend=backend)
+
+    def save_thresholds(self) -> int:
+        """Store what this object, opened for reading, has calibrated: for a moment it is the
+        index's writer. Returns how many there were.
+
+        Raises:
+            LockedError: another writer.
+            StoreError: the folder cannot be written.
+        """
+        return self._thresholds.save()
+
+    # Reading
+
+    def __len__(self) -> int:
+        """Live items."""
+        state = self._store.state()
+        return state.rows - state.removed
+
+    def __iter__(self) -> Iterator[Item]:
+        """Items in the order in which they were added."""
+        return self._store.iterate()
+
+    def __contains__(self, id_: object) -> bool:
+        try:
+            return self._store.contains(check_id(id_, "Nothing was read"))
+        except ArgumentError:
+            return False
+
+    def get(self, id_: str) -> Item:
+        """The item of this id; UnknownIdError when there is none."""
+        check_id(id_, "Nothing was read")
+        return self._store.find([id_], "Nothing was read")[0][1]
+
+    def features(self, ids: Iterable[str]) -> np.ndarray:
+        """The stored features of these ids: float32 (n, dim), in their order (float16 widened).
+
+        Raises:
+            UnknownIdError: an id that the index does not hold.
+        """
+        names = inputs.ids(ids, "Nothing was read")
+        rows = [row for row, _ in self._store.find(names, "Nothing was read")]
+        stored = self._finder.stored("vectors", np.array(rows, np.int64))
+        return stored.astype(np.float32, copy=False)
+
+    def page(
+        self,
+        limit: int,
+        *,
+        after: int | None = None,
+        where: Mapping[str, Scalar | Iterable[Scalar]] | None = None,
+    ) -> tuple[list[Item], int | None]:
+        """Some items in the order in which they were added, and where the next page begins.
+
+        Args:
+            limit: items at most.
+            after: what the page before gave; None for the first page.
+            where: as for `search`.
+
+        Returns:
+            Items, and `after` of the next page; None instead of it on the last one.
+
+        Raises:
+            ArgumentError: a limit below 1, an unknown column.
+        """
+        limit = positive(limit, "limit", "Nothing was read")
+        wanted = inputs.where(where, "Nothing was read")
+        return self._store.page(limit, -1 if after is None else after, wanted)
+
+    def values(self, column: str, limit: int = 1000) -> list[tuple[Scalar, int]] | None:
+        """The values of a metadata column and how many items have each, most common first.
+
+        None where there are more than `limit` values: a column of names, not of kinds.
+
+        Raises:
+            ArgumentError: a column that no item has had.
+        """
+        found = self._store.values(column, positive(limit, "limit", "Nothing was read"))
+        if found is None:
+            return None
+        return sorted(found, key=lambda pair: (-pair[1], str(pair[0])))
+
+    def columns(self) -> list[str]:
+        """Names of the metadata columns that items have, sorted."""
+        return self._store.columns()
+
+    def info(self) -> dict[str, Any]:
+        """What the index is: path, format, created, dim, dtype, model, model_id, rows (ever added),
+        live, removed, segments, segment_rows, bytes (on disk), columns (of metadata), thresholds
+        (by metric, those that are kept: `Threshold`'s attributes, and changes since)."""
+        state = self._store.state()
+        return {
+            "path": str(self.path),
+            "format": schema.FORMAT,
+            "created": self._store.meta.created,
+            "dim": self.dim,
+            "dtype": self.dtype,
+            "model": self.model,
+            "model_id": self.model_id,
+            "rows": state.rows,
+            "live": state.rows - state.removed,
+            "removed": state.removed,
+            "segments": self._store.files.segments(state.rows),
+            "segment_rows": self._store.meta.segment_rows,
+            "bytes": self._store.bytes_on_disk(),
+            "columns": self.columns(),
+            "thresholds": self._thresholds.facts(state),
+        }

@@ -1,0 +1,117 @@
+"""What an index keeps about a row beside its vector, and how its values compare."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..checks import PixelBox, Scalar, check_scalar, check_text
+from ..errors import ArgumentError
+
+#: Longer values are compared by their SHA-256, so that the filter's keys stay short.
+_LONGEST_FACET = 100
+
+
+_LARGEST_PIXEL = 2**31
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One row of an index, without its vector.
+
+    Attributes:
+        id: unique among the index's live rows; any text.
+        path: where its picture is, as the user says it; the index never opens it.
+        box: x1, y1, x2, y2 in pixels of the picture, or None for the whole of it.
+        metadata: flat, a JSON scalar (str, int, finite float, bool, None) by column name.
+        stamp: opaque mark of the source file's state, set by whoever indexes files.
+    """
+
+    id: str
+    path: str | None = None
+    box: PixelBox | None = None
+    metadata: Mapping[str, Scalar] = field(default_factory=dict, hash=False)
+    stamp: str | None = None
+
+
+def check_id(value: object, consequence: str) -> str:
+    """`value` when it can be an item's id."""
+    text = check_text(value, "An id", consequence)
+    if not text:
+        raise ArgumentError("An id is the empty string", consequence, "Give every row a name")
+    return text
+
+
+def check_item(item: Item, consequence: str) -> Item:
+    """The item with plain values, or ArgumentError that names it and says what is wrong."""
+    check_id(item.id, consequence)
+    path, box = item.path, item.box
+    if path is not None:
+        if isinstance(path, os.PathLike):
+            path = os.fspath(path)
+        check_text(path, f"The path of item {item.id!r}", consequence)
+    if item.stamp is not None:
+        check_text(item.stamp, f"The stamp of item {item.id!r}", consequence)
+    if box is not None:
+        box = check_box(box, item.id, consequence)
+    check_metadata(item.metadata, item.id, consequence)
+    if path is item.path and box is item.box:
+        return item
+    return Item(item.id, path, box, item.metadata, item.stamp)
+
+
+def check_box(box: Any, name: str, consequence: str) -> PixelBox:
+    """The box as four ints; ArgumentError when it is no box or an empty one."""
+    try:
+        x1, y1, x2, y2 = (value.__index__() for value in box)
+    except (TypeError, ValueError, AttributeError):
+        x1 = y1 = x2 = y2 = 0
+    if not (x1 < x2 and y1 < y2 and max(map(abs, (x1, y1, x2, y2))) < _LARGEST_PIXEL):
+        raise ArgumentError(
+            f"The box of item {name!r} is {box!r}, not x1, y1, x2, y2 with x1 < x2 and y1 < y2",
+            consequence,
+            "Give four whole numbers of pixels, or None for the whole picture",
+        )
+    return x1, y1, x2, y2
+
+
+def check_metadata(metadata: object, name: str, consequence: str) -> None:
+    """ArgumentError unless `metadata` is flat: JSON scalars by column name."""
+    if not isinstance(metadata, Mapping):
+        raise ArgumentError(
+            f"The metadata of item {name!r} is a {type(metadata).__name__}, not a mapping",
+            consequence,
+            "Give a dict of column name to value",
+        )
+    for column, value in metadata.items():
+        if not isinstance(column, str) or not column:
+            raise ArgumentError(
+                f"A metadata column of item {name!r} has the name {column!r}",
+                consequence,
+                "Name columns by strings that are not empty",
+            )
+        check_text(column, f"A metadata column's name of item {name!r}", consequence)
+        check_scalar(value, f"Metadata column {column!r} of item {name!r}", consequence)
+
+
+def metadata_text(metadata: Mapping[str, Scalar]) -> str:
+    """The metadata as JSON, as it is stored; ASCII, so that any Python string survives."""
+    return json.dumps(dict(metadata), separators=(",", ":"))
+
+
+def facet(value: Scalar) -> str:
+    """The text by which `where` compares a value: equal exactly when the JSON values are.
+
+    Types are told apart (true, 1 and "1" are three values), numbers compare as numbers
+    (1 equals 1.0), and None equals only a value that is there and null.
+    """
+    if type(value) is float and value.is_integer():
+        value = int(value)  # exact, however large
+    text = json.dumps(value)
+    if len(text) > _LONGEST_FACET:
+        return "#" + hashlib.sha256(text.encode()).hexdigest()  # no JSON text begins with #
+    return text

@@ -1,0 +1,294 @@
+"""The tables of `index.sqlite`, and how an empty index comes to be (format: see `store.py`)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ..checks import check_text, positive
+from ..disk.lock import FILE_NAME as LOCK_NAME
+from ..disk.lock import WriteLock
+from ..disk.sqlite import connect, sql_error
+from ..disk.writing import sync_directory, write_error
+from ..errors import ArgumentError, StoreError
+from . import arguments as inputs
+from . import stored_sketches
+from .segments import Kind
+
+FORMAT = 1
+KINDS = ("vectors", "codes")  # every index has these; sketches may be missing
+DTYPES = {"float32": "<f4", "float16": "<f2"}
+APPLICATION_ID = 0x56534658
+DATABASE_NAME = "index.sqlite"
+_UNFINISHED_NAME = "index.sqlite.new"
+
+#: What decoded the pictures of an index that does not say: Pillow, built with libjpeg-turbo.
+UNRECORDED_DECODER = "libjpeg-turbo"
+
+#: The largest dim, and number of rows of a segment.
+_LARGEST = 2**31
+
+#: Size of a full segment of vectors, unless a file would then hold under 1024 rows.
+SEGMENT_BYTES = 256 << 20
+
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE state (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    rows INTEGER NOT NULL, removed INTEGER NOT NULL, edits INTEGER NOT NULL
+);
+CREATE TABLE kinds (name TEXT PRIMARY KEY, dtype TEXT NOT NULL, width INTEGER NOT NULL);
+CREATE TABLE segments (
+    kind TEXT NOT NULL, segment INTEGER NOT NULL, rows INTEGER NOT NULL, parameters TEXT,
+    PRIMARY KEY (kind, segment)
+) WITHOUT ROWID;
+CREATE TABLE items (
+    row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, path TEXT,
+    x1 INTEGER, y1 INTEGER, x2 INTEGER, y2 INTEGER, metadata TEXT NOT NULL, stamp TEXT
+);
+CREATE TABLE tombstones (number INTEGER PRIMARY KEY, row INTEGER NOT NULL UNIQUE);
+CREATE TABLE columns (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE facets (
+    "column" INTEGER NOT NULL, value TEXT NOT NULL, row INTEGER NOT NULL,
+    PRIMARY KEY ("column", value, row)
+) WITHOUT ROWID;
+INSERT INTO state VALUES (1, 0, 0, 0);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """What an index is for as long as it exists: tables `meta` and `kinds` (those known here)."""
+
+    dim: int
+    segment_rows: int
+    model_id: str
+    model: dict[str, Any]
+    created: str
+    kinds: tuple[Kind, ...]
+
+    @property
+    def dtype(self) -> str:
+        """Of the vectors: a name in DTYPES."""
+        return next(name for name, code in DTYPES.items() if code == self.kinds[0].dtype)
+
+    @property
+    def sketched(self) -> bool:
+        """Whether sketches are kept beside the vectors."""
+        return len(self.kinds) > len(KINDS)
+
+
+def default_segment_rows(dim: int) -> int:
+    """Rows a segment so that one of vectors takes about SEGMENT_BYTES, at least 1024."""
+    return max(1024, SEGMENT_BYTES // (4 * dim))
+
+
+def checked(
+    dim: int,
+    segment_rows: int | None,
+    dtype: str | None,
+    model_id: str,
+    model: Mapping[str, Any],
+    consequence: str,
+) -> tuple[int, int, dict[str, Any]]:
+    """What a new index is to be: dim, segment_rows (by default about SEGMENT_BYTES) and model, as
+    `create` takes them.
+
+    Raises:
+        ArgumentError: a value that an index cannot have; says `consequence`.
+    """
+    dim = positive(dim, "dim", consequence)
+    if segment_rows is None:
+        segment_rows = default_segment_rows(dim)
+    segment_rows = positive(segment_rows, "segment_rows", consequence)
+    if dim > _LARGEST or segment_rows > _LARGEST:
+        raise ArgumentError(
+            f"dim is {dim} and segment_rows {segment_rows}",
+            consequence,
+            f"Use at most {_LARGEST} of each",
+        )
+    if dtype is not None and dtype not in DTYPES:
+        raise ArgumentError(f"dtype is {dtype!r}", consequence, f"Use one of {', '.join(DTYPES)}")
+    check_text(model_id, "model_id", consequence)
+    return dim, segment_rows, inputs.json_object(model, "model", consequence)
+
+
+def create(
+    folder: Path,
+    dim: int,
+    model_id: str,
+    model: Mapping[str, Any],
+    segment_rows: int,
+    dtype: str = "float32",
+) -> None:
+    """Make an empty index: all of it or, should anything fail, none.
+
+    The database is made under another name and renamed, so that a folder either holds a
+    whole index or can be given to `create` again.
+
+    Raises:
+        StoreError: the folder holds something already, or cannot be written.
+    """
+    consequence = "The index was not created"
+    if folder.exists() and not folder.is_dir():
+        raise StoreError(f"{folder} is a file", consequence, "Name a folder for the index")
+    try:
+        if not (folder / LOCK_NAME).exists():  # which taking the lock would leave there
+            _refuse_other_files(folder, consequence)
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(folder, error, consequence) from error
+    lock = WriteLock(folder, consequence)
+    try:
+        _refuse_other_files(folder, consequence)
+        unfinished = folder / _UNFINISHED_NAME
+        for name in (f"{unfinished.name}-journal", unfinished.name):
+            (folder / name).unlink(missing_ok=True)
+        kinds = [
+            Kind("vectors", DTYPES[dtype], dim),
+            Kind("codes", "|u1", -(-dim // 8)),
+            *stored_sketches.kinds(dim),
+        ]
+        _write_database(unfinished, dim, model_id, model, segment_rows, kinds, consequence)
+        os.rename(unfinished, folder / DATABASE_NAME)
+        sync_directory(folder)
+        with contextlib.suppress(PermissionError):  # one may write in a folder and not list it
+            sync_directory(folder.absolute().parent)
+    except OSError as error:
+        raise write_error(folder, error, consequence) from error
+    finally:
+        lock.release()
+
+
+def _refuse_other_files(folder: Path, consequence: str) -> None:
+    """StoreError when a new index must not be made here."""
+    if not folder.is_dir():
+        return
+    leftovers = {LOCK_NAME, _UNFINISHED_NAME, f"{_UNFINISHED_NAME}-journal"}
+    others = sorted(path.name for path in folder.iterdir() if path.name not in leftovers)
+    if DATABASE_NAME in others:
+        raise StoreError(
+            f"{folder} holds an index already",
+            consequence,
+            "Open it (`Index.open`, or exist_ok=True), or name another folder",
+        )
+    if others:
+        raise StoreError(
+            f"{folder} holds other files ({others[0]}) and no index",
+            consequence,
+            "Name another folder, new or empty",
+        )
+
+
+def _write_database(
+    file: Path,
+    dim: int,
+    model_id: str,
+    model: Mapping[str, Any],
+    segment_rows: int,
+    kinds: Sequence[Kind],
+    consequence: str,
+) -> None:
+    meta = {
+        "dim": str(dim),
+        "segment_rows": str(segment_rows),
+        "model_id": model_id,
+        "model": json.dumps(dict(model)),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    try:
+        with contextlib.closing(connect(file, writable=True, create=True)) as sql:
+            sql.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            sql.execute(f"PRAGMA user_version = {FORMAT}")
+            sql.executescript(f"BEGIN; {_SCHEMA}")
+            sql.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+            write_kinds(sql, kinds)
+            sql.execute("COMMIT")
+    except sqlite3.Error as error:
+        raise sql_error(file, error, consequence) from error
+
+
+def write_kinds(sql: sqlite3.Connection, kinds: Sequence[Kind]) -> None:
+    """Make kinds of segments known to the index; those that it knows stay as they are."""
+    sql.executemany(
+        "INSERT OR IGNORE INTO kinds VALUES (?, ?, ?)",
+        [(kind.name, kind.dtype, kind.width) for kind in kinds],
+    )
+
+
+def refuse_what_is_no_index(folder: Path) -> None:
+    """StoreError unless the folder has an index's SQLite file; says what it is instead."""
+    if (folder / DATABASE_NAME).is_file():
+        return
+    consequence = "Nothing was opened"
+    if not folder.exists():
+        raise StoreError(f"{folder} does not exist", consequence, "Check the path")
+    if not folder.is_dir():
+        raise StoreError(f"{folder} is a file", consequence, "Name an index's folder")
+    if (folder / _UNFINISHED_NAME).exists() or (folder / LOCK_NAME).exists():
+        raise StoreError(
+            f"{folder} holds an index whose creation was interrupted",
+            consequence,
+            "Create it again at the same place (it was empty)",
+        )
+    raise StoreError(
+        f"{folder} is not an index (it has no {DATABASE_NAME})",
+        consequence,
+        "Name the folder that `vsearch index` or Index.create made",
+    )
+
+
+def read_meta(sql: sqlite3.Connection, folder: Path) -> Meta:
+    """The index's `Meta`.
+
+    Raises:
+        StoreError: another program's file, another format, missing entries.
+    """
+    file = folder / DATABASE_NAME
+    consequence = "The index was not opened"
+    application = sql.execute("PRAGMA application_id").fetchone()[0]
+    version = sql.execute("PRAGMA user_version").fetchone()[0]
+    if application != APPLICATION_ID:
+        raise StoreError(
+            f"{file} is an SQLite file of some other program",
+            consequence,
+            "Name the folder that `vsearch index` or Index.create made",
+        )
+    if version != FORMAT:
+        raise StoreError(
+            f"{folder} has index format {version}; this version reads format {FORMAT}",
+            consequence,
+            "Upgrade vsearch_fast" if version > FORMAT else "Index the pictures again",
+        )
+    meta = dict(sql.execute("SELECT key, value FROM meta"))
+    found = {line[0]: Kind(*line) for line in sql.execute("SELECT name, dtype, width FROM kinds")}
+    try:
+        kinds = [found[name] for name in KINDS]
+        dim = int(meta["dim"])
+        if kinds[0].dtype not in DTYPES.values():
+            raise ValueError(kinds[0].dtype)
+        # Sketches of another make are no use here, and are left alone.
+        sketched = stored_sketches.kinds(dim)
+        if all(found.get(kind.name, kind) == kind for kind in sketched):
+            kinds += sketched
+        return Meta(
+            dim,
+            int(meta["segment_rows"]),
+            meta["model_id"],
+            json.loads(meta["model"]),
+            meta["created"],
+            tuple(kinds),
+        )
+    except (KeyError, ValueError) as error:
+        raise StoreError(
+            f"{file} is damaged (meta or kinds: {error})",
+            consequence,
+            "Restore the folder from a copy, or index again",
+        ) from error

@@ -1,0 +1,264 @@
+"""Bring an index up to date with a data set: new, changed and vanished pictures.
+
+A picture is known by its id and its *stamp*, the file's size and time of change (as make and
+rsync do): a file with an unchanged stamp is not read again. Work is committed in batches, so
+that a run that was stopped goes on where it ended.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from ..datasets.records import Record
+from ..embedder.embedder import Embedder, Skipped
+from ..errors import ArgumentError, DuplicateIdError, ImageError, ModelMismatchError
+from ..index.index import Index
+from ..index.items import Item, check_item, metadata_text
+
+COMMIT_ROWS = 512
+COMMIT_SECONDS = 20.0
+
+
+@dataclass
+class Plan:
+    """What differs between an index and a data set."""
+
+    new: list[Item] = field(default_factory=list)
+    changed: list[Item] = field(default_factory=list)
+    """Another file, or another box: to be read again."""
+    described: list[Item] = field(default_factory=list)
+    """The same picture with other metadata: its features stay."""
+    moved: list[Item] = field(default_factory=list)
+    """The same picture under another path, the old one being gone: its features stay."""
+    refused: list[Skipped] = field(default_factory=list)
+    """Pictures that an index cannot name, such as a file name that is no text."""
+    vanished: list[str] = field(default_factory=list)
+    unchanged: int = 0
+
+    @property
+    def nothing(self) -> bool:
+        """Whether the index is as the data set is, as far as it can be."""
+        return not (self.new or self.changed or self.described or self.moved or self.vanished)
+
+
+@dataclass
+class Outcome:
+    """What a run did; ``skipped`` are pictures that could not be read."""
+
+    added: int = 0
+    replaced: int = 0
+    described: int = 0
+    removed: int = 0
+    skipped: list[Skipped] = field(default_factory=list)
+
+
+def open_index(
+    path: Path, embedder: Embedder, model: Path, origin: str, dtype: str | None = None
+) -> Index:
+    """Open the index at ``path`` for writing, or make it for this model (and ``dtype``).
+
+    A new one notes ``model``, the embedder's file, where searches will look for it, its
+    decoder, which searches will use, and ``origin``, what it is made of in words. Raises
+    ModelMismatchError for another model's, and for one whose pictures another decoder read.
+    """
+    described = embedder.description | {"file": os.path.abspath(model), "source": origin}
+    index = Index.create(
+        path,
+        embedder.dim,
+        model_id=embedder.model_id,
+        model=described,
+        dtype=dtype,
+        exist_ok=True,
+    )
+    try:
+        check_decoder(index, embedder.decoder)
+    except ModelMismatchError:
+        index.close()
+        raise
+    return index
+
+
+def check_decoder(index: Index, decoder: str) -> None:
+    """Raise ModelMismatchError unless ``decoder`` is the one that the index was made with."""
+    if decoder != index.decoder:
+        raise ModelMismatchError(
+            f"the pictures in {index.path} were decoded by {index.decoder}, not by {decoder}",
+            "Nothing was indexed, because decoders round differently and bits would differ",
+            f"Use {index.decoder} (leave --decoder out), or make another index with {decoder}",
+        )
+
+
+def adopt(index: Index, todo: Plan, origin: str, model: Path) -> None:
+    """Note that the index now follows ``origin``, and where its model is.
+
+    Raises ArgumentError when it was made of something else and would lose pictures or
+    metadata: forgetting to name a list must not empty an index.
+    """
+    before = index.model.get("source")
+    if before != origin and (todo.vanished or todo.described):
+        made = f"was made from {before}" if before else "does not say what it was made from"
+        raise ArgumentError(
+            f"{index.path} {made}; in {origin} {len(todo.vanished)} of its pictures are missing "
+            f"and {len(todo.described)} have other metadata",
+            "Nothing was changed",
+            "Name the source as before, add --keep-missing to add this one to it, or name "
+            "another index",
+        )
+    file = os.path.abspath(model)
+    if before != origin or index.model.get("file") != file:
+        index.describe({**index.model, "source": origin, "file": file})
+
+
+def item_of(record: Record) -> Item:
+    """A record as an index keeps it; a missing file has no stamp, and is found when read."""
+    path = os.path.abspath(record.path)
+    try:
+        status = os.stat(path)
+        stamp = f"{status.st_size}:{status.st_mtime_ns}"
+    except OSError:
+        stamp = None
+    return Item(record.id, path, record.box, record.columns(), stamp)
+
+
+def plan(index: Index, records: Iterable[Record], *, keep_missing: bool = False) -> Plan:
+    """Compare without reading a picture. ``keep_missing`` leaves vanished pictures in.
+
+    Raises DuplicateIdError when two records have one id.
+    """
+    known = {item.id: item for item in index}
+    result = Plan()
+    seen: set[str] = set()
+    for position, record in enumerate(records):
+        item = item_of(record)
+        if item.id in seen:
+            raise DuplicateIdError(
+                f"two pictures have the id {item.id!r}, one of them {item.path}",
+                "Nothing was indexed",
+                "Give every picture an id of its own",
+            )
+        seen.add(item.id)
+        try:
+            check_item(item, "The picture was left out")
+        except ArgumentError as error:
+            result.refused.append(Skipped(position, str(item.path), f"{error.cause}. {error.cure}"))
+            continue
+        before = known.pop(item.id, None)
+        if before is None:
+            result.new.append(item)
+        elif (
+            before.stamp != item.stamp
+            or before.box != item.box
+            or item.stamp is None
+            or (before.path != item.path and os.path.exists(str(before.path)))
+        ):
+            result.changed.append(item)
+        # Compared as it is stored: to Python True equals 1.
+        elif metadata_text(before.metadata) != metadata_text(item.metadata):
+            result.described.append(item)
+        elif before.path != item.path:
+            result.moved.append(item)
+        else:
+            result.unchanged += 1
+    if not keep_missing:
+        result.vanished = list(known)
+    return result
+
+
+def apply(
+    index: Index,
+    embedder: Embedder,
+    todo: Plan,
+    *,
+    on_error: Literal["skip", "raise"] = "skip",
+    progress: bool = False,
+    committed: Callable[[int], None] = lambda _: None,
+) -> Outcome:
+    """Carry a plan out; ``committed`` hears the count after every commit.
+
+    Interrupted at any point, the index holds what was committed last, and planning again
+    finds the rest. With ``on_error="skip"`` a picture that cannot be read is reported, and
+    what the index held of it is removed; with ``"raise"`` it ends the run.
+    """
+    if todo.refused and on_error == "raise":
+        first = todo.refused[0]
+        raise ImageError(first.reason, "Nothing was indexed", f"Rename {first.name}")
+    outcome = Outcome(skipped=list(todo.refused))
+    if todo.vanished:
+        index.remove(todo.vanished)
+        outcome.removed = len(todo.vanished)
+    if todo.described or todo.moved:
+        index.update(todo.described + todo.moved)
+        outcome.described = len(todo.described) + len(todo.moved)
+
+    items = todo.changed + todo.new
+    if not items:
+        return outcome
+    stale = {item.id for item in todo.changed}
+    pending = _Pending(index)
+    batches = embedder.stream(
+        (str(item.path) for item in items),
+        (item.box for item in items),
+        on_error=on_error,
+        progress=progress,
+        total=len(items),
+    )
+    try:
+        for batch in batches:
+            pending.hold([items[p] for p in batch.positions], batch.features, batch.codes)
+            outcome.skipped += batch.skipped
+            gone = [items[s.position].id for s in batch.skipped if items[s.position].id in stale]
+            if gone:
+                index.remove(gone)
+                outcome.removed += len(gone)
+            if pending.due():
+                committed(pending.commit())
+    finally:
+        # Also on Ctrl-C or a broken picture: what is embedded is paid for.
+        committed(pending.commit())
+    unread = [items[s.position].id in stale for s in outcome.skipped[len(todo.refused) :]]
+    outcome.replaced = len(todo.changed) - sum(unread)
+    outcome.added = len(items) - len(unread) - outcome.replaced
+    return outcome
+
+
+class _Pending:
+    """Rows that are embedded and not yet committed."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._items: list[Item] = []
+        self._features: list[np.ndarray] = []
+        self._codes: list[np.ndarray] = []
+        self._since = time.monotonic()
+        self._done = 0
+
+    def hold(self, items: Sequence[Item], features: np.ndarray, codes: np.ndarray) -> None:
+        self._items += items
+        self._features.append(features)
+        self._codes.append(codes)
+
+    def due(self) -> bool:
+        waited = time.monotonic() - self._since
+        return len(self._items) >= COMMIT_ROWS or waited >= COMMIT_SECONDS
+
+    def commit(self) -> int:
+        """One transaction for all that is held; returns how many rows this run has committed."""
+        if self._items:
+            self._index.add(
+                [item.id for item in self._items],
+                np.concatenate(self._features),
+                self._items,
+                codes=np.concatenate(self._codes),
+                replace=True,
+            )
+            self._done += len(self._items)
+        self._items, self._features, self._codes = [], [], []
+        self._since = time.monotonic()
+        return self._done

@@ -1,0 +1,1 @@
+"""Hits as text, JSON, CSV, a page and a picture."""

@@ -1,0 +1,110 @@
+"""Hits as text for people, as JSON and as CSV for programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from .result import Result, distance_text
+
+if TYPE_CHECKING:
+    from ..embedder.embedder import Skipped
+
+
+_BOX = ("x1", "y1", "x2", "y2")
+
+
+def shown(text: str) -> str:
+    """Text for a terminal: what would move its cursor, or is no text, escaped."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
+    )
+
+
+def skipped_text(skipped: Skipped) -> str:
+    """Which picture was left out, and why."""
+    name, reason = shown(skipped.name), shown(skipped.reason)
+    return f"skipped {reason}" if name in reason else f"skipped {name}: {reason}"
+
+
+def as_text(results: Sequence[Result]) -> str:
+    """A line a hit: rank, distance, id, metadata."""
+    blocks = []
+    for result in results:
+        lines = [f"{shown(result.query)}  ({result.metric}){_within(result)}"]
+        if not result.hits:
+            lines.append(f"  {shown(result.nothing)}")
+        for rank, hit in enumerate(result.hits, 1):
+            known = "  ".join(f"{k}={v}" for k, v in hit.metadata.items() if v is not None)
+            line = f"{rank:4}  {distance_text(hit.distance):>10}  {shown(hit.id)}  {shown(known)}"
+            lines.append(line.rstrip())
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks)
+
+
+def _within(result: Result) -> str:
+    """The part of the photo that was searched for, where it was not the whole."""
+    return "" if result.box is None else f"  box {','.join(map(str, result.box))}"
+
+
+def as_json(results: Sequence[Result]) -> str:
+    """A list with one object a query and metric; distances in full precision. Where hits had to
+    be matches, it says whether there are any, and the threshold (null of an empty index)."""
+    records = [
+        {
+            "query": result.query,
+            "box": result.box,
+            "metric": result.metric,
+            **_verdict(result),
+            "hits": [
+                {
+                    "id": hit.id,
+                    "distance": hit.distance,
+                    "path": hit.path,
+                    "box": hit.box,
+                    "metadata": dict(hit.metadata),
+                }
+                for hit in result.hits
+            ],
+        }
+        for result in results
+    ]
+    return json.dumps(records, indent=1, ensure_ascii=False)
+
+
+def _verdict(result: Result) -> dict[str, object]:
+    if not result.only_matches:
+        return {}
+    limit = result.threshold
+    return {"match": bool(result.hits), "threshold": None if limit is None else asdict(limit)}
+
+
+def as_csv(results: Sequence[Result]) -> str:
+    """A line a hit under a header; metadata columns follow the fixed ones.
+
+    Where hits had to be matches, these are followed by a column `match` ("match" or "no match")
+    and one of the threshold, and a query without a match has a line without a rank.
+    """
+    judged = any(result.only_matches for result in results)
+    columns = list(dict.fromkeys(name for r in results for hit in r.hits for name in hit.metadata))
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    fixed: list[object] = ["query", "metric", "rank", "id", "distance", "path", *_BOX]
+    verdict: list[object] = ["match", "threshold"] if judged else []
+    writer.writerow([*fixed, *verdict, *columns])
+    for result in results:
+        if judged:
+            limit = "" if result.threshold is None else repr(result.threshold.distance)
+            verdict = ["match" if result.hits else "no match", limit]
+        if judged and not result.hits:
+            blank = [""] * (len(fixed) - 2)
+            writer.writerow([result.query, result.metric, *blank, *verdict, *[""] * len(columns)])
+        for rank, hit in enumerate(result.hits, 1):
+            fixed = [result.query, result.metric, rank, hit.id, repr(hit.distance), hit.path]
+            fixed += hit.box or ("",) * 4
+            writer.writerow([*fixed, *verdict, *(hit.metadata.get(name) for name in columns)])
+    return out.getvalue()

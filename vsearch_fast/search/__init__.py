@@ -1,0 +1,34 @@
+"""Exact top-k search: `topk` and what it works with.
+
+::
+
+    topk ─ one array ─┐                           ┌─ cpu/scan: every distance from stored rows
+                      ├─ dispatch.topk_segments ──┼─ cpu/cascade: sketches bound, stored rows decide
+    Index ─ segments ─┘   (arguments, tiling)     │    (L1, L2; one pool: `threads`)
+                                                  └─ gpu/: the same two on CUDA devices
+
+The result is defined by `vsearch_fast.kernels.reference` and equal to it to the bit, whatever
+the backend, the strategy, the threads, the batches and the layout of the arrays.
+"""
+
+from __future__ import annotations
+
+from ..kernels.reference import pack_bits
+from ..machine import available_threads
+from ..words import METRICS, Metric
+from .dispatch import topk, topk_segments
+from .proof import Proof
+from .resident import Resident
+from .sketches import Sketched
+
+__all__ = [
+    "METRICS",
+    "Metric",
+    "Proof",
+    "Resident",
+    "Sketched",
+    "available_threads",
+    "pack_bits",
+    "topk",
+    "topk_segments",
+]

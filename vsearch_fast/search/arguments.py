@@ -1,0 +1,103 @@
+"""What users hand to a search, checked before anything is done with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..checks import positive
+from ..errors import ArgumentError, DTypeError
+from ..words import METRICS
+
+BACKENDS = ("auto", "cpu", "cuda")
+STRATEGIES = ("auto", "scan", "sketch")
+
+
+def refuse_not_finite(queries: NDArray) -> None:
+    bad = ~np.isfinite(queries).all(axis=1)
+    if bad.any():
+        raise ArgumentError(
+            f"query {int(np.argmax(bad))} holds NaN or infinity",
+            "Nothing was searched",
+            "Check the features: float32 reaches 3.4e38",
+        )
+
+
+def checked_options(k: int, metric: str, backend: str, strategy: str, threads: int | None) -> int:
+    for name, value, allowed in (
+        ("metric", metric, METRICS),
+        ("backend", backend, BACKENDS),
+        ("strategy", strategy, STRATEGIES),
+    ):
+        if value not in allowed:
+            raise ArgumentError(
+                f"{name} is {value!r}", "Nothing was searched", f"Use one of {', '.join(allowed)}"
+            )
+    if threads is not None:
+        positive(threads, "threads", "Nothing was searched")
+    return positive(k, "k", "Nothing was searched")
+
+
+def checked_array(array: NDArray, name: str, metric: str) -> NDArray:
+    """The array itself, as a plain ndarray, if it is a matrix of the metric's kind."""
+    array = np.asarray(array)
+    if metric == "hamming":
+        fits, wanted = array.dtype == np.uint8, "packed uint8: pack_bits(features)"
+    else:
+        fits = array.dtype.kind == "f" and array.dtype.itemsize in (2, 4, 8)
+        wanted = "float32 (or float16, or float64, which is rounded to float32)"
+    if not fits:
+        raise DTypeError(
+            f"{name} holds {array.dtype}", f"{metric} is not defined for it", f"Pass {wanted}"
+        )
+    if metric == "hamming" and array.shape[-1:] >= (1 << 28,):
+        raise ArgumentError(
+            f"{name} has rows of {array.shape[-1]:,} bytes",
+            "Nothing was searched: an int32 cannot hold such a distance",
+            "Use rows of less than 2**28 bytes",
+        )
+    if array.ndim != 2:
+        raise ArgumentError(
+            f"{name} has the shape {array.shape}",
+            "Nothing was searched",
+            "Pass a matrix, one row a picture; a single vector v is v[None]",
+        )
+    return array
+
+
+def checked_masks(
+    masks: Sequence[NDArray[np.bool_] | None] | None, segments: Sequence[NDArray]
+) -> list[NDArray[np.uint8] | None]:
+    """Masks as the kernels read them: read-only bytes, one a row."""
+    if masks is None:
+        return [None] * len(segments)
+    if len(masks) != len(segments):
+        raise ArgumentError(
+            f"there are {len(masks)} masks for {len(segments)} segments",
+            "Nothing was searched",
+            "Pass one mask a segment, None where all rows live",
+        )
+    checked: list[NDArray[np.uint8] | None] = []
+    for mask, segment in zip(masks, segments, strict=True):
+        if mask is None:
+            checked.append(None)
+            continue
+        mask = np.asarray(mask)
+        if mask.dtype != np.bool_:
+            raise DTypeError(
+                f"the mask holds {mask.dtype}",
+                "Row numbers and weights are no mask",
+                "Pass booleans, true for the rows to search",
+            )
+        if mask.shape != (len(segment),):
+            raise ArgumentError(
+                f"the mask has the shape {mask.shape} and the database {len(segment)} rows",
+                "Nothing was searched",
+                "Pass one boolean a row",
+            )
+        live = np.ascontiguousarray(mask).view(np.uint8)
+        live.flags.writeable = False
+        checked.append(live)
+    return checked

@@ -1,0 +1,1 @@
+"""Exact search on the processor: by stored rows, or by sketches first."""

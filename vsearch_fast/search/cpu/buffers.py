@@ -1,0 +1,37 @@
+"""Selection buffers: how large they are, and how those of all workers become one result."""
+
+from __future__ import annotations
+
+from threading import Event
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...threads import run
+from .. import tiling
+
+
+def capacity_for(k: int) -> int:
+    """Pairs that a selection buffer holds: above k, so that shrinking it is cheap a pair."""
+    return k + max(k, 32)
+
+
+def merge(
+    distances: NDArray,
+    ids: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    best: NDArray,
+    best_ids: NDArray[np.int64],
+) -> None:
+    """Write the k smallest pairs of all workers' buffers to ``best`` and ``best_ids``, in order."""
+    from ...kernels import select
+
+    queries, k = best.shape
+    parts = len(distances) if queries * k >= tiling.TILING.many_pairs else 1
+    borders = [queries * part // parts for part in range(parts + 1)]
+
+    def work(part: int) -> None:
+        first, last = borders[part : part + 2]
+        select.merge(distances, ids, counts, best, best_ids, first, last)
+
+    run(work, parts, Event())

@@ -1,0 +1,95 @@
+"""What a search by sketches is given, and how its rows are cut into chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import tiling
+from ..rows import Live, direct, readable
+from ..sketches import Run, Sketch, choose_run
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One search, as it is the same for all batches and workers."""
+
+    metric: str
+    segments: Sequence[NDArray]
+    lives: Sequence[Live]
+    sketches: Sequence[Sketch | None]  # None: sketched on the way
+    k: int
+
+    @property
+    def squared(self) -> bool:
+        return self.metric == "l2"
+
+    @property
+    def dim(self) -> int:
+        return self.segments[0].shape[1]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    segment: int
+    start: int
+    stop: int
+    offset: int  # id of the segment's row 0
+    run: Run | None  # None: no sketch covers these rows
+    build: bool  # sketch them now
+
+
+def cut_rows(problem: Problem, workers: int, queries: int) -> list[Chunk]:
+    """Chunks in ascending order of id, each of one run, about eight for each worker."""
+    sizes = tiling.TILING
+    total = sum(map(len, problem.segments))
+    usual = sizes.chunk_rows or max(512, -(-total // (8 * workers)))
+    copied = max(1, min(usual, sizes.copy_bytes // max(1, 4 * problem.dim)))
+    chunks: list[Chunk] = []
+    offset = 0
+
+    for number, (segment, sketch) in enumerate(
+        zip(problem.segments, problem.sketches, strict=True)
+    ):
+
+        def cut(
+            start: int, stop: int, rows: int, run_: Run | None, build: bool,
+            number: int = number, offset: int = offset,
+        ) -> None:  # fmt: skip
+            chunks.extend(
+                Chunk(number, first, min(first + rows, stop), offset, run_, build)
+                for first in range(start, stop, rows)
+            )
+
+        covered = 0
+        if sketch is not None:
+            covered = len(sketch)
+            for run_, stop in _joined(sketch):
+                cut(run_.start, stop, usual if readable(segment) else copied, run_, False)
+        rest = len(segment) - covered
+        if rest and (
+            sketch is None or (queries >= sizes.build_queries and rest >= sizes.build_rows)
+        ):
+            before = sketch.runs[-1] if sketch is not None and sketch.runs else None
+            run_ = choose_run(segment[covered:], covered, before)
+            cut(covered, len(segment), min(copied, sizes.sketch_rows), run_, True)
+        else:
+            floats = direct(segment, np.dtype(np.float32))
+            cut(covered, len(segment), usual if floats else copied, None, False)
+        offset += len(segment)
+    return chunks
+
+
+def _joined(sketch: Sketch) -> list[tuple[Run, int]]:
+    """Runs and where they end; neighbours of equal parameters as one."""
+    joined: list[tuple[Run, int]] = []
+    stops = [*(run_.start for run_ in sketch.runs[1:]), len(sketch)]
+    for run_, stop in zip(sketch.runs, stops, strict=False):
+        if joined and (joined[-1][0].lo, joined[-1][0].step) == (run_.lo, run_.step):
+            joined[-1] = (joined[-1][0], stop)
+        else:
+            joined.append((run_, stop))
+    return joined

@@ -1,0 +1,206 @@
+"""The strategy ``scan``: every distance from the stored rows.
+
+Queries go in batches that stay in cache; rows in chunks that threads take in turn, each with
+selection buffers of its own, which are merged at the end.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from threading import Event
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...threads import run
+from .. import tiling
+from ..rows import Live, converted, direct, no_mask, not_finite, padded_to
+from .buffers import capacity_for, merge
+
+Scan = Callable[..., int]
+
+
+@dataclass(frozen=True)
+class ManyQueries:
+    """A faster scan for batches, which packs their queries first."""
+
+    minimum: int  # queries from which it is the faster one
+    multiple: int  # queries are padded to a multiple of this many
+    growth: int  # bytes of a packed query for one of its own
+    scanner: Callable[[NDArray], Scan]
+
+
+@dataclass(frozen=True)
+class Family:
+    """What a scan must know of a metric."""
+
+    rows: np.dtype
+    distances: np.dtype
+    beyond: int | float  # no distance reaches it: the limit of a query that holds nothing
+    multiple: int  # queries are padded to a multiple of this many
+    minimum_chunk: int
+    scan: Scan
+    many: ManyQueries | None = None
+
+    def many_for(self, queries: int) -> ManyQueries | None:
+        """The scan for batches, where there is one and so many queries are worth its packing."""
+        return self.many if self.many and queries >= self.many.minimum else None
+
+
+def family(metric: str, row_bytes: int) -> Family:
+    """Kernels of a metric; imported here, so that `import vsearch_fast` needs no Numba."""
+    if metric == "hamming":
+        from ...kernels import amx, hamming
+
+        many = None
+        if row_bytes % 8 == 0 and row_bytes and amx.available():
+            from ...kernels import hamming_amx
+
+            many = ManyQueries(
+                hamming_amx.MINIMUM_QUERIES, hamming_amx.QUERY_MULTIPLE, 8, hamming_amx.scanner
+            )
+        most = np.iinfo(np.int32).max
+        return Family(
+            np.dtype(np.uint8), np.dtype(np.int32), most, hamming.QUERY_MULTIPLE, 4096,
+            hamming.scanner(row_bytes), many,
+        )  # fmt: skip
+    from ...kernels import lanes
+
+    squared = metric == "l2"
+
+    def scan(*arguments: Any) -> int:
+        return lanes.lane_scan(*arguments, squared)
+
+    return Family(
+        np.dtype(np.float32), np.dtype(np.float64), np.inf, lanes.QUERY_MULTIPLE, 512, scan
+    )
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Rows of one segment that a thread takes at a time."""
+
+    segment: int
+    start: int
+    stop: int
+    offset: int  # id of the segment's row 0
+
+
+def search(
+    queries: NDArray,
+    segments: Sequence[NDArray],
+    lives: Sequence[Live],
+    kernels: Family,
+    workers: int,
+    distances: NDArray,
+    ids: NDArray[np.int64],
+) -> int:
+    """Search all segments for all queries; write the result to ``distances`` and ``ids``.
+
+    Returns the stored bytes that were read, once a batch of queries.
+    """
+    sizes = tiling.TILING
+    row_bytes = max(1, queries.shape[1] * kernels.rows.itemsize)
+    chunks = _cut(segments, workers, kernels, row_bytes)
+    workers = min(workers, len(chunks))
+    capacity = capacity_for(distances.shape[1])
+    many = kernels.many_for(len(queries))
+    batch = min(
+        max(1, sizes.query_bytes // (row_bytes * (many.growth if many else 1))),
+        max(1, sizes.buffer_bytes // (workers * capacity * 16)),
+    )
+    for first in range(0, len(queries), batch):
+        part = slice(first, first + batch)
+        _search_batch(
+            queries[part], segments, lives, chunks, kernels, workers, capacity, row_bytes,
+            distances[part], ids[part],
+        )  # fmt: skip
+    live_bytes = sum(
+        (len(s) if live is None else int(np.count_nonzero(live))) * s.shape[1] * s.itemsize
+        for s, live in zip(segments, lives, strict=True)
+    )
+    return live_bytes * -(-len(queries) // batch)
+
+
+def _cut(segments: Sequence[NDArray], workers: int, kernels: Family, row_bytes: int) -> list[Chunk]:
+    """Chunks of rows in ascending order of id, about eight for each worker."""
+    sizes = tiling.TILING
+    total = sum(map(len, segments))
+    rows = sizes.chunk_rows or max(kernels.minimum_chunk, -(-total // (8 * workers)))
+    chunks, offset = [], 0
+    for number, segment in enumerate(segments):
+        most = rows
+        if not direct(segment, kernels.rows):
+            most = max(1, min(rows, sizes.copy_bytes // row_bytes))
+        chunks += [
+            Chunk(number, start, min(start + most, len(segment)), offset)
+            for start in range(0, len(segment), most)
+        ]
+        offset += len(segment)
+    return chunks
+
+
+def _search_batch(
+    queries: NDArray,
+    segments: Sequence[NDArray],
+    lives: Sequence[Live],
+    chunks: Sequence[Chunk],
+    kernels: Family,
+    workers: int,
+    capacity: int,
+    row_bytes: int,
+    best: NDArray,
+    best_ids: NDArray[np.int64],
+) -> None:
+    """Search all chunks for one batch of queries; write the result to ``best`` and ``best_ids``."""
+    count, k = best.shape
+    many = kernels.many_for(count)
+    queries = padded_to(queries, many.multiple if many else kernels.multiple)
+    padded = len(queries)
+    scan = many.scanner(queries) if many else kernels.scan
+    length = queries.shape[1] * queries.itemsize
+    tile_rows = max(1, min(tiling.TILING.tile_bytes // row_bytes, 4096))
+
+    distances = np.empty((workers, padded, capacity), kernels.distances)
+    ids = np.empty((workers, padded, capacity), np.int64)
+    counts = np.zeros((workers, padded), np.int64)
+    everything = no_mask()
+    turn = itertools.count()  # next() is atomic: each worker takes ascending chunks
+    stop = Event()
+    refused: list[int] = []
+
+    def work(worker: int) -> None:
+        # Limits are written at every improvement: each worker's on cache lines of its own.
+        limits = np.full(padded, kernels.beyond, kernels.distances)
+        limits[count:] = -1  # nothing is below it: padding never enters a buffer
+        # Asked for in here, so that each worker holds the queries: a second Ctrl-C may end the
+        # caller's wait while kernels still run.
+        address, stride = queries.__array_interface__["data"][0], queries.strides[0]
+        held = (distances[worker], ids[worker], counts[worker], limits)
+        while not stop.is_set() and (number := next(turn)) < len(chunks):
+            chunk = chunks[number]
+            live = lives[chunk.segment]
+            rows = segments[chunk.segment][chunk.start : chunk.stop]
+            mask = everything if live is None else live[chunk.start : chunk.stop]
+            if not direct(rows, kernels.rows):
+                rows = converted(rows, kernels.rows)
+            offset = chunk.offset + chunk.start
+            bad = scan(
+                address, stride, count,
+                rows.__array_interface__["data"][0], rows.strides[0], length,
+                0, len(rows), offset,
+                mask, tile_rows, k, *held,
+            )  # fmt: skip
+            if bad >= 0:
+                # Chunks are taken in ascending order: those in flight may still hold an
+                # earlier row, later ones need not be read.
+                refused.append(offset + bad)
+                stop.set()
+
+    run(work, workers, stop)
+    if refused:
+        raise not_finite(min(refused), segments)
+    merge(distances, ids, counts, best, best_ids)

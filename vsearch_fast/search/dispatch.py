@@ -1,0 +1,270 @@
+"""Exact top-k search: checks what it is given, picks the strategy, and explains itself.
+
+::
+
+    topk ─ one array ─┐                 ┌─ _scan: every distance from stored rows
+                      ├─ topk_segments ─┼─ _cascade: sketches bound, stored rows decide (L1, L2)
+    Index ─ segments ─┘                 │  (one thread pool, `_pool`; work cut by `_tiling`)
+                                        └─ _gpu: the same two on CUDA devices
+
+The result is defined by `vsearch_fast.kernels.reference` and equal to it to the bit,
+whatever the backend, the strategy, the threads, the batches and the layout of the arrays.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ArgumentError, DeviceError
+from ..kernels.reference import pack_bits
+from ..machine import available_threads
+from ..words import METRICS, Metric
+from . import tiling
+from .cpu import cascade, chunks, scan
+from .proof import Proof
+from .rows import name as _name
+from .sketches import Sketch, Sketched
+
+if TYPE_CHECKING:
+    from .gpu.resident_rows import ResidentRows
+    from .resident import Resident
+from .arguments import checked_array, checked_masks, checked_options, refuse_not_finite
+
+__all__ = [
+    "METRICS", "Metric", "Proof", "Sketched", "available_threads", "pack_bits", "topk",
+    "topk_segments",
+]  # fmt: skip
+
+#: Below these, scanning stored rows is as fast; measured on two cores.
+_SKETCH_DIM = 128
+_SKETCH_ROWS = 2048
+#: Share of the rows that may be asked for before bounds have nothing to exclude.
+_SKETCH_SHARE = 8
+
+Result = tuple[NDArray, NDArray[np.int64]]
+
+
+@overload
+def topk(
+    queries: NDArray, database: NDArray | Sketched | Resident, k: int, *, metric: str,
+    mask: NDArray[np.bool_] | None = None, backend: str = "auto", strategy: str = "auto",
+    threads: int | None = None, explain: Literal[False] = False,
+) -> Result: ...  # fmt: skip
+
+
+@overload
+def topk(
+    queries: NDArray, database: NDArray | Sketched | Resident, k: int, *, metric: str,
+    mask: NDArray[np.bool_] | None = None, backend: str = "auto", strategy: str = "auto",
+    threads: int | None = None, explain: Literal[True],
+) -> tuple[NDArray, NDArray[np.int64], Proof]: ...  # fmt: skip
+
+
+def topk(
+    queries: NDArray,
+    database: NDArray | Sketched | Resident,
+    k: int,
+    *,
+    metric: str,
+    mask: NDArray[np.bool_] | None = None,
+    backend: str = "auto",
+    strategy: str = "auto",
+    threads: int | None = None,
+    explain: bool = False,
+) -> Result | tuple[NDArray, NDArray[np.int64], Proof]:
+    """The k nearest rows of each query, exactly.
+
+    Args:
+        queries: ``(q, d)``; for ``hamming`` packed uint8 (`pack_bits`), otherwise float16,
+            float32, or float64, which is first rounded to float32.
+        database: ``(n, d)`` of the same kind; any strides, read-only or memory-mapped. For L1
+            and L2 also a `Sketched` database, which is faster from the first query on; or a
+            `Resident` one, which stays on a GPU.
+        k: how many, at least 1.
+        metric: ``hamming`` (differing bits), ``l1`` or ``l2``.
+        mask: boolean ``(n,)``; rows where it is false do not exist for this search.
+        backend: ``cpu``, ``cuda`` (all CUDA devices that the process may use; rows that are not
+            `Resident` are sent there by each search), or ``auto``: the GPU for a `Resident`
+            database, and where CuPy and a device are there and the work is worth the transfer.
+        strategy: ``scan`` (every distance from the stored rows), ``sketch`` (L1 and L2: 8-bit
+            sketches bound most distances, made on the way where the database has none; Hamming
+            codes are scanned), or ``auto`` (the faster one). The result is the same.
+        threads: None for all processors that the process may use.
+        explain: also return a `Proof`.
+
+    Returns:
+        ``(distances, ids)``, each ``(q, min(k, live rows))``: the smallest pairs
+        (distance, row number) in that order. Distances are int32 for ``hamming``,
+        float64 otherwise, in the order of summation that `kernels.reference` defines.
+        With ``explain`` a `Proof` is the third.
+
+    Raises:
+        ArgumentError: a wrong shape, k, metric or option; NaN or infinity, with its row.
+        DTypeError: another type of array.
+        DeviceError, MissingDependencyError: with ``cuda``, what a GPU lacks.
+    """
+    array: Any = database
+    sketches, resident = None, None
+    if not isinstance(database, np.ndarray):
+        array = getattr(database, "array", database)
+        sketch = getattr(database, "sketch", None)
+        sketches = None if sketch is None else [sketch]
+        resident = getattr(database, "rows_there", None)
+    distances, ids, proof = topk_segments(
+        queries, [array], k, metric=metric, masks=None if mask is None else [mask],
+        sketches=sketches, resident=resident, backend=backend, strategy=strategy, threads=threads,
+    )  # fmt: skip
+    return (distances, ids, proof) if explain else (distances, ids)
+
+
+def topk_segments(
+    queries: NDArray,
+    segments: Sequence[NDArray],
+    k: int,
+    *,
+    metric: str,
+    masks: Sequence[NDArray[np.bool_] | None] | None = None,
+    sketches: Sequence[Sketch | None] | None = None,
+    resident: ResidentRows | None = None,
+    backend: str = "auto",
+    strategy: str = "auto",
+    threads: int | None = None,
+) -> tuple[NDArray, NDArray[np.int64], Proof]:
+    """`topk` over several arrays as if they were one; ids number the rows of all in turn.
+
+    ``masks`` has one entry a segment, None where all its rows live. So has ``sketches``; a
+    `Sketch` may cover the first rows alone. Rows without one are sketched on the way if that
+    pays (or no segment has one, and the strategy is to sketch), else scanned. ``resident``
+    holds the first rows of all on GPUs.
+    """
+    k = checked_options(k, metric, backend, strategy, threads)
+    queries = checked_array(queries, "queries", metric)
+    segments = [
+        checked_array(s, _name("database", i, segments), metric) for i, s in enumerate(segments)
+    ]
+    for i, segment in enumerate(segments):
+        if segment.shape[1] != queries.shape[1]:
+            raise ArgumentError(
+                f"queries have {queries.shape[1]} columns and "
+                f"{_name('database', i, segments)} has {segment.shape[1]}",
+                "Nothing was searched",
+                "Use features of one model, packed alike, for both",
+            )
+    lives = checked_masks(masks, segments)
+    if sketches is not None and (
+        len(sketches) != len(segments)
+        or any(s and len(s) > len(r) for s, r in zip(sketches, segments, strict=True))
+    ):
+        raise ArgumentError(
+            "the sketches are not those of the segments",
+            "Nothing was searched",
+            "Pass one a segment, made of its rows, or None",
+        )
+    kernels = scan.family(metric, queries.shape[1])
+    queries = scan.converted(queries, kernels.rows)
+    if kernels.rows.kind == "f":
+        refuse_not_finite(queries)
+
+    live_rows = sum(
+        len(s) if live is None else int(np.count_nonzero(live))
+        for s, live in zip(segments, lives, strict=True)
+    )
+    best = min(k, live_rows)
+    distances = np.empty((len(queries), best), kernels.distances)
+    ids = np.empty((len(queries), best), np.int64)
+    dim = queries.shape[1]
+    pairs = live_rows * len(queries)
+    workers = threads or available_threads()
+    if threads is None and pairs * max(1, dim * kernels.rows.itemsize) < tiling.TILING.inline_bytes:
+        workers = 1
+    work = cascade.Work()
+    level = _level
+    on_devices = None
+    if metric == "hamming":  # codes are as small as a sketch
+        strategy = "scan"
+    if best and len(queries) and backend != "cpu":
+        on_devices = _search_on_devices(
+            backend, metric, queries, segments, lives, sketches, resident, strategy, threads,
+            distances, ids,
+        )  # fmt: skip
+    if on_devices is None and metric != "hamming" and strategy == "auto":
+        strategy = _chosen(sketches, dim, live_rows, len(queries), best)
+    if best == 0 or len(queries) == 0:
+        pass
+    elif on_devices is not None:
+        work, level = on_devices
+        strategy = "sketch" if work.sketched else "scan"
+        if work.sketched and work.scanned:
+            strategy = "sketch and scan"
+    elif strategy == "sketch":
+        problem = chunks.Problem(metric, segments, lives, sketches or [None] * len(segments), best)
+        work = cascade.search(problem, queries, workers, distances, ids)
+        if work.scanned:
+            strategy = "sketch and scan" if work.sketched else "scan"
+    else:
+        read = scan.search(queries, segments, lives, kernels, workers, distances, ids)
+        work = cascade.Work(scanned=pairs, bytes_read=read)
+    proof = Proof(
+        metric, strategy, level(), len(queries), live_rows,
+        work.scanned, work.sketched, work.candidates, work.undecided, work.repeated,
+        work.bytes_read,
+    )  # fmt: skip
+    return distances, ids, proof
+
+
+def _search_on_devices(
+    backend: str,
+    metric: str,
+    queries: NDArray,
+    segments: Sequence[NDArray],
+    lives: Sequence[NDArray[np.uint8] | None],
+    sketches: Sequence[Sketch | None] | None,
+    resident: ResidentRows | None,
+    strategy: str,
+    threads: int | None,
+    distances: NDArray,
+    ids: NDArray[np.int64],
+) -> tuple[cascade.Work, Callable[[], str]] | None:
+    """Search on CUDA devices, if the backend says so or it pays; None where not.
+
+    Returns the work and what names the devices.
+    """
+    from .gpu.backend import run_search
+    from .gpu.request import Request, wanted
+
+    request = Request(
+        metric, queries, segments, lives, sketches or [None] * len(segments), resident, strategy,
+        distances.shape[1], threads, lambda row: scan.not_finite(row, segments),
+    )  # fmt: skip
+    if not wanted(backend, request):
+        return None
+    try:
+        work, name = run_search(request, distances, ids)
+    except DeviceError as error:
+        if backend == "cuda":
+            raise
+        warnings.warn(f"{error} This search used the processor.", RuntimeWarning, stacklevel=4)
+        return None
+    return work, lambda: name
+
+
+def _level() -> str:
+    from ..kernels.level import simd_level
+
+    return simd_level()
+
+
+def _chosen(sketches: Sequence[Any] | None, dim: int, rows: int, queries: int, best: int) -> str:
+    """The strategy for L1 and L2 that is likely the faster one."""
+    pays = (
+        dim >= _SKETCH_DIM
+        and rows >= _SKETCH_ROWS
+        and best <= rows // _SKETCH_SHARE
+        and (sketches is not None or queries >= tiling.TILING.build_queries)
+    )
+    return "sketch" if pays else "scan"

@@ -1,0 +1,103 @@
+"""Rows as they lie on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...kernels.cuda.device import Device
+from ..sketches import Run
+
+#: Bytes that every row on a device is padded to with zeros: one load.
+PIECE = 16
+
+
+def padded(size: int) -> int:
+    """Bytes of a row on a device, of so many in memory."""
+    return -(-size // PIECE) * PIECE
+
+
+@dataclass
+class Vectors:
+    """Stored rows on a device, by which listed pairs are decided."""
+
+    array: Any  # uint8 (rows, stride)
+    halves: bool  # float16 instead of float32
+
+
+class Live:
+    """Numbers of a block's rows that live, ascending, on the host and on its device."""
+
+    def __init__(self, rows: NDArray[np.uint32]) -> None:
+        self.rows = rows
+        self._there: Any = None
+
+    def on(self, device: Device) -> Any:
+        """On the device, copied at the first time."""
+        if self._there is None:
+            self._there = device.upload(self.rows)
+        return self._there
+
+
+def live_rows(mask: NDArray[np.uint8] | None) -> Live | None:
+    """The rows that a mask (bytes, one a row) leaves; None where it leaves all."""
+    if mask is None:
+        return None
+    live = np.flatnonzero(mask).astype(np.uint32)
+    return None if len(live) == len(mask) else Live(live)
+
+
+@dataclass
+class Block:
+    """Rows of one search that are scanned together.
+
+    Attributes:
+        family: of the kernels that read them (`kernels.cuda.sources.SCANS`).
+        rows: on the device, uint8 (rows, a multiple of `PIECE`).
+        first: id of the first.
+        count: how many.
+        errors, sums: on the device, float64 and uint32 a row: of sketches, the residual norm
+            and the sum of squares; of codes, None and set bits.
+        runs: of sketches: (lo, step) by rows, as `sketches.Sketch.runs`.
+        live: the rows that live; None for all.
+        vectors: the stored rows, None where they are not on the device.
+        leaves: whether the arrays will hold other rows when the block has been searched.
+        kernel: that scans it, instead of the one that fits best.
+    """
+
+    family: str
+    rows: Any
+    first: int
+    count: int
+    errors: Any = None
+    sums: Any = None
+    runs: tuple[Run, ...] = ()
+    live: Live | None = None
+    vectors: Vectors | None = None
+    leaves: bool = False
+    kernel: str | None = None
+
+    @property
+    def live_count(self) -> int:
+        """How many rows live."""
+        return self.count if self.live is None else len(self.live.rows)
+
+    def pieces(self) -> Iterator[tuple[int, int, Run | None]]:
+        """(first, last, run) of positions among the live rows that share a run."""
+        if not self.runs:
+            yield 0, self.live_count, None
+            return
+        stops = [*(run.start for run in self.runs[1:]), self.count]
+        position = 0
+        for number, (run, stop) in enumerate(zip(self.runs, stops, strict=True)):
+            following = self.runs[number + 1] if number + 1 < len(self.runs) else None
+            if following and (following.lo, following.step) == (run.lo, run.step):
+                continue  # one piece with what follows
+            end = stop if self.live is None else int(np.searchsorted(self.live.rows, stop))
+            if end > position:
+                yield position, end, run
+            position = end

@@ -1,0 +1,158 @@
+"""The pairs that a batch of queries has listed on a device, and what is done with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...kernels.cuda.device import I32, I64, U32, Device
+from .. import tiling
+from .blocks import Block
+
+#: Warps, at most, that refine one query's pairs, and of all queries.
+_REFINING_BLOCKS = 64
+_REFINING_ALL = 4096
+
+NO_LIMIT = int(np.float64(np.inf).view(np.uint64))
+_ALL = 2**64 - 1
+_NO_ROW = 2**32 - 1
+
+
+@dataclass(frozen=True)
+class State:
+    """What the device says about its lists."""
+
+    overflowed: bool
+    longest: int
+    refined: int
+    bad: int | None  # lowest id of a row that holds NaN or infinity, where one was computed
+
+
+def capacity_for(k: int, smallest: int) -> int:
+    """Pairs that a list has room for: a power of two, well above k."""
+    return 1 << max(smallest - 1, 8 * k - 1).bit_length()
+
+
+def bytes_a_query(capacity: int, bounded: bool) -> int:
+    """Of device memory."""
+    return capacity * (20 if bounded else 12) + 24
+
+
+class Lists:
+    """Of each query: keys (distances or lower bounds), upper bounds, ids, and a limit.
+
+    Args:
+        bounded: whether keys are lower bounds, which `refine` makes distances.
+    """
+
+    def __init__(self, device: Device, queries: int, k: int, capacity: int, bounded: bool) -> None:
+        self.device, self.queries, self.k, self.capacity = device, queries, k, capacity
+        self.bits = 64 if bounded else 32
+        self.counts = device.empty((queries,), np.uint32)
+        self.kept = device.empty((queries,), np.uint32)
+        self.keys = device.empty((queries, capacity), np.uint64)
+        self.uppers = device.empty((queries, capacity), np.uint64) if bounded else None
+        self.ids = device.empty((queries, capacity), np.uint32)
+        self.limits = device.empty((queries,), np.uint64)
+        self.most = device.empty((queries,), np.uint64)
+        self._state = device.upload(np.array([0, 0, 0, _NO_ROW], np.uint32))
+        device.fill(self.counts, 0)
+        device.fill(self.kept, 0)
+        device.fill(self.limits, NO_LIMIT)
+
+    def of_queries(self, some: slice) -> tuple[Any, ...]:
+        """Some queries' lists, as scans take them."""
+        uppers = None if self.uppers is None else self.uppers[some]
+        return (
+            self.limits[some], self.counts[some], self.keys[some], uppers, self.ids[some],
+            I32(self.capacity),
+        )  # fmt: skip
+
+    def state(self) -> State:
+        """Wait for the device; what has become of the lists."""
+        device = self.device
+        device.fill(self._state[:2], 0)
+        threads = device.shape_of("note_counts").threads
+        device.launch(
+            "note_counts", (-(-self.queries // threads), 1), threads, 0,
+            (self.counts, I32(self.queries), I32(self.capacity), self._state, self._state[1:]),
+        )  # fmt: skip
+        overflowed, longest, refined, bad = map(int, device.download(self._state))
+        return State(bool(overflowed), longest, refined, None if bad == _NO_ROW else bad)
+
+    def keep(self) -> None:
+        """What is listed now stays, whatever comes."""
+        self.device.copy(self.kept, self.counts)
+
+    def rewind(self) -> None:
+        """Forget what came since `keep`; it did not change what was there."""
+        self.device.copy(self.counts, self.kept)
+
+    def _select(self, kernel: str, pairs: int, arguments: tuple[Any, ...]) -> None:
+        shape = self.device.shape_of(kernel)
+        shared = shape.shared_bytes(pairs)
+        self.device.launch(kernel, (self.queries, 1), shape.threads, shared, arguments)
+
+    def keep_nearest(self) -> None:
+        """Keep the k nearest, in order; the limit is the k-th distance."""
+        pairs = min(1 << (self.k - 1).bit_length(), tiling.TILING.device_sorted)
+        self._select(
+            "keep_nearest", pairs,
+            (self.keys, self.uppers, self.ids, self.counts, I32(self.capacity), I32(self.k),
+             I32(self.bits), I32(pairs), self.limits),
+        )  # fmt: skip
+
+    def lower_limits(self) -> None:
+        """Lower the limits to the k-th smallest upper bounds, and drop what they exclude."""
+        self._select(
+            "lower_limits", 0,
+            (self.uppers, self.counts, I32(self.capacity), I32(self.k), self.limits),
+        )  # fmt: skip
+        self._select(
+            "drop_listed", 0,
+            (self.keys, self.uppers, self.ids, self.counts, I32(self.capacity), self.limits),
+        )  # fmt: skip
+
+    def promise(self) -> None:
+        """Aim `refine` at the k pairs of each query with the lowest bounds."""
+        self._select(
+            "most_promising", 0,
+            (self.keys, self.counts, I32(self.capacity), I32(self.k), self.most),
+        )  # fmt: skip
+
+    def promise_all(self) -> None:
+        """Aim `refine` at all pairs."""
+        self.device.fill(self.most, _ALL)
+
+    def refine(self, queries: Any, block: Block, squared: bool, dim: int) -> None:
+        """Compute the pairs aimed at whose rows are of a block with vectors, by definition."""
+        vectors = block.vectors
+        assert vectors is not None
+        shape = self.device.shape_of("refine")
+        height = max(1, min(_REFINING_BLOCKS, _REFINING_ALL // self.queries))
+        self.device.launch(
+            "refine", (self.queries, height), shape.threads, 0,
+            (queries, I64(queries.shape[1]), vectors.array, I64(vectors.array.shape[1]),
+             I32(vectors.halves), I32(dim), U32(block.first), U32(block.first + block.count),
+             self.most, self.counts, self.keys, self.uppers, self.ids, I32(self.capacity),
+             I32(squared), self._state[2:], self._state[3:]),
+        )  # fmt: skip
+
+    def listed(self) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+        """(counts, keys, uppers or keys, ids) as they are, up to the longest list."""
+        counts = self.device.download(self.counts)
+        longest = int(counts.max(initial=0))
+        keys = self.device.download(self.keys[:, :longest])
+        ids = self.device.download(self.ids[:, :longest])
+        uppers = keys if self.uppers is None else self.device.download(self.uppers[:, :longest])
+        return counts, keys, uppers, ids
+
+    def decided(self, keys: NDArray[np.uint64]) -> None:
+        """Write back keys that are distances now, as `listed` gave them."""
+        assert self.uppers is not None
+        longest = keys.shape[1]
+        self.device.write(self.keys[:, :longest], keys)
+        self.device.write(self.uppers[:, :longest], keys)

@@ -1,0 +1,245 @@
+"""Search for a batch of queries on one device: scan blocks of rows, settle what they list.
+
+Rows are scanned in rounds that grow, since a limit that few rows have lowered lets many pairs
+pass: after each round the lists are selected from, which lowers the limits of the next. A round
+whose pairs did not fit is forgotten and begun again with fewer rows; so few always fit.
+
+Hamming distances are exact, and each round keeps the k nearest. Sketches and float32 sums give
+bounds: each round refines the most promising pairs by definition, where the stored rows are on
+the device, and keeps what the limits do not exclude. What is left at the end is refined, and of
+that the k nearest are the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...kernels import layout
+from ...kernels.cuda.device import Device
+from ...kernels.memory import aligned
+from .. import tiling
+from ..proof import Work
+from ..sketches import sketch_block
+from . import lists as _lists
+from .blocks import Block, padded
+from .host import HostRows
+from .lists import Lists
+from .scans import Compared, scan
+
+#: Share of its list's room that a round may be expected to fill.
+_FILL = 8
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One search, as it is the same for all devices and batches."""
+
+    metric: str
+    dim: int  # numbers a row; of Hamming, bytes
+    k: int
+    host: HostRows | None  # decides pairs whose rows no device has
+    refuse: Callable[[int], Exception]  # the error for a row that holds NaN or infinity
+
+    @property
+    def exact(self) -> bool:
+        """Whether scans give distances, not bounds."""
+        return self.metric == "hamming"
+
+    @property
+    def squared(self) -> bool:
+        return self.metric == "l2"
+
+
+def search(
+    device: Device,
+    problem: Problem,
+    queries: NDArray,
+    blocks: Callable[[], Generator[Block]],
+) -> tuple[NDArray, NDArray[np.int64], NDArray[np.int64], Work]:
+    """The nearest of all rows of the blocks.
+
+    Args:
+        queries: packed codes, or float32.
+        blocks: gives them in ascending order of id, once for each batch of queries.
+
+    Returns:
+        distances and ids ``(q, k)``, how many of each query's are there, and the work done.
+    """
+    work = Work()
+    capacity = _lists.capacity_for(problem.k, tiling.TILING.device_list)
+    room = min(tiling.TILING.device_bytes, device.free_bytes() // 4)
+    batch = max(1, room // _lists.bytes_a_query(capacity, not problem.exact))
+    distances = np.zeros((len(queries), problem.k), np.int32 if problem.exact else np.float64)
+    ids = np.zeros((len(queries), problem.k), np.int64)
+    counts = np.zeros(len(queries), np.int64)
+    for start in range(0, len(queries), batch):
+        some = slice(start, start + batch)
+        part = _Batch(device, problem, queries[some], capacity)
+        with closing(blocks()) as coming:
+            for block in coming:
+                part.take(block)
+        counts[some], keys, found = part.finish()
+        width = keys.shape[1]
+        distances[some, :width] = keys if problem.exact else keys.view(np.float64)
+        ids[some, :width] = found
+        work.add(part.work)
+    return distances, ids, counts, work
+
+
+class _Batch:
+    def __init__(self, device: Device, problem: Problem, queries: NDArray, capacity: int) -> None:
+        from ...kernels import sketch
+
+        self.device, self.problem, self.queries = device, problem, queries
+        self.lists = Lists(device, len(queries), problem.k, capacity, not problem.exact)
+        self.work = Work()
+        self._refined = 0
+        self._resident: list[Block] = []  # blocks with vectors that stay
+        self._sketched: dict[tuple[float, float], Compared] = {}
+        self._seen = 0  # rows that were scanned
+        host = np.zeros((len(queries), padded(queries.shape[1] * queries.itemsize)), np.uint8)
+        host[:, : queries.shape[1] * queries.itemsize] = np.ascontiguousarray(queries).view(
+            np.uint8
+        )
+        self.rows = Compared(device.upload(host))
+        if problem.exact:
+            self.rows.sums = device.upload(np.bitwise_count(host).sum(axis=1, dtype=np.uint32))
+            self.gamma = self.unit = self.lost = 0.0
+        else:
+            # Sums of float32: d additions, two roundings a term; subnormal numbers are flushed.
+            self.gamma = sketch.rounding(problem.dim)
+            unit = (problem.dim + 16) * 2.0**-24
+            self.unit, self.lost = unit * (1 + 2 * unit), problem.dim * 2.0**-124
+
+    def take(self, block: Block) -> None:
+        """Search the rows of a block."""
+        if block.live_count == 0:
+            return
+        live = None if block.live is None else block.live.on(self.device)
+        if block.vectors is not None and not block.leaves:
+            self._resident.append(block)
+        for first, last, run in block.pieces():
+            if run is None:
+                queries, scale = self.rows, self.unit
+            else:
+                queries, scale = self._sketch(run.lo, run.step), run.step
+            self._rounds(block, live, queries, scale, first, last)
+        self._count(block)
+        if block.leaves:
+            if block.vectors is not None:
+                self.lists.promise_all()
+                self._refine(block)
+            self._state()  # which waits, so that the block may leave, and refuses bad rows
+
+    def _count(self, block: Block) -> None:
+        pairs = block.live_count * len(self.queries)
+        if block.runs:
+            self.work.sketched += pairs
+        else:
+            self.work.scanned += pairs
+        self.work.bytes_read += block.live_count * int(block.rows.shape[1])
+
+    def _rounds(
+        self, block: Block, live: Any, queries: Compared, scale: float, first: int, last: int
+    ) -> None:
+        lists, k = self.lists, self.problem.k
+        rows = Compared(block.rows, block.errors, block.sums)
+        # So few rows fit whatever they hold: settling leaves half of the room.
+        safe = lists.capacity // 2
+        growth = max(2, lists.capacity // (_FILL * k))
+        most = last - first
+        while first < last:
+            wanted = max(tiling.TILING.device_rows, 2 * k)
+            size = wanted - self._seen if self._seen < wanted else self._seen * growth
+            size = min(size, most, last - first)
+            scan(
+                self.device, block.family, queries, rows, live, first, first + size, block.first,
+                lists, scale, self.gamma, self.lost, block.kernel,
+            )  # fmt: skip
+            state = self._state()
+            if state.overflowed:
+                lists.rewind()
+                most = max(safe, size // 8)
+                continue
+            self._settle(block)
+            lists.keep()
+            self._seen += size
+            first += size
+
+    def _settle(self, block: Block) -> None:
+        """Lower the limits by what is listed, and drop what they exclude."""
+        lists = self.lists
+        if self.problem.exact:
+            lists.keep_nearest()
+            return
+        near = [*self._resident, block] if block.leaves else self._resident
+        if any(some.vectors is not None for some in near):
+            lists.promise()
+            for some in near:
+                if some.vectors is not None:
+                    self._refine(some)
+        lists.lower_limits()
+        if self._state().longest > lists.capacity // 2:
+            self._decide(block)
+
+    def _decide(self, block: Block | None) -> None:
+        """Refine all that is listed and keep the k nearest."""
+        lists = self.lists
+        lists.promise_all()
+        for some in self._resident:
+            self._refine(some)
+        if block is not None and block.leaves and block.vectors is not None:
+            self._refine(block)
+        if self.problem.host is not None:
+            done, bad = self.problem.host.decide(self.queries, lists, self.problem.squared)
+            self._account(done)
+            if bad is not None:
+                raise self.problem.refuse(bad)
+        lists.keep_nearest()
+        self._state()
+
+    def _refine(self, block: Block) -> None:
+        self.lists.refine(self.rows.rows, block, self.problem.squared, self.problem.dim)
+
+    def _account(self, refined: int) -> None:
+        self.work.candidates += refined
+        self.work.undecided += refined
+        self.work.bytes_read += refined * self.problem.dim * 4
+
+    def _state(self) -> _lists.State:
+        state = self.lists.state()
+        self._account(state.refined - self._refined)
+        self._refined = state.refined
+        if state.bad is not None:
+            raise self.problem.refuse(state.bad)
+        return state
+
+    def _sketch(self, lo: float, step: float) -> Compared:
+        """The queries as the rows of a run are sketched."""
+        if (lo, step) not in self._sketched:
+            width = layout.width_of(self.problem.dim)
+            data = aligned((len(self.queries), width), np.uint8)
+            facts = np.empty((len(self.queries), layout.FACTS))
+            sketch_block(self.queries, lo, step, data, facts)
+            column = layout.E2 if self.problem.squared else layout.E1
+            self._sketched[lo, step] = Compared(
+                self.device.upload(data),
+                self.device.upload(facts[:, column].copy()),
+                self.device.upload(facts[:, layout.SQUARES].astype(np.uint32)),
+            )
+        return self._sketched[lo, step]
+
+    def finish(self) -> tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.uint32]]:
+        """(counts, keys, ids) of the k nearest of each query, in order."""
+        if self.problem.exact:
+            self._state()
+        else:
+            self._decide(None)
+        counts, keys, _, ids = self.lists.listed()
+        return counts.astype(np.int64), keys, ids

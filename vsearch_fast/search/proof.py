@@ -1,0 +1,75 @@
+"""How a search was proved: what was compared, and how closely."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a search did to know its answer; `topk` and `Index.search` return it on ``explain``.
+
+    Every pair of a query and a live row was either computed from stored values (`scanned`) or
+    bounded by its sketch (`sketched`): these two add up to ``queries * rows``. Of the sketched
+    pairs, the bounds excluded all but `candidates`, which were computed in float32 with a
+    rounding bound; that excluded all but `undecided`, which were computed in float64 by the
+    definition. CUDA devices have no tier between: there the two are the same, and `scanned` pairs
+    of L1 and L2 are bounded by a float32 sum first.
+
+    Attributes:
+        metric: of the search.
+        strategy: ``scan``, ``sketch``, or ``sketch and scan`` where some rows had no sketch, or
+            bounds excluded too little.
+        simd: level of vector instructions (`kernels.level`), or ``cuda`` and the architecture.
+        queries, rows: how many; rows are the live ones.
+        scanned, sketched, candidates, undecided: pairs.
+        repeated: queries that were searched again, because fewer than k rows lay within a limit
+            that was guessed (large k); candidates and undecided count both searches.
+        bytes_read: stored bytes that were read, once a batch of queries for rows and sketches,
+            once a pair for candidates.
+    """
+
+    metric: str
+    strategy: str
+    simd: str
+    queries: int
+    rows: int
+    scanned: int
+    sketched: int
+    candidates: int
+    undecided: int
+    repeated: int
+    bytes_read: int
+
+    def __str__(self) -> str:
+        pairs = max(1, self.queries * self.rows)
+        parts = [f"{self.metric} by {self.strategy} ({self.simd}), {self.rows:,} rows"]
+        if self.queries != 1:
+            parts[0] += f" x {self.queries:,} queries"
+        left = f"{self.candidates:,} left for float32, {self.undecided:,} for float64"
+        if self.simd.startswith("cuda"):
+            left = f"{self.undecided:,} left for float64"
+        if self.sketched:
+            parts.append(f"{self.sketched / pairs:.0%} of pairs bounded by sketches, {left}")
+        if self.repeated:
+            parts.append(f"{self.repeated:,} queries searched again")
+        if self.scanned:
+            parts.append(f"{self.scanned / pairs:.0%} computed from stored values")
+        parts.append(f"{self.bytes_read / 1e6:,.1f} MB read")
+        return "; ".join(parts)
+
+
+@dataclass
+class Work:
+    """What a search did, counted: see `proof.Proof`."""
+
+    sketched: int = 0
+    scanned: int = 0
+    candidates: int = 0
+    undecided: int = 0
+    repeated: int = 0
+    bytes_read: int = 0
+
+    def add(self, other: Work) -> None:
+        for name in self.__dataclass_fields__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))

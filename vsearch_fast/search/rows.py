@@ -1,0 +1,94 @@
+"""Stored rows as kernels read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ArgumentError
+from ..kernels.memory import aligned
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the stored rows of ids lie, as `kernels.refine` takes it."""
+
+    firsts: NDArray[np.int64]
+    bases: NDArray[np.int64]
+    strides: NDArray[np.int64]
+    halves: NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, arrays: Sequence[tuple[int, NDArray]]) -> Sources:
+        """Of (first id, array) in ascending order; native rows of unit stride."""
+        return cls(
+            np.array([first for first, _ in arrays], np.int64),
+            np.array([a.__array_interface__["data"][0] for _, a in arrays], np.int64),
+            np.array([a.strides[0] for _, a in arrays], np.int64),
+            np.array([a.dtype.itemsize == 2 for _, a in arrays], np.uint8),
+        )
+
+
+def readable(rows: NDArray) -> bool:
+    """Whether the tiers can read the rows where they lie."""
+    return direct(rows, np.dtype(np.float32)) or direct(rows, np.dtype(np.float16))
+
+
+Live = NDArray[np.uint8] | None
+
+
+def padded_to(queries: NDArray, multiple: int) -> NDArray:
+    """The queries, C-contiguous on cache lines, and rows of zeros up to a multiple."""
+    count, dim = queries.shape
+    padded = aligned((-(-count // multiple) * multiple, dim), queries.dtype)
+    padded[:count] = queries
+    padded[count:] = 0
+    return padded
+
+
+def no_mask() -> NDArray[np.uint8]:
+    """What a kernel takes for "all rows live"."""
+    everything = np.empty(0, np.uint8)
+    everything.flags.writeable = False
+    return everything
+
+
+def not_finite(row: int, segments: Sequence[NDArray]) -> ArgumentError:
+    """The error for a row, numbered over all segments, that holds NaN or infinity."""
+    for i, segment in enumerate(segments):
+        if row < len(segment):
+            return ArgumentError(
+                f"row {row} of {name('database', i, segments)} holds NaN or infinity",
+                "Nothing was returned, since no order is defined for it",
+                "Remove or repair the row, or leave it out with a mask",
+            )
+        row -= len(segment)
+    raise AssertionError("no such row")
+
+
+def name(what: str, number: int, segments: Sequence[Any]) -> str:
+    """What an error calls a segment: by its number where there are several."""
+    return f"{what} segment {number}" if len(segments) > 1 else f"the {what}"
+
+
+def direct(rows: NDArray, dtype: np.dtype) -> bool:
+    """Whether kernels can read the rows where they are: native type, unit stride in a row."""
+    return rows.dtype == dtype and rows.dtype.isnative and (
+        rows.strides[1] == dtype.itemsize or rows.shape[1] <= 1
+    )  # fmt: skip
+
+
+def converted(rows: NDArray, dtype: np.dtype) -> NDArray:
+    """Rows as the kernels read them. float64 beyond float32's range becomes infinite."""
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(rows, dtype)
+
+
+def as_float32(rows: NDArray) -> NDArray[np.float32]:
+    """The rows as C-contiguous native float32; float64 beyond its range becomes infinite."""
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(rows, np.float32)

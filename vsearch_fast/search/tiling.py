@@ -1,0 +1,87 @@
+"""How work is cut to fit the processor's caches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..machine import second_level_cache
+
+
+def _share_of_cache(parts: int) -> int:
+    size: int = field(default_factory=lambda: second_level_cache() // parts)
+    return size
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How work is cut. It never changes a result, and tests shrink it to cross every border."""
+
+    tile_bytes: int = _share_of_cache(4)
+    """Rows that stay in the second-level cache while all queries of a batch pass them."""
+    query_bytes: int = 1 << 20
+    """Queries of a batch that is scanned: they stay in cache while the rows stream."""
+    sketch_query_bytes: int = 8 << 20
+    """float32 queries of a batch that is sketched; what passes the rows is a quarter of it."""
+    buffer_bytes: int = 24 << 20
+    """Selection buffers of all threads: bounds the batch where k is large."""
+    chunk_rows: int | None = None
+    """Rows a thread takes at a time; None: an eighth of its share, not too few."""
+    copy_bytes: int = 16 << 20
+    """Rows that must be converted are copied this many bytes at a time."""
+    inline_bytes: int = 1 << 20
+    """Work (rows x queries x bytes a row) below which threads cost more than they bring."""
+    list_bytes: int = 36 << 20
+    """Undecided pairs of rows and queries that all threads list before they decide them."""
+    device_list: int = 16384
+    """Pairs that a query's list on a CUDA device has room for at least."""
+    device_rows: int = 1024
+    """Rows of a device's first round, of which every pair is listed."""
+    device_bytes: int = 2 << 30
+    """Lists of all queries of a batch on a device, which has at least four times as much."""
+    device_worth_queries: int = 64
+    """Queries from which sending rows to a device is likely to pay: a bus moves some 20 GB/s, by
+    which two processor cores search for 20 codes or 40 float rows. Estimated."""
+    device_worth_bytes: int = 256 << 20
+    """Bytes of such rows, likewise."""
+    device_extent_rows: int = 1024
+    """Resident rows for which a device's memory is taken at a time, at least."""
+    device_sorted: int = 2048
+    """Pairs that a device sorts in shared memory, at most."""
+    device_block_bytes: int = 64 << 20
+    """Rows that pass through a device at a time; it holds two such blocks."""
+    sketch_rows: int = 1024
+    """Rows that are sketched at a time, and for which (lo, step) are chosen."""
+    build_queries: int = 8
+    """Queries from which sketching rows for one search pays; measured on two cores."""
+    build_rows: int = 256
+    """Rows beyond a sketch from which sketching them for one search pays."""
+    first_rows: int = 2048
+    """Rows whose nearest lower a worker's limits before it goes on."""
+    fair_trial: int = 4096
+    """Rows that a worker bounds before it may give up."""
+    hopeless: float = 0.5
+    """Share of the pairs, left by the sketches, from which scanning them all is cheaper."""
+    kept_parameters: int = 4
+    """Pairs of (lo, step) for which a worker keeps the sketches of a batch's queries."""
+    small_k: int = 64
+    """Up to it a worker's first rows are probed; beyond it limits start from a guess."""
+    sample_rows: int = 4096
+    """Rows of a sample that limits are guessed by."""
+    sample_stride: int = 8
+    """A sample is at most one row in so many."""
+    few_pairs: int = 512
+    """Pairs to decide for which waking the other workers costs more than they bring."""
+    pairs_a_query: int = 8192
+    """Listed pairs a query for which a worker has room at most: memory costs time, too."""
+    listed_times_k: int = 10
+    """Listed pairs a query and neighbour for which large k should find room: more overflows,
+    which costs time."""
+    small_batch: int = 32
+    """Queries below which batches read the sketches too often to be made smaller for that."""
+    largest_batch: int = 2048
+    """Queries of a batch that is sketched, at most."""
+    many_pairs: int = 8192
+    """Pairs of a result from which its merging is shared among the threads."""
+
+
+TILING = Tiling()

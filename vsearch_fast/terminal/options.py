@@ -1,0 +1,130 @@
+"""What several commands take, and how their values are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import click
+
+from ..checks import PixelBox
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def box(ctx: click.Context, parameter: click.Parameter, value: str | None) -> PixelBox | None:
+    if value is None:
+        return None
+    try:
+        x1, y1, x2, y2 = (int(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not x1,y1,x2,y2 in pixels") from None
+    return x1, y1, x2, y2
+
+
+def distance(
+    ctx: click.Context, parameter: click.Parameter, value: str | None
+) -> float | Literal["auto"] | None:
+    if value is None or value == "auto":
+        return value  # type: ignore[return-value]
+    try:
+        number: float = click.FloatRange(0)(value, parameter, ctx)
+    except click.BadParameter:
+        raise click.BadParameter(f"{value!r} is neither a distance from 0 on nor auto") from None
+    return number
+
+
+def size(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[int, int]:
+    width, _, height = value.partition("x")
+    if not (width.isdigit() and height.isdigit()):
+        raise click.BadParameter(f"{value!r} is not WIDTHxHEIGHT in pixels")
+    return int(width), int(height)
+
+
+def pairs(
+    ctx: click.Context, parameter: click.Parameter, values: Sequence[str]
+) -> list[tuple[str, str]]:
+    for value in values:
+        if "=" not in value[1:]:
+            raise click.BadParameter(f"{value!r} is not NAME=VALUE")
+    return [(name, text) for name, _, text in (value.partition("=") for value in values)]
+
+
+def data_set(
+    name: str,
+    *,
+    csv: str = "",
+    columns: str = "The CSV's own name of a column, as for vsearch index. Repeat for several.",
+) -> Callable[[Command], Command]:
+    """What a data set is and how its CSV is read: ``layout``, ``csv_file``, ``columns``.
+
+    ``name`` is what the help calls the data set, ``csv`` and ``columns`` other texts than usual.
+    """
+    options = (
+        click.option(
+            "--format",
+            "layout",
+            type=click.Choice(["auto", "folder", "csv", "deepfashion"]),
+            default="auto",
+            show_default=True,
+            help=f"What {name} is.",
+        ),
+        click.option(
+            "--csv",
+            "csv_file",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help=csv or f"List of the pictures in {name}.",
+        ),
+        click.option(
+            "--column",
+            "columns",
+            multiple=True,
+            callback=pairs,
+            metavar="ROLE=NAME",
+            help=columns,
+        ),
+    )
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):  # the first decorator is the last in the help
+            command = option(command)
+        return command
+
+    return decorate
+
+
+backend = click.option(
+    "--backend",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="What searches. auto: a GPU where one is there and the work is worth sending the index "
+    "to it; matches are the same.",
+)
+json_flag = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+provider = click.option(
+    "--provider",
+    type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]),
+    default="auto",
+    show_default=True,
+    help="What runs the network. auto: TensorRT (not for fp32) or CUDA where they work, else the "
+    "CPU; one that is named is used or is an error.",
+)
+decoder = click.option(
+    "--decoder",
+    type=click.Choice(["auto", "libjpeg-turbo", "nvimgcodec"]),
+    default="auto",
+    show_default=True,
+    help="What decodes JPEG files. auto: what the index records, for a new one libjpeg-turbo. "
+    "nvimgcodec needs an NVIDIA GPU, also to search.",
+)
+threads = click.option(
+    "--threads", type=click.IntRange(1), help="Processors to use; all by default."
+)
+max_pixels = click.option(
+    "--max-pixels",
+    type=click.IntRange(1),
+    help="Largest picture that is decoded; by default 178,956,970 pixels.",
+)

@@ -1,0 +1,15 @@
+"""The words of the house: distances in their order, and numbers in sentences."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Metric = Literal["l2", "l1", "hamming"]
+
+#: In the order in which they are offered and told.
+METRICS: tuple[Metric, ...] = get_args(Metric)
+
+
+def plural(number: int, one: str, several: str = "") -> str:
+    """``1 picture``, ``2,000 pictures``; `several` where it is not `one` and an s."""
+    return f"{number:,} {one if number == 1 else several or one + 's'}"
