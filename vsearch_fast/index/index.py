@@ -29,16 +29,12 @@ from ..errors import ArgumentError, ModelMismatchError
 from ..kernels.reference import pack_bits
 from ..search.proof import Proof
 from ..words import METRICS, Metric
-from . import arguments as inputs
-from . import schema
+from . import arguments, schema
 from .finder import Finder
 from .items import Item, check_id, check_item
 from .snapshot import Filter
 from .store import Store
 from .thresholds import QUANTILE, SAMPLE, Threshold, Thresholds
-
-__all__ = ["Hit", "Index", "Item", "Threshold"]
-
 
 _NOT_ADDED = "None of the rows was added"
 _NOT_SEARCHED = "Nothing was searched"
@@ -225,9 +221,9 @@ class Index:
             DuplicateIdError: an id named twice, or held already.
             StoreError: a full disk, an index opened for reading, ...; nothing is lost.
         """
-        names = inputs.ids(ids, _NOT_ADDED)
-        rows = inputs.matrix(features, self.dim, "features", _NOT_ADDED)
-        bits = None if codes is None else inputs.codes(codes, self.dim, "codes", _NOT_ADDED)
+        names = arguments.ids(ids, _NOT_ADDED)
+        rows = arguments.matrix(features, self.dim, "features", _NOT_ADDED)
+        bits = None if codes is None else arguments.codes(codes, self.dim, "codes", _NOT_ADDED)
         for array, what in ((rows, "features"), (bits, "codes")):
             if array is not None and len(array) != len(names):
                 raise ArgumentError(
@@ -235,16 +231,18 @@ class Index:
                     _NOT_ADDED,
                     "Pass one id a row",
                 )
-        inputs.refuse_twice(names, _NOT_ADDED)
-        described = inputs.items(names, items, _NOT_ADDED)
-        for part in inputs.block_slices(len(rows), self.dim):  # all, before any is written
-            inputs.float_block(rows[part], part.start, "features", _NOT_ADDED, self.dtype)
+        arguments.refuse_twice(names, _NOT_ADDED)
+        described = arguments.items(names, items, _NOT_ADDED)
+        for part in arguments.block_slices(len(rows), self.dim):  # all, before any is written
+            arguments.float_block(rows[part], part.start, "features", _NOT_ADDED, self.dtype)
         if names:
             self._store.append(described, self._blocks(rows, bits), replace=replace)
 
     def _blocks(self, rows: np.ndarray, bits: np.ndarray | None) -> Iterator[dict[str, np.ndarray]]:
-        for part in inputs.block_slices(len(rows), self.dim):
-            vectors = inputs.float_block(rows[part], part.start, "features", _NOT_ADDED, self.dtype)
+        for part in arguments.block_slices(len(rows), self.dim):
+            vectors = arguments.float_block(
+                rows[part], part.start, "features", _NOT_ADDED, self.dtype
+            )
             codes = pack_bits(vectors) if bits is None else np.ascontiguousarray(bits[part])
             yield {"vectors": vectors, "codes": codes}
 
@@ -257,7 +255,7 @@ class Index:
         """
         consequence = "Nothing was changed"
         checked = [check_item(item, consequence) for item in items]
-        inputs.refuse_twice([item.id for item in checked], consequence)
+        arguments.refuse_twice([item.id for item in checked], consequence)
         if checked:
             self._store.update(checked)
 
@@ -267,7 +265,7 @@ class Index:
         Raises:
             ArgumentError: something that JSON cannot hold.
         """
-        self._store.describe(inputs.json_object(model, "model", "Nothing was changed"))
+        self._store.describe(arguments.json_object(model, "model", "Nothing was changed"))
         self.model = self._store.meta.model
 
     def remove(self, ids: Iterable[str]) -> None:
@@ -276,7 +274,7 @@ class Index:
         Raises:
             UnknownIdError: an id that the index does not hold; nothing was removed.
         """
-        names = list(dict.fromkeys(inputs.ids(ids, "Nothing was removed")))
+        names = list(dict.fromkeys(arguments.ids(ids, "Nothing was removed")))
         if names:
             self._store.remove(names)
 
@@ -376,9 +374,9 @@ class Index:
         limit = None
         auto = isinstance(max_distance, str) and max_distance == "auto"
         if max_distance is not None and not auto:
-            limit = inputs.distance(max_distance, _NOT_SEARCHED)
-        wanted = inputs.where(where, _NOT_SEARCHED)
-        array = inputs.queries(queries, self.dim, metric, _NOT_SEARCHED)
+            limit = arguments.distance(max_distance, _NOT_SEARCHED)
+        wanted = arguments.where(where, _NOT_SEARCHED)
+        array = arguments.queries(queries, self.dim, metric, _NOT_SEARCHED)
         if auto:
             threshold = self.threshold(metric, threads=threads, backend=backend)
             limit = -math.inf if threshold is None else threshold.distance
@@ -512,7 +510,7 @@ class Index:
         Raises:
             UnknownIdError: an id that the index does not hold.
         """
-        names = inputs.ids(ids, "Nothing was read")
+        names = arguments.ids(ids, "Nothing was read")
         rows = [row for row, _ in self._store.find(names, "Nothing was read")]
         stored = self._finder.stored("vectors", np.array(rows, np.int64))
         return stored.astype(np.float32, copy=False)
@@ -538,7 +536,7 @@ class Index:
             ArgumentError: a limit below 1, an unknown column.
         """
         limit = positive(limit, "limit", "Nothing was read")
-        wanted = inputs.where(where, "Nothing was read")
+        wanted = arguments.where(where, "Nothing was read")
         return self._store.page(limit, -1 if after is None else after, wanted)
 
     def values(self, column: str, limit: int = 1000) -> list[tuple[Scalar, int]] | None:

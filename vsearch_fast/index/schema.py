@@ -18,8 +18,7 @@ from ..disk.lock import WriteLock
 from ..disk.sqlite import connect, sql_error
 from ..disk.writing import sync_directory, write_error
 from ..errors import ArgumentError, StoreError
-from . import arguments as inputs
-from . import stored_sketches
+from . import arguments, stored_sketches
 from .segments import Kind
 
 FORMAT = 1
@@ -117,7 +116,7 @@ def checked(
     if dtype is not None and dtype not in DTYPES:
         raise ArgumentError(f"dtype is {dtype!r}", consequence, f"Use one of {', '.join(DTYPES)}")
     check_text(model_id, "model_id", consequence)
-    return dim, segment_rows, inputs.json_object(model, "model", consequence)
+    return dim, segment_rows, arguments.json_object(model, "model", consequence)
 
 
 def create(

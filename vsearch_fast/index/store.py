@@ -64,8 +64,7 @@ from ..disk.lock import WriteLock
 from ..disk.sqlite import connect, sql_error
 from ..errors import ArgumentError, DuplicateIdError, StoreError, UnknownIdError
 from ..search.sketches import Sketch
-from . import item_rows, schema
-from . import stored_sketches as sketching
+from . import item_rows, schema, stored_sketches
 from .items import Item
 from .segments import SegmentFiles
 from .snapshot import Filter, Snapshot, State
@@ -190,14 +189,14 @@ class Store:
 
     def _covered(self, sql: sqlite3.Connection) -> list[Covered]:
         segments = self.files.segments(self._read_state(sql).rows)
-        return sketching.read(sql, segments) if self.meta.sketched else []
+        return stored_sketches.read(sql, segments) if self.meta.sketched else []
 
     def _rows_by_kind(self, sql: sqlite3.Connection) -> dict[str, int]:
         """Committed rows of each kind that is known here."""
         rows = dict.fromkeys(schema.KINDS, self._read_state(sql).rows)
         if self.meta.sketched:
-            covered = sketching.rows_of(self._covered(sql))
-            rows |= {sketching.SKETCHES: covered, sketching.FACTS: covered}
+            covered = stored_sketches.rows_of(self._covered(sql))
+            rows |= {stored_sketches.SKETCHES: covered, stored_sketches.FACTS: covered}
         return rows
 
     def state(self) -> State:
@@ -270,7 +269,7 @@ class Store:
         """The sketches of a snapshot's segments, memory-mapped; None where none are kept."""
         if not self.meta.sketched:
             return None
-        return sketching.mapped(self.files, snapshot.covered, snapshot.state.rows)
+        return stored_sketches.mapped(self.files, snapshot.covered, snapshot.state.rows)
 
     def items(self, rows: Iterable[int], edits: int | None = None) -> dict[int, Item] | None:
         """Items by row. With `edits`: None when anything but additions was committed since
@@ -401,7 +400,7 @@ class Store:
             try:
                 sketched = None
                 if self.meta.sketched:
-                    sketched = sketching.Extension(self.files, covered, start + len(items))
+                    sketched = stored_sketches.Extension(self.files, covered, start + len(items))
                     self.files.append(sketched.start, sketched.blocks(), consequence)
                 with self.transaction(consequence, write=True) as sql:
                     item_rows.remove(sql, list(held.values()))
@@ -409,7 +408,7 @@ class Store:
                     self._count(sql, start, len(items), removed=len(held))
                     if sketched:
                         schema.write_kinds(sql, self.meta.kinds)
-                        sketching.write(sql, sketched)
+                        stored_sketches.write(sql, sketched)
             except BaseException:
                 # The disk may be full: give back the segments that this call began. The state
                 # is asked for, because a commit that reports an error may have been one.

@@ -2,10 +2,10 @@
 
 ::
 
-    topk ─ one array ─┐                 ┌─ _scan: every distance from stored rows
-                      ├─ topk_segments ─┼─ _cascade: sketches bound, stored rows decide (L1, L2)
-    Index ─ segments ─┘                 │  (one thread pool, `_pool`; work cut by `_tiling`)
-                                        └─ _gpu: the same two on CUDA devices
+    topk ─ one array ─┐                 ┌─ cpu.scan: every distance from stored rows
+                      ├─ topk_segments ─┼─ cpu.cascade: sketches bound, stored rows decide (L1, L2)
+    Index ─ segments ─┘                 │  (one pool of threads; work cut by `tiling`)
+                                        └─ gpu: the same two on CUDA devices
 
 The result is defined by `vsearch_fast.kernels.reference` and equal to it to the bit,
 whatever the backend, the strategy, the threads, the batches and the layout of the arrays.
@@ -21,24 +21,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ArgumentError, DeviceError
-from ..kernels.reference import pack_bits
 from ..machine import available_threads
-from ..words import METRICS, Metric
 from . import tiling
-from .cpu import cascade, chunks, scan
-from .proof import Proof
-from .rows import name as _name
+from .cpu import cascade, scan
+from .cpu.chunks import Problem
+from .proof import Proof, Work
+from .rows import converted, not_finite, segment_name
 from .sketches import Sketch, Sketched
 
 if TYPE_CHECKING:
     from .gpu.resident_rows import ResidentRows
     from .resident import Resident
 from .arguments import checked_array, checked_masks, checked_options, refuse_not_finite
-
-__all__ = [
-    "METRICS", "Metric", "Proof", "Sketched", "available_threads", "pack_bits", "topk",
-    "topk_segments",
-]  # fmt: skip
 
 #: Below these, scanning stored rows is as fast; measured on two cores.
 _SKETCH_DIM = 128
@@ -145,13 +139,14 @@ def topk_segments(
     k = checked_options(k, metric, backend, strategy, threads)
     queries = checked_array(queries, "queries", metric)
     segments = [
-        checked_array(s, _name("database", i, segments), metric) for i, s in enumerate(segments)
+        checked_array(s, segment_name("database", i, segments), metric)
+        for i, s in enumerate(segments)
     ]
     for i, segment in enumerate(segments):
         if segment.shape[1] != queries.shape[1]:
             raise ArgumentError(
                 f"queries have {queries.shape[1]} columns and "
-                f"{_name('database', i, segments)} has {segment.shape[1]}",
+                f"{segment_name('database', i, segments)} has {segment.shape[1]}",
                 "Nothing was searched",
                 "Use features of one model, packed alike, for both",
             )
@@ -166,7 +161,7 @@ def topk_segments(
             "Pass one a segment, made of its rows, or None",
         )
     kernels = scan.family(metric, queries.shape[1])
-    queries = scan.converted(queries, kernels.rows)
+    queries = converted(queries, kernels.rows)
     if kernels.rows.kind == "f":
         refuse_not_finite(queries)
 
@@ -182,7 +177,7 @@ def topk_segments(
     workers = threads or available_threads()
     if threads is None and pairs * max(1, dim * kernels.rows.itemsize) < tiling.TILING.inline_bytes:
         workers = 1
-    work = cascade.Work()
+    work = Work()
     level = _level
     on_devices = None
     if metric == "hamming":  # codes are as small as a sketch
@@ -202,13 +197,13 @@ def topk_segments(
         if work.sketched and work.scanned:
             strategy = "sketch and scan"
     elif strategy == "sketch":
-        problem = chunks.Problem(metric, segments, lives, sketches or [None] * len(segments), best)
+        problem = Problem(metric, segments, lives, sketches or [None] * len(segments), best)
         work = cascade.search(problem, queries, workers, distances, ids)
         if work.scanned:
             strategy = "sketch and scan" if work.sketched else "scan"
     else:
         read = scan.search(queries, segments, lives, kernels, workers, distances, ids)
-        work = cascade.Work(scanned=pairs, bytes_read=read)
+        work = Work(scanned=pairs, bytes_read=read)
     proof = Proof(
         metric, strategy, level(), len(queries), live_rows,
         work.scanned, work.sketched, work.candidates, work.undecided, work.repeated,
@@ -229,7 +224,7 @@ def _search_on_devices(
     threads: int | None,
     distances: NDArray,
     ids: NDArray[np.int64],
-) -> tuple[cascade.Work, Callable[[], str]] | None:
+) -> tuple[Work, Callable[[], str]] | None:
     """Search on CUDA devices, if the backend says so or it pays; None where not.
 
     Returns the work and what names the devices.
@@ -239,7 +234,7 @@ def _search_on_devices(
 
     request = Request(
         metric, queries, segments, lives, sketches or [None] * len(segments), resident, strategy,
-        distances.shape[1], threads, lambda row: scan.not_finite(row, segments),
+        distances.shape[1], threads, lambda row: not_finite(row, segments),
     )  # fmt: skip
     if not wanted(backend, request):
         return None

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from ..errors import ArgumentError
 from ..kernels.memory import aligned
+
+Live = NDArray[np.uint8] | None
+"""Which rows of a segment live, one byte a row; None: all."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,6 @@ def readable(rows: NDArray) -> bool:
     return direct(rows, np.dtype(np.float32)) or direct(rows, np.dtype(np.float16))
 
 
-Live = NDArray[np.uint8] | None
-
-
 def padded_to(queries: NDArray, multiple: int) -> NDArray:
     """The queries, C-contiguous on cache lines, and rows of zeros up to a multiple."""
     count, dim = queries.shape
@@ -62,7 +62,7 @@ def not_finite(row: int, segments: Sequence[NDArray]) -> ArgumentError:
     for i, segment in enumerate(segments):
         if row < len(segment):
             return ArgumentError(
-                f"row {row} of {name('database', i, segments)} holds NaN or infinity",
+                f"row {row} of {segment_name('database', i, segments)} holds NaN or infinity",
                 "Nothing was returned, since no order is defined for it",
                 "Remove or repair the row, or leave it out with a mask",
             )
@@ -70,7 +70,7 @@ def not_finite(row: int, segments: Sequence[NDArray]) -> ArgumentError:
     raise AssertionError("no such row")
 
 
-def name(what: str, number: int, segments: Sequence[Any]) -> str:
+def segment_name(what: str, number: int, segments: Sequence[Any]) -> str:
     """What an error calls a segment: by its number where there are several."""
     return f"{what} segment {number}" if len(segments) > 1 else f"the {what}"
 
@@ -82,13 +82,8 @@ def direct(rows: NDArray, dtype: np.dtype) -> bool:
     )  # fmt: skip
 
 
-def converted(rows: NDArray, dtype: np.dtype) -> NDArray:
-    """Rows as the kernels read them. float64 beyond float32's range becomes infinite."""
+def converted(rows: NDArray, dtype: DTypeLike = np.float32) -> NDArray:
+    """Rows as the kernels read them: C-contiguous, native. float64 beyond float32's range becomes
+    infinite."""
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(rows, dtype)
-
-
-def as_float32(rows: NDArray) -> NDArray[np.float32]:
-    """The rows as C-contiguous native float32; float64 beyond its range becomes infinite."""
-    with np.errstate(over="ignore"):
-        return np.ascontiguousarray(rows, np.float32)

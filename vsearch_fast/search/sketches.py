@@ -22,7 +22,7 @@ from ..kernels.memory import aligned
 from ..machine import available_threads
 from ..threads import run
 from . import tiling
-from .rows import as_float32
+from .rows import converted
 
 #: Rows that parameters are chosen by, of each run.
 _SAMPLE = 32
@@ -78,7 +78,7 @@ def choose_run(rows: NDArray, start: int = 0, before: Run | None = None) -> Run:
     """
     from ..kernels import sketch
 
-    sample = as_float32(rows[:: max(1, len(rows) // _SAMPLE)][:_SAMPLE])
+    sample = converted(rows[:: max(1, len(rows) // _SAMPLE)][:_SAMPLE])
     sample = sample[np.isfinite(sample).all(axis=1)]
     if before is not None:
         few = np.ascontiguousarray(sample[:: max(1, len(sample) // _FEW)])
@@ -106,7 +106,7 @@ def sketch_block(
     """Sketch rows into ``out`` and ``facts``; whether all of them are finite."""
     from ..kernels import sketch
 
-    block = as_float32(rows)
+    block = converted(rows)
     base = block.__array_interface__["data"][0]
     return sketch.sketch_rows(base, block.strides[0], block.shape[1], lo, step, out, facts) < 0
 

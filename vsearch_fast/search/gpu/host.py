@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ...machine import available_threads
 from ...threads import run
-from ..rows import Sources, as_float32, readable
+from ..rows import Sources, converted, readable
 from .lists import Lists
 
 #: Pairs a thread from which waking another pays.
@@ -90,7 +90,7 @@ class HostRows:
         segments = np.searchsorted(self._firsts, rows, side="right") - 1
         # The last of equal firsts: the others are empty.
         parts = [
-            as_float32(self._segments[segment][rows[segments == segment] - self._firsts[segment]])
+            converted(self._segments[segment][rows[segments == segment] - self._firsts[segment]])
             for segment in np.unique(segments)
         ]
         return np.concatenate(parts)

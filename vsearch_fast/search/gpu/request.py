@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ...errors import DeviceError, VsearchError
 from ...kernels.cuda.device import Device
 from .. import tiling
-from ..rows import as_float32
+from ..rows import converted
 from ..sketches import Sketch
 from . import devices as cuda
 from .resident_rows import ResidentRows
@@ -50,7 +50,7 @@ class Request:
         first = 0
         for segment, mask in zip(self.segments, self.masks, strict=True):
             for start in range(0, min(len(segment), row - first), _ROWS_READ):
-                some = as_float32(segment[start : start + _ROWS_READ])
+                some = converted(segment[start : start + _ROWS_READ])
                 bad = ~np.isfinite(some).all(axis=1)
                 if mask is not None:
                     bad &= mask[start : start + _ROWS_READ] != 0

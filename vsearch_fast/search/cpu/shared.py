@@ -1,0 +1,93 @@
+"""What all workers of a batch of queries share: the queries, the kernels, the rows, the buffers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from threading import Event
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...kernels import layout
+from ...kernels.memory import aligned
+from .. import tiling
+from ..rows import Sources, padded_to, readable
+from ..sketches import sketch_block
+from .buffers import capacity_for
+from .chunks import Problem
+
+#: Bytes of a listed pair: query, row and lower bound.
+PAIR_BYTES = 4 + 8 + 8
+
+
+@dataclass(frozen=True)
+class SketchedQueries:
+    """Queries as the rows of a run are sketched, as `kernels.sketch_scan` takes them."""
+
+    bytes: NDArray[np.uint8]
+    constants: NDArray[np.int64]
+    errors: NDArray[np.float64]
+
+
+class Shared:
+    """Some queries, all rows; none of the workers, each of which has a part of the buffers.
+
+    Attributes:
+        problem: the search.
+        queries: padded; the first `count` are real.
+        stop: set when any worker has failed, or met a row that is not finite.
+        hopeless: set by a worker for all: sketches exclude too little, the rest is scanned.
+        uppers, near_uppers, distances, ids: selection buffers by tier, worker and query.
+        counts: what is in them (tier, worker, query).
+    """
+
+    def __init__(self, problem: Problem, queries: NDArray[np.float32], workers: int) -> None:
+        from ...kernels import sketch, sketch_scan
+        from ...kernels.level import simd_level
+        from ...kernels.simd_u8 import ABSOLUTE, PRODUCT, number_of, signed_queries
+
+        self.problem = problem
+        self.count = len(queries)
+        self.queries = padded_to(queries, sketch_scan.QUERY_MULTIPLE)
+        operation, level = (PRODUCT if problem.squared else ABSOLUTE), number_of(simd_level())
+        self.width, self.facts = layout.width_of(problem.dim), layout.FACTS
+        self.error_column = layout.E2 if problem.squared else layout.E1
+        self.wide = self.width > sketch_scan.NARROW
+        self.scan = sketch_scan.scanner(operation, level, self.wide)
+        self.signed = signed_queries(operation, level)
+        self.gamma = sketch.rounding(problem.dim)
+        row_bytes = min(self.width, sketch_scan.BLOCK) if self.wide else self.width
+        sizes = tiling.TILING
+        share = sizes.list_bytes // (PAIR_BYTES * workers)
+        # A list must hold all pairs of two tiles, which must not make it larger than its share.
+        self.tile_rows = max(1, min(sizes.tile_bytes // row_bytes, share // (2 * self.count)))
+        fair = min(share, max(sizes.pairs_a_query, sizes.listed_times_k * problem.k) * self.count)
+        self.room = max(fair, 2 * self.tile_rows * self.count, 4 * problem.k * self.count)
+        firsts = np.cumsum([0, *map(len, problem.segments)])[:-1].tolist()
+        self.sources = Sources.of(
+            [
+                (first, segment)
+                for first, segment in zip(firsts, problem.segments, strict=True)
+                if len(segment) and readable(segment)
+            ]
+        )
+        padded, capacity = len(self.queries), capacity_for(problem.k)
+        self.uppers = np.empty((workers, padded, capacity))
+        self.near_uppers = np.empty((workers, padded, capacity))
+        self.distances = np.empty((workers, padded, capacity))
+        self.ids = np.empty((workers, padded, capacity), np.int64)
+        self.counts = np.zeros((3, workers, padded), np.int64)  # of uppers, near_uppers, distances
+        self.stop = Event()
+        self.hopeless = False
+
+    def sketch_queries(self, lo: float, step: float) -> SketchedQueries:
+        """The queries as the rows of a run are sketched; padding has errors of NaN."""
+        data = aligned((len(self.queries), self.width), np.uint8)
+        facts = np.empty((len(self.queries), layout.FACTS))
+        sketch_block(self.queries, lo, step, data, facts)
+        errors = facts[:, self.error_column].copy()
+        errors[self.count :] = np.nan
+        constants = facts[:, layout.SQUARES].astype(np.int64)
+        if self.signed:
+            data ^= 128
+        return SketchedQueries(data, constants, errors)

@@ -1,0 +1,279 @@
+"""One thread's share of a batch: it bounds chunks of rows, lists pairs, and decides them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...kernels.memory import aligned
+from .. import tiling
+from ..proof import Work
+from ..rows import Sources, converted, direct, no_mask, readable
+from ..sketches import Run, sketch_block
+from .buffers import capacity_for
+from .chunks import Chunk
+from .shared import Shared, SketchedQueries
+
+
+class Worker:
+    """A thread's share of a batch: nothing of it is written by others while it runs."""
+
+    def __init__(self, shared: Shared, number: int) -> None:
+        self.shared, self.number, self.work = shared, number, Work()
+        padded = len(shared.queries)
+        self.uppers, self.near_uppers = shared.uppers[number], shared.near_uppers[number]
+        self.distances, self.ids = shared.distances[number], shared.ids[number]
+        self.counts, self.near_counts, self.held = shared.counts[:, number]
+        self.limits = np.full(padded, np.inf)  # of the sketches' upper bounds, and below caps
+        self.caps = np.full(padded, np.inf)  # what the other tiers have proved
+        self.nearest = np.full(padded, np.inf)  # of the distances
+        self.order = np.arange(capacity_for(shared.problem.k))
+        self.promising = np.empty((padded, len(self.order)))
+        self.promising_counts = np.empty(padded, np.int64)
+        self.pair_queries = np.empty(shared.room, np.int32)
+        self.pair_rows = np.empty(shared.room, np.int64)
+        self.pair_lowers = np.empty(shared.room)
+        # Rows before the first probe; a large k makes it dearer than the pairs that it saves.
+        sizes = tiling.TILING
+        self.unprobed = sizes.first_rows if shared.problem.k <= sizes.small_k else 0
+        self.listed = self.refined = 0  # pairs; the first of them have been in float32
+        self.mean_error: float | None = None  # of rows that were sampled
+        self.known: dict[tuple[float, float], SketchedQueries] = {}
+
+    def take(self, chunk: Chunk) -> int:
+        """Search a chunk. Returns -1, or the id of its first row that is not finite."""
+        shared = self.shared
+        problem = shared.problem
+        segment, live = problem.segments[chunk.segment], problem.lives[chunk.segment]
+        mask = no_mask() if live is None else live[chunk.start : chunk.stop]
+        rows = segment[chunk.start : chunk.stop]
+        count = len(rows) if live is None else int(np.count_nonzero(mask))
+        if count == 0:
+            return -1
+        if chunk.run is None or shared.hopeless:
+            return self._scan(chunk, rows, mask, count)
+        first = chunk.offset + chunk.start
+        sources, copied = shared.sources, not readable(segment)
+        if copied:
+            rows = converted(rows)
+            self.relieve(sources, everything=True)  # these sources alone know what is listed
+            sources = Sources.of([(first, rows)])
+        sketch = problem.sketches[chunk.segment]
+        if sketch is not None and not chunk.build:
+            bad = sketch.bad[(sketch.bad >= chunk.start) & (sketch.bad < chunk.stop)] - chunk.start
+            data = sketch.bytes[chunk.start : chunk.stop]
+            facts = sketch.facts[chunk.start : chunk.stop]
+        else:
+            data = aligned((len(rows), shared.width), np.uint8)
+            facts = np.empty((len(rows), shared.facts))
+            self.work.bytes_read += rows.nbytes
+            bad = np.empty(0, np.int64)
+            if not sketch_block(rows, chunk.run.lo, chunk.run.step, data, facts):
+                bad = np.flatnonzero(~np.isfinite(facts).all(axis=1))
+        if live is not None:
+            bad = bad[mask[bad] != 0]
+        if len(bad):
+            return first + int(bad[0])
+        self._bound(chunk.run, data, facts, mask, first, sources)
+        self.work.sketched += count * shared.count
+        self.work.bytes_read += count * (data.shape[1] + facts.shape[1] * facts.itemsize)
+        if copied:
+            self.relieve(sources, everything=True)  # the copy goes
+        sizes = tiling.TILING
+        if self.work.sketched >= sizes.fair_trial * shared.count and (
+            self.work.candidates > sizes.hopeless * self.work.sketched
+        ):
+            shared.hopeless = True
+        return -1
+
+    def sample(self, chunk: Chunk, stride: int, rank: int) -> None:
+        """Hold the ``rank`` smallest upper bounds of each ``stride``-th row of a chunk."""
+        sketch = self.shared.problem.sketches[chunk.segment]
+        live = self.shared.problem.lives[chunk.segment]
+        assert sketch is not None and chunk.run is not None
+        part = slice(chunk.start, chunk.stop)
+        mask = np.zeros(chunk.stop - chunk.start, np.uint8)
+        mask[::stride] = 1 if live is None else live[part][::stride]
+        facts = sketch.facts[part]
+        sampled = np.flatnonzero(mask)
+        if len(sampled) == 0:
+            return
+        self.mean_error = float(facts[sampled, self.shared.error_column].mean())
+        position = 0
+        while position < len(mask):
+            self.listed = self.refined = 0  # the list does not matter here
+            position = self._first_tier(
+                chunk.run, sketch.bytes[part], facts, mask, 0, position, len(mask), rank
+            )
+        self.listed = self.refined = 0
+
+    def _bound(
+        self,
+        run_: Run,
+        data: NDArray[np.uint8],
+        facts: NDArray[np.float64],
+        mask: NDArray[np.uint8],
+        first: int,
+        sources: Sources,
+    ) -> None:
+        """The first tier: list the pairs that the limits do not exclude."""
+        shared = self.shared
+        position = 0
+        while position < len(data) and not shared.stop.is_set():
+            end = min(len(data), position + (self.unprobed or len(data)))
+            position = self._first_tier(
+                run_, data, facts, mask, first, position, end, shared.problem.k
+            )
+            if position < end:
+                self.relieve(sources)
+            elif self.unprobed:
+                self.unprobed = 0
+                self.probe(sources)
+
+    def _first_tier(
+        self,
+        run_: Run,
+        data: NDArray[np.uint8],
+        facts: NDArray[np.float64],
+        mask: NDArray[np.uint8],
+        first: int,
+        position: int,
+        end: int,
+        k: int,
+    ) -> int:
+        """Bound rows ``position`` to ``end``; returns where the list was full."""
+        shared = self.shared
+        queries = self._sketched(run_)
+        position, self.refined, self.listed = shared.scan(
+            queries.bytes.ctypes.data, shared.width, shared.count,
+            queries.constants, queries.errors,
+            data.ctypes.data, shared.width,
+            facts, run_.step, shared.gamma,
+            position, end, first,
+            mask, shared.tile_rows, k,
+            self.uppers, self.counts,
+            self.limits, self.caps,
+            self.order,
+            self.pair_queries, self.pair_rows, self.pair_lowers, self.refined, self.listed,
+        )  # fmt: skip
+        return position
+
+    def _sketched(self, run_: Run) -> SketchedQueries:
+        key = run_.lo, run_.step
+        if key not in self.known:
+            if len(self.known) >= tiling.TILING.kept_parameters:
+                self.known.pop(next(iter(self.known)))
+            self.known[key] = self.shared.sketch_queries(*key)
+        return self.known[key]
+
+    def relieve(self, sources: Sources, everything: bool = False) -> None:
+        """Make room in the list: by lower limits, float32 bounds and, at last, by deciding."""
+        self.probe(sources)
+        if everything or self.listed > len(self.pair_rows) // 4:
+            self.refine_near(sources)
+            self.drop()
+        if everything or self.listed > len(self.pair_rows) // 4:
+            self.decide(sources)
+
+    def drop(self) -> None:
+        """Drop listed pairs that the limits exclude."""
+        from ...kernels.pairs import drop_listed
+
+        np.minimum(self.limits, self.caps, out=self.limits)
+        self.refined, self.listed = drop_listed(
+            self.pair_queries, self.pair_rows, self.pair_lowers,
+            self.refined, self.listed, self.limits,
+        )  # fmt: skip
+
+    def probe(self, sources: Sources) -> None:
+        """Lower the limits cheaply: the second tier for each query's most promising pairs.
+
+        Their true distances limit what follows more tightly than any upper bound of a sketch.
+        """
+        from ...kernels.pairs import bring_forward
+
+        end = bring_forward(
+            self.pair_queries, self.pair_rows, self.pair_lowers, self.refined, self.listed,
+            self.shared.problem.k, self.promising, self.promising_counts, self.order,
+        )  # fmt: skip
+        self.refine_near(sources, end)
+        self._lower_caps()
+        self.drop()
+
+    def _lower_caps(self) -> None:
+        """Take limits from bounds of buffers that hold k and are not full yet, too."""
+        from ...kernels.select import lower_limits
+
+        number = slice(self.number, self.number + 1)
+        lower_limits(
+            self.shared.near_uppers[number], self.shared.counts[1, number],
+            self.shared.problem.k, self.caps,
+        )  # fmt: skip
+
+    def refine_near(self, sources: Sources, end: int | None = None) -> None:
+        """The second tier, for what it has not seen."""
+        from ...kernels.refine import refine_f32
+
+        end = self.listed if end is None else end
+        done = refine_f32(
+            *self._pairs(sources, self.refined, end), self.near_uppers, self.near_counts,
+            self.caps, self.order, self.shared.problem.squared,
+        )  # fmt: skip
+        self.refined = end
+        self.work.candidates += done
+        self.work.bytes_read += done * self._row_bytes()
+
+    def decide(self, sources: Sources) -> None:
+        """The third tier, for all that is listed; the list is empty then."""
+        from ...kernels.refine import refine_f64
+
+        done = refine_f64(
+            *self._pairs(sources, 0, self.listed), self.caps,
+            self.distances, self.ids, self.held, self.nearest, self.shared.problem.squared,
+        )  # fmt: skip
+        self.listed = self.refined = 0
+        np.minimum(self.caps, self.nearest, out=self.caps)
+        self.work.undecided += done
+        self.work.bytes_read += done * self._row_bytes()
+
+    def _row_bytes(self) -> int:
+        segment = self.shared.problem.segments[0]
+        return segment.shape[1] * segment.dtype.itemsize
+
+    def _pairs(self, sources: Sources, start: int, end: int) -> tuple[Any, ...]:
+        """What both refining tiers take, of pairs ``start`` to ``end``."""
+        queries = self.shared.queries
+        return (
+            queries.ctypes.data, queries.strides[0], queries.shape[1],
+            sources.firsts, sources.bases, sources.strides, sources.halves,
+            self.pair_queries, self.pair_rows, self.pair_lowers, start, end,
+            self.shared.problem.k,
+        )  # fmt: skip
+
+    def _scan(self, chunk: Chunk, rows: NDArray, mask: NDArray[np.uint8], count: int) -> int:
+        """Compute every distance of a chunk by the definition."""
+        from ...kernels.lanes import lane_scan
+
+        shared = self.shared
+        read = rows.nbytes
+        if not direct(rows, np.dtype(np.float32)):
+            rows = converted(rows)
+        first = chunk.offset + chunk.start
+        limits = self.nearest.copy()
+        limits[shared.count :] = -1  # nothing is below it: padding never enters a buffer
+        row_bytes = max(1, rows.shape[1] * 4)
+        bad = lane_scan(
+            shared.queries.ctypes.data, shared.queries.strides[0], shared.count,
+            rows.__array_interface__["data"][0], rows.strides[0], rows.shape[1] * 4,
+            0, len(rows), first,
+            mask, max(1, min(tiling.TILING.tile_bytes // row_bytes, 4096)), shared.problem.k,
+            self.distances, self.ids, self.held, limits, shared.problem.squared,
+        )  # fmt: skip
+        self.nearest[: shared.count] = limits[: shared.count]
+        np.minimum(self.caps, self.nearest, out=self.caps)
+        np.minimum(self.limits, self.caps, out=self.limits)
+        self.work.scanned += count * shared.count
+        self.work.bytes_read += read
+        return -1 if bad < 0 else first + int(bad)
