@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .index import Hit, Index
+from .hits import Hit
+from .index import Index
 from .items import Item
 from .thresholds import Threshold
 

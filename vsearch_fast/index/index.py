@@ -16,7 +16,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, overload
@@ -24,39 +23,20 @@ from typing import Any, Literal, Self, overload
 import numpy as np
 import numpy.typing as npt
 
-from ..checks import PixelBox, Scalar, positive
+from ..checks import Scalar, positive
 from ..errors import ArgumentError, ModelMismatchError
 from ..kernels.reference import pack_bits
 from ..search.proof import Proof
 from ..words import METRICS, Metric
 from . import arguments, schema
 from .finder import Finder
+from .hits import Hit, find_hits
 from .items import Item, check_id, check_item
-from .snapshot import Filter
 from .store import Store
 from .thresholds import QUANTILE, SAMPLE, Threshold, Thresholds
 
 _NOT_ADDED = "None of the rows was added"
 _NOT_SEARCHED = "Nothing was searched"
-
-#: Searches begun anew beside a writer, before it is made to wait for one.
-_ATTEMPTS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A row that a search found.
-
-    Attributes:
-        id, path, box, metadata: the item's.
-        distance: float for l1 and l2, int (differing bits) for hamming.
-    """
-
-    id: str
-    distance: float | int
-    path: str | None
-    box: PixelBox | None
-    metadata: Mapping[str, Scalar]
 
 
 class Index:
@@ -118,22 +98,16 @@ class Index:
             LockedError: another writer.
             StoreError: the folder holds something else, or cannot be written.
         """
-        consequence = "The index was not created"
-        dim, segment_rows, described = schema.checked(
-            dim, segment_rows, dtype, model_id, model or {}, consequence
-        )
         folder = Path(path)
-        if not (exist_ok and (folder / schema.DATABASE_NAME).exists()):
-            schema.create(folder, dim, model_id, described, segment_rows, dtype or "float32")
+        dim = schema.ensure(
+            folder, dim, model_id, model or {}, segment_rows, dtype, exist_ok=exist_ok
+        )
         index = cls.open(folder, mode="rw", model_id=model_id)
-        if (index.dim, index.dtype) != (dim, dtype or index.dtype):
+        try:
+            schema.check_same(folder, index._store.meta, dim, dtype)
+        except ArgumentError:
             index.close()
-            raise ArgumentError(
-                f"{folder} holds rows of {index.dim} {index.dtype} numbers,"
-                f" not {dim} {dtype or index.dtype}",
-                consequence,
-                "Name another folder",
-            )
+            raise
         return index
 
     @classmethod
@@ -380,48 +354,11 @@ class Index:
         if auto:
             threshold = self.threshold(metric, threads=threads, backend=backend)
             limit = -math.inf if threshold is None else threshold.distance
-        for _ in range(_ATTEMPTS):
-            found = self._search(array, k, metric, wanted, limit, threads, strategy, backend)
-            if found is not None:
-                return found if explain else found[0]
-        # Items were removed or changed between finding and describing them, time and again.
-        # Once more in one transaction, for which writers wait.
-        with self._store.transaction(_NOT_SEARCHED):
-            found = self._search(array, k, metric, wanted, limit, threads, strategy, backend)
-        assert found is not None
-        return found if explain else found[0]
-
-    def _search(
-        self,
-        queries: np.ndarray,
-        k: int,
-        metric: str,
-        where: Filter | None,
-        max_distance: float | None,
-        threads: int | None,
-        strategy: str,
-        backend: str,
-    ) -> tuple[list[list[Hit]], Proof] | None:
-        snapshot, mask = self._store.snapshot(where)
-        distances, rows, proof = self._finder.nearest(
-            snapshot, mask, queries, k, metric,
+        found = find_hits(
+            self._store, self._finder, array, k, metric, wanted, limit,
             threads=threads, strategy=strategy, backend=backend,
         )  # fmt: skip
-        # A hit that has gone meanwhile asks for another search; so does, under a filter, any
-        # change, since it may have made a hit of what was none.
-        found = set(rows.ravel().tolist())
-        items = self._store.items(found, snapshot.state.edits if where is not None else None)
-        if items is None or len(items) < len(found):
-            return None
-        hits = [
-            [
-                Hit(item.id, distance, item.path, item.box, item.metadata)
-                for distance, item in zip(line, map(items.__getitem__, numbers), strict=True)
-                if max_distance is None or distance <= max_distance
-            ]
-            for line, numbers in zip(distances.tolist(), rows.tolist(), strict=True)
-        ]
-        return hits, proof
+        return found if explain else found[0]
 
     # Telling a match from none
 
@@ -560,21 +497,5 @@ class Index:
         """What the index is: path, format, created, dim, dtype, model, model_id, rows (ever added),
         live, removed, segments, segment_rows, bytes (on disk), columns (of metadata), thresholds
         (by metric, those that are kept: `Threshold`'s attributes, and changes since)."""
-        state = self._store.state()
-        return {
-            "path": str(self.path),
-            "format": schema.FORMAT,
-            "created": self._store.meta.created,
-            "dim": self.dim,
-            "dtype": self.dtype,
-            "model": self.model,
-            "model_id": self.model_id,
-            "rows": state.rows,
-            "live": state.rows - state.removed,
-            "removed": state.removed,
-            "segments": self._store.files.segments(state.rows),
-            "segment_rows": self._store.meta.segment_rows,
-            "bytes": self._store.bytes_on_disk(),
-            "columns": self.columns(),
-            "thresholds": self._thresholds.facts(state),
-        }
+        facts = self._store.facts()
+        return {**facts, "thresholds": self._thresholds.facts(self._store.state())}

@@ -32,6 +32,8 @@ _UNFINISHED_NAME = "index.sqlite.new"
 UNRECORDED_DECODER = "libjpeg-turbo"
 
 #: The largest dim, and number of rows of a segment.
+_NOT_CREATED = "The index was not created"
+
 _LARGEST = 2**31
 
 #: Size of a full segment of vectors, unless a file would then hold under 1024 rows.
@@ -89,34 +91,52 @@ def default_segment_rows(dim: int) -> int:
     return max(1024, SEGMENT_BYTES // (4 * dim))
 
 
-def checked(
+def ensure(
+    folder: Path,
     dim: int,
-    segment_rows: int | None,
-    dtype: str | None,
     model_id: str,
     model: Mapping[str, Any],
-    consequence: str,
-) -> tuple[int, int, dict[str, Any]]:
-    """What a new index is to be: dim, segment_rows (by default about SEGMENT_BYTES) and model, as
-    `create` takes them.
+    segment_rows: int | None,
+    dtype: str | None,
+    *,
+    exist_ok: bool,
+) -> int:
+    """Have an index in the folder: a new one, or with `exist_ok` the one that is there.
+
+    Arguments as for `Index.create`. Returns dim as an int.
 
     Raises:
-        ArgumentError: a value that an index cannot have; says `consequence`.
+        ArgumentError: a value that an index cannot have.
+        StoreError: as `create`.
     """
-    dim = positive(dim, "dim", consequence)
+    dim = positive(dim, "dim", _NOT_CREATED)
     if segment_rows is None:
         segment_rows = default_segment_rows(dim)
-    segment_rows = positive(segment_rows, "segment_rows", consequence)
+    segment_rows = positive(segment_rows, "segment_rows", _NOT_CREATED)
     if dim > _LARGEST or segment_rows > _LARGEST:
         raise ArgumentError(
             f"dim is {dim} and segment_rows {segment_rows}",
-            consequence,
+            _NOT_CREATED,
             f"Use at most {_LARGEST} of each",
         )
     if dtype is not None and dtype not in DTYPES:
-        raise ArgumentError(f"dtype is {dtype!r}", consequence, f"Use one of {', '.join(DTYPES)}")
-    check_text(model_id, "model_id", consequence)
-    return dim, segment_rows, arguments.json_object(model, "model", consequence)
+        raise ArgumentError(f"dtype is {dtype!r}", _NOT_CREATED, f"Use one of {', '.join(DTYPES)}")
+    check_text(model_id, "model_id", _NOT_CREATED)
+    described = arguments.json_object(model, "model", _NOT_CREATED)
+    if not (exist_ok and (folder / DATABASE_NAME).exists()):
+        create(folder, dim, model_id, described, segment_rows, dtype or "float32")
+    return dim
+
+
+def check_same(folder: Path, meta: Meta, dim: int, dtype: str | None) -> None:
+    """ArgumentError unless the folder's index has rows of so many numbers of this type."""
+    if (meta.dim, meta.dtype) != (dim, dtype or meta.dtype):
+        raise ArgumentError(
+            f"{folder} holds rows of {meta.dim} {meta.dtype} numbers,"
+            f" not {dim} {dtype or meta.dtype}",
+            _NOT_CREATED,
+            "Name another folder",
+        )
 
 
 def create(
@@ -135,7 +155,7 @@ def create(
     Raises:
         StoreError: the folder holds something already, or cannot be written.
     """
-    consequence = "The index was not created"
+    consequence = _NOT_CREATED
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{folder} is a file", consequence, "Name a folder for the index")
     try:

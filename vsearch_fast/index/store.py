@@ -45,12 +45,9 @@ was made before there were any gets them with its next addition.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
-import os
 import sqlite3
 import threading
-import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -60,8 +57,7 @@ from typing import Any
 import numpy as np
 
 from ..checks import Scalar
-from ..disk.lock import WriteLock
-from ..disk.sqlite import connect, sql_error
+from ..disk.database import Database
 from ..errors import ArgumentError, DuplicateIdError, StoreError, UnknownIdError
 from ..search.sketches import Sketch
 from . import item_rows, schema, stored_sketches
@@ -92,16 +88,11 @@ class Store:
     def __init__(self, folder: Path, *, writable: bool) -> None:
         self.folder = folder.absolute()
         self.writable = writable
-        self._file = self.folder / schema.DATABASE_NAME
         schema.refuse_what_is_no_index(self.folder)
-        self._closed = self._forked = False
-        self._lock = threading.RLock()  # around the connection
-        self._writing = threading.Lock()  # around one whole change
-        self.calibrating = threading.Lock()  # around the making of a threshold
-        self._connection: sqlite3.Connection | None = None
+        self._database = Database(self.folder / schema.DATABASE_NAME, writable=writable)
+        self.transaction = self._database.transaction
         self._snapshot = Snapshot(State(0, 0, 0), None)
         self._tombstones = np.empty(0, np.int64)
-        self._write_lock = WriteLock(self.folder) if writable else None
         try:
             with self.transaction("The index was not opened") as sql:
                 self.meta = schema.read_meta(sql, self.folder)
@@ -111,76 +102,19 @@ class Store:
             if writable:
                 self.files.drop_tail(rows)
         except BaseException:
-            self._release()
+            self._database.close()
             raise
-        _opened.add(self)
 
-    # Connection
-
-    @contextlib.contextmanager
-    def transaction(self, consequence: str, *, write: bool = False) -> Iterator[sqlite3.Connection]:
-        """A transaction on the one connection, which no other thread uses meanwhile: commits
-        at the end, rolls back on any error. Within another of this thread it joins that one.
-
-        Raises:
-            StoreError: what SQLite objects to; says `consequence`.
-        """
-        with self._lock:
-            try:
-                sql = self._connect(consequence)
-                if sql.in_transaction:
-                    yield sql
-                    return
-                try:
-                    sql.execute("BEGIN IMMEDIATE" if write else "BEGIN")
-                    yield sql
-                    sql.execute("COMMIT")
-                finally:
-                    if sql.in_transaction:
-                        # What SQLite could not undo here the next open rolls back.
-                        with contextlib.suppress(sqlite3.Error):
-                            sql.execute("ROLLBACK")
-            except sqlite3.Error as error:
-                raise sql_error(self._file, error, consequence) from error
-
-    def _connect(self, consequence: str) -> sqlite3.Connection:
-        if self._closed:
-            raise StoreError(f"{self.folder} was closed", consequence, "Open the index again")
-        if self._forked and self.writable:
-            raise StoreError(
-                f"{self.folder} was opened for writing before this process was forked",
-                consequence,
-                "Write from the process that opened it, or open it after the fork",
-            )
-        if self._connection is None:
-            self._connection = connect(self._file, writable=self.writable)
-        return self._connection
-
-    def _after_fork(self) -> None:
-        """In the child: an SQLite connection must not be used, nor closed (which could roll
-        back what the parent is committing), so it is leaked on purpose."""
-        if self._connection is not None:
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
-        self._connection = None
-        self._forked = True
-        self._lock = threading.RLock()
-        self._writing = threading.Lock()
-        self.calibrating = threading.Lock()
+    @property
+    def calibrating(self) -> threading.Lock:
+        """Around the making of a threshold."""
+        return self._database.making
 
     def close(self) -> None:
         """Close the files and release the write lock. Does nothing when done already."""
-        with self._writing:  # a change that another thread has begun ends first
-            self._release()
+        with self._database.changing:  # a change that another thread has begun ends first
+            self._database.close()
             self.files.close()
-
-    def _release(self) -> None:
-        with self._lock:
-            self._closed = True
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
-            if self._write_lock is not None:
-                self._write_lock.release()
 
     # Reading
 
@@ -352,7 +286,27 @@ class Store:
         """Disk space that the index takes."""
         with self.transaction("Nothing was read") as sql:
             rows = self._rows_by_kind(sql)
-        return self._file.stat().st_blocks * 512 + self.files.bytes_on_disk(rows)
+        return self._database.file.stat().st_blocks * 512 + self.files.bytes_on_disk(rows)
+
+    def facts(self) -> dict[str, Any]:
+        """What `Index.info` tells of the files and rows."""
+        state = self.state()
+        return {
+            "path": str(self.folder),
+            "format": schema.FORMAT,
+            "created": self.meta.created,
+            "dim": self.meta.dim,
+            "dtype": self.meta.dtype,
+            "model": self.meta.model,
+            "model_id": self.meta.model_id,
+            "rows": state.rows,
+            "live": state.rows - state.removed,
+            "removed": state.removed,
+            "segments": self.files.segments(state.rows),
+            "segment_rows": self.meta.segment_rows,
+            "bytes": self.bytes_on_disk(),
+            "columns": self.columns(),
+        }
 
     # Writing
 
@@ -384,7 +338,7 @@ class Store:
         """
         self._check_writable()
         consequence = "None of the rows was added, and what the index held is as it was"
-        with self._writing:
+        with self._database.changing:
             with self.transaction(consequence) as sql:
                 start = self._read_state(sql).rows
                 covered = self._covered(sql)
@@ -438,7 +392,7 @@ class Store:
         """
         self._check_writable()
         consequence = "Nothing was changed"
-        with self._writing, self.transaction(consequence, write=True) as sql:
+        with self._database.changing, self.transaction(consequence, write=True) as sql:
             found = self.find([item.id for item in items], consequence)
             item_rows.update(sql, [row for row, _ in found], items)
             sql.execute("UPDATE state SET edits = edits + 1")
@@ -446,7 +400,7 @@ class Store:
     def describe(self, model: dict[str, Any]) -> None:
         """Replace what `meta` says about the model, in one transaction."""
         self._check_writable()
-        with self._writing, self.transaction("Nothing was changed", write=True) as sql:
+        with self._database.changing, self.transaction("Nothing was changed", write=True) as sql:
             sql.execute("UPDATE meta SET value = ? WHERE key = 'model'", (json.dumps(model),))
         self.meta = replace(self.meta, model=model)
 
@@ -456,7 +410,7 @@ class Store:
         Versions that do not know the key leave it alone; the state of the rows stays the same.
         """
         self._check_writable()
-        with self._writing, self.transaction("Nothing was changed", write=True) as sql:
+        with self._database.changing, self.transaction("Nothing was changed", write=True) as sql:
             sql.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     def remove(self, ids: Sequence[str]) -> None:
@@ -467,7 +421,7 @@ class Store:
         """
         self._check_writable()
         consequence = "Nothing was removed"
-        with self._writing, self.transaction(consequence, write=True) as sql:
+        with self._database.changing, self.transaction(consequence, write=True) as sql:
             rows = [row for row, _ in self.find(ids, consequence)]
             item_rows.remove(sql, rows)
             sql.execute("UPDATE state SET removed = removed + ?, edits = edits + 1", (len(rows),))
@@ -480,14 +434,3 @@ def _column_number(numbers: Mapping[str, int], column: str, consequence: str) ->
             f"The index has no metadata column {column!r}", consequence, f"Its columns are: {names}"
         )
     return numbers[column]
-
-
-_opened: weakref.WeakSet[Store] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for store in list(_opened):
-        store._after_fork()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -28,7 +28,8 @@ from typing import Any, Literal
 from ..checks import PixelBox
 from ..errors import ArgumentError, ImageError
 from ..images.decoding import upright_size
-from ..index.index import Hit, Index
+from ..index.hits import Hit
+from ..index.index import Index
 from ..index.items import Item, facet
 from ..words import Metric, plural
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..checks import PixelBox
-from ..index.index import Hit
+from ..index.hits import Hit
 from ..index.thresholds import Threshold
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
 
-from ..index.index import Hit
+from ..index.hits import Hit
 from ..index.items import Item as IndexItem
 from ..words import METRICS
 from . import conditional, schemas

@@ -22,7 +22,8 @@ from ..errors import ImageError, StoreError, UnknownIdError, VsearchError
 from ..images.boxes import pixel_box
 from ..images.decoding import decode, upright_size
 from ..images.jpeg import LIBJPEG_TURBO
-from ..index.index import Hit, Index
+from ..index.hits import Hit
+from ..index.index import Index
 from ..index.items import Item
 from ..index.schema import DATABASE_NAME
 from ..index.thresholds import Threshold

@@ -19,7 +19,7 @@ from typing import TypeVar
 import numpy as np
 
 from ..errors import ImageError
-from ..index.index import Hit
+from ..index.hits import Hit
 from ..index.items import Item
 from ..index.thresholds import Threshold
 from ..machine import available_threads

@@ -1,0 +1,88 @@
+"""What a search of an index finds: nearest rows, and the items that they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..checks import PixelBox, Scalar
+from ..search.proof import Proof
+from .finder import Finder
+from .snapshot import Filter
+from .store import Store
+
+#: Searches begun anew beside a writer, before it is made to wait for one.
+_ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A row that a search found.
+
+    Attributes:
+        id, path, box, metadata: the item's.
+        distance: float for l1 and l2, int (differing bits) for hamming.
+    """
+
+    id: str
+    distance: float | int
+    path: str | None
+    box: PixelBox | None
+    metadata: Mapping[str, Scalar]
+
+
+def find_hits(
+    store: Store,
+    finder: Finder,
+    queries: np.ndarray,
+    k: int,
+    metric: str,
+    where: Filter | None,
+    max_distance: float | None,
+    *,
+    threads: int | None,
+    strategy: str,
+    backend: str,
+) -> tuple[list[list[Hit]], Proof]:
+    """The hits of each query, as `Index.search` returns them, all of one committed state.
+
+    Args:
+        queries: (q, dim) float32 or float16, for hamming codes, uint8 (q, ceil(dim / 8)).
+        max_distance: hits beyond it are left out; None for no limit.
+        k, metric, where, threads, strategy, backend: checked, as for `Index.search`.
+    """
+
+    def attempt() -> tuple[list[list[Hit]], Proof] | None:
+        snapshot, mask = store.snapshot(where)
+        distances, rows, proof = finder.nearest(
+            snapshot, mask, queries, k, metric,
+            threads=threads, strategy=strategy, backend=backend,
+        )  # fmt: skip
+        # A hit that has gone meanwhile asks for another search; so does, under a filter, any
+        # change, since it may have made a hit of what was none.
+        found = set(rows.ravel().tolist())
+        items = store.items(found, snapshot.state.edits if where is not None else None)
+        if items is None or len(items) < len(found):
+            return None
+        hits = [
+            [
+                Hit(item.id, distance, item.path, item.box, item.metadata)
+                for distance, item in zip(line, map(items.__getitem__, numbers), strict=True)
+                if max_distance is None or distance <= max_distance
+            ]
+            for line, numbers in zip(distances.tolist(), rows.tolist(), strict=True)
+        ]
+        return hits, proof
+
+    for _ in range(_ATTEMPTS):
+        answer = attempt()
+        if answer is not None:
+            return answer
+    # Items were removed or changed between finding and describing them, time and again.
+    # Once more in one transaction, for which writers wait.
+    with store.transaction("Nothing was searched"):
+        answer = attempt()
+    assert answer is not None
+    return answer
