@@ -11,7 +11,6 @@ Bars are for one H200. Times are medians after a warm-up, the device idle before
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from _gpu_base import BARS, FULL, QUICK, Bench, error_text, release
 
 from vsearch_fast.bench.data import Data, read_features
 from vsearch_fast.bench.machine import environment as machine_of
+from vsearch_fast.disk.replacing import replace_text
 from vsearch_fast.kernels.cuda import sources
 from vsearch_fast.search import available_threads
 from vsearch_fast.search.gpu import backend
@@ -132,9 +132,7 @@ def errors_in(found: dict[str, Any]) -> list[str]:
 
 def save(record: dict[str, Any], file: Path) -> None:
     """Write the record whole, or leave what was there."""
-    new = file.with_name(f"{file.name}.new")
-    new.write_text(json.dumps(record, indent=1, default=float) + "\n")
-    os.replace(new, file)
+    replace_text(file, json.dumps(record, indent=1, default=float) + "\n")
 
 
 def table(record: dict[str, Any]) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..disk.replacing import unfinished
 from ..errors import ExportError
 
 
@@ -22,18 +22,10 @@ def temporary_beside(target: Path) -> Iterator[Path]:
         raise ExportError(
             f"The output {target} is a folder", "Nothing was exported", "Name a file in it"
         )
-    with writing(target):
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
-    temporary = Path(name)
-    try:
-        # mkstemp's files are private; the model file is like any other.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.fchmod(handle, 0o666 & ~mask)
-        os.close(handle)
+    with unfinished(target) as temporary:
+        with writing(target):
+            temporary.touch(exist_ok=False)
         yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..datasets.records import Record
+from ..disk.replacing import replacing
 from ..errors import ArgumentError, ExportError, ModelError, VsearchError
 from ..version import __version__
 from ..words import plural
@@ -398,20 +399,17 @@ class _Run:
         from .training import network as networks
 
         network.body.trainable = True  # a frozen layer would stay so in the file
-        temporary = self.target.with_name(f".{self.target.stem}.tmp.keras")
         try:
-            networks.saved(network).save(temporary)
-            write_classes(temporary, self.catalogue.classes)
-            write_training(temporary, self._record(units, matches, state))
-            os.replace(temporary, self.target)
+            with replacing(self.target) as temporary:
+                networks.saved(network).save(temporary)
+                write_classes(temporary, self.catalogue.classes)
+                write_training(temporary, self._record(units, matches, state))
         except OSError as error:
             raise ExportError(
                 f"{self.target} cannot be written ({error.strerror or error})",
                 f"The model was not saved; its checkpoint is in {self.folder}",
                 "Free some space, then give the same command again",
             ) from error
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def _record(
         self, units: dict[str, Units], matches: dict[str, float], state: Progress

@@ -17,12 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...datasets.records import Record
+from ...disk.replacing import replace_text
 from ...errors import ImageError
 from ...machine import available_threads
 from ...threads import run_ahead
 from .augment import STRENGTHS, vary
 from .network import Network
-from .pictures import Log, bar, create, load_square, preprocessed, read_json, write_text
+from .pictures import Log, bar, create, load_square, preprocessed, read_json
 
 #: Pictures a run of the convolutions; an interrupted computation goes on at a multiple of it.
 _BATCH = 16
@@ -117,4 +118,4 @@ def outputs(
 
 
 def _note(file: Path, done: int, failed: dict[int, str]) -> None:
-    write_text(file, json.dumps({"done": done, "failed": failed}))
+    replace_text(file, json.dumps({"done": done, "failed": failed}), flush=True)

@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from .pictures import write_text
+from ...disk.replacing import replace_text, replacing
 
 _FIRST = ("epoch", "seconds", "loss", "val_loss", "val_accuracy")
 
@@ -24,7 +24,7 @@ def write_csv(file: Path, history: Sequence[dict[str, float]]) -> None:
             [f"{row[name]:g}" if name == "epoch" else f"{row[name]:.6g}" if name in row else ""
              for name in columns]
         )  # fmt: skip
-    write_text(file, text.getvalue())
+    replace_text(file, text.getvalue(), flush=True)
 
 
 def draw(file: Path, history: Sequence[dict[str, float]], best_epoch: int, title: str) -> None:
@@ -61,6 +61,5 @@ def draw(file: Path, history: Sequence[dict[str, float]], best_epoch: int, title
             each.axvline(best_epoch, color="grey", ls=":", lw=1, label="kept")
     axes[0].legend()
     figure.suptitle(title)
-    temporary = file.with_name(f".{file.name}.tmp")
-    figure.savefig(temporary, format="png", dpi=120)
-    temporary.replace(file)
+    with replacing(file) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)

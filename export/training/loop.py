@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from keras import ops
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from ...disk.replacing import replacing
 from ...errors import ExportError
 from .feed import Feed
 from .losses import CLASS, Contrastive
@@ -235,15 +235,10 @@ def _save(
     """Write the variables whole or not at all, and flushed to the disk."""
     arrays = {f"v{i:04d}": ops.convert_to_numpy(each) for i, each in enumerate(variables)}
     text = json.dumps({"digest": digest, "state": vars(state) if state else None})
-    temporary = file.with_name(f".{file.name}.tmp")
     try:
-        with temporary.open("wb") as opened:
+        with replacing(file, flush=True) as temporary, temporary.open("wb") as opened:
             np.savez(opened, meta=np.array(text), **arrays)
-            opened.flush()
-            os.fsync(opened.fileno())
-        os.replace(temporary, file)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise ExportError(
             f"the checkpoint cannot be written to {file.parent} ({error.strerror or error})",
             "Training stopped; an earlier checkpoint is as it was",

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ...datasets.records import Record
+from ...disk.replacing import replace_text
 from ...errors import ExportError, ImageError
 from ...images.decoding import load
 from ...machine import available_threads
@@ -89,7 +90,7 @@ def decoded(
         else:
             rows[number] = pixels
     rows.flush()
-    write_text(failed_file, json.dumps(failed))
+    replace_text(failed_file, json.dumps(failed), flush=True)
     return np.load(file, mmap_mode="r"), failed
 
 
@@ -124,16 +125,6 @@ def create(
             f"Free {size / 1e9:.1f} GB there, or name another folder: --work FOLDER",
         ) from error
     return rows
-
-
-def write_text(file: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    temporary = file.with_name(f".{file.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as opened:
-        opened.write(text)
-        opened.flush()
-        os.fsync(opened.fileno())
-    os.replace(temporary, file)
 
 
 def read_json(file: Path) -> Any:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from ..disk.replacing import replace_text
 from ..terminal.console import run
 from ..words import METRICS
 from .cases import KINDS
@@ -215,7 +216,7 @@ def command(
     finally:
         say("")
     if json_file is not None:
-        json_file.write_text(json.dumps(session.record, indent=1) + "\n", encoding="utf-8")
+        replace_text(json_file, json.dumps(session.record, indent=1) + "\n")
     if plot_file is not None:
         session.draw(plot_file)
     if not session.ok:

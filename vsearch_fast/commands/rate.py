@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 from click.core import ParameterSource
 
+from ..disk.replacing import replace_text, replacing
 from ..errors import MissingDependencyError, VsearchError
 from ..terminal import options
 from ..terminal.console import tell
@@ -170,12 +170,9 @@ def _write(study: Study, found: Report, folder: Path) -> None:
             ("ratings.csv", text.as_csv(study, found)),
             ("ratings.json", text.as_json(study, found)),
         ):
-            unfinished = folder / f".{name}.new"
-            unfinished.write_text(content, encoding="utf-8", errors="backslashreplace")
-            os.replace(unfinished, folder / name)
-        unfinished = folder / ".ratings.png.new"
-        chart.draw(study, found, unfinished)
-        os.replace(unfinished, folder / "ratings.png")
+            replace_text(folder / name, content, errors="backslashreplace")
+        with replacing(folder / "ratings.png") as unfinished:
+            chart.draw(study, found, unfinished)
     except OSError as error:
         raise VsearchError(
             f"{error.filename or folder} cannot be written ({error.strerror or error})",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -12,6 +10,7 @@ from typing import Literal
 from PIL import Image
 
 from ..checks import PixelBox
+from ..disk.replacing import link_or_copy, replace_text
 from ..errors import ArgumentError, DatasetError
 from .deepfashion_types import ATTRIBUTE_TYPES, CATEGORY_TYPES, PARTITIONS
 from .records import Record
@@ -211,13 +210,7 @@ def _place(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists() and os.path.samefile(source, target):
         return
-    unfinished = target.with_name(f".{target.name}.new")
-    unfinished.unlink(missing_ok=True)
-    try:
-        os.link(source, unfinished)
-    except OSError:  # another file system, or one without links
-        shutil.copyfile(source, unfinished)
-    os.replace(unfinished, target)
+    link_or_copy(source, target)
 
 
 def _whole(record: Record) -> PixelBox:
@@ -233,10 +226,4 @@ def _whole(record: Record) -> PixelBox:
 def _write(file: Path, header: str, rows: Iterable[str]) -> None:
     lines = list(rows)
     file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_name(f"{file.name}.new")
-    try:
-        unfinished.write_text("\n".join([str(len(lines)), header, *lines, ""]), encoding="utf-8")
-        unfinished.replace(file)
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink(missing_ok=True)
+    replace_text(file, "\n".join([str(len(lines)), header, *lines, ""]))

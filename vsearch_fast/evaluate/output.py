@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from ..disk.replacing import replace_text, replacing
 from ..errors import VsearchError
 from . import picture, report, sheets
 from .study import Study
@@ -29,9 +29,8 @@ def write(study: Study, folder: Path, command: str) -> list[Path]:
             _text(folder / "table.csv", report.as_csv(study)),
             _text(folder / "results.json", report.as_json(study, command)),
         ]
-        unfinished = folder / ".accuracy.png"
-        picture.draw(study, unfinished)
-        os.replace(unfinished, folder / "accuracy.png")
+        with replacing(folder / "accuracy.png") as unfinished:
+            picture.draw(study, unfinished)
         return [*files, folder / "accuracy.png", *sheets.write(study, folder / "sheets")]
     except OSError as error:
         raise VsearchError(
@@ -42,7 +41,5 @@ def write(study: Study, folder: Path, command: str) -> list[Path]:
 
 
 def _text(file: Path, content: str) -> Path:
-    unfinished = file.with_name(f".{file.name}.new")
-    unfinished.write_text(content, encoding="utf-8", errors="backslashreplace")
-    os.replace(unfinished, file)
+    replace_text(file, content, errors="backslashreplace")
     return file

@@ -31,9 +31,9 @@ _UNFINISHED_NAME = "index.sqlite.new"
 #: What decoded the pictures of an index that does not say: Pillow, built with libjpeg-turbo.
 UNRECORDED_DECODER = "libjpeg-turbo"
 
-#: The largest dim, and number of rows of a segment.
 _NOT_CREATED = "The index was not created"
 
+#: The largest dim, and number of rows of a segment.
 _LARGEST = 2**31
 
 #: Size of a full segment of vectors, unless a file would then hold under 1024 rows.

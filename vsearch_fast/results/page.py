@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import io
 import os
 from collections.abc import Iterable, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader
 
 from ..checks import PixelBox
+from ..disk.replacing import replacing
 from ..errors import ImageError, VsearchError
 from .picture import thumbnail
 from .result import Result, caption, distance_text
@@ -46,17 +46,15 @@ def write_page(
     environment.globals["data_uri"] = _data_uri
     environment.globals["file_name"] = os.path.basename
     template = environment.get_template("matches.html")
-    partial = file.with_name(f".{file.name}.partial")
     try:
-        with partial.open("w", encoding="utf-8", errors="backslashreplace") as out:
+        with (
+            replacing(file) as partial,
+            partial.open("w", encoding="utf-8", errors="backslashreplace") as out,
+        ):
             out.writelines(template.generate(results=results, title=title, facts=facts))
-        os.replace(partial, file)
     except OSError as error:
         raise VsearchError(
             f"the page {file} cannot be written ({error.strerror or error})",
             "A page of that name is as it was",
             "Check its folder and the space on its disk",
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from ...disk.replacing import link_or_copy
 from ...errors import DatasetError
 from .. import deepfashion
 from ..records import Record
@@ -114,14 +114,7 @@ def _link(source: Path, target: Path) -> None:
     """Make ``target`` the same file as ``source``; a copy where no link can be made."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{target.name}.{os.getpid()}.part")
-        part.unlink(missing_ok=True)
-        try:
-            os.link(source, part)
-        except OSError:
-            shutil.copyfile(source, part)
-        os.replace(part, target)
-        part.unlink(missing_ok=True)  # replacing a file by its own other name leaves both
+        link_or_copy(source, target)
     except OSError as error:
         raise DatasetError(
             f"{target} cannot be written ({error.strerror})",

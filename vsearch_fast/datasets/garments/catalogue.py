@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import os
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from ...disk.replacing import replacing
 from ...errors import ArgumentError, DatasetError
 from .. import folder as folder_reader
 from ..records import Record
@@ -238,20 +238,16 @@ def _group(item: str, seed: int) -> str:
 
 def write_file(path: Path, data: bytes) -> None:
     """The whole file or none: written beside its place, then renamed."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(data)
-        os.replace(part, path)
+        with replacing(path) as part:
+            part.write_bytes(data)
     except OSError as error:
         raise DatasetError(
             f"{path} cannot be written ({error.strerror})",
             "What was finished before is kept",
             "Free some space or choose another folder, and run the same call again",
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 def _is_whole(path: Path) -> bool:
