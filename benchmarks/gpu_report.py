@@ -20,12 +20,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import _gpu_embedding
-import _gpu_kernels
-import _gpu_peers
-import _gpu_tests
 import click
-from _gpu_base import BARS, FULL, QUICK, Bench, error_text, release
+from gpu import embedding, kernels, peers, tests
+from gpu.base import BARS, FULL, QUICK, Bench, error_text, release
 
 from vsearch_fast.bench.data import Data, read_features
 from vsearch_fast.bench.machine import environment as machine_of
@@ -90,11 +87,11 @@ def _output(*command: str) -> str | None:
 
 SECTIONS: dict[str, Callable[[Bench, dict[str, Any]], None]] = {
     "environment": environment,
-    "tests": _gpu_tests.run,
-    "roofs": _gpu_kernels.roofs,
-    "kernels": _gpu_kernels.kernels,
-    "peers": _gpu_peers.run,
-    "embedding": _gpu_embedding.run,
+    "tests": tests.run,
+    "roofs": kernels.roofs,
+    "kernels": kernels.kernels,
+    "peers": peers.run,
+    "embedding": embedding.run,
 }
 
 

@@ -1,7 +1,8 @@
 """The file beside a model that finds where the item is: ``NAME.locate.onnx``.
 
 The model's own convolutions, and nothing behind them, so that they take a picture of any
-shape. What comes out is one layer's output; what is made of it says ``vsearch_fast/locate.py``.
+shape. What comes out is one layer's output; what is made of it says
+``vsearch_fast/embedder/locate.py``.
 
 ::
 
@@ -27,7 +28,7 @@ from ..errors import ArgumentError, ExportError
 from . import onnx
 
 #: The layer whose input is read: what VGG-16's fourth block ends with, after the activation
-#: whatever layers make it up. Measured against others in ``vsearch_fast/locate.py``.
+#: whatever layers make it up. Measured against others in ``vsearch_fast/embedder/locate.py``.
 TAP = "block4_pool"
 #: Pixels a cell, each way: three poolings lie before it.
 STRIDE = 8

@@ -2,8 +2,8 @@
 
 ::
 
-    search.topk ─┬─ _scan ──── hamming, hamming_amx (batches), lanes ───────── simd, amx
-                 └─ _cascade ─ sketch, sketch_scan, pairs, refine ──────────── simd_u8, simd
+    search.topk ─┬─ cpu/scan ──── hamming, hamming_amx (batches), lanes ───────── simd, amx
+                 └─ cpu/cascade ─ sketch, sketch_scan, pairs, refine ──────────── simd_u8, simd
     rows        which rows a tile looks at
     select      the k smallest
     level       which instructions may be used

@@ -8,7 +8,7 @@
     contenders  vsearch_fast and NumPy; peers: other libraries, where installed
     answers     the right answer, and what counts as a mistake
     measure     paired timing in alternating order
-    roofs       what the machine can do: bandwidth, and rates of instructions (_roof_kernels)
+    roofs       what the machine can do: bandwidth, and rates of instructions (roof_kernels)
     machine     processor, versions, BLAS, for the record
     growth      time a row by the number of rows; k = 1000 against 10
     footprint   memory of a search (search_memory), start of a process

@@ -89,7 +89,7 @@ def read_bandwidth(
 
 
 def instruction_rate(name: str, threads: int | None = None, repeats: int = 9) -> float:
-    """Steps a second of one kernel of `_roof_kernels` in all threads, fastest of ``repeats``.
+    """Steps a second of one kernel of `roof_kernels` in all threads, fastest of ``repeats``.
 
     The fastest, since nothing but another program's work changes it. (Bandwidth is a median: it
     varies by itself.)

@@ -8,7 +8,7 @@
 
 On a CPU decoding and the network share the cores: while a batch is in the network, the
 pictures of the next ones are decoded, and the network's threads sleep rather than spin when
-they wait. How a GPU is fed says `_runner.py`, and which one is taken `_providers.py`.
+they wait. How a GPU is fed says `runner.py`, and which one is taken `providers.py`.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class Embedder:
     use. `max_pixels` is the largest picture that is decoded, by default `images.MAX_PIXELS`.
     `decoder` is what decodes JPEG files: "auto" (libjpeg-turbo), "libjpeg-turbo",
     "nvimgcodec", or what an index records (`Index.decoder`). An index and its queries need
-    the same one; see `_jpeg.py`.
+    the same one; see `images/jpeg.py`.
 
     The batch size, the number of threads and the pictures' company do not change a result's
     bits on the CPU as far as measured (ONNX Runtime 1.32, x86-64 with AVX-512, a full and

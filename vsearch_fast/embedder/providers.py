@@ -2,7 +2,7 @@
 
 Nothing is replaced in silence. ONNX Runtime itself lists a GPU provider wherever its wheel
 was built with one, GPU or not, and runs on the CPU when a library is missing; so what counts
-is what a session says it uses (`_session.open_session` asks it).
+is what a session says it uses (`session.open_session` asks it).
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def open_session(path: Path, providers: Providers, threads: int) -> Any:
     """An ``onnxruntime.InferenceSession`` that runs on the providers asked for.
 
     `providers` is "auto", "cpu", "cuda", "tensorrt" or ONNX Runtime's own names, with options
-    or without, in order (`_providers.attempts`). What is asked for by name is used or is an
+    or without, in order (`providers.attempts`). What is asked for by name is used or is an
     error: ArgumentError for a provider that the installed ONNX Runtime lacks, ModelError
     where a session comes up without it. "auto" falls back to the CPU, with a
     ProviderFallbackWarning where ONNX Runtime offers a GPU. ModelError also for a file that

@@ -181,7 +181,7 @@ def items(
 def where(
     wanted: Mapping[str, Scalar | Iterable[Scalar]] | None, consequence: str
 ) -> dict[str, tuple[str, ...]] | None:
-    """The facets (`_items.facet`) that are wanted by column; None when there is no filter."""
+    """The facets (`items.facet`) that are wanted by column; None when there is no filter."""
     if not wanted:
         return None
     if not isinstance(wanted, Mapping):

@@ -376,7 +376,7 @@ class Index:
         keep it for `search(..., max_distance="auto")`.
 
         It is the `quantile` of the distances at which items have their nearest other item:
-        `_no_match.py` defines it. Kept in the index; of one opened for reading, in this object
+        `thresholds.py` defines it. Kept in the index; of one opened for reading, in this object
         (see `save_thresholds`). It costs a search of `sample` queries.
 
         Args:

@@ -6,7 +6,7 @@
     vectors-00000.npy     float32 or float16 (segment_rows, dim), the features; then -00001, ...
     codes-00000.npy       uint8 (segment_rows, ceil(dim / 8)), np.packbits(features > 0)
     sketches-00000.npy    8-bit sketches of the vectors, and
-    facts-00000.npy       what bounds distances by them: see `_stored_sketches.py`
+    facts-00000.npy       what bounds distances by them: see `stored_sketches.py`
     write.lock            flocked by the one writer; holds its process id
 
 **Rows** are numbered from 0 in the order in which they were added and keep their number for
@@ -17,7 +17,7 @@ Removing a row sets a tombstone; adding its id again makes a new row.
 
 =============  ============================================================================
 `meta`         key, value: dim, segment_rows, model_id, model (JSON), created (UTC), and
-               notes such as "threshold l2" (JSON: see `_no_match.py`), once there are any
+               notes such as "threshold l2" (JSON: see `thresholds.py`), once there are any
 `state`        one line: `rows` (committed, removed ones included), `removed`, `edits`
                (count of changes to what existed: removals, replacements, updates)
 `kinds`        name, dtype (NumPy's string), width: what a row of each kind of segment holds
@@ -26,7 +26,7 @@ Removing a row sets a tombstone; adding its id again makes a new row.
 `tombstones`   number (1, 2, ... in order of removal), row: the removed rows
 `columns`      number, name: every metadata column there has been
 `facets`       column, value, row: the metadata again, ordered for `where`; `value` is the
-               text that `_items.facet` makes, which is equal when the JSON values are
+               text that `items.facet` makes, which is equal when the JSON values are
 =============  ============================================================================
 
 **Writing.** Rows are written to the segments and flushed, then one SQLite transaction makes

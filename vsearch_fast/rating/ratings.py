@@ -1,8 +1,9 @@
 """The ratings file: a study, its raters and their judgements in one SQLite database.
 
-A judgement is on disk before it is acknowledged: one transaction each, flushed (`_sqlite.connect`:
-synchronous EXTRA). A process that is killed loses at most what was not acknowledged, and a page
-that was not answered sends it again: the same judgement of the same task is stored once.
+A judgement is on disk before it is acknowledged: one transaction each, flushed
+(`disk.sqlite.connect`: synchronous EXTRA). A process that is killed loses at most what was not
+acknowledged, and a page that was not answered sends it again: the same judgement of the same task
+is stored once.
 
 Nothing is ever deleted: an undone judgement keeps its line and gets the time of its undoing.
 

@@ -7,8 +7,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from _gpu_base import FULL, QUEUED_S, Bench, case_of, clocks_during, release, require_trust, seconds
-from _gpu_tests import differing
 from numpy.typing import NDArray
 
 from vsearch_fast import Resident, Sketched
@@ -24,6 +22,9 @@ from vsearch_fast.search.gpu.resident_rows import ResidentRows, count_bits
 from vsearch_fast.search.gpu.rounds import Problem, _Batch
 from vsearch_fast.search.gpu.scans import Compared, scan
 from vsearch_fast.search.sketches import build
+
+from .base import FULL, QUEUED_S, Bench, case_of, clocks_during, release, require_trust, seconds
+from .tests import differing
 
 _ROW = 512  # bytes of a row that the read roof is measured on
 

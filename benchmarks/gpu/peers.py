@@ -15,12 +15,13 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
-from _gpu_base import FULL, Bench, case_of, release, require_trust
-from _gpu_kernels import resident_of
 from numpy.typing import NDArray
 
 from vsearch_fast.bench.cases import Case
 from vsearch_fast.search import topk
+
+from .base import FULL, Bench, case_of, release, require_trust
+from .kernels import resident_of
 
 Answer = tuple[NDArray, NDArray]
 Search = Callable[[NDArray], Answer]

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _gpu_base import FULL, Bench
 from embedding import DECODER, END_TO_END, NETWORK, _measure
 
 from vsearch_fast.embedder import Embedder
 from vsearch_fast.errors import ArgumentError
 from vsearch_fast.images import find_images, load
 from vsearch_fast.threads import run_ahead
+
+from .base import FULL, Bench
 
 
 def run(bench: Bench, found: dict[str, Any]) -> None:

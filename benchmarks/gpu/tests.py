@@ -8,13 +8,14 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from _gpu_base import FULL, Bench, require_trust
 from numpy.typing import NDArray
 
 from vsearch_fast import Resident, Sketched
 from vsearch_fast.kernels.reference import METRICS
 from vsearch_fast.search import topk
 from vsearch_fast.search.gpu import selfcheck
+
+from .base import FULL, Bench, require_trust
 
 #: Mismatching combinations that are named in the record; all are counted.
 _NAMED = 20

@@ -1,0 +1,1 @@
+"""What the GPU report measures, section by section."""
