@@ -20,6 +20,11 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 PHOTOS_VARIABLE = "VSEARCH_PHOTOS"
 DEFAULT_PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "data" / "clothing"
 
+# What helpers assert is explained like the tests' own assertions.
+pytest.register_assert_rewrite(
+    *(file.stem for file in (Path(__file__).parent / "support").glob("*.py"))
+)
+
 _used_photos: set[str] = set()
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from crash_writer import DIM, SEGMENT_ROWS, batch_of, write_batches
+from processes import SUPPORT
 
 from vsearch_fast._stored_sketches import BLOCK_ROWS
 from vsearch_fast.errors import StoreError
@@ -298,7 +299,7 @@ for batch in range(100_000):
 
 def fill_up(folder: Path, limit: int | None = None) -> tuple[list[str], str]:
     """Add until it is refused; returns the reports and the refusal."""
-    arguments = [str(folder), str(Path(__file__).parent), *([str(limit)] if limit else [])]
+    arguments = [str(folder), str(SUPPORT), *([str(limit)] if limit else [])]
     done = subprocess.run(
         [sys.executable, "-c", FILLER, *arguments], capture_output=True, text=True, check=False
     )
@@ -427,7 +428,7 @@ def public() -> Iterator[Path]:
 
 def as_another_user(folder: Path, *arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", READER, str(folder), str(Path(__file__).parent), *arguments],
+        [sys.executable, "-c", READER, str(folder), str(SUPPORT), *arguments],
         capture_output=True,
         text=True,
         check=False,

@@ -22,7 +22,7 @@ from contract_data import (
     cut_as,
     cut_sketch,
 )
-from test_contract import in_a_process
+from processes import in_a_process
 
 from vsearch_fast import _cascade, _pool, sketches
 from vsearch_fast._tiling import Tiling

@@ -605,7 +605,7 @@ def test_false_accepts_are_what_they_are_defined_as(
         Image.fromarray(pixels).save(tmp_path / f"{number}.png")
         lines.append(f"{number}.png,{category},{group}")
     (tmp_path / "list.csv").write_text("\n".join(lines))
-    script = Path(__file__).resolve().parents[1] / "benchmarks" / "no_match.py"
+    script = Path(__file__).resolve().parents[2] / "benchmarks" / "no_match.py"
     found = importlib.util.spec_from_file_location("benchmark_of_no_match", script)
     assert found is not None and found.loader is not None
     benchmark = importlib.util.module_from_spec(found)

@@ -22,7 +22,7 @@ from contract_data import (
 from emulated import TILES, EmulatedDevice
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_readme import blocks
+from readme import blocks
 
 import vsearch_fast
 from vsearch_fast import Index, Resident, Sketched, _tiling

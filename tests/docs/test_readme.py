@@ -7,22 +7,15 @@ import shlex
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import click
 import numpy as np
 import pytest
 from PIL import Image
+from readme import ROOT, TEXT, blocks
 from tiny_model import write_tiny_model
 
 from vsearch_fast import cli
-
-ROOT = Path(__file__).resolve().parents[1]
-TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
 
 
 def test_python_runs(tmp_path, monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""The page and the picture of matches (`test_cli` looks at the page of a search)."""
+"""The page and the picture of matches (`commands/test_search.py` looks at the page of a search)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The process that `test_index_crash` kills: it adds batches to an index and reports each."""
+"""The process that `index/test_crash.py` kills: it adds batches to an index and reports each."""
 
 from __future__ import annotations
 
