@@ -4,10 +4,7 @@ result still equals the oracle."""
 from __future__ import annotations
 
 import itertools
-import threading
 from collections import Counter
-from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Event
 
 import numpy as np
 import pytest
@@ -15,23 +12,21 @@ from contract_data import (
     CUTS,
     FLOAT_METRICS,
     LAYOUTS,
-    METRICS,
+    NEVER,
     Cut,
     assert_adds_up,
     assert_same,
     cut_as,
     cut_sketch,
+    gaussian,
 )
-from processes import in_a_process
 
-from vsearch_fast import _cascade, _pool, sketches
+from vsearch_fast import _cascade, sketches
 from vsearch_fast._tiling import Tiling
 from vsearch_fast.errors import ArgumentError
 from vsearch_fast.kernels import reference
 from vsearch_fast.search import Sketched, topk, topk_segments
 from vsearch_fast.sketches import build
-
-NEVER = 2.0  # a share of the pairs that no search can leave undecided
 
 
 @pytest.fixture
@@ -54,10 +49,6 @@ def calls(monkeypatch):
     count(_cascade._Worker, "_scan")
     count(_cascade._Batch, "sketch_queries")
     return counted
-
-
-def gaussian(rows: int, dim: int = 32, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal((rows, dim)).astype(np.float32)
 
 
 # Neighbours
@@ -95,167 +86,6 @@ def test_neighbours_of_any_layout(first, threads):
                     assert_same(got, want)
                     assert_adds_up(proof, metric, "sketch", 4, len(stored), 5)
                     assert (proof.sketched > 0) == (len(stored) > 0)
-
-
-# A pool that takes no more work
-
-
-class Refusing:
-    """A pool that refuses what is submitted after the first few."""
-
-    def __init__(self, accepted: int) -> None:
-        self.pool = ThreadPoolExecutor(4)
-        self.accepted = accepted
-        self.submitted = 0
-
-    def submit(self, *work: object) -> Future:
-        self.submitted += 1
-        if self.submitted > self.accepted:
-            raise RuntimeError("cannot schedule new futures after shutdown")
-        return self.pool.submit(*work)
-
-
-@pytest.fixture
-def refusing(monkeypatch):
-    """Makes the pool of searches one that accepts so many tasks."""
-    made = []
-
-    def make(accepted: int) -> Refusing:
-        made.append(Refusing(accepted))
-        monkeypatch.setattr(_pool, "_pool", made[-1])
-        return made[-1]
-
-    yield make
-    for refused in made:
-        refused.pool.shutdown()
-
-
-EVERY_STEP_IN_THE_POOL = Cut(
-    Tiling(chunk_rows=7, sketch_rows=7, inline_bytes=0),
-    {"_FEW_PAIRS": 0, "_MANY_PAIRS": 0, "_HOPELESS": NEVER},
-)
-
-
-def each_takes_a_chunk(monkeypatch, workers: int) -> None:
-    """No worker's turn comes again before so many have had a chunk: all have pairs to decide."""
-    barrier = threading.Barrier(workers)
-    began = set()
-    take = _cascade._Worker.take
-
-    def waiting(worker, chunk):
-        if worker.number not in began:
-            began.add(worker.number)
-            barrier.wait(60)
-        return take(worker, chunk)
-
-    monkeypatch.setattr(_cascade._Worker, "take", waiting)
-
-
-@pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("strategy", ["scan", "sketch"])
-def test_a_pool_that_refuses_from_any_task_on(metric, strategy, refusing):
-    """As at the interpreter's end, which may come between any two steps of a search."""
-    rows = gaussian(100, 64)
-    if metric == "hamming":
-        rows = reference.pack_bits(rows)
-    want = reference.topk(rows[:9], rows, 60, metric)
-    # Three workers: a task for each of two, in the scan or in four steps, and in the merge.
-    tasks = 4 if strategy == "scan" or metric == "hamming" else 10
-    for accepted in (tasks, *range(tasks)):
-        pool = refusing(accepted)
-        with cut_as(EVERY_STEP_IN_THE_POOL), pytest.MonkeyPatch.context() as patch:
-            each_takes_a_chunk(patch, min(3, accepted + 1))
-            got = topk(rows[:9], rows, 60, metric=metric, strategy=strategy, threads=3)
-        assert_same(got, want)
-        assert pool.submitted == tasks if accepted == tasks else pool.submitted > accepted
-
-
-def test_sketches_are_whole_when_a_pool_refuses(refusing):
-    rows = gaussian(100)
-    with cut_as(EVERY_STEP_IN_THE_POOL):
-        want = build(rows, 1)
-        for accepted in range(3):
-            pool = refusing(accepted)
-            got = build(rows, 4)
-            assert pool.submitted == accepted + 1
-            np.testing.assert_array_equal(got.bytes, want.bytes)
-            np.testing.assert_array_equal(got.facts, want.facts)
-            assert got.runs == want.runs
-
-
-@pytest.mark.parametrize("accepted", range(4))
-def test_each_share_of_the_work_is_done_once(accepted, refusing):
-    refusing(accepted)
-    done = Counter()
-    _pool.run(lambda worker: done.update([worker]), 4, Event())
-    assert done == Counter(range(4))
-
-
-def test_work_of_a_thread_that_cannot_start_is_done_once(monkeypatch):
-    """``submit`` queues a task before it starts a thread for it. Where the system has no more
-    threads it raises, and the task stays queued for a thread that another search holds."""
-    pool = ThreadPoolExecutor(8)
-    monkeypatch.setattr(_pool, "_pool", pool)
-    free = Event()
-    busy = pool.submit(free.wait)  # another search, on the one thread that there is
-    done = []
-
-    def work(worker: int) -> None:
-        done.append(worker)
-        if worker == 0:
-            free.set()
-
-    def no_thread(self):
-        raise RuntimeError("can't start new thread")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", no_thread)
-        _pool.run(work, 3, Event())
-        assert busy.result(60)
-    pool.shutdown()  # waits for all that is queued
-    assert sorted(done) == [0, 1, 2]
-
-
-def test_an_error_in_any_share_of_the_work_is_raised(refusing):
-    for accepted, wrong in itertools.product(range(4), range(4)):
-        refusing(accepted)
-        stop = Event()
-
-        def work(worker: int, wrong: int = wrong) -> None:
-            if worker == wrong:
-                raise ValueError(f"share {worker}")
-
-        with pytest.raises(ValueError, match=f"share {wrong}"):
-            _pool.run(work, 4, stop)
-        assert stop.is_set()
-
-
-def test_sketching_and_searching_at_the_interpreters_end():
-    code = """if True:
-        import atexit, numpy as np
-        from vsearch_fast import _cascade, _tiling
-        from vsearch_fast.kernels import reference
-        from vsearch_fast.search import Sketched, topk
-        _tiling.TILING = _tiling.Tiling(inline_bytes=0, chunk_rows=9, sketch_rows=9)
-        _cascade._FEW_PAIRS = 0
-        rows = np.random.default_rng(0).standard_normal((100, 20)).astype(np.float32)
-
-        def end():
-            for metric in ("l1", "l2"):
-                want = reference.topk(rows[:9], rows, 5, metric)
-                for database in rows, Sketched(rows, threads=3):
-                    got = topk(
-                        rows[:9], database, 5, metric=metric, strategy="sketch", threads=3
-                    )
-                    assert all(map(np.array_equal, got, want))
-                    print(metric)
-
-        BEFORE
-        atexit.register(end)
-    """
-    for before in ("pass", "end()"):  # without a pool, and with one that was closed
-        printed = in_a_process(code.replace("BEFORE", before)).split()
-        assert printed == ["l1", "l1", "l2", "l2"] * (2 if before == "end()" else 1)
 
 
 # Lists that overflow, giving up, rows beyond a sketch, parameters
@@ -364,87 +194,6 @@ def test_queries_are_sketched_anew_for_forgotten_parameters(metric, kept, calls)
     assert_same(got, reference.topk(rows[5::12], rows, 7, metric))
     assert proof.strategy == "sketch"
     assert calls["sketch_queries"] == (3 if kept >= 3 else 12)
-
-
-# Limits that start from a guess
-
-GUESSING = Cut(
-    Tiling(chunk_rows=40, inline_bytes=0),
-    {"_SMALL_K": 4, "_SAMPLE_ROWS": 40, "_SAMPLE_STRIDE": 8},
-)
-
-
-@pytest.fixture
-def rounds(monkeypatch):
-    """Of each time that a batch was searched: its queries, whether by a guess, which it missed."""
-    made = []
-    search = _cascade._Batch.search
-
-    def noting(batch, best, best_ids, guess=False):
-        missed = search(batch, best, best_ids, guess)
-        made.append((batch.count, guess, missed.tolist()))
-        return missed
-
-    monkeypatch.setattr(_cascade._Batch, "search", noting)
-    return made
-
-
-@pytest.mark.parametrize("metric", FLOAT_METRICS)
-@pytest.mark.parametrize("threads", [1, 3])
-@pytest.mark.parametrize("k", [10, 70, 390])
-def test_a_guess_may_hold_for_some_queries_and_not_for_others(metric, threads, k, rounds):
-    """The rows of the sample, each tenth one, lie where the first query is and no other row."""
-    rows = gaussian(400)
-    rows[::10] += 20
-    queries = np.stack([np.full(32, 20), np.full(32, 0.1)]).astype(np.float32)
-    want = reference.topk(queries, rows, k, metric)
-    with cut_as(GUESSING):
-        *got, proof = topk(
-            queries, Sketched(rows), k, metric=metric, strategy="sketch", explain=True,
-            threads=threads,
-        )  # fmt: skip
-    assert_same(got, want)
-    assert_adds_up(proof, metric, "sketch", 2, 400, k)
-    if k == 390:  # too many for a sample of 40 rows to say anything
-        assert rounds == [(2, True, [])]
-    else:
-        assert rounds == [(2, True, [0]), (1, False, [])]
-
-
-@pytest.mark.parametrize("metric", FLOAT_METRICS)
-def test_a_guess_that_is_worth_nothing_still_adds_up(metric, rounds):
-    """Queries so far away that no bound says anything: their pairs are decided once more."""
-    rows = gaussian(400, 8)
-    queries = gaussian(3, 8, seed=1) + np.float32(1e6)
-    want = reference.topk(queries, rows, 10, metric)
-    for share in (0.5, NEVER):
-        rounds.clear()
-        with cut_as(Cut(GUESSING.tiling, {**GUESSING.constants, "_HOPELESS": share})):
-            *got, proof = topk(
-                queries, Sketched(rows), 10, metric=metric, strategy="sketch", explain=True
-            )
-        assert_same(got, want)
-        assert rounds == [(3, True, [0, 1, 2]), (3, False, [])]
-        assert_adds_up(proof, metric, "sketch", 3, 400, 10)
-
-
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("metric", FLOAT_METRICS)
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_rows_that_a_mask_leaves_out_do_not_spoil_a_guess(metric, bad, rounds):
-    rows = gaussian(400)
-    rows[::10] = bad
-    rows[::20] = gaussian(20, seed=2)  # half of the sample is sound
-    mask = np.isfinite(rows).all(axis=1)
-    queries = gaussian(5, seed=1)
-    want = reference.topk(queries, rows, 10, metric, mask)
-    with cut_as(GUESSING):
-        *got, proof = topk(
-            queries, Sketched(rows), 10, metric=metric, mask=mask, strategy="sketch", explain=True
-        )
-    assert_same(got, want)
-    assert_adds_up(proof, metric, "sketch", 5, 380, 10)
-    assert rounds[0] == (5, True, [])
 
 
 @pytest.mark.parametrize("metric", FLOAT_METRICS)

@@ -53,12 +53,14 @@ class Cut:
     constants: Mapping[str, Any] = field(default_factory=dict)
 
 
+NEVER = 2.0  # a share of the pairs that no search can leave undecided
+
 _TINY: dict[str, Any] = {
     "_FIRST_ROWS": 1, "_FEW_PAIRS": 0, "_KEPT_PARAMETERS": 1, "BUILD_QUERIES": 1, "_BUILD_ROWS": 1,
     "_MANY_PAIRS": 0,
 }  # fmt: skip
 #: Bounds that exclude too little are used all the same.
-_STUBBORN = {"_HOPELESS": 2.0}
+_STUBBORN = {"_HOPELESS": NEVER}
 
 # Tiles of one to a few rows and queries, so that small inputs cross every border.
 CUTS = {
@@ -189,6 +191,10 @@ LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
         np.frombuffer(b"x" + a.tobytes(), np.uint8)[1:].view(a.dtype).reshape(a.shape)
     ),
 }
+
+
+def gaussian(rows: int, dim: int = 32, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((rows, dim)).astype(np.float32)
 
 
 def read_only(array: np.ndarray) -> np.ndarray:
