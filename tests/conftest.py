@@ -38,6 +38,21 @@ def photos(request: pytest.FixtureRequest) -> Path:
     return folder
 
 
+@pytest.fixture
+def vsearch(capsys):
+    """Run the command in this process: (exit code, standard output, standard error)."""
+    from vsearch_fast import cli
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as left:
+            cli.main([str(a) for a in arguments])
+        captured = capsys.readouterr()
+        assert isinstance(left.value.code, int)
+        return left.value.code, captured.out, captured.err
+
+    return run
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave the long matrices to ``make test-full``, which asks for them by ``-m``."""
     if config.option.markexpr:

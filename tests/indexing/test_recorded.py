@@ -13,7 +13,7 @@ from fake_ort import CPU, CUDA, TENSORRT, FakeOrt
 from PIL import Image
 from tiny_model import write_tiny_model
 
-from vsearch_fast import _jpeg, cli, embedder, sync
+from vsearch_fast import _jpeg, embedder, sync
 from vsearch_fast._jpeg import LIBJPEG_TURBO, NVIMGCODEC, Decoder
 from vsearch_fast.embedder import Embedder
 from vsearch_fast.errors import MissingDependencyError, ModelMismatchError
@@ -34,18 +34,6 @@ def pictures(tmp_path: Path) -> Path:
         cells = rng.integers(0, 256, (6, 6, 3), np.uint8)
         Image.fromarray(cells).resize((60, 48)).save(folder / f"{number}.jpg")
     return folder
-
-
-@pytest.fixture
-def vsearch(capsys: pytest.CaptureFixture[str]) -> Any:
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as left:
-            cli.main([str(a) for a in arguments])
-        captured = capsys.readouterr()
-        assert isinstance(left.value.code, int)
-        return left.value.code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

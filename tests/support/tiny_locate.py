@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import onnx
 from onnx import TensorProto, helper
+from PIL import Image
+from tiny_model import write_tiny_model
 
+from vsearch_fast.embedder import Embedder
 from vsearch_fast.locate import locate_file
 
 
@@ -53,3 +57,19 @@ def write_tiny_locate(
     path = locate_file(model)
     onnx.save(proto, path)
     return path
+
+
+def write_model_that_locates(path: Path) -> Path:
+    """A tiny model with its file that finds boxes."""
+    write_tiny_model(path)
+    write_tiny_locate(path, Embedder(path).model_id)
+    return path
+
+
+def item(width: int, height: int, box: tuple[int, int, int, int]) -> Image.Image:
+    """A red item with some blue in it on grey."""
+    pixels = np.full((height, width, 3), 120, np.uint8)
+    x1, y1, x2, y2 = box
+    pixels[y1:y2, x1:x2] = (230, 20, 60)
+    pixels[y1:y2:4, x1:x2] = (210, 30, 140)
+    return Image.fromarray(pixels)
