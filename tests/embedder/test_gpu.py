@@ -7,17 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_model import write_tiny_model
 
 from vsearch_fast.embedder import Embedder
 from vsearch_fast.errors import VsearchError
 
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_model(tmp_path_factory.mktemp("model") / "tiny.onnx")
 
 
 @pytest.fixture(scope="module", params=["cuda", "tensorrt"])

@@ -32,11 +32,6 @@ GPU = [TENSORRT, CUDA, CPU]  # what a GPU wheel offers on any machine
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_model(tmp_path_factory.mktemp("model") / "tiny.onnx")
-
-
-@pytest.fixture(scope="module")
 def fp16(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "fp16.onnx"
     return write_tiny_model(path, metadata={"precision": "fp16"})
