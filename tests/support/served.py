@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -24,6 +26,7 @@ from vsearch_fast.web.server import _Announcing, configured, listen
 from vsearch_fast.web.settings import Settings
 
 CATEGORIES = ("Dress", "Lamp", "Shoe")
+METRICS = ("l2", "l1", "hamming")
 
 
 def make_catalogue(folder: Path, count: int = 30) -> Path:
@@ -95,3 +98,27 @@ def wait_for(condition: Any, seconds: float = 30) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not come about"
         time.sleep(0.01)
+
+
+def png(seed: int = 1, size: tuple[int, int] = (90, 70)) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (5, 6, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC).save(file, "PNG")
+    return file.getvalue()
+
+
+def search(client: httpx.Client, image: bytes | None = None, **data: Any) -> dict[str, Any]:
+    answer = client.post(
+        "/api/search", data=data, files=None if image is None else {"image": ("a.png", image)}
+    )
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def refused(answer: httpx.Response, status: int, *words: str) -> dict[str, str]:
+    assert answer.status_code == status, answer.text
+    error = answer.json()["error"]
+    assert error["cause"] and error["consequence"] and error["cure"]
+    for word in words:
+        assert word in json.dumps(error)
+    return error
