@@ -20,6 +20,11 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 PHOTOS_VARIABLE = "VSEARCH_PHOTOS"
 DEFAULT_PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "data" / "clothing"
 
+# What helpers assert is explained like the tests' own assertions.
+pytest.register_assert_rewrite(
+    *(file.stem for file in (Path(__file__).parent / "support").glob("*.py"))
+)
+
 _used_photos: set[str] = set()
 
 
@@ -31,6 +36,21 @@ def photos(request: pytest.FixtureRequest) -> Path:
         pytest.skip(f"no real photos in {folder}: set {PHOTOS_VARIABLE} to the clothing data set")
     _used_photos.add(request.node.nodeid)
     return folder
+
+
+@pytest.fixture
+def vsearch(capsys):
+    """Run the command in this process: (exit code, standard output, standard error)."""
+    from vsearch_fast import cli
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as left:
+            cli.main([str(a) for a in arguments])
+        captured = capsys.readouterr()
+        assert isinstance(left.value.code, int)
+        return left.value.code, captured.out, captured.err
+
+    return run
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -22,7 +22,7 @@ from vsearch_fast.bench.cases import Case
 from vsearch_fast.bench.data import Data
 from vsearch_fast.errors import DeviceError
 from vsearch_fast.kernels.cuda.device import Device
-from vsearch_fast.search.gpu import backend
+from vsearch_fast.search.gpu.selfcheck import trusted
 
 #: Launches that are queued for one time, at most, and what such a time lasts at least.
 _MOST_IN_A_ROW = 100
@@ -183,7 +183,7 @@ class Bench:
 
 def require_trust(bench: Bench) -> None:
     """Refuse to go on with a device that searches would not use: the processor would answer."""
-    if not backend.trusted(bench.devices):
+    if not trusted(bench.devices):
         raise DeviceError(
             "A device failed the self-check",
             "Searches would use the processor, and were neither compared nor timed",

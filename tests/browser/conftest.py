@@ -117,6 +117,13 @@ def new_page(browser: Any, server: Server) -> Iterator[Callable[..., Any]]:
     assert not watch.foreign, f"requests to other hosts: {watch.foreign}"
 
 
+@pytest.fixture
+def page(new_page: Callable[..., Any]) -> Any:
+    from search_page import DESKTOP
+
+    return new_page(viewport=DESKTOP)
+
+
 @dataclass(frozen=True)
 class Server:
     """A running ``vsearch serve``, and the pictures it was made from."""

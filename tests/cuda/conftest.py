@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from vsearch_fast._gpu import backend
+from vsearch_fast.search.gpu import devices as devices_module
+from vsearch_fast.search.gpu import selfcheck
 
 
 @pytest.fixture
@@ -12,8 +13,8 @@ def with_devices(monkeypatch):
     """Makes the process have these devices, which pass the self-check."""
 
     def have(*devices):
-        monkeypatch.setattr(backend, "devices", lambda: devices)
-        monkeypatch.setattr(backend, "_distrusted", {repr(device): "" for device in devices})
+        monkeypatch.setattr(devices_module, "devices", lambda: devices)
+        monkeypatch.setattr(selfcheck, "_distrusted", {repr(device): "" for device in devices})
         return devices
 
     return have

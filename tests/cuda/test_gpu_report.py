@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner
 from emulated import EmulatedDevice
 
-from vsearch_fast._gpu import backend, selfcheck
 from vsearch_fast.kernels.cuda import sources
+from vsearch_fast.search.gpu import selfcheck
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -24,11 +24,11 @@ def modules():
     """The report and what it is made of, imported as a script would."""
     sys.path.insert(0, str(BENCHMARKS))
     try:
-        import _gpu_base
         import gpu_report
+        from gpu import base
     finally:
         sys.path.remove(str(BENCHMARKS))
-    return _gpu_base, gpu_report
+    return base, gpu_report
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_equality_is_counted(modules, bench):
 
 
 def test_wrong_answers_are_counted(modules, bench, monkeypatch):
-    tests = sys.modules["_gpu_tests"]
+    tests = sys.modules["gpu.tests"]
     right = tests.topk
 
     def off(*args, backend, **options):
@@ -86,7 +86,7 @@ def test_wrong_answers_are_counted(modules, bench, monkeypatch):
 
 
 def test_roofs_and_kernels(modules, bench, monkeypatch, tmp_path):
-    monkeypatch.setattr(sys.modules["_gpu_kernels"], "QUEUED_S", 0)
+    monkeypatch.setattr(sys.modules["gpu.kernels"], "QUEUED_S", 0)
     record = run(modules, bench, "roofs", "kernels")
     assert {s["state"] for s in record["sections"].values()} == {"done"}, record["sections"]
     assert record["roofs"]["memory"]["copy"] > 0
@@ -121,7 +121,7 @@ def test_peers_that_are_not_there_are_named(modules, bench):
 
 def test_a_device_that_fails_the_self_check_is_not_timed(modules, bench, monkeypatch):
     monkeypatch.setattr(selfcheck, "check", lambda device: "refine gave wrong results")
-    monkeypatch.setattr(backend, "_distrusted", {repr(d): "wrong" for d in bench.devices})
+    monkeypatch.setattr(selfcheck, "_distrusted", {repr(d): "wrong" for d in bench.devices})
     record = run(modules, bench, "tests", "kernels", "peers")
     assert list(record["tests"]["self_check"].values()) == ["refine gave wrong results"]
     assert not record["bars"]["self_check"]["met"]
@@ -131,7 +131,7 @@ def test_a_device_that_fails_the_self_check_is_not_timed(modules, bench, monkeyp
 
 
 def test_a_peer_is_timed_in_turn(modules, bench, monkeypatch):
-    peers = sys.modules["_gpu_peers"]
+    peers = sys.modules["gpu.peers"]
     from vsearch_fast.search import topk
 
     def numpy_peer(database, case):
@@ -155,7 +155,7 @@ def test_what_fails_is_recorded_and_the_others_go_on(modules, bench, monkeypatch
         raise RuntimeError("out of luck")
 
     monkeypatch.setitem(report.SECTIONS, "roofs", broken)
-    kernels = sys.modules["_gpu_kernels"]
+    kernels = sys.modules["gpu.kernels"]
     right = kernels.search_rate
 
     def no_l1(bench, case):

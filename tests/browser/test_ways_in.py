@@ -1,0 +1,137 @@
+"""The search page in a real browser: the catalogue, uploads, and every other way in."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+pytest.importorskip("playwright.sync_api")
+from playwright.sync_api import expect
+from search_page import DESKTOP, PHONE, asked, cards, picture, searching, upload
+
+
+def give(page: Any, kind: str, file: Path, target: str = "document.body") -> None:
+    """A drop or a paste of the file, as the browser would report it."""
+    page.evaluate(
+        f"""([kind, name, text]) => {{
+            const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+            const data = new DataTransfer();
+            data.items.add(new File([bytes], name, {{ type: "image/jpeg" }}));
+            const common = {{ bubbles: true, cancelable: true }};
+            if (kind === "paste") {{
+              {target}.dispatchEvent(
+                new ClipboardEvent("paste", {{ ...common, clipboardData: data }}));
+              return;
+            }}
+            for (const step of ["dragenter", "dragover", "drop"]) {{
+              {target}.dispatchEvent(new DragEvent(step, {{ ...common, dataTransfer: data }}));
+            }}
+        }}""",
+        [kind, file.name, base64.b64encode(file.read_bytes()).decode()],
+    )
+
+
+def test_the_catalogue_is_shown_before_a_query(page: Any) -> None:
+    page.goto("/")
+    expect(page.get_by_role("heading", name="Pictures of the catalogue")).to_be_visible()
+    expect(page.locator("#items li")).to_have_count(42)
+    expect(page.locator("#more")).to_be_hidden()
+    expect(page.locator("#about")).to_contain_text("garments.index, 42 pictures")
+    expect(page.get_by_role("link", name="API")).to_have_attribute("href", "docs")
+    expect(page.locator("#matches")).to_be_hidden()
+
+
+def test_notes_and_ratings_of_the_catalogue_are_shown(page: Any) -> None:
+    def rated(route: Any) -> None:
+        body = route.fetch().json()
+        route.fulfill(json={**body, "rating": True, "note": "untrained network"})
+
+    page.goto("/")
+    expect(page.locator("#items li")).to_have_count(42)
+    expect(page.locator("#rate-link")).to_be_hidden()
+    page.route("**/api/catalogue", rated)
+    page.reload()
+    expect(page.locator("#about")).to_contain_text("untrained network")
+    expect(page.get_by_role("link", name="Rate matches")).to_have_attribute("href", "rate")
+
+
+def test_more_pictures_are_a_button_away(page: Any) -> None:
+    def shorter(route: Any) -> None:
+        route.continue_(url=route.request.url.replace("limit=48", "limit=30"))
+
+    page.route("**/api/items?*", shorter)
+    page.goto("/")
+    expect(page.locator("#items li")).to_have_count(30)
+    page.get_by_role("button", name="More pictures").click()
+    expect(page.locator("#items li")).to_have_count(42)
+    expect(page.locator("#items li").nth(30).get_by_role("link")).to_be_focused()
+    expect(page.locator("#status")).to_have_text("42 pictures shown")
+    expect(page.locator("#more")).to_be_hidden()
+
+
+def test_an_upload_is_searched_with_a_proposed_box(page: Any, server: Any) -> None:
+    page.goto("/")
+    with searching(page) as answer:
+        page.locator("#file").set_input_files(picture(server))
+    assert answer.value.json()["query"]["box_from"] == "network"
+    expect(cards(page)).to_have_count(12)
+    expect(page.locator("#status")).to_contain_text(re.compile(r"12 matches by L2 distance, near"))
+    expect(page.locator("#query-name")).to_have_text(picture(server).name)
+    expect(page.locator("#query-box")).to_contain_text("Box proposed by the network")
+    expect(page.locator("#box")).to_be_visible()
+    x1, y1, x2, y2 = answer.value.json()["query"]["box"]
+    box, stage = page.locator("#box").bounding_box(), page.locator("#stage").bounding_box()
+    scale = stage["width"] / 160
+    assert box["x"] - stage["x"] == pytest.approx(x1 * scale, abs=1)
+    assert box["y"] - stage["y"] == pytest.approx(y1 * scale, abs=1)
+    assert box["width"] == pytest.approx((x2 - x1) * scale, abs=1)
+    assert box["height"] == pytest.approx((y2 - y1) * scale, abs=1)
+    assert asked(page)["query"] == [answer.value.json()["query"]["kept"]]
+    expect(page.locator("#query-title")).to_be_focused()
+
+
+@pytest.mark.parametrize("kind", ["drop", "paste"])
+def test_a_file_is_dropped_or_pasted(kind: str, page: Any, server: Any) -> None:
+    page.goto("/")
+    expect(page.locator("#items li")).to_have_count(42)
+    give(page, kind, picture(server, 5))
+    expect(cards(page)).to_have_count(12)
+    expect(page.locator("#query-name")).to_have_text(picture(server, 5).name)
+    expect(page.locator("#drop-veil")).to_be_hidden()
+    assert "query" in asked(page)
+
+
+def test_a_photo_can_be_taken_on_touch_devices(new_page: Callable[..., Any], server: Any) -> None:
+    phone = new_page(viewport=PHONE, has_touch=True, is_mobile=True)
+    phone.goto("/")
+    expect(phone.get_by_text("Take a photo")).to_be_visible()
+    camera = phone.locator("#camera")
+    assert camera.get_attribute("capture") == "environment"
+    camera.set_input_files(picture(server))
+    expect(cards(phone)).to_have_count(12)
+    desk = new_page(viewport=DESKTOP)
+    desk.goto("/")
+    expect(desk.locator("#items li")).to_have_count(42)
+    expect(desk.get_by_text("Take a photo")).to_be_hidden()
+
+
+def test_an_upload_that_is_not_kept_stays_with_the_page(page: Any, server: Any) -> None:
+    headers = {"Origin": server.url}
+    form = {"id": "garment-00000"}
+    body = page.request.post("/api/search", multipart=form, headers=headers).json()
+    body["query"] |= {"kept": None, "id": None}
+    page.route("**/api/search", lambda route: route.fulfill(json=body))
+    page.goto("/")
+    upload(page, picture(server))
+    assert page.locator("#query-picture").get_attribute("src").startswith("blob:")
+    expect(page.get_by_role("button", name="Copy link")).to_be_hidden()
+    with searching(page):  # with the file again: no link could name it
+        page.get_by_role("button", name="Whole picture").click()
+    expect(cards(page)).to_have_count(12)
+    assert urlsplit(page.url).query == ""

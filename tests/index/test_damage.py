@@ -1,0 +1,123 @@
+"""The index on disk: what is no index, and damage."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+from store_data import fill, make
+
+from vsearch_fast.errors import StoreError
+from vsearch_fast.index.items import Item
+from vsearch_fast.index.schema import FORMAT
+from vsearch_fast.index.store import Store
+
+
+def test_closed(store: Store) -> None:
+    store.close()
+    store.close()
+    with pytest.raises(StoreError, match="was closed"):
+        store.state()
+
+
+def test_opened_for_reading(store: Store) -> None:
+    reader = Store(store.folder, writable=False)
+    for change in (
+        lambda: fill(reader, 0, 1),
+        lambda: reader.remove(["id0"]),
+        lambda: reader.update([Item("id0")]),
+    ):
+        with pytest.raises(StoreError, match=r'opened for reading.*mode="rw"'):
+            change()
+    with (
+        pytest.raises(StoreError, match="cannot be opened or written"),
+        reader.transaction("x") as sql,
+    ):
+        sql.execute("DELETE FROM items")  # SQLite itself refuses, too
+    reader.close()
+
+
+@pytest.mark.parametrize("writable", [False, True])
+def test_what_is_no_index(tmp_path: Path, writable: bool) -> None:
+    def refused(folder: Path, words: str) -> None:
+        with pytest.raises(StoreError, match=words):
+            Store(folder, writable=writable)
+
+    refused(tmp_path / "nothing", "does not exist")
+    refused(tmp_path, "is not an index")
+    file = tmp_path / "file"
+    file.write_text("x")
+    refused(file, "is a file")
+    other = tmp_path / "other"
+    other.mkdir()
+    sqlite3.connect(other / "index.sqlite").execute("CREATE TABLE t (x)").connection.close()
+    refused(other, "of some other program")
+    (other / "index.sqlite").write_bytes(b"This is no database. " * 1000)
+    refused(other, "index.sqlite is damaged")
+    unfinished = tmp_path / "unfinished"
+    unfinished.mkdir()
+    (unfinished / "index.sqlite.new").touch()
+    refused(unfinished, "interrupted.*Create it again")
+    make(unfinished).close()
+    assert Store(unfinished, writable=writable).state().rows == 0
+
+
+@pytest.mark.parametrize(("version", "cure"), [(FORMAT + 1, "Upgrade"), (0, "Index the pictures")])
+def test_another_format(store: Store, version: int, cure: str) -> None:
+    store.close()
+    sql = sqlite3.connect(store.folder / "index.sqlite")
+    sql.execute(f"PRAGMA user_version = {version}")
+    sql.close()
+    with pytest.raises(StoreError, match=f"index format {version}.*{cure}"):
+        Store(store.folder, writable=False)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM meta WHERE key = 'dim'",
+        "UPDATE meta SET value = '{' WHERE key = 'model'",
+        "DELETE FROM kinds WHERE name = 'codes'",
+        "DROP TABLE state",
+        "DROP TABLE meta",
+    ],
+)
+def test_incomplete_tables(store: Store, statement: str) -> None:
+    store.close()
+    with sqlite3.connect(store.folder / "index.sqlite") as sql:
+        sql.execute(statement)
+    sql.close()
+    with pytest.raises(StoreError, match=r"index.sqlite is damaged.*Restore"):
+        Store(store.folder, writable=False)
+
+
+def test_segments_that_are_missing_short_or_foreign(store: Store) -> None:
+    fill(store, 0, 20)
+    store.close()
+    file = store.folder / "codes-00001.npy"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1])
+    with pytest.raises(StoreError, match=f"codes-00001.npy has {len(whole) - 1} bytes of"):
+        Store(store.folder, writable=False)
+    file.unlink()
+    with pytest.raises(StoreError, match=r"codes-00001.npy is missing"):
+        Store(store.folder, writable=True)
+    file.write_bytes(whole.replace(b"NUMPY", b"OTHER"))
+    opened = Store(store.folder, writable=True)  # the refused open has released the lock
+    with pytest.raises(StoreError, match=r"codes-00001.npy does not begin as a segment"):
+        opened.files.map("codes", 20)
+    opened.close()
+
+
+def test_a_torn_database_is_reported(store: Store) -> None:
+    fill(store, 0, 500)
+    store.close()
+    file = store.folder / "index.sqlite"
+    content = bytearray(file.read_bytes())
+    content[3 * 4096 :] = os.urandom(len(content) - 3 * 4096)
+    file.write_bytes(content)
+    with pytest.raises(StoreError, match=r"index.sqlite is damaged"):
+        opened = Store(store.folder, writable=False)
+        list(opened.iterate())

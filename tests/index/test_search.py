@@ -1,0 +1,145 @@
+"""Index: searches equal the oracle's answers."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from index_data import DIM, METRICS, ROWS, expected, features, found
+
+from vsearch_fast.index import Index, Item
+from vsearch_fast.index import arguments as inputs
+from vsearch_fast.kernels import reference
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("k", [1, 10, ROWS, 1000])
+def test_search_is_the_oracles_answer(index: Index, data: np.ndarray, metric: Any, k: int) -> None:
+    queries = np.concatenate([features(5, seed=1), data[:3], data[40:42]])
+    hits = index.search(queries, k, metric)
+    assert found(hits) == expected(queries, data, k, metric)
+    kind = int if metric == "hamming" else float
+    assert all(type(hit.distance) is kind for line in hits for hit in line)
+    for hit in hits[0]:
+        item = index.get(hit.id)
+        assert (hit.path, hit.box, hit.metadata) == (item.path, item.box, item.metadata)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_removed_replaced_and_filtered(index: Index, data: np.ndarray, metric: Any) -> None:
+    queries = features(4, seed=2)
+    index.remove([f"item {row}" for row in range(0, 40, 3)])
+    live = np.ones(ROWS, bool)
+    live[0:40:3] = False
+    assert found(index.search(queries, 12, metric)) == expected(queries, data, 12, metric, live)
+    blue_or_red = live & (np.arange(ROWS) % 3 != 1)
+    where: dict[str, Any] = {"colour": ["blue", "red"]}
+    hits = index.search(queries, 50, metric, where=where)
+    assert found(hits) == expected(queries, data, 50, metric, blue_or_red)
+    where["new"] = True
+    both = blue_or_red & (np.arange(ROWS) % 5 == 0)
+    hits = index.search(queries, 50, metric, where=where)
+    assert found(hits) == expected(queries, data, 50, metric, both)
+    assert {hit.metadata["colour"] for line in hits for hit in line} == {"blue", "red"}
+    # A whole segment is gone, and its rows come back as new ones.
+    index.remove([f"item {row}" for row in range(48, 64)])
+    live[48:64] = False
+    assert found(index.search(queries, 99, metric)) == expected(queries, data, 99, metric, live)
+    index.add(["item 50", "item 49"], data[[50, 49]])
+    more, alive = np.concatenate([data, data[[50, 49]]]), np.append(live, [True, True])
+    names = {"item 90": "item 50", "item 91": "item 49"}
+    wanted = expected(queries, more, 99, metric, alive)
+    renamed = [[(names.get(name, name), distance) for name, distance in line] for line in wanted]
+    assert found(index.search(queries, 99, metric)) == renamed
+    assert index.get("item 50") == Item("item 50")
+
+
+def test_ties_are_in_the_order_of_adding(tmp_path: Path) -> None:
+    with Index.create(tmp_path / "index", 4, segment_rows=3) as index:
+        rows = np.ones((8, 4), np.float32)
+        index.add(list("hbgacfde"), rows)
+        assert [hit.id for hit in index.search(rows[0], 6)[0]] == list("hbgacf")
+        index.add(["b"], rows[:1], replace=True)
+        assert [hit.id for hit in index.search(rows[0], 9, "hamming")[0]] == list("hgacfdeb")
+
+
+def test_one_query_may_be_flat_and_codes_may_be_packed(index: Index, data: np.ndarray) -> None:
+    flat = index.search(data[7], 3)
+    assert len(flat) == 1 and flat[0][0].id == "item 7" and flat[0][0].distance == 0.0
+    packed = np.packbits(data[:4] > 0, axis=-1)
+    assert index.search(packed, 5, "hamming") == index.search(data[:4], 5, "hamming")
+    assert index.search(packed[0], 5, "hamming") == index.search(data[:1], 5, "hamming")
+    assert index.search(np.empty((0, DIM), np.float32)) == []
+
+
+def test_max_distance_is_inclusive_and_exact(index: Index, data: np.ndarray) -> None:
+    query = data[:1]
+    all_hits = index.search(query, ROWS)[0]
+    limit = all_hits[5].distance
+    assert limit < all_hits[20].distance
+    assert index.search(query, ROWS, max_distance=limit)[0] == [
+        hit for hit in all_hits if hit.distance <= limit
+    ]
+    below = math.nextafter(limit, 0)
+    assert index.search(query, ROWS, max_distance=below)[0] == [
+        hit for hit in all_hits if hit.distance < limit
+    ]
+    assert index.search(query, 3, max_distance=limit)[0] == all_hits[:3]
+    assert index.search(query, ROWS, max_distance=math.inf)[0] == all_hits
+    assert [hit.id for hit in index.search(query, 9, "hamming", max_distance=0)[0]] == ["item 0"]
+
+
+def test_types_of_features(tmp_path: Path, data: np.ndarray) -> None:
+    """float16 is widened exactly, float64 rounded; order and strides do not matter."""
+    forms = {
+        "half": data.astype(np.float16),
+        "double": data.astype(np.float64) + 1e-12,
+        "fortran": np.asfortranarray(data),
+        "big": data.astype(">f4"),
+        "strided": np.repeat(data, 2, axis=0)[::2],
+    }
+    for name, form in forms.items():
+        with Index.create(tmp_path / name, DIM, segment_rows=32) as index:
+            index.add([f"item {row}" for row in range(ROWS)], form)
+            exact = form.astype(np.float32)
+            assert (index.features([f"item {row}" for row in range(ROWS)]) == exact).all()
+            hits = index.search(form[:3], 7)
+            assert found(hits) == expected(exact[:3], exact, 7, "l2")
+
+
+def test_codes_as_given(tmp_path: Path, data: np.ndarray) -> None:
+    with Index.create(tmp_path / "index", DIM) as index:
+        codes = np.packbits(data > 0.5, axis=-1)
+        index.add([f"item {row}" for row in range(ROWS)], data, codes=codes)
+        hits = index.search(codes[:2], 5, "hamming")
+        distances, rows = reference.topk(codes[:2], codes, 5, metric="hamming")
+        assert [[hit.distance for hit in line] for line in hits] == distances.tolist()
+        assert [[hit.id for hit in line] for line in hits] == [
+            [f"item {row}" for row in line] for line in rows
+        ]
+
+
+def test_an_empty_index_has_no_hits(tmp_path: Path) -> None:
+    with Index.create(tmp_path / "index", DIM) as index:
+        for metric in METRICS:
+            assert index.search(features(3), metric=metric) == [[], [], []]  # type: ignore[arg-type]
+        assert len(index) == 0 and list(index) == [] and index.columns() == []
+        index.add(["a"], features(1), [{"x": 1}])
+        index.remove(["a"])
+        assert index.search(features(2)) == [[], []]
+        assert index.search(features(2), where={"x": 1}) == [[], []]
+        assert index.columns() == []
+
+
+def test_small_blocks_change_nothing(
+    tmp_path: Path, data: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inputs, "BLOCK_BYTES", 4 * DIM * 7)
+    with Index.create(tmp_path / "small", DIM, segment_rows=10) as index:
+        index.add([f"item {row}" for row in range(ROWS)], data)
+        for metric in METRICS:
+            hits = index.search(data[:5], 8, metric)  # type: ignore[arg-type]
+            assert found(hits) == expected(data[:5], data, 8, metric)

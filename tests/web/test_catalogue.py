@@ -1,0 +1,100 @@
+"""The catalogue over real HTTP: items, thumbnails, and what changes meanwhile."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+from served import CATEGORIES, METRICS, make_catalogue, png, refused, search, serving, wait_for
+
+pytest.importorskip("fastapi", reason="the server's packages are not installed: .[serve]")
+
+from vsearch_fast.index import Index
+
+
+def test_what_is_served(client: httpx.Client) -> None:
+    about = client.get("/api/catalogue").json()
+    assert about["name"] == "tiny.index" and about["pictures"] == 30
+    assert about["locates"] and about["note"] == "untrained network"
+    columns = {column["name"]: column["values"] for column in about["columns"]}
+    assert [value["value"] for value in columns["category"]] == list(CATEGORIES)
+    assert {value["count"] for value in columns["category"]} == {10}
+    assert {value["value"] for value in columns["new"]} == {True, False}
+    assert "price" not in columns  # thirty prices of thirty pictures are no list to choose from
+    assert set(about["thresholds"]) == set(METRICS)
+
+
+def test_items_page_by_page(client: httpx.Client) -> None:
+    seen: list[str] = []
+    following: str | None = ""
+    while following is not None:
+        parameters = {"limit": 4, "where": "category=Dress"} | (
+            {"after": following} if following else {}
+        )
+        page = client.get("/api/items", params=parameters).json()
+        seen += [item["id"] for item in page["items"]]
+        following = page["next"]
+    assert seen == [f"{number:03}.png" for number in range(0, 30, 3)]
+    some = client.get("/api/items", params={"id": ["005.png", "001.png"]}).json()["items"]
+    assert [item["id"] for item in some] == ["005.png", "001.png"]
+    refused(client.get("/api/items", params={"id": "nope"}), 404, "nope")
+    refused(client.get("/api/items", params={"after": "x"}), 422)
+    refused(client.get("/api/items", params={"where": "size=1"}), 400, "size", "category")
+
+
+@pytest.mark.parametrize("size", [112, 224])
+def test_thumbnails(client: httpx.Client, size: int) -> None:
+    answer = client.get("/api/thumbnails", params={"id": "001.png", "size": size})
+    assert answer.headers["content-type"] == "image/jpeg"
+    small = Image.open(io.BytesIO(answer.content))
+    assert small.size == ((93, 112) if size == 112 else (100, 120))  # never enlarged
+    again = client.get(
+        "/api/thumbnails", params={"id": "001.png", "size": size},
+        headers={"If-None-Match": answer.headers["etag"]},
+    )  # fmt: skip
+    assert again.status_code == 304 and not again.content
+
+
+def test_a_picture_that_is_gone_is_still_found(tmp_path: Path) -> None:
+    index_path = make_catalogue(tmp_path, 4)
+    (tmp_path / "pictures" / "002.png").unlink()
+    with serving(index_path) as (client, _):
+        refused(
+            client.get("/api/thumbnails", params={"id": "002.png"}), 404, "002.png", "no longer"
+        )
+        answer = search(client, id="002.png")
+        assert len(answer["results"][0]["matches"]) == 3
+        assert answer["query"]["width"] is None
+        refused(client.post("/api/search", data={"id": "002.png", "box": "auto"}), 404)
+
+
+def test_what_is_added_meanwhile_is_found(tmp_path: Path) -> None:
+    index_path = make_catalogue(tmp_path, 4)
+    with serving(index_path) as (client, catalogue):
+        row = catalogue.index.features(["001.png"])
+        with Index.open(index_path, mode="rw") as writer:
+            writer.add(["new"], row)
+        first = search(client, id="001.png")["results"][0]["matches"][0]
+        assert (first["id"], first["distance"]) == ("new", 0)
+
+
+def test_an_empty_index_is_served(tmp_path: Path) -> None:
+    index_path = make_catalogue(tmp_path, 2)
+    with Index.open(index_path, mode="rw") as writer:
+        writer.remove(["000.png", "001.png"])
+    with serving(index_path) as (client, _):
+        assert client.get("/api/catalogue").json()["pictures"] == 0
+        assert search(client, png(), metric="all")["results"][0]["matches"] == []
+
+
+def test_an_index_that_was_replaced_is_served_no_longer(tmp_path: Path) -> None:
+    index_path = make_catalogue(tmp_path / "a", 4)
+    with serving(index_path) as (client, catalogue):
+        wait_for(lambda: len(catalogue.facts.thresholds) == 3)
+        index_path.rename(tmp_path / "b")
+        catalogue.refresh()
+        refused(client.post("/api/search", data={"id": "001.png"}), 503, "replaced")
+        refused(client.get("/api/items"), 503, "replaced")

@@ -1,0 +1,152 @@
+"""The search API over real HTTP: answers equal to the index's own."""
+
+from __future__ import annotations
+
+import io
+import threading
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+from served import METRICS, png, refused, search
+
+pytest.importorskip("fastapi", reason="the server's packages are not installed: .[serve]")
+
+from vsearch_fast.web.catalogue import Catalogue
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("box", [None, "10,5,60,50"])
+def test_an_upload_finds_what_the_index_finds(
+    client: httpx.Client, catalogue: Catalogue, metric: Any, box: str | None
+) -> None:
+    picture = png()
+    form = {"metric": metric, "k": 7} | ({"box": box} if box else {})
+    answer = search(client, picture, **form)
+    part = tuple(map(int, box.split(","))) if box else None
+    features = catalogue.embedder.embed(picture, part)
+    [hits] = catalogue.index.search(features, 7, metric)
+    [result] = answer["results"]
+    assert result["metric"] == metric
+    assert [(m["id"], m["distance"]) for m in result["matches"]] == [
+        (hit.id, hit.distance) for hit in hits
+    ]
+    assert all(isinstance(m["distance"], int) == (metric == "hamming") for m in result["matches"])
+    assert result["matches"][0]["metadata"] == dict(hits[0].metadata)
+    assert result["matches"][0]["path"] == hits[0].path
+    query = answer["query"]
+    assert (query["width"], query["height"]) == (90, 70)
+    assert query["box"] == (list(part) if part else None)
+    assert query["box_from"] == ("you" if part else None)
+
+
+def test_a_picture_of_the_catalogue_finds_others(
+    client: httpx.Client, catalogue: Catalogue
+) -> None:
+    for id_ in ("003.png", "004.png"):  # without and with a box of its own
+        answer = search(client, id=id_, k=30, metric="all")
+        assert [result["metric"] for result in answer["results"]] == list(METRICS)
+        assert (answer["query"]["box"] is None) == (id_ == "003.png")
+        for result in answer["results"]:
+            [hits] = catalogue.index.search(
+                catalogue.index.features([id_])[0], 31, result["metric"]
+            )
+            expected = [hit.id for hit in hits if hit.id != id_]
+            assert [match["id"] for match in result["matches"]] == expected
+            assert len(expected) == 29
+
+
+def test_an_item_with_another_box_is_read_from_its_picture(
+    client: httpx.Client, catalogue: Catalogue
+) -> None:
+    answer = search(client, id="007.png", box="0,0,50,60", k=3)
+    path = catalogue.index.get("007.png").path
+    [hits] = catalogue.index.search(catalogue.embedder.embed(path, (0, 0, 50, 60)), 30)
+    expected = [(h.id, h.distance) for h in hits if h.id != "007.png"][:3]
+    assert [(m["id"], m["distance"]) for m in answer["results"][0]["matches"]] == expected
+
+
+def test_a_proposed_box_is_that_of_the_embedder(client: httpx.Client, catalogue: Catalogue) -> None:
+    picture = png(5)
+    answer = search(client, picture, box="auto")
+    assert tuple(answer["query"]["box"]) == catalogue.embedder.locate(picture)
+    assert answer["query"]["box_from"] == "network"
+    again = search(client, query=answer["query"]["kept"], box="auto")
+    assert again["query"] == answer["query"]
+    assert again["results"][0]["matches"] == answer["results"][0]["matches"]
+
+
+def test_a_kept_upload_is_searched_again(client: httpx.Client) -> None:
+    first = search(client, png(9), k=4)
+    key = first["query"]["kept"]
+    again = search(client, query=key, k=4)
+    assert again["results"][0]["matches"] == first["results"][0]["matches"]
+    thumbnail = client.get("/api/thumbnails", params={"query": key, "size": 112})
+    assert thumbnail.headers["content-type"] == "image/jpeg"
+    refused(client.post("/api/search", data={"query": "0" * 32}), 404, "no longer kept")
+
+
+def test_a_filter_is_exact(client: httpx.Client, catalogue: Catalogue) -> None:
+    picture = png(3)
+    answer = search(client, picture, k=30, where=["category=Lamp", "category=Shoe", "new=true"])
+    [hits] = catalogue.index.search(
+        catalogue.embedder.embed(picture), 30,
+        where={"category": ["Lamp", "Shoe"], "new": True},
+    )  # fmt: skip
+    assert [m["id"] for m in answer["results"][0]["matches"]] == [hit.id for hit in hits]
+    assert len(hits) == 10
+    [by_number] = search(client, picture, where="price=7")["results"][0]["matches"]
+    assert by_number["id"] == "007.png"
+    assert search(client, picture, where="category=None such")["results"][0]["matches"] == []
+
+
+def test_nothing_similar_is_said(client: httpx.Client, catalogue: Catalogue) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (20, 20)).save(file, "PNG")
+    for picture in (file.getvalue(), Path(catalogue.index.get("002.png").path or "").read_bytes()):
+        for result in search(client, picture, metric="all")["results"]:
+            limit = catalogue.index.threshold(result["metric"])
+            assert limit is not None
+            assert result["threshold"] == {"distance": limit.distance, "text": str(limit)}
+            similar = [match["distance"] <= limit.distance for match in result["matches"]]
+            assert [match["similar"] for match in result["matches"]] == similar
+            assert result["nothing_similar"] == (not any(similar))
+    [none] = search(client, picture, where="category=None such")["results"]
+    assert not none["nothing_similar"]  # it is the filter
+    assert not search(client, picture)["results"][0]["nothing_similar"]
+
+
+def test_concurrent_queries_share_scans_and_get_their_own_answers(
+    client: httpx.Client, catalogue: Catalogue
+) -> None:
+    ids = [f"{number:03}.png" for number in range(30)]
+    alone = {id_: search(client, id=id_, k=3, metric="all")["results"] for id_ in ids}
+    together: dict[str, Any] = {}
+
+    def ask(id_: str) -> None:
+        together[id_] = search(client, id=id_, k=3, metric="all")["results"]
+
+    threads = [threading.Thread(target=ask, args=(id_,)) for id_ in ids]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    matches = {id_: [r["matches"] for r in results] for id_, results in together.items()}
+    assert matches == {id_: [r["matches"] for r in results] for id_, results in alone.items()}
+
+
+@pytest.mark.parametrize("orientation", [1, 6, 8])
+def test_the_box_of_a_photo_on_its_side(
+    client: httpx.Client, catalogue: Catalogue, tmp_path: Path, orientation: int
+) -> None:
+    path = tmp_path / "side.jpg"
+    image = Image.open(io.BytesIO(png(11, (200, 120))))
+    exif = image.getexif()
+    exif[274] = orientation
+    image.save(path, exif=exif)
+    query = search(client, path.read_bytes(), box="auto")["query"]
+    assert (query["width"], query["height"]) == ((200, 120) if orientation == 1 else (120, 200))
+    assert tuple(query["box"]) == catalogue.embedder.locate(path)
+    assert query["box"][2] <= query["width"] and query["box"][3] <= query["height"]
