@@ -45,20 +45,21 @@ _TINY: dict[str, Any] = {
     "first_rows": 1, "few_pairs": 0, "kept_parameters": 1, "build_queries": 1, "build_rows": 1,
     "many_pairs": 0,
 }  # fmt: skip
-#: Bounds that exclude too little are used all the same.
-_STUBBORN = 2.0
+#: A share of the pairs that no search can leave undecided: bounds that exclude too little are
+#: used all the same.
+NEVER = 2.0
 
 # Tiles of one to a few rows and queries, so that small inputs cross every border.
 CUTS = {
     "usual": Tiling(),
     "ones": Tiling(
         tile_bytes=1, query_bytes=1, sketch_query_bytes=1, chunk_rows=1, copy_bytes=1,
-        inline_bytes=0, list_bytes=1, sketch_rows=1, hopeless=_STUBBORN, **_TINY,
+        inline_bytes=0, list_bytes=1, sketch_rows=1, hopeless=NEVER, **_TINY,
     ),
     "small": Tiling(
         tile_bytes=700, query_bytes=900, sketch_query_bytes=2000, chunk_rows=5,
         copy_bytes=300, inline_bytes=0, list_bytes=500, sketch_rows=7,
-        first_rows=3, few_pairs=5, build_queries=2, build_rows=4, hopeless=_STUBBORN,
+        first_rows=3, few_pairs=5, build_queries=2, build_rows=4, hopeless=NEVER,
     ),
     "small buffers": Tiling(
         tile_bytes=4000, query_bytes=4000, buffer_bytes=3000, chunk_rows=17, inline_bytes=0,
@@ -66,11 +67,11 @@ CUTS = {
     ),
     "overflowing lists": Tiling(
         tile_bytes=1, list_bytes=1, chunk_rows=29, inline_bytes=0,
-        pairs_a_query=1, hopeless=_STUBBORN,
+        pairs_a_query=1, hopeless=NEVER,
     ),
     "large tiles, short lists": Tiling(
         tile_bytes=1000, list_bytes=1, inline_bytes=0,
-        few_pairs=0, many_pairs=0, hopeless=_STUBBORN,
+        few_pairs=0, many_pairs=0, hopeless=NEVER,
     ),
     "guesses": Tiling(
         chunk_rows=13, inline_bytes=0, small_k=0, sample_rows=7, sample_stride=2, small_batch=3,
