@@ -1,6 +1,6 @@
 """Loads TensorFlow, Keras and tf2onnx once, quietly and on the CPU.
 
-Nothing else in ``export/`` may be imported before :func:`prepare` has run, except
+Nothing else in ``export/`` may be imported before `prepare` has run, except
 ``weights.py``, which decides what to load before the seconds that TensorFlow's import takes.
 """
 
@@ -33,12 +33,9 @@ def prepare() -> None:
     session, and a GPU may multiply in TF32); ``CUDA_VISIBLE_DEVICES`` stays as it is, so
     that other code in the process keeps its GPU.
 
-    Raises
-    ------
-    MissingDependencyError
-        One of the packages of the ``export`` extra is missing.
-    ExportError
-        Keras is already running on another backend than TensorFlow.
+    Raises:
+        MissingDependencyError: one of the packages of the ``export`` extra is missing.
+        ExportError: Keras is already running on another backend than TensorFlow.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     fresh = "tensorflow" not in sys.modules

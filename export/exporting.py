@@ -1,4 +1,4 @@
-"""From a Keras network to the ONNX file: the steps of :func:`export`."""
+"""From a Keras network to the ONNX file: the steps of `export`."""
 
 from __future__ import annotations
 
@@ -30,20 +30,19 @@ from .target import temporary_beside, writing
 class ExportReport:
     """What was exported and how well it agrees with Keras.
 
-    Attributes
-    ----------
-    path : the ONNX file; ``file_size`` in bytes.
-    model_id : SHA-256 of the graph with its weights.
-    trained : False for ``random:SEED``.
-    classes : how many class names the file carries.
-    pictures : where the sample pictures came from, in words.
-    figures : agreement with Keras over the samples (:class:`~.verify.Figures`).
-    calibrated_on : pictures used for int8, otherwise 0.
-    on_provider : with ``verify_on`` the provider's results beside the CPU's
-        (:class:`~.on_provider.ProviderFigures`), otherwise None.
-    locate_path : with ``locate`` the file that finds boxes, otherwise None.
-    locate_error : its worst relative error against Keras.
-    seconds : wall time of each step, in order; ``total`` last.
+    Attributes:
+        path: the ONNX file; ``file_size`` in bytes.
+        model_id: SHA-256 of the graph with its weights.
+        trained: False for ``random:SEED``.
+        classes: how many class names the file carries.
+        pictures: where the sample pictures came from, in words.
+        figures: agreement with Keras over the samples (`verify.Figures`).
+        calibrated_on: pictures used for int8, otherwise 0.
+        on_provider: with ``verify_on`` the provider's results beside the CPU's
+            (`on_provider.ProviderFigures`), otherwise None.
+        locate_path: with ``locate`` the file that finds boxes, otherwise None.
+        locate_error: its worst relative error against Keras.
+        seconds: wall time of each step, in order; ``total`` last.
     """
 
     path: Path
@@ -86,38 +85,38 @@ def export(
 ) -> ExportReport:
     """Export a Keras VGG-16, or a network like it, to an ONNX file that has proved itself.
 
-    Parameters
-    ----------
-    weights : ``imagenet`` (Keras' download, cached by Keras), ``random:SEED`` (an untrained
-        network) or a ``.keras`` or ``.h5`` file: a whole model, or VGG-16 weights. Whole models
-        are assumed to take what ``keras.applications.vgg16.preprocess_input`` makes.
-    output : the ONNX file; replaced at the end, in one step, or left as it is.
-    layer : ``fc1``, ``fc2`` or another layer's name; the layers behind it are left out.
-    pool : ``avg`` or ``max`` over rows and columns of a convolutional layer's output, which is
-        flattened otherwise.
-    input_size : side of the square pictures, pixels; by default the model's own, or 224.
-    precision : ``fp32``, ``fp16`` or ``int8``.
-    half_weights : store weights as float16 and widen them when the file is loaded: half the
-        file, the arithmetic as ``precision`` says.
-    unit_length : divide each picture's features by their length, so that L2 distance orders as
-        the angle does; the codes are the same.
-    resize : the rule by which pictures are stretched to squares, a name in
-        ``images.RESIZE_FILTERS``; by default the one the model was trained with, or nearest.
-    calibrate : picture files and folders for int8, at least one; 48 pictures are used at most.
-    verify_images : picture files and folders to verify with, 36 used at most; by default
-        drawn pictures, and for int8 those of ``calibrate`` not used to calibrate.
-    verify_on : ``cpu``, ``cuda`` or ``tensorrt``: run the same pictures there too, and count
-        the code bits that differ from the CPU's.
-    locate : write NAME.locate.onnx beside it too, with which ``Embedder.locate`` finds boxes.
-        The model file is the same with and without.
-    log : called with a line of text for each step.
+    Args:
+        weights: ``imagenet`` (Keras' download, cached by Keras), ``random:SEED`` (an untrained
+            network) or a ``.keras`` or ``.h5`` file: a whole model, or VGG-16 weights. Whole models
+            are assumed to take what ``keras.applications.vgg16.preprocess_input`` makes.
+        output: the ONNX file; replaced at the end, in one step, or left as it is.
+        layer: ``fc1``, ``fc2`` or another layer's name; the layers behind it are left out.
+        pool: ``avg`` or ``max`` over rows and columns of a convolutional layer's output, which is
+            flattened otherwise.
+        input_size: side of the square pictures, pixels; by default the model's own, or 224.
+        precision: ``fp32``, ``fp16`` or ``int8``.
+        half_weights: store weights as float16 and widen them when the file is loaded: half the
+            file, the arithmetic as ``precision`` says.
+        unit_length: divide each picture's features by their length, so that L2 distance orders as
+            the angle does; the codes are the same.
+        resize: the rule by which pictures are stretched to squares, a name in
+            ``images.RESIZE_FILTERS``; by default the one the model was trained with, or nearest.
+        calibrate: picture files and folders for int8, at least one; 48 pictures are used at most.
+        verify_images: picture files and folders to verify with, 36 used at most; by default
+            drawn pictures, and for int8 those of ``calibrate`` not used to calibrate.
+        verify_on: ``cpu``, ``cuda`` or ``tensorrt``: run the same pictures there too, and count
+            the code bits that differ from the CPU's.
+        locate: write NAME.locate.onnx beside it too, with which ``Embedder.locate`` finds boxes.
+            The model file is the same with and without.
+        log: called with a line of text for each step.
 
-    Raises
-    ------
-    ArgumentError, ImageError, ModelError, ExportError, MissingDependencyError
-        ExportError also when the file disagrees with Keras or cannot be written, and when the
-        provider to verify on does not start here. Whatever is raised, KeyboardInterrupt
-        included, ``output`` is as it was before.
+    Raises:
+        ArgumentError, ImageError, ModelError: an argument, a picture or a weights file is wrong.
+        MissingDependencyError: one of the packages of the ``export`` extra is missing.
+        ExportError: the file disagrees with Keras or cannot be written, a download is out of
+            reach, or the provider to verify on does not start here.
+
+    Whatever is raised, KeyboardInterrupt included, ``output`` is as it was before.
     """
     clock = _Clock(log or (lambda line: None))
     target = Path(output).expanduser()

@@ -62,7 +62,7 @@ def locating_model(model: keras.Model) -> keras.Model:
 
 
 def convert(model: keras.Model) -> onnx.Graph:
-    """The graph of a :func:`locating_model`, its weights in 16 bits, preprocessing in front."""
+    """The graph of a `locating_model`, its weights in 16 bits, preprocessing in front."""
     graph = onnx.convert(model)
     onnx.store_float16(graph)
     onnx.add_preprocessing(graph)
@@ -90,7 +90,7 @@ def write(graph: onnx.Graph, metadata: dict[str, str], model_id: str, path: Path
 
 
 def keras_activations(model: keras.Model, pixels: np.ndarray) -> list[np.ndarray]:
-    """Keras' activations of :func:`shapes`, float32 ``(rows, columns, channels)`` each."""
+    """Keras' activations of `shapes`, float32 ``(rows, columns, channels)`` each."""
     return [
         keras.ops.convert_to_numpy(
             model(

@@ -1,6 +1,6 @@
 """The exported file on another execution provider: how many code bits differ from the CPU's.
 
-The pictures go through an :class:`~vsearch_fast.embedder.Embedder`, as they will when the file
+The pictures go through an `vsearch_fast.embedder.Embedder`, as they will when the file
 is used: the same options, the same buffers, the same batches.
 """
 

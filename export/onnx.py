@@ -4,7 +4,7 @@ tf2onnx sees the network with its weights as *inputs* (``stateless_call``): it t
 some forty small nodes. With the weights as constants it copies them so often that the full
 VGG-16 was killed at 23 GiB. The weights are attached afterwards, by name.
 
-A graph passes through here as a :class:`Graph`: nodes and named NumPy constants. It becomes a
+A graph passes through here as a `Graph`: nodes and named NumPy constants. It becomes a
 protobuf message only when it is written.
 
 Layout of the finished graph::

@@ -52,17 +52,16 @@ _JUDGED = 2000
 class TrainReport:
     """What was trained.
 
-    Attributes
-    ----------
-    path : the ``.keras`` file; ``history`` and ``curve`` lie beside it.
-    classes : names of the classes.
-    sides : pictures trained on, used to choose the epoch, and never seen.
-    epochs : how many were run; ``best_epoch`` is the one whose weights the file has.
-    units : by dense layer, active and constant units (:class:`~.training.judge.Units`).
-    matches : P@1 by metric on the val side by ``fc1``, own group forbidden; empty without one.
-    val : loss and accuracy of the best epoch on the val side; empty without one.
-    skipped : pictures that could not be read, and why.
-    notes, warnings : in words.
+    Attributes:
+        path: the ``.keras`` file; ``history`` and ``curve`` lie beside it.
+        classes: names of the classes.
+        sides: pictures trained on, used to choose the epoch, and never seen.
+        epochs: how many were run; ``best_epoch`` is the one whose weights the file has.
+        units: by dense layer, active and constant units (`training.judge.Units`).
+        matches: P@1 by metric on the val side by ``fc1``, own group forbidden; empty without one.
+        val: loss and accuracy of the best epoch on the val side; empty without one.
+        skipped: pictures that could not be read, and why.
+        notes, warnings: in words.
     """
 
     path: Path
@@ -95,24 +94,24 @@ def train(
 ) -> TrainReport:
     """Train a network on `data` and save it as a ``.keras`` file.
 
-    Parameters
-    ----------
-    data : records with categories; their group decides the side they are on.
-    recipe : every choice that the weights depend on. Of a base from a file, width and batch
-        normalisation of the convolutions are the file's.
-    output : the ``.keras`` file.
-    also : further data sets, to train on alone.
-    work : folder for decoded pictures, the convolutions' outputs and checkpoints. By default
-        one beside `output`, removed in the end; a named one is kept, so that other runs on the
-        same pictures find them there.
-    restart : begin anew where a checkpoint is found; otherwise go on from it.
-    group_column : what the groups are, in words, for the model's record.
-    like_base : fields of the recipe that are rather as `vsearch train` made the base with, where
-        the base is a file that it made: "input_size", "units".
+    Args:
+        data: records with categories; their group decides the side they are on.
+        recipe: every choice that the weights depend on. Of a base from a file, width and batch
+            normalisation of the convolutions are the file's.
+        output: the ``.keras`` file.
+        also: further data sets, to train on alone.
+        work: folder for decoded pictures, the convolutions' outputs and checkpoints. By default
+            one beside `output`, removed in the end; a named one is kept, so that other runs on the
+            same pictures find them there.
+        restart: begin anew where a checkpoint is found; otherwise go on from it.
+        group_column: what the groups are, in words, for the model's record.
+        like_base: fields of the recipe that are rather as `vsearch train` made the base with, where
+            the base is a file that it made: "input_size", "units".
 
-    Raises
-    ------
-    ArgumentError, DatasetError, ModelError, ExportError, MissingDependencyError
+    Raises:
+        ArgumentError, DatasetError, ModelError: what `data`, `recipe` or the base say.
+        ExportError: a file that cannot be written, a download out of reach.
+        MissingDependencyError: no Keras, or none of its backends.
     """
     log = log or (lambda line: None)
     target = Path(output).expanduser()

@@ -65,16 +65,15 @@ Kind = Literal["random", "model", "legacy-weights", "weights"]
 class Source:
     """Where the weights come from.
 
-    Attributes
-    ----------
-    label : the ``--weights`` argument; of a file only its name.
-    kind : ``random``, a whole ``model``, ``legacy-weights`` (HDF5, layers by name) or
-        ``weights`` (Keras 3's ``.weights.h5``).
-    path, sha256 : the file and its digest; None and "" for ``random``.
-    seed : of ``random``.
-    classes : names of the model's classes, empty when it does not say.
-    training : how `vsearch train` made it (see :func:`write_training`), empty when it does not say.
-    dense : shapes of the dense kernels in a weights file, in the file's order.
+    Attributes:
+        label: the ``--weights`` argument; of a file only its name.
+        kind: ``random``, a whole ``model``, ``legacy-weights`` (HDF5, layers by name) or
+            ``weights`` (Keras 3's ``.weights.h5``).
+        path, sha256: the file and its digest; None and "" for ``random``.
+        seed: of ``random``.
+        classes: names of the model's classes, empty when it does not say.
+        training: how `vsearch train` made it (see `write_training`), empty when it does not say.
+        dense: shapes of the dense kernels in a weights file, in the file's order.
     """
 
     label: str

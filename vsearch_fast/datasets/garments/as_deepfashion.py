@@ -43,14 +43,14 @@ def write_deepfashion(
 
     Args:
         root: the folder; made if absent.
-        items, views, seed, size, progress, workers: as for :func:`render_catalogue`.
+        items, views, seed, size, progress, workers: as for `render_catalogue`.
         layout, img: as for ``datasets.deepfashion.write``.
 
     Returns:
         The records written, as ``datasets.deepfashion.read(root)`` gives them back.
 
     Raises:
-        As :func:`render_catalogue` and ``datasets.deepfashion.write``; DatasetError when a
+        As `render_catalogue` and ``datasets.deepfashion.write``; DatasetError when a
         picture cannot be put into its place.
     """
     folder = Path(root)

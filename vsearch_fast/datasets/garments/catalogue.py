@@ -63,7 +63,7 @@ def render(
         size: (width, height) in pixels, each at least 64.
 
     Returns:
-        The picture, RGB uint8 (height, width, 3), and its :class:`GarmentInfo`.
+        The picture, RGB uint8 (height, width, 3), and its `GarmentInfo`.
 
     Raises:
         ArgumentError: a negative number or a size below 64 pixels.
@@ -101,14 +101,14 @@ def render_catalogue(
     Args:
         root: the folder; made if absent.
         items, views: how many garments, and photographs of each.
-        seed: of the catalogue; see :func:`render`.
+        seed: of the catalogue; see `render`.
         size: (width, height) of the pictures in pixels.
         progress: show a bar on stderr.
         workers: processes to render with; by default one a CPU, or this one alone for
             fewer than 32 pictures. The result does not depend on it.
 
     Returns:
-        A :class:`Record` a picture, in the order of items and views; ``item`` is the item's
+        A `Record` a picture, in the order of items and views; ``item`` is the item's
         id, ``group`` names the seed too, its own id is ITEM, ITEM#2, ITEM#3 for the views.
 
     Raises:
@@ -153,7 +153,7 @@ def render_catalogue(
 
 
 def read(root: str | os.PathLike[str]) -> list[Record]:
-    """The records of a catalogue that :func:`render_catalogue` wrote: what
+    """The records of a catalogue that `render_catalogue` wrote: what
     ``datasets.folder.read(root, csv="garments.csv")`` returns.
 
     Raises DatasetError when the folder has no table, or one that is not such a table, or

@@ -1,6 +1,6 @@
 """Repeatable random choices, keyed by numbers instead of by call order.
 
-Everything random about a picture comes from a :class:`Dice` made from (seed, item,
+Everything random about a picture comes from a `Dice` made from (seed, item,
 purpose) or (seed, item, view, purpose), so that an item looks the same whether one or a
 thousand are rendered, and in whichever process. Only ``Generator.random`` is used: of
 NumPy's distributions it is the one whose stream follows from the bit generator alone.

@@ -1,7 +1,7 @@
 """The prints and weaves that garments are cut from, each as a tile that repeats seamlessly.
 
-Every pattern is a function of the dyes (base first), a :class:`Dice` for its scale and
-variant, and the tile's resolution in pixels a centimetre; it returns a :class:`Print`.
+Every pattern is a function of the dyes (base first), a `Dice` for its scale and
+variant, and the tile's resolution in pixels a centimetre; it returns a `Print`.
 Tiles are drawn several times larger and averaged down, so that edges are smooth.
 """
 

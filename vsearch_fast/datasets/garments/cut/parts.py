@@ -13,7 +13,7 @@ from .pieces import Button, Fold, Piece, Pose, Seam
 
 @dataclass(frozen=True, slots=True)
 class Sleeve:
-    """What :func:`sleeve` needs to know.
+    """What `sleeve` needs to know.
 
     ``shoulder`` and ``armpit`` are on the viewer's right; ``angle`` (radians) is away
     from straight down; ``width`` at the biceps, ``cuff`` half the opening, ``puffed``

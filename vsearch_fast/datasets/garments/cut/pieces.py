@@ -1,6 +1,6 @@
 """What a garment is made of, before anything is painted: pieces, seams, buttons, folds.
 
-All lengths are centimetres in garment coordinates (see :mod:`.curves`). A garment is a
+All lengths are centimetres in garment coordinates (see `curves`). A garment is a
 list of pieces in the order of laying them on the table: the inside of the back first.
 """
 

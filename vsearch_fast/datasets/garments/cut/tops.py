@@ -1,7 +1,7 @@
 """Garments that hang from the shoulders and end above the knee, without lapels.
 
-Each function takes the item's :class:`Dice` (its cut, the same in every view) and the
-view's :class:`Pose`, and returns a :class:`Garment`.
+Each function takes the item's `Dice` (its cut, the same in every view) and the
+view's `Pose`, and returns a `Garment`.
 """
 
 from __future__ import annotations

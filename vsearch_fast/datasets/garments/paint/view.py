@@ -62,7 +62,7 @@ class View:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Garment coordinates (h, w) of the pixels of a box on a canvas ``zoom`` times larger.
 
-        The inverse of :meth:`to_canvas` up to the second order of the sway, which is less
+        The inverse of `to_canvas` up to the second order of the sway, which is less
         than a pixel: it only places the pattern.
         """
         left, top, right, bottom = box
