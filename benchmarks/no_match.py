@@ -47,9 +47,8 @@ from vsearch_fast import Embedder, Index, __version__, pack_bits, topk
 from vsearch_fast.datasets import detect
 from vsearch_fast.datasets.records import Record
 from vsearch_fast.index.thresholds import QUANTILE, SAMPLE, place, sampled
-from vsearch_fast.search import Metric
+from vsearch_fast.words import METRICS, Metric
 
-METRICS: tuple[Metric, ...] = ("l2", "l1", "hamming")
 QUANTILES = (0.5, 0.75, 0.9, 0.95, 0.99)
 _BLOCK = 256  # queries whose distances to all rows are held at once
 _PARTS = 5

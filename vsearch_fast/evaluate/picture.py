@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MissingDependencyError
+from ..words import METRICS
 from .report import DISTANCES, NOT_RUN, Column, Lookup, heading, others
-from .study import ANY, CONTROL, METRICS, Study
+from .study import ANY, CONTROL, Study
 
 #: Okabe and Ito's palette, which colour-blind readers can tell apart.
 _COLOURS = {"l1": "#D55E00", "l2": "#009E73", "hamming": "#0072B2"}

@@ -13,13 +13,13 @@ from importlib import metadata
 from typing import Any
 
 from ..version import __version__
-from ..words import plural
+from ..words import METRICS, plural
 from .figures import Difference, Figure
 from .sampling import in_words
-from .study import ANY, CONTROL, METRICS, Study
+from .study import ANY, CONTROL, Study
 
 NOT_RUN = "not run"
-DISTANCES = {"l1": "L1", "l2": "L2", "hamming": "Hamming", "": "", NOT_RUN: NOT_RUN}
+DISTANCES = {"l2": "L2", "l1": "L1", "hamming": "Hamming", "": "", NOT_RUN: NOT_RUN}
 _VERSIONS = ("numpy", "numba", "onnxruntime", "pillow", "simplejpeg", "cupy-cuda12x")
 
 #: Names of the measures' columns: "P@1", "item recall@10".
@@ -303,7 +303,10 @@ def _table_line(cells: Sequence[str]) -> str:
 
 def _difference_table(look: Lookup, scope: str) -> list[str]:
     names = list(dict.fromkeys(row for row, distance in look.lines() if distance != NOT_RUN))
-    out = ["| model | less | L1 | L2 | Hamming |", "|---|---|--:|--:|--:|"]
+    out = [
+        _table_line(["model", "less", *map(DISTANCES.__getitem__, METRICS)]),
+        "|---|---" + "|--:" * len(METRICS) + "|",
+    ]
     for place, row in enumerate(names):
         for other in names[:place]:
             cells = [_with_interval(look.difference(scope, row, other, m)) for m in METRICS]

@@ -23,7 +23,7 @@ from ..datasets.records import Record
 from ..embedder.providers import ProviderFallbackWarning
 from ..errors import ArgumentError, DatasetError
 from ..kernels.reference import pack_bits
-from ..words import plural
+from ..words import METRICS, plural
 from . import attributes
 from .features import Extractor, extractor, features
 from .figures import Difference, Figure
@@ -32,7 +32,6 @@ from .protocol import DRAWS, KS, Average, Bootstrap, Same, Truth, judge
 from .rows import ModelRow
 from .sampling import Sample, Side, describe, draw, draw_queries, in_words
 
-METRICS = ("l1", "l2", "hamming")
 CONTROL = "Random pairs (control)"
 
 #: Rules of eligibility, in the order of the tables. The first leads where there are groups.
