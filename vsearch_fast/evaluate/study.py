@@ -344,7 +344,8 @@ class _Measuring:
 
 def chosen_distance(study: Study, row: str, scope: str = "all categories") -> str:
     """The distance by which a row's P@1 (micro, leading rule) is best; the first of equals."""
-    best, name = -math.inf, METRICS[0]
+    best = -math.inf
+    name: str = METRICS[0]
     for figure in study.figures:
         if (
             (figure.row, figure.scope, figure.measure, figure.k) == (row, scope, "P", 1)
