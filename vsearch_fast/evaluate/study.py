@@ -264,7 +264,7 @@ class _Measuring:
         say: Callable[[str], None],
     ) -> dict[tuple[str, str], dict[str, NDArray[np.int64]]]:
         """Neighbours by (row, distance) and rule."""
-        lists = {}
+        lists: dict[tuple[str, str], dict[str, NDArray[np.int64]]] = {}
         for each, table in zip(self.ran, self.tables, strict=True):
             say(f"searching by {each.row.name}, {scope.title}")
             for metric in METRICS:
