@@ -173,9 +173,9 @@ def _folder(pictures: Path | None, say: Callable[[str], None]) -> Iterator[Path]
     if pictures is not None:
         yield pictures
         return
-    from ..datasets import garments
+    from ..datasets.garments.catalogue import render_catalogue
 
     with tempfile.TemporaryDirectory() as folder:
         say(f"drawing {_GARMENTS} garments")
-        garments.render_catalogue(Path(folder) / "garments", items=_GARMENTS, views=_VIEWS)
+        render_catalogue(Path(folder) / "garments", items=_GARMENTS, views=_VIEWS)
         yield Path(folder) / "garments"

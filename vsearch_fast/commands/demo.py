@@ -13,14 +13,14 @@ from pathlib import Path
 
 import click
 
-from ..datasets import garments
+from ..datasets.garments.catalogue import render_catalogue
 from ..datasets.records import Record
 from ..embedder.embedder import Embedder
 from ..errors import ExportError
 from ..index.index import Index
 from ..indexing import sync
 from ..indexing.recorded import running
-from ..models import default_model
+from ..models.shipped import default_model
 from ..results.page import write_page
 from ..results.picture import write_picture
 from ..results.result import Result
@@ -67,9 +67,7 @@ def run(
 
     say(f"1. A catalogue of {items} garments, {VIEWS} pictures each")
     with clock.step("drawing"):
-        records = garments.render_catalogue(
-            folder / "garments", items=items, views=VIEWS, progress=True
-        )
+        records = render_catalogue(folder / "garments", items=items, views=VIEWS, progress=True)
     catalogue, photos = _split(records)
 
     say("2. The network, as one ONNX file")

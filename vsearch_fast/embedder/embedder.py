@@ -33,7 +33,7 @@ from ..images.jpeg import AUTO, Decoder, find_decoder
 from ..images.pairs import Boxes, Images, Pairs, pair
 from ..images.refusals import MAX_PIXELS
 from ..machine import available_threads
-from ..models import default_model
+from ..models.shipped import default_model
 from ..threads import run_ahead
 from .locate import Locator
 from .providers import ProviderFallbackWarning, Providers, cuda_device

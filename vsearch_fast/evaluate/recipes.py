@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import ArgumentError, ExportError
-from ..models import default_model
+from ..models.shipped import default_model
 from .rows import ModelRow
 
 Say = Callable[[str], None]

@@ -12,7 +12,7 @@ from ..embedder.providers import ProviderFallbackWarning
 from ..errors import MissingDependencyError, ModelError
 from ..images.jpeg import AUTO, LIBJPEG_TURBO
 from ..index.index import Index
-from ..models import default_model, default_model_id
+from ..models.shipped import default_model, default_model_id
 from .sync import check_decoder
 
 

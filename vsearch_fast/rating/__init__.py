@@ -11,8 +11,7 @@ may copy and report on without the indexes.
 `ratings`       the file: one transaction a judgement
 `report`        shares, win rates, intervals, agreement: on arrays alone
 `text`          the report as table, CSV and JSON; `chart` as a picture
-`routes`        the HTTP API of the page /rate
-`command`       ``vsearch rate``
+`opening`       the study of a file: the one that is there, or a new one
 ==============  ===================================================================
 """
 

@@ -1,1 +1,1 @@
-"""Pages: the self-contained page of matches."""
+"""The server: the search page, the page for ratings, and their HTTP API."""

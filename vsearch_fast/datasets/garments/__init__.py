@@ -8,9 +8,9 @@ item* is found again in another pose, light, scale and surrounding.
 
 ::
 
-    design   (seed, item)        -> category, pattern, dyes, cut      design.py, patterns.py
-    cut      design, pose        -> pieces, seams, folds (cm)         tops.py, bottoms.py, ...
-    paint    pieces, camera      -> cloth in light, mask              paint.py, fabric.py
+    design   (seed, item)        -> category, pattern, dyes, cut      design.py, cloth/
+    cut      design, pose        -> pieces, seams, folds (cm)         cut/
+    paint    pieces, camera      -> cloth in light, mask              paint/
     scene    mask, backdrop      -> photograph, true box              scene.py, backdrop.py
     write    many photographs    -> JPEGs and garments.csv            catalogue.py
 
