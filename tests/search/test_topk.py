@@ -198,7 +198,7 @@ def test_not_finite_row_is_named_within_its_segment():
         ({"k": 2.0}, ArgumentError, "k is 2.0"),
         ({"k": True}, ArgumentError, "k is True"),
         ({"threads": 0}, ArgumentError, "threads is 0"),
-        ({"metric": "cosine"}, ArgumentError, "hamming, l1, l2"),
+        ({"metric": "cosine"}, ArgumentError, "l2, l1, hamming"),
         ({"backend": "tpu"}, ArgumentError, "backend"),
         ({"strategy": "guess"}, ArgumentError, "strategy"),
         ({"queries": np.zeros((2, 9), np.float32)}, ArgumentError, "9 columns"),
