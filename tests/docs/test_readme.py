@@ -41,7 +41,9 @@ def test_the_http_client_runs(tmp_path):
     (code,) = (block for block in blocks("python") if "import httpx" in block)
     assert len([line for line in code.splitlines() if line.strip()]) <= 10
     with serving(make_catalogue(tmp_path)) as (client, catalogue):
-        shutil.copy(catalogue.index.get("007.png").path, tmp_path / "lamp.jpg")
+        lamp = catalogue.index.get("007.png").path
+        assert lamp is not None
+        shutil.copy(lamp, tmp_path / "lamp.jpg")
         address = str(client.base_url).rstrip("/")
         code = code.replace("http://127.0.0.1:8080", address).replace("=lamp", "=Lamp")
         command = [sys.executable, "-c", code]
