@@ -1,6 +1,7 @@
 # Two commands do everything, in a virtual environment of their own:
 #   make demo    set up, then run the whole line on a rendered catalogue
 #   make test    set up, then run the tests
+# make test COVERAGE=1 counts what the tests run, and fails below the floor (pyproject.toml).
 PYTHON ?= python3
 VENV ?= .venv
 PIP = $(VENV)/bin/pip --disable-pip-version-check install --quiet
@@ -12,7 +13,17 @@ demo: $(VENV)/.ready-demo
 	$(VENV)/bin/vsearch demo
 
 test: $(VENV)/.ready-test
+ifdef COVERAGE
+	$(VENV)/bin/coverage erase
+	@# Kernels are compiled anew, so that what makes their code is counted every time.
+	cache=$$(mktemp -d) && trap 'rm -rf "$$cache"' EXIT && \
+	  VSEARCH_CACHE_DIR="$$cache" $(VENV)/bin/coverage run -m pytest
+	@# Of processes that are killed, or may write no more, there is nothing to combine.
+	$(VENV)/bin/coverage combine --quiet
+	$(VENV)/bin/coverage report
+else
 	$(VENV)/bin/python -m pytest
+endif
 
 # The long matrices too.
 test-full: $(VENV)/.ready-test
