@@ -7,8 +7,7 @@
     index = Index.open("catalogue.index")
     [hits] = index.search(embedder.embed("query.jpg"), k=10, where={"category": ["Dress", "Skirt"]})
 
-What it is on disk, and what a crash leaves of it, says `store.py`; how distances are defined
-and that they are exact, `search.topk`.
+`store.py` tells what it is on disk, `search.topk` how distances are defined.
 """
 
 from __future__ import annotations
