@@ -121,6 +121,7 @@ def _figure(line: dict[str, str] | None, interval: bool) -> str:
 def accuracy(name: str, measure: str = "P", k: str = "1") -> str:
     """One measure for every row by distance; matches of the query's own group beside it."""
     lines, missing = _accuracy(name)
+    measure = measure.replace("_", " ")
     chosen = {
         (line["row"], line["distance"], line["rule"]): line
         for line in lines
@@ -134,7 +135,7 @@ def accuracy(name: str, measure: str = "P", k: str = "1") -> str:
     rows = dict.fromkeys(row for row, _, _ in chosen)
 
     def best(row: str) -> float:
-        return max(float(line["value"]) for (r, _, u), line in chosen.items() if (r, u) == (row, rule))
+        return max(float(chosen[key]["value"]) for key in chosen if key[::2] == (row, rule))
 
     for row in sorted(rows, key=best, reverse=True):
         cells = []

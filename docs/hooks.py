@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 import re
+import textwrap
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -42,7 +43,7 @@ _TOLD = {
     "vsearch_fast/models/CARD.md": "network-card.md",
 }
 
-_DIRECTIVE = re.compile(r"^<!-- (include|commands|table)(?:: *([^>]*?))? -->$", re.MULTILINE)
+_DIRECTIVE = re.compile(r"^( *)<!-- (include|commands|table)(?:: *([^>]*?))? -->$", re.MULTILINE)
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
 _BLOCK = re.compile(r"(^```.*?^``` *$)", re.MULTILINE | re.DOTALL)
 
@@ -63,11 +64,11 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
     here = page.file.src_uri
 
     def directive(match: re.Match[str]) -> str:
-        kind, argument = match[1], (match[2] or "").strip()
+        indent, kind, argument = match[1], match[2], (match[3] or "").strip()
         if kind == "commands":
             return commands_page()
         if kind == "table":
-            return table(argument)
+            return textwrap.indent(table(argument), indent)
         path = _inside(PurePosixPath("docs", here).parent, argument, here)
         text = (ROOT / path).read_text(encoding="utf-8")
         return _linked(re.sub(r"\A# .*\n", "", text), path, here)
