@@ -71,10 +71,27 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
             return textwrap.indent(table(argument), indent)
         path = _inside(PurePosixPath("docs", here).parent, argument, here)
         text = (ROOT / path).read_text(encoding="utf-8")
-        return _linked(re.sub(r"\A# .*\n", "", text), path, here)
+        return _linked(_as_github_reads(re.sub(r"\A# .*\n", "", text)), path, here)
 
     # The page's own links first: an included file's lead from where that file lies.
     return _DIRECTIVE.sub(directive, _linked(markdown, f"docs/{here}", here))
+
+
+def _as_github_reads(text: str) -> str:
+    """A list may follow a paragraph without a blank line, and 2**-53 is a power, not bold."""
+    parts = _BLOCK.split(text)
+    for n in range(0, len(parts), 2):
+        lines: list[str] = []
+        prose = re.split(r"(`[^`]+`)", parts[n])
+        prose[::2] = [re.sub(r"(?<=\w)\*\*(?=-?\d)", r"\\*\\*", text) for text in prose[::2]]
+        for line in "".join(prose).split("\n"):
+            before = lines[-1] if lines else ""
+            item = re.match(r"(-|\d+\.) ", line)
+            if item and re.match(r"\S", before) and not re.match(r"(-|\d+\.) ", before):
+                lines.append("")
+            lines.append(line)
+        parts[n] = "\n".join(lines)
+    return "".join(parts)
 
 
 def _inside(folder: PurePosixPath, target: str, page: str) -> str:
