@@ -93,11 +93,11 @@ def serving(name: str = "serve-load.json") -> str:
         "| distance | clients | p50 ms | p95 ms | p99 ms | searches/s | queries a scan |",
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
-    for run in _load(name)["runs"]:
-        lines.append(
-            f"| {METRICS[run['metric']]} | {run['clients']} | {run['p50']:.0f} | {run['p95']:.0f} "
-            f"| {run['p99']:.0f} | {run['rate']:,.0f} | {run['batch']:.1f} |"
-        )
+    lines += [
+        f"| {METRICS[run['metric']]} | {run['clients']} | {run['p50']:.0f} | {run['p95']:.0f} "
+        f"| {run['p99']:.0f} | {run['rate']:,.0f} | {run['batch']:.1f} |"
+        for run in _load(name)["runs"]
+    ]
     return "\n".join(lines)
 
 
@@ -146,8 +146,8 @@ def accuracy(name: str, measure: str = "P", k: str = "1") -> str:
             line = chosen.get((row, "l2", beside)) or chosen.get((row, "", beside))
             cells.append(_figure(line, interval=False))
         out.append(f"| {row} | " + " | ".join(cells) + " |")
-    for row in missing:
-        out.append(f"| {row} | not run | not run | not run |" + (" |" if beside else ""))
+    end = " |" if beside else ""
+    out += [f"| {row} | not run | not run | not run |{end}" for row in missing]
     return "\n".join(out)
 
 
