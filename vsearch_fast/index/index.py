@@ -496,5 +496,5 @@ class Index:
         """What the index is: path, format, created, dim, dtype, model, model_id, rows (ever added),
         live, removed, segments, segment_rows, bytes (on disk), columns (of metadata), thresholds
         (by metric, those that are kept: `Threshold`'s attributes, and changes since)."""
-        facts = self._store.facts()
-        return {**facts, "thresholds": self._thresholds.facts(self._store.state())}
+        state = self._store.state()
+        return {**self._store.facts(state), "thresholds": self._thresholds.facts(state)}
