@@ -75,17 +75,21 @@ def folders(root: Path) -> set[str]:
     return found
 
 
-def test_the_tree_names_every_package():
+def test_the_tree_names_every_package_and_every_file_beside_them():
     page = (DOCS / "architecture.md").read_text(encoding="utf-8")
     tree = re.search(r"```text\n(vsearch_fast/ .*?)```", page, re.DOTALL)
     assert tree is not None
-    named, path = set(), []
+    named, files, path = set(), set(), []
     for line in tree[1].splitlines():
+        if match := re.match(r"    (\w+\.py) +\S", line):
+            files.add(match[1])
+            continue
         match = re.match(r"( *)([\w-]+)/ +\S", line)
         assert match is not None, line
         path = [*path[: len(match[1]) // 4], match[2]]
         named.add("/".join(path[1:]))
     assert named - {""} == folders(PACKAGE)
+    assert files == {file.name for file in PACKAGE.glob("*.py")} - {"__init__.py"}
 
 
 def test_every_error_is_told():
