@@ -183,7 +183,8 @@ def command(
     sizes = QUICK if quick else FULL
     if rows is not None:
         sizes = sizes.at_most(rows)
-    data, kinds = Data(), ("relu",)
+    data = Data()
+    kinds: tuple[str, ...] = ("relu",)
     if features is not None:
         data, kinds = Data(read_features(features)), ("relu", "features")
     record: dict[str, Any] = {"command": _command_line()}

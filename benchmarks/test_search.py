@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from functools import cache
 
+import numpy as np
 import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
 
 from vsearch_fast.bench import answers
 from vsearch_fast.bench.cases import SUITE, Case
@@ -27,14 +29,14 @@ PAIRS = [
 
 
 @cache
-def problem(case: Case):
+def problem(case: Case) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
     """(queries, database, the right answer) of a case."""
     queries, database = Data().load(case)
     return queries, database, reference.topk(queries, database, case.k, case.metric)
 
 
 @pytest.mark.parametrize(("case", "contender"), PAIRS)
-def test_topk(benchmark, case: Case, contender: Contender) -> None:
+def test_topk(benchmark: BenchmarkFixture, case: Case, contender: Contender) -> None:
     if not contender.installed:
         pytest.skip(f"not installed: pip install {contender.package}")
     queries, database, right = problem(case)

@@ -51,9 +51,9 @@ def main(
             np.float16,
             (batch_size, made.body.outputs[0].shape[1]),
         )
-        for start in range(0, batch_size, 16):
-            some = preprocessed(pixels[start : start + 16])
-            cached[start : start + 16] = np.asarray(made.body.predict_on_batch(some))
+        for first in range(0, batch_size, 16):
+            some = preprocessed(pixels[first : first + 16])
+            cached[first : first + 16] = np.asarray(made.body.predict_on_batch(some))
         # One after the other, not at once: each has an optimiser of its own.
         whole = compiled(made.whole("predictions"), recipe, classes, batches)
         head = compiled(made.behind("predictions"), recipe, classes, batches)

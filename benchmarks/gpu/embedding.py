@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
@@ -56,6 +57,7 @@ def rates(bench: Bench, files: list[Path], size: int) -> dict[str, Any]:
         for _ in run_ahead(read, taken, threads=embedder.threads, depth=2 * size):
             pass
 
+    tasks: dict[str, Callable[[], object]]
     tasks = {NETWORK: network, DECODER: decoder, END_TO_END: lambda: embedder.embed(taken)}
     measured, processor = _measure(tasks, wanted, bench.sizes.repeats)
     rounds = zip(measured[NETWORK], measured[DECODER], measured[END_TO_END], strict=True)

@@ -60,17 +60,17 @@ def _families(bench: Bench, found: dict[str, Any], metric: str, families: tuple[
 def memory(bench: Bench) -> dict[str, Any]:
     """Bandwidth in bytes/s: a copy counts what is read and what is written."""
     device = bench.devices[0]
-    repeated = {"repeats": bench.sizes.repeats, "least_s": QUEUED_S}
+    timed = partial(seconds, device, repeats=bench.sizes.repeats, least_s=QUEUED_S)
     with device.use():
         size = min(bench.sizes.copy_bytes, device.free_bytes() // 4) // _ROW * _ROW
         source = device.empty((size // _ROW, _ROW), np.uint8)
         device.fill(source, 1)
-        reading = [seconds(device, lambda: count_bits(device, source), **repeated)["median_s"]]
+        reading = [timed(lambda: count_bits(device, source))["median_s"]]
         if hasattr(source, "__cuda_array_interface__"):
-            reading.append(seconds(device, source.view(np.uint64).max, **repeated)["median_s"])
+            reading.append(timed(source.view(np.uint64).max)["median_s"])
         # As words: a library may copy element by element.
         words, target = source.view(np.uint64), device.empty((size // _ROW, _ROW // 8), np.uint64)
-        copying = seconds(device, lambda: device.copy(target, words), **repeated)
+        copying = timed(lambda: device.copy(target, words))
     return {
         "bytes": size,
         "copy": 2 * size / copying["median_s"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -201,7 +202,7 @@ def options(**changes):
 
 def test_our_wrong_answer_fails_the_command(monkeypatch):
     wrong = Contender("vsearch_fast", "vsearch_fast", METRICS, altered(off_by_one))
-    shown = []
+    shown: list[str] = []
     run = Session(options(), show=shown.append, ours=wrong)
     run.run()
     assert not run.ok
@@ -219,9 +220,11 @@ def test_our_wrong_answer_fails_the_command(monkeypatch):
 
 def test_a_wrong_scan_fails_the_command(monkeypatch):
     """All answers are compared with a scan, and that with the definition."""
-    monkeypatch.setattr(
-        answers, "topk", lambda *a, **k: off_by_one(*reference.topk(*a[:3], k["metric"]))
-    )
+
+    def wrong_scan(queries, database, k, *, metric, **_):
+        return off_by_one(*reference.topk(queries, database, k, metric))
+
+    monkeypatch.setattr(answers, "topk", wrong_scan)
     run = Session(options(), show=lambda _: None)
     run.run()
     assert not run.ok
@@ -235,7 +238,7 @@ def test_missing_and_broken_peers_are_named():
     missing = Contender("Absent", "absent", METRICS, broken, "no_such_module", "absent-package")
     failing = Contender("Broken", "broken", METRICS, broken)
     large = Contender("Slow", "slow", METRICS, broken, fits=lambda case: False, limit="5 pairs")
-    shown = []
+    shown: list[str] = []
     run = Session(options(), show=shown.append, peers=[missing, failing, large])
     run.run()
     text = "\n".join(shown)
@@ -273,7 +276,7 @@ def test_long_contenders_run_less_often():
         calls[name] += 1
 
     found = measure.alternate(
-        {name: lambda name=name: call(name) for name in calls},
+        {name: partial(call, name) for name in calls},
         10, 4.0, {"short": 0.1, "long": 1.0}, lambda _: None,
     )  # fmt: skip
     assert calls == {"short": 10, "long": 4}
@@ -386,7 +389,7 @@ def test_start_up(monkeypatch):
     assert footprint._seconds("print(0.5)") == 0.5
     with pytest.raises(VsearchError, match="no_such_module"):
         footprint._seconds("import no_such_module")
-    empty = []
+    empty: list[str] = []
 
     def seconds(code, environment=None):
         empty.extend(environment or ())

@@ -14,8 +14,9 @@ from PIL import Image
 
 from vsearch_fast.embedder import Embedder
 from vsearch_fast.index import Index, Item
+from vsearch_fast.search import Metric
 
-METRICS = ("l2", "l1", "hamming")
+METRICS: tuple[Metric, ...] = ("l2", "l1", "hamming")
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ def test_index_follows_the_folder(vsearch, pictures, model, indexed):
 
 
 def test_metadata_alone_reads_no_picture(vsearch, pictures, model, tmp_path):
-    rows = [["path", "id", "price"]]
+    rows: list[list[str | int]] = [["path", "id", "price"]]
     rows += [[str(f.relative_to(pictures)), f.stem, 5] for f in sorted(pictures.rglob("*.png"))]
     listing = tmp_path / "list.csv"
 

@@ -58,7 +58,7 @@ def fake_cupy(monkeypatch, devices=(), error=None, driver=0):
     runtime.getDeviceProperties = properties
     runtime.driverGetVersion = lambda: driver
     module = types.ModuleType("cupy")
-    module.cuda = types.SimpleNamespace(runtime=runtime)
+    module.cuda = types.SimpleNamespace(runtime=runtime)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "cupy", module)
     monkeypatch.setattr(cuda, "installed", lambda: True)
 
@@ -113,7 +113,8 @@ def test_devices_that_are_too_old(monkeypatch):
 def test_usable_devices_are_taken(monkeypatch):
     fake_cupy(monkeypatch, devices=[(6, 1), (9, 0), (8, 0)])
     found = cuda.devices()
-    assert [(device.number, device.capability) for device in found] == [(1, (9, 0)), (2, (8, 0))]
+    numbered = [(device.number, device.capability) for device in found]  # type: ignore[attr-defined]
+    assert numbered == [(1, (9, 0)), (2, (8, 0))]
     assert found[0].name == "GPU 1"
 
 

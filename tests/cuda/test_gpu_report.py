@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -42,7 +43,7 @@ def bench(modules, with_devices, monkeypatch, tmp_path):
         peer_rows={"hamming": 40, "l1": 40, "l2": 40},
         test_rows=40, test_dim=24, test_queries=(3,), test_ks=(1, 9),
     )  # fmt: skip
-    record = {}
+    record: dict[str, Any] = {}
     file = tmp_path / "report.json"
     return base.Bench(
         with_devices(EmulatedDevice()), tiny, record, save=lambda: report.save(record, file)

@@ -71,16 +71,18 @@ def scans(draw):
 @settings(max_examples=25)
 @given(scans())
 def test_a_scan_lists_what_may_be_near(scanned, case):
-    check_scan(*scanned, case)
+    capability, kernel = scanned
+    check_scan(capability, kernel, case)
 
 
 @pytest.mark.parametrize("data", ["small", "denormal", "huge", "all magnitudes", "offset"])
 @pytest.mark.parametrize("scanned", [s for s in SCANS if s[0] == (7, 5) and "_" in s[1][:3]])
 def test_a_scan_of_extreme_numbers(scanned, data):
     """Flushed, overflowing and cancelling, which random data seldom is."""
+    capability, kernel = scanned
     for seed in range(8):
         case = {"tiles": "small", "dim": 16, "rows": 60, "queries": 8, "live": False, "start": 0}
-        check_scan(*scanned, case | {"data": data, "seed": seed})
+        check_scan(capability, kernel, case | {"data": data, "seed": seed})
 
 
 @pytest.mark.parametrize("kernel", ["l1_floats_tile", "l1_floats_stream_1", "l2_floats_tile"])
@@ -243,7 +245,7 @@ def filled(case, bounded: bool) -> tuple[Lists, list[list[tuple[int, int, int]]]
     shape = lists.keys.shape
     device.write(lists.keys, rng.integers(0, top, shape, np.uint64))
     device.write(lists.ids, rng.permuted(np.tile(np.arange(512, dtype=np.uint32), (3, 1)), axis=1))
-    if bounded:
+    if lists.uppers is not None:
         device.write(lists.uppers, lists.keys + rng.integers(0, 9, shape, np.uint64))
     device.write(lists.counts, np.array(case["counts"], np.uint32))
     return lists, listed(lists)
@@ -350,6 +352,7 @@ def test_refining_gives_the_defined_distance(data, dim, halves, metric, tiles, s
     ids = rng.permuted(np.tile(np.arange(32, dtype=np.uint32), (5, 1)), axis=1)
     keys = rng.integers(0, 100, (5, 32), np.uint64)
     uppers = keys + rng.integers(0, 2, (5, 32), np.uint64)
+    assert lists.uppers is not None
     for array, host in ((lists.keys, keys), (lists.uppers, uppers), (lists.ids, ids)):
         device.write(array, host)
     device.write(lists.counts, np.full(5, 25, np.uint32))
@@ -384,6 +387,7 @@ def test_refining_finds_rows_that_are_not_finite(value):
     device = EmulatedDevice()
     lists = Lists(device, 1, 1, 8, bounded=True)
     device.write(lists.keys, np.zeros((1, 8), np.uint64))
+    assert lists.uppers is not None
     device.write(lists.uppers, np.ones((1, 8), np.uint64))
     device.write(lists.ids, np.array([[5, 4, 3, 2, 1, 0, 9, 9]], np.uint32))
     device.write(lists.counts, np.array([6], np.uint32))

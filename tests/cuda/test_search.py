@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,7 +89,7 @@ def check(case: dict, with_devices, monkeypatch) -> None:
     )
     monkeypatch.setattr(tiling, "TILING", CUTS[case["cut"]])
     how = {"metric": metric, "strategy": case["strategy"], "backend": "cuda"}
-    bases = [laid_out, Resident(laid_out)]
+    bases: list[np.ndarray | Sketched | Resident] = [laid_out, Resident(laid_out)]
     sketches = None
     if metric != "hamming":
         sketches = sketches_for(segments, case["coverage"], rng)
@@ -96,8 +97,8 @@ def check(case: dict, with_devices, monkeypatch) -> None:
             made = Sketched(laid_out)
             bases += [made, Resident(made), Resident(laid_out, vectors=False)]
     for base in bases:
-        *got, proof = topk(queries, base, k, mask=mask, explain=True, **how)
-        assert_same(got, want)
+        *both, proof = topk(queries, base, k, mask=mask, explain=True, **how)
+        assert_same(both, want)
         pairs = len(queries) * want[0].shape[1] and proof.queries * proof.rows
         assert proof.scanned + proof.sketched in (pairs, 0)
         if pairs:
@@ -141,8 +142,8 @@ def test_equals_the_oracle_at_length(with_devices, monkeypatch, case):
 def test_all_features_at_full_width(metric, with_devices):
     """4096 numbers, as VGG-16 gives them."""
     rng = np.random.default_rng(2)
-    rows = np.maximum(rng.standard_normal((60, 4096), np.float32), 0)
-    queries = rows[:11] + rng.standard_normal((11, 4096), np.float32) / 8
+    rows: np.ndarray = np.maximum(rng.standard_normal((60, 4096), np.float32), 0)
+    queries: np.ndarray = rows[:11] + rng.standard_normal((11, 4096), np.float32) / 8
     if metric == "hamming":
         rows, queries = pack_bits(rows - 0.2), pack_bits(queries - 0.2)
     with_devices(EmulatedDevice((9, 0)))
@@ -178,10 +179,10 @@ def test_rows_that_come_ever_nearer_overflow_lists(metric, with_devices, monkeyp
     """Each row is nearer than all before: every one passes the limits of its round."""
     with_devices(EmulatedDevice())
     monkeypatch.setattr(tiling, "TILING", Tiling(device_list=32, device_rows=4))
-    far = np.arange(400, 0, -1, np.float32)
-    rows = np.zeros((400, 64), np.float32)
+    far = np.arange(400, 0, -1, dtype=np.float32)
+    rows: np.ndarray = np.zeros((400, 64), np.float32)
     rows[:, :] = far[:, None]
-    queries = np.zeros((3, 64), np.float32)
+    queries: np.ndarray = np.zeros((3, 64), np.float32)
     if metric == "hamming":
         rows = pack_bits(np.arange(512) < far[:, None])
         queries = np.zeros((3, 64), np.uint8)
@@ -197,8 +198,8 @@ def test_equal_rows_are_decided_in_portions(metric, vectors, with_devices, monke
     """All distances are ties: no bound excludes any row, and the lowest ids win."""
     with_devices(EmulatedDevice())
     monkeypatch.setattr(tiling, "TILING", Tiling(device_list=32, device_rows=4))
-    rows = np.full((300, 40), 0.3, np.float32)
-    queries = np.full((2, 40), 0.7, np.float32)
+    rows: np.ndarray = np.full((300, 40), 0.3, np.float32)
+    queries: np.ndarray = np.full((2, 40), 0.7, np.float32)
     if metric == "hamming":
         rows, queries = pack_bits(rows), pack_bits(queries - 1)
     base = Resident(rows, vectors=vectors)
@@ -282,7 +283,7 @@ def test_resident_rows_grow_without_being_copied(with_devices, monkeypatch, devi
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((500, 24)).astype(np.float32)
     resident = ResidentRows(there, "floats", 24, False, True)
-    firsts = []
+    firsts: list[np.ndarray] = []
     for size in (1, 2, 30, 31, 100, 300, 301, 500):
         resident.extend([rows[:size]], [None])
         assert resident.rows == resident.vectors == size
@@ -317,7 +318,12 @@ def test_the_same_mask_is_sent_once(with_devices):
     there = Resident(rows)
     sent = []
     upload = device.upload
-    device.upload = lambda host: sent.append(host.dtype) or upload(host)
+
+    def remembered(host):
+        sent.append(host.dtype)
+        return upload(host)
+
+    device.upload = remembered
     mask = np.arange(50) % 3 > 0
     for _ in range(3):
         topk(rows[:2], there, 3, metric="hamming", mask=mask.copy())
@@ -372,7 +378,7 @@ def test_the_guides_python_for_gpus_runs(tmp_path, monkeypatch, with_devices):
     monkeypatch.chdir(tmp_path)
     with Index.create("photos.index", 8) as index:
         index.add(["a", "b"], rng.random((2, 8)))
-    given = {"query": rng.random(8), "codes": codes, "queries": codes[:2]}
+    given: dict[str, Any] = {"query": rng.random(8), "codes": codes, "queries": codes[:2]}
     exec(code, given)
     assert given["index"].device == "cuda"
     assert {hit.id for hit in given["hits"][0]} == {"a", "b"}

@@ -214,7 +214,7 @@ def test_a_missing_picture_keeps_its_place_when_asked(tmp_path):
     assert [record.id for record in records] == ["1", "2", "3"]
     assert [record.path.name for record in records] == ["a.jpg", "gone.jpg", "b.jpg"]
     with pytest.raises(ArgumentError, match="missing is 'perhaps'"):
-        folder.read(tmp_path, table, missing="perhaps")
+        folder.read(tmp_path, table, missing="perhaps")  # type: ignore[arg-type]
 
 
 def test_a_table_written_with_its_row_numbers(tmp_path):

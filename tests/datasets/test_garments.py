@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -339,7 +340,7 @@ def test_an_interrupted_run_keeps_what_is_finished(
 ) -> None:
     real, calls = garments.catalogue._picture, []
 
-    def breaks(*job):  # type: ignore[no-untyped-def]
+    def breaks(*job):
         calls.append(job)
         if len(calls) == 4:
             raise KeyboardInterrupt
@@ -422,7 +423,7 @@ except DatasetError as error:
 
 
 @pytest.mark.parametrize(("layout", "img"), [("Anno", "Img/img"), ("Anno_coarse", "img")])
-def test_deepfashion_round_trip(tmp_path: Path, layout: str, img: str) -> None:
+def test_deepfashion_round_trip(tmp_path: Path, layout: Any, img: Any) -> None:
     written = garments.write_deepfashion(
         tmp_path, 20, 2, seed=4, size=SMALL, layout=layout, img=img
     )
@@ -436,9 +437,9 @@ def test_deepfashion_round_trip(tmp_path: Path, layout: str, img: str) -> None:
         assert record.path.parent.parent == tmp_path / img
         assert (record.box, record.category) == (truth.box, truth.category)
         assert record.item == record.group == record.path.parent.name
-        attributes = set(record.metadata["attributes"].split(";"))
+        attributes = set(str(record.metadata["attributes"]).split(";"))
         fabric = f"{truth.metadata['fabric']} cloth"
-        colours = set(truth.metadata["colours"].split(", "))
+        colours = set(str(truth.metadata["colours"]).split(", "))
         assert attributes == {truth.metadata["pattern"], fabric} | colours
     assert len({record.item for record in again}) == 20
     assert {record.partition for record in again} == {"train", "val", "test"}

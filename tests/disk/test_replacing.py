@@ -59,8 +59,17 @@ def test_a_name_as_long_as_a_disk_allows(tmp_path: Path, stem: str) -> None:
 def test_flushed_before_it_is_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
     flush, rename = os.fsync, os.replace
-    monkeypatch.setattr(os, "fsync", lambda file: (done.append("flush"), flush(file))[1])
-    monkeypatch.setattr(os, "replace", lambda *names: (done.append("rename"), rename(*names))[1])
+
+    def noted_flush(file: int) -> None:
+        done.append("flush")
+        flush(file)
+
+    def noted_rename(*names: Path) -> None:
+        done.append("rename")
+        rename(*names)
+
+    monkeypatch.setattr(os, "fsync", noted_flush)
+    monkeypatch.setattr(os, "replace", noted_rename)
     replace_text(tmp_path / "a", "text", flush=True)
     assert done == ["flush", "rename"]
     replace_text(tmp_path / "b", "text")

@@ -31,7 +31,7 @@ def drawn(tmp_path_factory):
     work = root / "work"
     (work / "new-photos").mkdir(parents=True)
     (work / "shop" / "images").mkdir(parents=True)
-    table = [("image", "label", "product", "price", "kids")]
+    table: list[tuple[object, ...]] = [("image", "label", "product", "price", "kids")]
     for number, record in enumerate(records):
         item, view = divmod(number, VIEWS)
         if view < VIEWS - 1:

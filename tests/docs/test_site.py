@@ -11,6 +11,7 @@ import json
 import re
 from pathlib import Path
 
+import click
 import pytest
 
 from vsearch_fast import errors
@@ -60,7 +61,7 @@ def test_links_lead_somewhere(page):
 def test_anchors_of_commands_are_commands():
     from vsearch_fast import cli
 
-    known = {f"vsearch-{name}" for name in cli.vsearch.list_commands(None)}
+    known = {f"vsearch-{name}" for name in cli.vsearch.list_commands(click.Context(cli.vsearch))}
     for page in LINKED:
         for anchor in re.findall(r"commands\.md#([\w-]+)", prose(page)):
             assert anchor in known, (page, anchor)
@@ -79,7 +80,9 @@ def test_the_tree_names_every_package_and_every_file_beside_them():
     page = (DOCS / "architecture.md").read_text(encoding="utf-8")
     tree = re.search(r"```text\n(vsearch_fast/ .*?)```", page, re.DOTALL)
     assert tree is not None
-    named, files, path = set(), set(), []
+    named: set[str] = set()
+    files: set[str] = set()
+    path: list[str] = []
     for line in tree[1].splitlines():
         if match := re.match(r"    (\w+\.py) +\S", line):
             files.add(match[1])

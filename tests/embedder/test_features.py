@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -85,10 +85,15 @@ def test_every_kind_of_source(embedder: Embedder, tmp_path: Path) -> None:
     path.write_bytes(png(3))
     expected = embedder.embed([picture(3)])
     assert expected.shape == (1, 64)
-    singles = [path, str(path), png(3), Image.open(path), picture(3), tmp_path]
+    singles: list[images.Source] = [path, str(path), png(3), Image.open(path), picture(3), tmp_path]
     for single in singles:
         np.testing.assert_array_equal(embedder.embed(single), expected)
-    many = [singles[:-1], tuple(singles[:-1]), iter(singles[:-1]), np.stack([picture(3)] * 5)]
+    many: list[Iterable[images.Source]] = [
+        singles[:-1],
+        tuple(singles[:-1]),
+        iter(singles[:-1]),
+        np.stack([picture(3)] * 5),
+    ]
     many += [np.array([str(path)] * 5), (source for source in singles[:-1])]
     for several in many:
         np.testing.assert_array_equal(embedder.embed(several), np.repeat(expected, 5, axis=0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,9 +86,10 @@ def test_providers(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", ["batch_size", "threads", "max_pixels"])
 @pytest.mark.parametrize("value", [0, -1, 2.5])
-def test_sizes_below_one_are_refused(model: Path, name: str, value: int) -> None:
+def test_sizes_below_one_are_refused(model: Path, name: str, value: float) -> None:
+    size: dict[str, Any] = {name: value}
     with pytest.raises(ArgumentError, match=f"{name} is {value}"):
-        Embedder(model, **{name: value})
+        Embedder(model, **size)
 
 
 def test_max_pixels_reaches_the_decoder(model: Path) -> None:

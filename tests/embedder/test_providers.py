@@ -69,7 +69,8 @@ def quietly(*arguments: Any, **options: Any) -> Embedder:
 
 
 def test_a_cpu_wheel_is_nothing_to_warn_of(model: Path) -> None:
-    for providers in ("auto", None, "cpu", [CPU], [(CPU, {})]):
+    choices: tuple[Any, ...] = ("auto", None, "cpu", [CPU], [(CPU, {})])
+    for providers in choices:
         assert quietly(model, providers=providers).provider == CPU
 
 

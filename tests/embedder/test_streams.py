@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +63,7 @@ def test_a_stream_is_lazy_and_bounded(embedder: Embedder) -> None:
         if count == 25:
             break
     assert len(ahead_threads()) == 2
+    assert isinstance(stream, Generator)
     stream.close()
     assert ahead_threads() == []
 

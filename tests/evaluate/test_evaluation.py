@@ -88,7 +88,7 @@ def test_figures_equal_plain_loops(catalogue, model, tmp_path):
             assert value(study, "tiny", metric, "colour", rule=rule).value == pytest.approx(
                 np.mean(colours)
             )
-            by_category = {}
+            by_category: dict[str | None, list[bool]] = {}
             for record, hit in zip(records, hits, strict=True):
                 by_category.setdefault(record.category, []).append(hit[0])
             macro = np.mean([np.mean(each) for each in by_category.values()])

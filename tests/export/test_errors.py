@@ -228,7 +228,7 @@ def test_a_full_disk_leaves_the_old_file(
 
     picture = tmp_path / "picture.png"
     Image.fromarray(np.arange(64 * 64 * 3, dtype=np.uint8).reshape(64, 64, 3)).save(picture)
-    options = {"calibrate": [picture]} if precision == "int8" else {}
+    options: dict[str, Any] = {"calibrate": [picture]} if precision == "int8" else {}
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))  # Python ignores SIGXFSZ
     try:

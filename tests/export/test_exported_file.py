@@ -183,7 +183,7 @@ def test_layers_behind_the_chosen_one_are_left_out(
 
 def test_graph_has_no_needless_nodes(exported: ExportReport) -> None:
     proto = onnx.load(exported.path)
-    count = {}
+    count: dict[str, int] = {}
     for node in proto.graph.node:
         count[node.op_type] = count.get(node.op_type, 0) + 1
     assert count == {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from vsearch_fast.export.training.recipe import Recipe
 LABELS = st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 12)), min_size=1, max_size=60)
 
 
-def records_of(labels: list[tuple[str, int]], **more: str) -> list[Record]:
+def records_of(labels: list[tuple[str, int]], **more: Any) -> list[Record]:
     return [
         Record(f"r{i}", Path(f"r{i}.jpg"), category=label, group=f"g{group}", **more)
         for i, (label, group) in enumerate(labels)

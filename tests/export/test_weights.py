@@ -51,7 +51,7 @@ def keras_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="module")
 def fake_imagenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file as Keras' own without the top: right names and layout, one true layer, 13 kernels."""
-    import h5py
+    import h5py  # type: ignore[import-untyped]
 
     path = tmp_path_factory.mktemp("imagenet") / NOTOP
     rng = np.random.default_rng(11)
@@ -97,6 +97,7 @@ def test_files_are_those_of_keras() -> None:
     source = importlib.import_module("keras.src.applications.vgg16")
     assert source.WEIGHTS_PATH == weights._URL + TOP
     assert source.WEIGHTS_PATH_NO_TOP == weights._URL + NOTOP
+    assert source.__file__ is not None
     text = Path(source.__file__).read_text()
     for _, md5 in weights._FILES.values():
         assert md5 in text

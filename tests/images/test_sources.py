@@ -21,7 +21,14 @@ def test_path_bytes_pil_and_array_agree(tmp_path: Path) -> None:
     data = encode(Image.fromarray(pixels))
     path = tmp_path / "picture.jpg"  # the type is found by content, not by this name
     path.write_bytes(data)
-    sources = [path, str(path), data, bytearray(data), memoryview(data), pixels]
+    sources: list[images.Source] = [
+        path,
+        str(path),
+        data,
+        bytearray(data),
+        memoryview(data),
+        pixels,
+    ]
     sources += [Image.open(path), Image.fromarray(pixels), pixels[::-1][::-1]]
     for source in sources:
         np.testing.assert_array_equal(np.asarray(images.decode(source)), pixels)

@@ -24,6 +24,9 @@ def _nan(row: int, value: float = math.nan) -> np.ndarray:
 
 NAMES = ["a", "b", "c", "d"]
 
+#: An item whose fields the types forbid.
+wrong: Any = Item
+
 
 @pytest.mark.parametrize(
     ("ids", "rows", "more", "error", "words"),
@@ -55,10 +58,10 @@ NAMES = ["a", "b", "c", "d"]
         (NAMES, features(4), {"items": [{3: 1}] * 4}, ArgumentError, "has the name 3"),
         (NAMES, features(4), {"items": [{"": 1}] * 4}, ArgumentError, "has the name ''"),
         (["a"], features(1), {"items": [Item("a", path="\0")]}, ArgumentError, "path of item 'a'"),
-        (["a"], features(1), {"items": [Item("a", stamp=3)]}, ArgumentError, "stamp of item 'a'"),
+        (["a"], features(1), {"items": [wrong("a", stamp=3)]}, ArgumentError, "stamp of item 'a'"),
         (["a"], features(1), {"items": [Item("a", box=(5, 0, 5, 9))]}, ArgumentError, "box of"),
-        (["a"], features(1), {"items": [Item("a", box=(0, 0, 5.5, 9))]}, ArgumentError, "box of"),
-        (["a"], features(1), {"items": [Item("a", box=(0, 0, 5))]}, ArgumentError, "box of item"),
+        (["a"], features(1), {"items": [wrong("a", box=(0, 0, 5.5, 9))]}, ArgumentError, "box of"),
+        (["a"], features(1), {"items": [wrong("a", box=(0, 0, 5))]}, ArgumentError, "box of item"),
         (NAMES, features(4), {"codes": np.zeros((4, 2), np.uint8)}, ArgumentError, "3 bytes a row"),
         (NAMES, features(4), {"codes": np.zeros((3, 3), np.uint8)}, ArgumentError, "3 rows of"),
         (NAMES, features(4), {"codes": np.zeros((4, 3))}, DTypeError, "float64, not uint8"),
@@ -148,7 +151,7 @@ def test_unknown_ids_change_nothing(index: Index, change: Callable[[Index], None
         lambda index: index.search(np.zeros(4, np.float32), where={"c": b"ab"}),
         lambda index: index.update([Item("a", box=(0, 0, 2**70, 5))]),
         lambda index: index.update([Item("a", metadata={"c": 10**400})]),
-        lambda index: Index.create(index.path / "new", 4, model=[1]),
+        lambda index: Index.create(index.path / "new", 4, model=[1]),  # type: ignore[arg-type]
         lambda index: Index.create(index.path / "new", 4, model_id="\ud800"),
         lambda index: Index.create(index.path / "new", 2**40),
     ],

@@ -79,7 +79,7 @@ def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
 # Forks
 
 
-def _read_in_child(store: Store, answers: multiprocessing.Queue) -> None:  # type: ignore[type-arg]
+def _read_in_child(store: Store, answers: multiprocessing.Queue) -> None:
     try:
         answers.put((store.state().rows, store.find(["id2"], "")[0][0]))
     except StoreError as error:

@@ -94,7 +94,7 @@ def test_max_distance_is_inclusive_and_exact(index: Index, data: np.ndarray) -> 
 
 def test_types_of_features(tmp_path: Path, data: np.ndarray) -> None:
     """float16 is widened exactly, float64 rounded; order and strides do not matter."""
-    forms = {
+    forms: dict[str, np.ndarray] = {
         "half": data.astype(np.float16),
         "double": data.astype(np.float64) + 1e-12,
         "fortran": np.asfortranarray(data),
@@ -125,7 +125,7 @@ def test_codes_as_given(tmp_path: Path, data: np.ndarray) -> None:
 def test_an_empty_index_has_no_hits(tmp_path: Path) -> None:
     with Index.create(tmp_path / "index", DIM) as index:
         for metric in METRICS:
-            assert index.search(features(3), metric=metric) == [[], [], []]  # type: ignore[arg-type]
+            assert index.search(features(3), metric=metric) == [[], [], []]
         assert len(index) == 0 and list(index) == [] and index.columns() == []
         index.add(["a"], features(1), [{"x": 1}])
         index.remove(["a"])
@@ -141,5 +141,5 @@ def test_small_blocks_change_nothing(
     with Index.create(tmp_path / "small", DIM, segment_rows=10) as index:
         index.add([f"item {row}" for row in range(ROWS)], data)
         for metric in METRICS:
-            hits = index.search(data[:5], 8, metric)  # type: ignore[arg-type]
+            hits = index.search(data[:5], 8, metric)
             assert found(hits) == expected(data[:5], data, 8, metric)

@@ -38,7 +38,9 @@ def test_growing_by_blocks_sketches_what_is_complete(tmp_path: Path, monkeypatch
         runs = {(r.lo, r.step) for c in index._store.snapshot(None)[0].covered for r in c.runs}
         assert len(runs) > 1
     with Index.open(tmp_path / "i") as index:
-        [sketch, *_] = index._store.sketches(index._store.snapshot(None)[0])
+        made = index._store.sketches(index._store.snapshot(None)[0])
+        assert made is not None
+        [sketch, *_] = made
         for first, after in zip(sketch.runs, [*sketch.runs[1:], None], strict=True):
             part = slice(first.start, after.start if after else len(sketch))
             data, facts = sketch.bytes[part].copy(), sketch.facts[part].copy()

@@ -117,7 +117,7 @@ def test_numba_without_its_compiler_is_named():
 def test_cache_setting_is_put_back(monkeypatch, tmp_path):
     monkeypatch.setattr(config, "CACHE_DIR", "elsewhere")
     cache.compiled("int64(int64)")(lambda x: x + 1)
-    assert config.CACHE_DIR == "elsewhere"
+    assert config.CACHE_DIR == "elsewhere"  # type: ignore[attr-defined]
 
 
 def test_cache_folder_changes_with_the_sources(monkeypatch, tmp_path):

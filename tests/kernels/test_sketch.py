@@ -213,7 +213,10 @@ def sums_kernel(operation: int, level: int):
 
     def call(qb, qs, xb, xs, numbers, length, tile, qc, xc, qt, xt, bounded):
         at = numbers.ctypes.data
-        simd_u8.tile(operation, level, qb, qs, xb, xs, at, length, tile.ctypes.data)
+        # An intrinsic is called without its typing context.
+        simd_u8.tile(  # type: ignore[call-arg]
+            operation, level, qb, qs, xb, xs, at, length, tile.ctypes.data
+        )  # fmt: skip
         passed = simd_u8.bounded_tile(
             operation, level, qb, qs, xb, xs, at, length,
             qc.ctypes.data, xc.ctypes.data, qt.ctypes.data, xt.ctypes.data, bounded.ctypes.data,

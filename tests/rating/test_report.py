@@ -136,6 +136,7 @@ def test_one_rater_has_nobody_to_agree_with():
     made = study([[[1], [2]]], mode="both")
     found = summarise(made, [match("a", 0, 1, "same"), better("a", 0, "left")])
     for each in (found.match_alpha, found.better_alpha):
+        assert each is not None
         assert each.value is None
         assert each.why == "no two raters answered the same question"
 
@@ -159,6 +160,7 @@ def test_agreement_with_the_category():
             better("a", 1, "equal"),
         ],
     )  # fmt: skip
+    assert found.category_match is not None and found.category_choice is not None
     assert found.category_match.table == ((1, 1), (1, 1))
     assert found.category_match.agreement.value == 0.5
     assert found.category_match.kappa == 0

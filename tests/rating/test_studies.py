@@ -66,9 +66,10 @@ def test_every_rater_has_the_same_questions_each_once(made, one, other):
 
 @given(studies(), nicknames)
 def test_sides_are_balanced_after_any_number_of_tasks(made, nickname):
-    left = Counter()
+    left: Counter[tuple[int, ...]] = Counter()
     for task in tasks(made, nickname):
         if task.mode == "better":
+            assert task.sides is not None
             pair = tuple(sorted(task.sides))
             left[pair] += 1 if task.sides == pair else -1
             assert abs(left[pair]) <= 1
@@ -80,6 +81,7 @@ def test_pairs_and_systems_are_balanced_after_any_number_of_tasks(made, nickname
     block = None
     for task in tasks(made, nickname):
         if task.mode == "better":
+            assert task.sides is not None
             pairs[tuple(sorted(task.sides))] += 1
             assert max(pairs.values()) - min(pairs.values()) <= 1
         else:
@@ -293,6 +295,7 @@ def test_a_kill_loses_no_acknowledged_judgement(tmp_path):
         with subprocess.Popen(
             [sys.executable, "-c", _RATER, str(file)], stdout=subprocess.PIPE, text=True
         ) as rater:
+            assert rater.stdout is not None
             for _ in range(stop):
                 acknowledged = int(rater.stdout.readline())
             os.kill(rater.pid, signal.SIGKILL)

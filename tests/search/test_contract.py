@@ -311,10 +311,10 @@ def check_index(folder: Path, case: Catalogue) -> None:
         stored = rows.astype(case.dtype)
         with Index.open(folder) as index:
             for metric in METRICS:
-                both = queries, stored
+                asked, held = queries, stored
                 if metric == "hamming":
-                    both = tuple(map(reference.pack_bits, both))
-                want = reference.topk(*both, case.k, metric, live)
+                    asked, held = reference.pack_bits(queries), reference.pack_bits(stored)
+                want = reference.topk(asked, held, case.k, metric, live)
                 for strategy in ("scan", "sketch"):
                     hits, proof = index.search(
                         queries, case.k, metric, where,

@@ -33,7 +33,7 @@ from vsearch_fast.search.tiling import Tiling
 @pytest.fixture
 def calls(monkeypatch):
     """How often the steps of a search were called with something to do, by name."""
-    counted = Counter()
+    counted: Counter[str] = Counter()
 
     def count(kind, name, worth=lambda *_: True):
         original = getattr(kind, name)
@@ -79,7 +79,9 @@ def test_neighbours_of_any_layout(first, threads):
             for metric in FLOAT_METRICS:
                 want = reference.topk(queries, stored, 5, metric)
                 for covered in (None, 8, 21):
-                    made = covered and [build(segment[:covered], 1) for segment in segments]
+                    made = None
+                    if covered:
+                        made = [build(segment[:covered], 1) for segment in segments]
                     *got, proof = topk_segments(
                         queries, segments, 5, metric=metric, sketches=made, strategy="sketch",
                         threads=threads,
@@ -180,7 +182,7 @@ def test_queries_are_sketched_anew_for_forgotten_parameters(metric, kept, calls)
     ):
         sketch = build(rows, 1)
         # Runs of one scale may have parameters of their own: give them those of the first.
-        first = {}
+        first: dict[float, sketches.Run] = {}
         runs = []
         for run, scale in zip(sketch.runs, scales[::10], strict=True):
             kept_run = first.setdefault(float(scale), run)

@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ class Refusing:
         self.accepted = accepted
         self.submitted = 0
 
-    def submit(self, *work: object) -> Future:
+    def submit(self, *work: Any) -> Future:
         self.submitted += 1
         if self.submitted > self.accepted:
             raise RuntimeError("cannot schedule new futures after shutdown")
@@ -106,7 +107,7 @@ def test_sketches_are_whole_when_a_pool_refuses(refusing):
 @pytest.mark.parametrize("accepted", range(4))
 def test_each_share_of_the_work_is_done_once(accepted, refusing):
     refusing(accepted)
-    done = Counter()
+    done: Counter[int] = Counter()
     threads.run(lambda worker: done.update([worker]), 4, Event())
     assert done == Counter(range(4))
 

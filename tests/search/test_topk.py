@@ -10,6 +10,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -228,7 +229,8 @@ def test_refuses(change, error, words):
 
 def test_k_may_be_a_numpy_integer():
     rows = np.zeros((5, 8), np.float32)
-    assert topk(rows[:1], rows, np.int64(2), metric="l2")[1].tolist() == [[0, 1]]
+    k: Any = np.int64(2)
+    assert topk(rows[:1], rows, k, metric="l2")[1].tolist() == [[0, 1]]
 
 
 def test_concurrent_calls():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from contract_data import (
@@ -42,7 +44,7 @@ class Case:
     rows: int
     queries: int
     dim: int
-    k: int
+    k: int | str
     mask: str | None
     coverage: str  # of the sketches
     parts: int
@@ -57,7 +59,13 @@ def sizes(most: int) -> st.SearchStrategy[int]:
     return st.integers(most // 5, most) | st.integers(most // 3, most) | st.integers(0, most)
 
 
-def cases(dims, rows, queries, parts=4, cuts=tuple(CUTS)):
+def cases(
+    dims: Sequence[int],
+    rows: int,
+    queries: int,
+    parts: int = 4,
+    cuts: Sequence[str] = tuple(CUTS),
+) -> st.SearchStrategy[Case]:
     """Hypothesis strategy of cases; the first of each list is the plainest."""
     return st.builds(
         Case,
@@ -91,16 +99,22 @@ def check(case: Case) -> None:
         )  # fmt: skip
     mask = mask_of(case.mask, rng, case.rows)
     n = case.rows
-    k = {"n - 1": max(1, n - 1), "n": max(1, n), "n + 5": n + 5}.get(case.k, case.k)
+    k = case.k
+    if isinstance(k, str):
+        k = {"n - 1": max(1, n - 1), "n": max(1, n), "n + 5": n + 5}[k]
     want = reference.topk(queries, database, k, case.metric, mask)
     live = n if mask is None else int(mask.sum())
     laid_out = read_only(LAYOUTS[case.layout](database))
     borders = np.sort(rng.integers(0, n + 1, case.parts - 1))
     segments = [read_only(LAYOUTS[case.layout](part)) for part in np.split(database, borders)]
     masks = None if mask is None else np.split(mask, borders)
-    how = {"metric": case.metric, "strategy": case.strategy, "threads": case.threads}
+    how: dict[str, Any] = {
+        "metric": case.metric,
+        "strategy": case.strategy,
+        "threads": case.threads,
+    }
     with at_level(case.level), cut_as(case.cut):
-        whole = laid_out
+        whole: np.ndarray | Sketched = laid_out
         sketches = None
         if case.metric != "hamming":
             sketches = sketches_for(segments, case.coverage, rng)

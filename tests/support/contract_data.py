@@ -261,7 +261,9 @@ def assert_same(got: Sequence[np.ndarray], want: Sequence[np.ndarray]) -> None:
         assert ours.tobytes() == np.ascontiguousarray(oracle).tobytes()  # 0.0 is not -0.0
 
 
-def assert_adds_up(proof: Proof, metric: str, strategy: str, queries: int, rows: int, k: int):
+def assert_adds_up(
+    proof: Proof, metric: str, strategy: str, queries: int, rows: int, k: int
+) -> None:
     """A proof's counts and words, whatever was searched with a strategy forced."""
     pairs = queries * rows
     assert (proof.metric, proof.queries, proof.rows) == (metric, queries, rows)

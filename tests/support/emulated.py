@@ -213,4 +213,5 @@ def guarded(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     start = pages.base + pages.size - size16
     memory = (ctypes.c_char * size).from_address(start)
     memory._pages = pages  # type: ignore[attr-defined]  # lives as long as the array
-    return np.frombuffer(memory, dtype, size // dtype.itemsize).reshape(shape)
+    items = np.frombuffer(memory, dtype, size // dtype.itemsize)  # type: ignore[call-overload]
+    return items.reshape(shape)

@@ -6,11 +6,12 @@ import numpy as np
 
 from vsearch_fast.index import Hit, Item
 from vsearch_fast.kernels import reference
+from vsearch_fast.search import Metric
 
 DIM = 20
 ROWS = 90
 COLOURS = ["red", "green", "blue"]
-METRICS = ["l2", "l1", "hamming"]
+METRICS: list[Metric] = ["l2", "l1", "hamming"]
 
 
 def features(rows: int, dim: int = DIM, seed: int = 0) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,17 @@ from PIL import Image
 
 from vsearch_fast.index import Index, Item
 from vsearch_fast.rating import Picture, Settings, Study, System
+from vsearch_fast.rating.study import Mode
 
 
-def study(rows, *, mode="both", judged=1, seed=0, categories=None):
+def study(
+    rows: Sequence[Sequence[Sequence[int]]],
+    *,
+    mode: Mode = "both",
+    judged: int = 1,
+    seed: int = 0,
+    categories: Mapping[int, str | None] | None = None,
+) -> Study:
     """A study of these ``rows[query][system]``, picture numbers; query q is picture 1000 + q."""
     queries = len(rows)
     count = 1000 + queries
@@ -28,7 +37,14 @@ def study(rows, *, mode="both", judged=1, seed=0, categories=None):
     )
 
 
-def indexes(folder: Path, *, names=("first", "second"), items=24, dim=8, pictures=True):
+def indexes(
+    folder: Path,
+    *,
+    names: Sequence[str] = ("first", "second"),
+    items: int = 24,
+    dim: int = 8,
+    pictures: bool = True,
+) -> list[Path]:
     """Indexes of the same items with different random features; four categories, two senders a
     category."""
     ids = [f"item{n:02}" for n in range(items)]

@@ -20,13 +20,14 @@ from tiny_model import write_tiny_model
 
 from vsearch_fast.embedder import Embedder
 from vsearch_fast.index import Index, Item
+from vsearch_fast.search import Metric
 from vsearch_fast.web.app import create_app
 from vsearch_fast.web.catalogue import Catalogue
 from vsearch_fast.web.server import _Announcing, configured, listen
 from vsearch_fast.web.settings import Settings
 
 CATEGORIES = ("Dress", "Lamp", "Shoe")
-METRICS = ("l2", "l1", "hamming")
+METRICS: tuple[Metric, ...] = ("l2", "l1", "hamming")
 
 
 def make_catalogue(folder: Path, count: int = 30) -> Path:

@@ -9,8 +9,9 @@ import numpy as np
 
 from vsearch_fast.index import Index
 from vsearch_fast.kernels import reference
+from vsearch_fast.search import Metric
 
-METRICS = ("l2", "l1", "hamming")
+METRICS: tuple[Metric, ...] = ("l2", "l1", "hamming")
 DIM = 12
 
 

@@ -31,9 +31,9 @@ def test_items_page_by_page(client: httpx.Client) -> None:
     seen: list[str] = []
     following: str | None = ""
     while following is not None:
-        parameters = {"limit": 4, "where": "category=Dress"} | (
-            {"after": following} if following else {}
-        )
+        parameters: dict[str, str | int] = {"limit": 4, "where": "category=Dress"}
+        if following:
+            parameters["after"] = following
         page = client.get("/api/items", params=parameters).json()
         seen += [item["id"] for item in page["items"]]
         following = page["next"]

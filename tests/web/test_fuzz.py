@@ -57,7 +57,7 @@ def test_the_described_api_keeps_its_description(client: httpx.Client) -> None:
             suppress_health_check=list(HealthCheck),
         )  # fmt: skip
         @given(case=operation.as_strategy())
-        def ask(case) -> None:  # type: ignore[no-untyped-def]
+        def ask(case) -> None:
             case.call_and_validate(checks=checks, timeout=_SECONDS)
 
         with warnings.catch_warnings():

@@ -63,6 +63,7 @@ def test_an_item_with_another_box_is_read_from_its_picture(
 ) -> None:
     answer = search(client, id="007.png", box="0,0,50,60", k=3)
     path = catalogue.index.get("007.png").path
+    assert path is not None
     [hits] = catalogue.index.search(catalogue.embedder.embed(path, (0, 0, 50, 60)), 30)
     expected = [(h.id, h.distance) for h in hits if h.id != "007.png"][:3]
     assert [(m["id"], m["distance"]) for m in answer["results"][0]["matches"]] == expected
