@@ -2,6 +2,7 @@
 #   make demo    set up, then run the whole line on a rendered catalogue
 #   make test    set up, then run the tests
 # And `make docs` builds the documentation into build/docs, for which no network is needed.
+# make test COVERAGE=1 counts what the tests run, and fails below the floor (pyproject.toml).
 PYTHON ?= python3
 VENV ?= .venv
 PIP = $(VENV)/bin/pip --disable-pip-version-check install --quiet
@@ -13,7 +14,17 @@ demo: $(VENV)/.ready-demo
 	$(VENV)/bin/vsearch demo
 
 test: $(VENV)/.ready-test
+ifdef COVERAGE
+	$(VENV)/bin/coverage erase
+	@# Kernels are compiled anew, so that what makes their code is counted every time.
+	cache=$$(mktemp -d) && trap 'rm -rf "$$cache"' EXIT && \
+	  VSEARCH_CACHE_DIR="$$cache" $(VENV)/bin/coverage run -m pytest
+	@# Of processes that are killed, or may write no more, there is nothing to combine.
+	$(VENV)/bin/coverage combine --quiet
+	$(VENV)/bin/coverage report
+else
 	$(VENV)/bin/python -m pytest
+endif
 
 # The long matrices too.
 test-full: $(VENV)/.ready-test
@@ -55,4 +66,4 @@ $(VENV)/.ready-docs: $(SOURCES) | $(VENV)/bin/pip
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info vsearch-demo
+	rm -rf $(VENV) build dist *.egg-info vsearch-demo .coverage*
