@@ -1,13 +1,14 @@
 # Two commands do everything, in a virtual environment of their own:
 #   make demo    set up, then run the whole line on a rendered catalogue
 #   make test    set up, then run the tests
+# And `make docs` builds the documentation into build/docs, for which no network is needed.
 # make test COVERAGE=1 counts what the tests run, and fails below the floor (pyproject.toml).
 PYTHON ?= python3
 VENV ?= .venv
 PIP = $(VENV)/bin/pip --disable-pip-version-check install --quiet
 SOURCES = pyproject.toml constraints.txt
 
-.PHONY: demo test test-full check benchmarks clean
+.PHONY: demo test test-full check benchmarks docs clean
 
 demo: $(VENV)/.ready-demo
 	$(VENV)/bin/vsearch demo
@@ -38,6 +39,11 @@ check: $(VENV)/.ready-test
 benchmarks: $(VENV)/.ready-test
 	$(VENV)/bin/python -m pytest benchmarks --benchmark-disable
 
+# A broken link or reference fails. (The variable silences an advertisement.)
+docs: $(VENV)/.ready-docs
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
+	@echo "Open build/docs/index.html in a browser."
+
 $(VENV)/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "$(PYTHON) is too old or missing: vsearch_fast needs Python 3.11 or later." >&2; \
@@ -54,5 +60,10 @@ $(VENV)/.ready-test: $(SOURCES) | $(VENV)/bin/pip
 	$(PIP) --constraint constraints.txt --editable '.[cpu,export,bench,serve,test]'
 	@touch $@
 
+$(VENV)/.ready-docs: $(SOURCES) | $(VENV)/bin/pip
+	@echo "Installing vsearch_fast and what builds its documentation ..."
+	$(PIP) --constraint constraints.txt --editable '.[cpu,bench,serve,docs]'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info vsearch-demo
+	rm -rf $(VENV) build dist *.egg-info vsearch-demo .coverage*

@@ -29,7 +29,7 @@ from vsearch_fast.bench.machine import environment as machine_of
 from vsearch_fast.disk.replacing import replace_text
 from vsearch_fast.kernels.cuda import sources
 from vsearch_fast.search import available_threads
-from vsearch_fast.search.gpu.devices import devices
+from vsearch_fast.search.gpu import devices
 from vsearch_fast.terminal.console import run as run_command
 
 _PACKAGES = (
@@ -189,7 +189,7 @@ def command(
         data, kinds = Data(read_features(features)), ("relu", "features")
     record: dict[str, Any] = {"command": _command_line()}
     bench = Bench(
-        devices(), sizes, record, data, kinds, model, pictures,
+        devices.devices(), sizes, record, data, kinds, model, pictures,
         say=lambda text: click.echo(text, err=True), save=lambda: save(record, json_file),
     )  # fmt: skip
     record["sizes"] = sizes.__dict__

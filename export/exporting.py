@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ArgumentError
+from .arguments import check_arguments
+from .samples import sample_pictures
+from .target import temporary_beside, writing
 from .weights import Source, resolve
 
 if TYPE_CHECKING:
@@ -21,9 +24,6 @@ if TYPE_CHECKING:
 
     from .on_provider import ProviderFigures
     from .verify import Figures
-from .arguments import check_arguments
-from .samples import sample_pictures
-from .target import temporary_beside, writing
 
 
 @dataclass(frozen=True)

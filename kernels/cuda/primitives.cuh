@@ -1,7 +1,7 @@
 // What the kernels ask of the machine, and nothing else: every line of inline PTX of the project.
 //
 // Included by common.cuh. Tests include an emulation of the same names instead
-// (tests/cuda/emulation.h), and so run the kernels' own code on a processor.
+// (tests/support/emulation.h), and so run the kernels' own code on a processor.
 #pragma once
 
 #define KERNEL extern "C" __global__

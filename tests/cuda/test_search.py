@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,9 +26,7 @@ from contract_data import (
 from emulated import TILES, EmulatedDevice
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from readme import blocks
 
-import vsearch_fast
 from vsearch_fast import Index, Resident, Sketched
 from vsearch_fast.errors import ArgumentError
 from vsearch_fast.kernels import reference
@@ -368,21 +368,20 @@ def test_an_index_on_a_device(tmp_path, with_devices, dtype):
         assert [hit.id for hit in hits] == ["c"]
 
 
-def test_the_readmes_python_for_gpus_runs(tmp_path, with_devices):
+def test_the_guides_python_for_gpus_runs(tmp_path, monkeypatch, with_devices):
     with_devices(EmulatedDevice())
-    code = next(block for block in blocks("python") if "cuda" in block)
+    guide = Path(__file__).resolve().parents[2] / "docs" / "guides" / "gpu.md"
+    blocks = re.findall(r"```python\n(.*?)```", guide.read_text(encoding="utf-8"), re.DOTALL)
+    code = next(block for block in blocks if "cuda" in block)
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 256, (30, 8), np.uint8)
-    with Index.create(tmp_path / "index", 8) as index:
+    monkeypatch.chdir(tmp_path)
+    with Index.create("photos.index", 8) as index:
         index.add(["a", "b"], rng.random((2, 8)))
-        given: dict[str, Any] = {
-            "index": index,
-            "vs": vsearch_fast,
-            "codes": codes,
-            "queries": codes[:2],
-        }
-        exec(code, given)
-        assert index.device == "cuda"
+    given: dict[str, Any] = {"query": rng.random(8), "codes": codes, "queries": codes[:2]}
+    exec(code, given)
+    assert given["index"].device == "cuda"
+    assert {hit.id for hit in given["hits"][0]} == {"a", "b"}
     assert_same(
         (given["distances"], given["rows"]), reference.topk(codes[:2], codes, 10, "hamming")
     )

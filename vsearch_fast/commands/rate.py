@@ -11,6 +11,7 @@ from click.core import ParameterSource
 
 from ..disk.replacing import replace_text, replacing
 from ..errors import MissingDependencyError, VsearchError
+from ..rating.opening import opened
 from ..terminal import options
 from ..terminal.console import tell
 from ..words import METRICS
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from ..rating.report import Report
     from ..rating.study import Study
     from ..words import Metric
-from ..rating.opening import opened
 
 #: Where ratings go when no file is named.
 FILE = Path("ratings.sqlite")

@@ -13,10 +13,10 @@ from ..terminal import options
 from ..terminal.console import tell
 from ..words import METRICS
 from . import serving
+from .serving import require_server
 
 if TYPE_CHECKING:
     from ..rating.ratings import Ratings
-from .serving import require_server
 
 
 @click.command(short_help="A page and an HTTP API to search with.")

@@ -6,7 +6,7 @@ index was made with is recorded by name, and its queries are decoded by the same
 - ``libjpeg-turbo``: Pillow's own copy, or simplejpeg's where that is installed, which is
   faster on larger pictures (it needs no second copy of them). Both give the same pixels, bit
   for bit, with the accurate DCT and smooth chroma upsampling that Pillow asks for
-  (``tests/test_jpeg.py``); so they go by one name. simplejpeg takes whole, usual pictures
+  (``tests/images/test_jpeg.py``); so they go by one name. simplejpeg takes whole, usual pictures
   only: for anything else `Decoder.pixels` is None and Pillow decides, as it does alone.
 - ``nvimgcodec``: nvJPEG on an NVIDIA GPU, with other rounding. Chosen by name only: an index
   made with it asks for a GPU in every search.

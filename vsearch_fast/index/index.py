@@ -7,8 +7,7 @@
     index = Index.open("catalogue.index")
     [hits] = index.search(embedder.embed("query.jpg"), k=10, where={"category": ["Dress", "Skirt"]})
 
-What it is on disk, and what a crash leaves of it, says `store.py`; how distances are defined
-and that they are exact, `search.topk`.
+`store.py` tells what it is on disk, `search.topk` how distances are defined.
 """
 
 from __future__ import annotations
@@ -497,5 +496,5 @@ class Index:
         """What the index is: path, format, created, dim, dtype, model, model_id, rows (ever added),
         live, removed, segments, segment_rows, bytes (on disk), columns (of metadata), thresholds
         (by metric, those that are kept: `Threshold`'s attributes, and changes since)."""
-        facts = self._store.facts()
-        return {**facts, "thresholds": self._thresholds.facts(self._store.state())}
+        state = self._store.state()
+        return {**self._store.facts(state), "thresholds": self._thresholds.facts(state)}

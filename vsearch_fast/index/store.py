@@ -288,9 +288,8 @@ class Store:
             rows = self._rows_by_kind(sql)
         return self._database.file.stat().st_blocks * 512 + self.files.bytes_on_disk(rows)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self, state: State) -> dict[str, Any]:
         """What `Index.info` tells of the files and rows."""
-        state = self.state()
         return {
             "path": str(self.folder),
             "format": schema.FORMAT,

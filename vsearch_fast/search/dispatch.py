@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from ..errors import ArgumentError, DeviceError
 from ..machine import available_threads
 from . import tiling
+from .arguments import checked_array, checked_masks, checked_options, refuse_not_finite
 from .cpu import cascade, scan
 from .cpu.chunks import Problem
 from .proof import Proof, Work
@@ -32,7 +33,6 @@ from .sketches import Sketch, Sketched
 if TYPE_CHECKING:
     from .gpu.resident_rows import ResidentRows
     from .resident import Resident
-from .arguments import checked_array, checked_masks, checked_options, refuse_not_finite
 
 #: Below these, scanning stored rows is as fast; measured on two cores.
 _SKETCH_DIM = 128

@@ -1,7 +1,5 @@
 """The routes of the search API. Each reads a request, asks the `Service`, words the answer."""
 
-from __future__ import annotations
-
 # Without `from __future__ import annotations`: FastAPI reads the annotations of the routes, which
 # name what only their enclosing function knows.
 from typing import Annotated, Any, Literal

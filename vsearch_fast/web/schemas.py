@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-# Without `from __future__ import annotations`: FastAPI reads the annotations of the routes, which
-# name what only their enclosing function knows.
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field

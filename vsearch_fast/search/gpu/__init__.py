@@ -2,10 +2,12 @@
 
 ::
 
-    topk_segments ─ backend.run ─┬─ device 0 ─ search ─┬─ resident: rows that stay there
-                                 ├─ device 1 ─ ...     ├─ feed: rows that pass through
-                                 └─ merged             ├─ scans: which kernel, how launched
-                                                       └─ lists: the pairs that are left
+    dispatch ─ request.wanted ─┬─ devices: which there are   selfcheck: whether they are right
+                               │
+                 backend.run_search ─┬─ device 0 ─ rounds ─┬─ resident_rows: rows that stay there
+                                     ├─ device 1 ─ ...     ├─ passing, feed: rows that pass through
+                                     └─ merged             ├─ scans: which kernel, how launched
+                                                           └─ lists: the pairs that are left
 
 The kernels are in `vsearch_fast.kernels.cuda`.
 """

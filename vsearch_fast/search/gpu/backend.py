@@ -1,4 +1,4 @@
-"""Which devices there are, whether they can be trusted, and one search on all of them."""
+"""One search on all CUDA devices that it is asked of."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ from .blocks import Block
 from .devices import failures_named
 from .host import HostRows
 from .passing import Passing, parts_of, pass_through
-from .request import (
-    Request,
-)
+from .request import Request
 from .rounds import Problem, search
 
 

@@ -1,0 +1,187 @@
+"""The tables of the benchmark page, made of the records in `benchmarks/results`.
+
+Speed goes through the benchmark's own table code, so that a page and a terminal show the same.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vsearch_fast.bench import growth, tables
+from vsearch_fast.bench.roofs import Roofs
+
+RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
+
+METRICS = {"hamming": "Hamming", "l1": "L1", "l2": "L2"}
+
+
+def table(request: str) -> str:
+    """What a page asks for: the name of a table and its arguments, as in ``speed features``."""
+    name, *arguments = request.split()
+    if name not in _TABLES:
+        raise KeyError(f"no table {name!r}; there are {', '.join(_TABLES)}")
+    return _TABLES[name](*arguments)
+
+
+def _load(name: str) -> dict[str, Any]:
+    return json.loads((RESULTS / name).read_text(encoding="utf-8"))
+
+
+def _without_columns(lines: list[str], number: int) -> list[str]:
+    """The lines of a table without its first columns."""
+    return ["|" + line.split("|", number + 1)[-1] for line in lines]
+
+
+def speed(data: str, name: str = "cpu-2core-zen5.json") -> str:
+    """Ours and the peers on one kind of data, a table for each distance."""
+    results = [r for r in _load(name)["results"] if r["data"] == data]
+    parts = []
+    for metric, heading in METRICS.items():
+        found = [r for r in results if r["metric"] == metric]
+        rows = tables.rows_of(found)
+        if rows:
+            lines = _without_columns([*tables.HEAD.splitlines(), *rows], 2)
+            parts.append(f"**{heading}, `{data}`**\n\n" + "\n".join(lines))
+    parts += [f"*{line}*" for line in tables.absent(results)]
+    return "\n\n".join(parts)
+
+
+def proofs(data: str, name: str = "cpu-2core-zen5.json") -> str:
+    """How each of our answers was proved."""
+    results = [r for r in _load(name)["results"] if r["data"] == data and r["ours"]]
+    return "\n".join(f"- {tables.proof_line(r)}" for r in results)
+
+
+def machine(name: str = "cpu-2core-zen5.json") -> str:
+    """What was measured on, and with which versions."""
+    record = _load(name)
+    facts = record["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    lines = [
+        f"- command: `{record['command']}`",
+        f"- {facts['cores']} cores, {facts['cpu']}, {facts['instructions']}, {facts['system']}, "
+        f"Python {facts['python']}",
+        f"- {versions}",
+    ]
+    if "roofs" in record:
+        lines += [f"- {line}" for line in tables.roofs_lines(Roofs(**record["roofs"]))]
+    return "\n".join(lines)
+
+
+def by_rows(name: str = "cpu-2core-zen5-growth.json") -> str:
+    """Time a row by the number of rows, noise after a ReLU and plain noise apart."""
+    return _by_data(_load(name)["growth"], growth.growth_table)
+
+
+def by_k(name: str = "cpu-2core-zen5-growth.json") -> str:
+    """k = 1000 against k = 10."""
+    return _by_data(_load(name)["large_k"], growth.large_k_table)
+
+
+def _by_data(results: list[dict[str, Any]], render: Callable[[list[dict[str, Any]]], str]) -> str:
+    kinds = dict.fromkeys(r["data"] for r in results)
+    return "\n\n".join(render([r for r in results if r["data"] == kind]) for kind in kinds)
+
+
+def serving(name: str = "serve-load.json") -> str:
+    """Searches over HTTP."""
+    lines = [
+        "| distance | clients | p50 ms | p95 ms | p99 ms | searches/s | queries a scan |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    lines += [
+        f"| {METRICS[run['metric']]} | {run['clients']} | {run['p50']:.0f} | {run['p95']:.0f} "
+        f"| {run['p99']:.0f} | {run['rate']:,.0f} | {run['batch']:.1f} |"
+        for run in _load(name)["runs"]
+    ]
+    return "\n".join(lines)
+
+
+def _accuracy(name: str) -> tuple[list[dict[str, str]], dict[str, str]]:
+    """Figures over all categories, and the rows that were not run with their commands."""
+    with (RESULTS / name).open(encoding="utf-8", newline="") as file:
+        lines = [line for line in csv.DictReader(file) if line["scope"] == "all categories"]
+    missing = {line["row"]: line["not_run"] for line in lines if line["not_run"]}
+    return [line for line in lines if not line["not_run"]], missing
+
+
+def _figure(line: dict[str, str] | None, interval: bool) -> str:
+    if line is None:
+        return ""
+    value = f"{float(line['value']):.3f}"
+    if interval and line["low"] and line["distance"]:
+        value += f" ({float(line['low']):.3f} to {float(line['high']):.3f})"
+    return value
+
+
+def accuracy(name: str, measure: str = "P", k: str = "1") -> str:
+    """One measure for every row by distance; matches of the query's own group beside it."""
+    lines, missing = _accuracy(name)
+    measure = measure.replace("_", " ")
+    chosen = {
+        (line["row"], line["distance"], line["rule"]): line
+        for line in lines
+        if (line["measure"], line["k"], line["average"]) == (measure, k, "micro")
+    }
+    rules = {rule for _, _, rule in chosen}
+    rule = "other groups" if "other groups" in rules else "any other picture"
+    beside = "any other picture" if rule == "other groups" and len(rules) > 1 else ""
+    head = "| features | L1 | L2 | Hamming |" + (" L2, own group allowed |" if beside else "")
+    out = [head, "|---|--:|--:|--:|" + ("--:|" if beside else "")]
+    rows = dict.fromkeys(row for row, _, _ in chosen)
+
+    def best(row: str) -> float:
+        return max(float(chosen[key]["value"]) for key in chosen if key[::2] == (row, rule))
+
+    for row in sorted(rows, key=best, reverse=True):
+        cells = []
+        for distance in ("l1", "l2", "hamming"):
+            line = chosen.get((row, distance, rule)) or chosen.get((row, "", rule))
+            cells.append(_figure(line, interval=True))
+        if beside:
+            line = chosen.get((row, "l2", beside)) or chosen.get((row, "", beside))
+            cells.append(_figure(line, interval=False))
+        out.append(f"| {row} | " + " | ".join(cells) + " |")
+    end = " |" if beside else ""
+    out += [f"| {row} | not run | not run | not run |{end}" for row in missing]
+    return "\n".join(out)
+
+
+def not_run(name: str) -> str:
+    """The rows that were not run, with the commands that run them."""
+    return "\n".join(f"- {row}: `{command}`" for row, command in _accuracy(name)[1].items())
+
+
+def no_match(name: str, quantile: str = "0.95") -> str:
+    """How many photos of a category held out still had a match, by rule and distance."""
+    lines = [
+        "| compared with | distance | false accepts (95% interval) | by category | true accepts "
+        "| AUC |",
+        "|---|---|--:|--:|--:|--:|",
+    ]
+    for o in _load(name)["outcomes"]:
+        if o["quantile"] == float(quantile):
+            rule = "other groups" if o["groups"] else "all others"
+            lines.append(
+                f"| {rule} | {METRICS[o['metric']]} | {o['false_accepts']:.3f} "
+                f"({o['low']:.3f} to {o['high']:.3f}) | {o['by_category']:.3f} "
+                f"| {o['true_accepts']:.3f} | {o['auc']:.3f} |"
+            )
+    return "\n".join(lines)
+
+
+_TABLES: dict[str, Callable[..., str]] = {
+    "speed": speed,
+    "proofs": proofs,
+    "machine": machine,
+    "by-rows": by_rows,
+    "by-k": by_k,
+    "serving": serving,
+    "accuracy": accuracy,
+    "not-run": not_run,
+    "no-match": no_match,
+}
