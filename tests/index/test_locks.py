@@ -20,7 +20,7 @@ from vsearch_fast.index.store import Store
 def test_a_second_writer_is_refused_and_named(store: Store) -> None:
     with pytest.raises(LockedError, match=f"this process \\({os.getpid()}\\)"):
         Store(store.folder, writable=True)
-    code = "import sys; from pathlib import Path; from vsearch_fast.store import Store\n"
+    code = "import sys; from pathlib import Path; from vsearch_fast.index.store import Store\n"
     code += "Store(Path(sys.argv[1]), writable=True)"
     other = subprocess.run(
         [sys.executable, "-c", code, str(store.folder)], capture_output=True, text=True, check=False

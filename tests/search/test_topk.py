@@ -268,8 +268,8 @@ def test_interrupt_stops_the_threads(monkeypatch):
 def test_search_at_the_interpreters_end():
     """A pool starts no thread any more; the search does without."""
     code = (
-        "import atexit, numpy as np; from vsearch_fast import topk, _tiling;"
-        "_tiling.TILING = _tiling.Tiling(inline_bytes=0, chunk_rows=1);"
+        "import atexit, numpy as np; from vsearch_fast.search import tiling, topk;"
+        "tiling.TILING = tiling.Tiling(inline_bytes=0, chunk_rows=1);"
         "x = np.eye(9, dtype=np.float32);"
         "atexit.register(lambda: print(topk(x, x, 1, metric='l1', threads=2)[1].ravel().sum()))"
     )
