@@ -63,8 +63,15 @@ def run(work: Callable[[int], None], workers: int, stop: Event) -> None:
     except BaseException:
         stop.set()
         raise
+    finally:
+        # What the pool has yet to take up, and will find done, must not hold on to the buffers.
+        work = _done
     if errors:
         raise errors[0]
+
+
+def _done(worker: int) -> None:
+    """The work of a run that has ended."""
 
 
 Item = TypeVar("Item")
