@@ -1,8 +1,7 @@
 """Docstrings as Markdown: they are written to be read in a terminal, too.
 
-A line `::` before a drawing goes; "`name`   what it is" becomes an item of a list; a table of
-reStructuredText becomes one of Markdown; and sections that are underlined, as NumPy has them, are
-written as Google has them, like all others.
+A line `::` before a drawing goes; "`name`   what it is" becomes an item of a list; and a table of
+reStructuredText becomes one of Markdown.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from typing import Any
 import griffe
 
 _TERM = re.compile(r"^((?:`[^`]+`,? ?)+?) {2,}(\S.*)$")
-_UNDERLINED = re.compile(r"^(Parameters|Attributes|Raises|Returns)\n-{3,}\n", re.MULTILINE)
 _RULE = re.compile(r"^={3,}(?: +={3,})+$")
 
 
@@ -26,8 +24,7 @@ class Docstrings(griffe.Extension):
 def as_markdown(text: str) -> str:
     """The same text; what is no Markdown in it, turned into some."""
     out: list[str] = []
-    text = re.sub(r":(?:class|func|meth|mod):`~?\.?([^`]+)`", r"`\1`", text)
-    lines = _one_style(text).splitlines()
+    lines = text.splitlines()
     number = 0
     while number < len(lines):
         line = lines[number]
@@ -54,22 +51,6 @@ def as_markdown(text: str) -> str:
             number += 1
         out.append(f"- {term[1].strip()}: {' '.join(words)}")
     return "\n".join(out)
-
-
-def _one_style(text: str) -> str:
-    """Sections "Parameters", a rule, "name : what it is" as "Args:", "    name: what it is"."""
-    before, *sections = _UNDERLINED.split(text)
-    parts = [before]
-    for title, body in zip(sections[::2], sections[1::2], strict=True):
-        body, *after = re.split(r"\n\n(?=\S)", body, maxsplit=1)
-        body = re.sub(r"^(\w+) : ", r"\1: ", body, flags=re.MULTILINE)
-        if title == "Raises":  # names, and what is said of all of them
-            body = re.sub(r"\A(.*)\n\s*", r"\1: ", f"{body}\n").rstrip()
-        lines = "\n".join(f"    {line}" if line else "" for line in body.splitlines())
-        parts.append(
-            "\n".join([f"{'Args' if title == 'Parameters' else title}:", lines, "", *after])
-        )
-    return "".join(parts)
 
 
 def _table(rule: str, rows: list[str]) -> list[str]:

@@ -11,12 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from vsearch_fast import words
 from vsearch_fast.bench import growth, tables
 from vsearch_fast.bench.roofs import Roofs
+from vsearch_fast.evaluate.report import DISTANCES
 
 RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
 
-METRICS = {"hamming": "Hamming", "l1": "L1", "l2": "L2"}
+METRICS = {metric: DISTANCES[metric] for metric in words.METRICS}
 
 
 def table(request: str) -> str:

@@ -10,6 +10,7 @@ import sys
 import click
 
 from ..errors import ArgumentError, VsearchError
+from ..terminal.console import tell
 from .arguments import RESIZE_RULES
 
 _HELP = """Turn a Keras VGG-16 into the ONNX file that the other commands work with.
@@ -179,7 +180,7 @@ def command(
             verify_images=verify_images,
             verify_on=verify_on or "",
             locate=locate,
-            log=lambda line: click.echo(line, err=True),
+            log=tell,
         )
     except KeyboardInterrupt:
         click.echo("Interrupted. Nothing was written.", err=True)

@@ -11,6 +11,7 @@ import click
 
 from ..checks import PixelBox
 from ..terminal import options
+from ..terminal.console import tell
 
 if TYPE_CHECKING:
     from ..datasets.detect import Layout
@@ -159,7 +160,7 @@ class _Located:
         except ImageError as error:
             if self.on_error == "raise":
                 raise
-            click.echo(skipped_text(Skipped(len(self.found), str(path), error.cause)), err=True)
+            tell(skipped_text(Skipped(len(self.found), str(path), error.cause)))
             return None
         self.found.append((path, box))
         return box
@@ -197,7 +198,7 @@ def _measure(
     if not boxed:
         found = boxes.cropping(
             records, embedder, locate=locate, leave_out=leave_out, progress=True,
-            say=lambda line: click.echo(line, err=True),
+            say=tell,
         )  # fmt: skip
         if as_json:
             fields = ("metric", "queries", "groups", "whole", "gains")

@@ -11,6 +11,7 @@ from ..errors import ArgumentError
 from ..export.arguments import RESIZE_RULES
 from ..export.training.recipe import AUGMENT, BALANCE, LOSSES, SCHEDULES
 from ..terminal import options
+from ..terminal.console import tell
 
 if TYPE_CHECKING:
     from ..datasets.detect import Layout
@@ -289,9 +290,6 @@ def command(
     from ..export.train import train
     from ..export.training.recipe import Recipe
 
-    def say(line: str) -> None:
-        click.echo(line, err=True)
-
     like_base = [name for name in ("input_size", "units") if choices[name] is None]
     for name in like_base:
         del choices[name]
@@ -312,15 +310,15 @@ def command(
             group_column=dict(columns).get("group", "group"),
             like_base=like_base,
             progress=not quiet,
-            log=say,
+            log=tell,
         )
     except KeyboardInterrupt:
-        say("\nStopped. The same command goes on from the last epoch that was finished.")
+        tell("\nStopped. The same command goes on from the last epoch that was finished.")
         raise
     for line in report.skipped[:20]:
-        say(f"skipped {line}")
+        tell(f"skipped {line}")
     if len(report.skipped) > 20:
-        say(f"and {len(report.skipped) - 20} more")
+        tell(f"and {len(report.skipped) - 20} more")
     epochs = f"epoch {report.best_epoch} of {recipe.epochs}"
     if report.epochs < recipe.epochs:
         epochs = (
@@ -339,7 +337,7 @@ def command(
             f"{units.always:.1%} always set, over {units.pictures:,} pictures"
         )
     for warning in report.warnings:
-        say(f"Warning: {warning}")
+        tell(f"Warning: {warning}")
     click.echo(
         f"history     {report.history}" + (f", {report.curve}" if report.curve.is_file() else "")
     )

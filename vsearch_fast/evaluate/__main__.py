@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from ..terminal import options
-from ..terminal.console import run
+from ..terminal.console import run, tell
 
 if TYPE_CHECKING:
     from ..datasets.detect import Layout
@@ -178,7 +178,7 @@ def command(
 
     def say(line: str) -> None:
         if not quiet:
-            click.echo(line, err=True)
+            tell(line)
 
     records, _ = detect.read(data, layout, csv=csv_file, columns=dict(columns), missing="keep")
     # Every picture below a plain folder is data, and so would the contact sheets be.
