@@ -11,6 +11,8 @@
     │   ├── ExportError                      a model that could not be exported, or disagrees
     │   └── ModelMismatchError               features of one model meet an index of another
     ├── StoreError                           an index that cannot be read or written
+    │   ├── DamagedError                     bytes on the disk that are not those written
+    │   ├── ReplacedError                    an index that was removed or replaced while open
     │   ├── LockedError                      a second writer
     │   ├── DuplicateIdError  (ValueError)   an id that the index holds already
     │   └── UnknownIdError    (KeyError)     an id that the index does not hold
@@ -72,6 +74,14 @@ class ModelMismatchError(ModelError):
 
 class StoreError(VsearchError):
     """An index that cannot be read or written."""
+
+
+class DamagedError(StoreError):
+    """Bytes of an index that are not those that were written; names file and rows."""
+
+
+class ReplacedError(StoreError):
+    """An index that was removed, or another put at its place, since it was opened."""
 
 
 class LockedError(StoreError):

@@ -12,6 +12,7 @@ import multiprocessing
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -225,7 +226,9 @@ def hot_journal(folder: Path, tmp_path: Path) -> None:
     transaction are in the database, and the journal that undoes them stands beside it."""
     with Index.create(tmp_path / "made", DIM, segment_rows=SEGMENT_ROWS) as index:
         index.add(["kept"], np.ones((1, DIM)), [{"a": 1}])
-        with index._store.transaction("", write=True) as sql:
+        database = sqlite3.connect(index.path / "index.sqlite", isolation_level=None)
+        with contextlib.closing(database) as sql:
+            sql.execute("BEGIN IMMEDIATE")
             sql.execute("PRAGMA cache_size = 1")  # spills to the file early
             for number in range(3000):
                 sql.execute("INSERT INTO columns (name) VALUES (?)", (f"{number}" * 20,))

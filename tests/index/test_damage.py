@@ -107,7 +107,7 @@ def test_segments_that_are_missing_short_or_foreign(store: Store) -> None:
     file.write_bytes(whole.replace(b"NUMPY", b"OTHER"))
     opened = Store(store.folder, writable=True)  # the refused open has released the lock
     with pytest.raises(StoreError, match=r"codes-00001.npy does not begin as a segment"):
-        opened.files.map("codes", 20)
+        opened.view(None, ("codes",), "")
     opened.close()
 
 

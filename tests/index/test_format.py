@@ -18,7 +18,7 @@ from vsearch_fast.index.store import Store
 def test_files_are_what_the_format_says(store: Store) -> None:
     fill(store, 0, 5)
     fill(store, 5, 14)
-    store.remove(["id3"])
+    Changes(store).remove(["id3"])
     names = sorted(path.name for path in store.folder.iterdir())
     expected = [f"{kind}-{n:05d}.npy" for kind in ("codes", "vectors") for n in range(3)]
     expected += [f"{kind}-{n:05d}.npy" for kind in ("facts", "sketches") for n in range(2)]

@@ -131,16 +131,16 @@ def test_a_search_beside_edits_of_others_makes_no_writer_wait(tmp_path, monkeypa
         writer.add([f"{i}" for i in range(50)], np.arange(200, dtype=np.float32).reshape(50, 4))
         with Index.open(tmp_path / "i") as reader:
             searched = 0
-            snapshot = reader._store.snapshot
+            view = reader._store.view
 
-            def counted(where):
+            def counted(*arguments):
                 nonlocal searched
                 searched += 1
-                found = snapshot(where)
+                found = view(*arguments)
                 writer.remove([f"{49 - searched}"])
                 return found
 
-            monkeypatch.setattr(reader._store, "snapshot", counted)
+            monkeypatch.setattr(reader._store, "view", counted)
             hits = reader.search(np.zeros(4, np.float32), k=5)[0]
             assert [hit.id for hit in hits] == ["0", "1", "2", "3", "4"]
             assert searched == 1

@@ -10,6 +10,7 @@ import pytest
 
 from vsearch_fast.errors import ArgumentError
 from vsearch_fast.index import Index, stored_sketches
+from vsearch_fast.index.finder import kinds_of
 from vsearch_fast.kernels import reference
 from vsearch_fast.search import sketches
 
@@ -35,10 +36,10 @@ def test_growing_by_blocks_sketches_what_is_complete(tmp_path: Path, monkeypatch
                 assert hits == index.search(queries, 7, metric, strategy="scan")
                 assert proof.sketched == 2 * covered
                 assert proof.scanned == 2 * (done - covered)
-        runs = {(r.lo, r.step) for c in index._store.snapshot(None)[0].covered for r in c.runs}
+        runs = {(r.lo, r.step) for c in index._store.view(None, kinds_of("l2"), "").snapshot.covered for r in c.runs}
         assert len(runs) > 1
     with Index.open(tmp_path / "i") as index:
-        made = index._store.sketches(index._store.snapshot(None)[0])
+        made = index._store.view(None, kinds_of("l2"), "").reading.sketched()
         assert made is not None
         [sketch, *_] = made
         for first, after in zip(sketch.runs, [*sketch.runs[1:], None], strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from store_data import block, fill, make, rows_of
 from vsearch_fast.errors import ArgumentError, StoreError
 from vsearch_fast.index import segments as segments_module
 from vsearch_fast.index import store as store_module
+from vsearch_fast.index.changes import Changes
 from vsearch_fast.index.items import Item, facet
 from vsearch_fast.index.store import Store
 
@@ -147,7 +149,7 @@ def test_an_error_among_the_blocks_adds_nothing(store: Store) -> None:
 
     items = [Item(f"id{row}") for row in range(5, 25)]
     with pytest.raises(ArgumentError, match="bad row"):
-        store.append(items, blocks(), replace=False)
+        Changes(store).append(items, blocks(), replace=False)
     assert store.state().rows == 5
     assert not (store.folder / "vectors-00001.npy").exists()
 
@@ -160,9 +162,9 @@ def test_blocks_may_cross_segments_and_a_long_add_keeps_few_files_open(
     most = 0
     real_open, real_close = os.open, os.close
 
-    def opened(*arguments: object) -> int:
+    def opened(*arguments: object, **more: object) -> int:
         nonlocal most
-        descriptor = real_open(*arguments)  # type: ignore[arg-type]
+        descriptor = real_open(*arguments, **more)  # type: ignore[arg-type]
         held.add(descriptor)
         most = max(most, len(held))
         return descriptor
@@ -174,25 +176,32 @@ def test_blocks_may_cross_segments_and_a_long_add_keeps_few_files_open(
     monkeypatch.setattr(segments_module.os, "open", opened)
     monkeypatch.setattr(segments_module.os, "close", closed)
     items = [Item(f"id{row}") for row in range(101)]
-    store.append(items, [block(0, 3), block(3, 90), block(93, 8)], replace=False)
+    Changes(store).append(items, [block(0, 3), block(3, 90), block(93, 8)], replace=False)
     assert most <= 3 and not held  # one of each kind, and the folder
     assert (rows_of(store, "vectors") == block(0, 101)["vectors"]).all()
     assert (rows_of(store, "codes") == block(0, 101)["codes"]).all()
     store.close()
 
 
-def test_the_next_writer_drops_an_uncommitted_tail(store: Store) -> None:
+def test_the_next_writer_drops_an_uncommitted_tail(store: Store, tmp_path: Path) -> None:
     fill(store, 0, 5)
-    store.files.append(5, [block(90, 30)], "")  # written and flushed, never committed
-    assert (store.folder / "vectors-00004.npy").exists()
-    store.close()
-    reader = Store(store.folder, writable=False)
+    left = tmp_path / "left"
+
+    def tail() -> Iterator[dict[str, np.ndarray]]:
+        yield block(90, 30)
+        shutil.copytree(store.folder, left)  # written, and never committed
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Changes(store).append([Item(f"x{i}") for i in range(30)], tail(), replace=False)
+    assert not (store.folder / "vectors-00001.npy").exists()  # given back
+    reader = Store(left, writable=False)
     assert (rows_of(reader, "vectors") == block(0, 5)["vectors"]).all()
-    assert (store.folder / "vectors-00004.npy").exists()
+    assert (left / "vectors-00004.npy").exists()
     reader.close()
-    again = Store(store.folder, writable=True)
-    assert not (store.folder / "vectors-00001.npy").exists()
-    assert (store.folder / "vectors-00000.npy").exists()
+    again = Store(left, writable=True)
+    assert not (left / "vectors-00001.npy").exists()
+    assert (left / "vectors-00000.npy").exists()
     fill(again, 5, 10)
     assert (rows_of(again, "vectors") == block(0, 15)["vectors"]).all()
     again.close()
@@ -201,9 +210,9 @@ def test_the_next_writer_drops_an_uncommitted_tail(store: Store) -> None:
 def test_maps_are_reused_as_rows_arrive(store: Store) -> None:
     fill(store, 0, 5)
     reader = Store(store.folder, writable=False)
-    (first,) = reader.files.map("vectors", 5)
+    (first,) = reader.view(None, ("vectors",), "").reading.arrays("vectors")
     fill(store, 5, 5)
-    again, more = reader.files.map("vectors", reader.state().rows)
+    again, more = reader.view(None, ("vectors",), "").reading.arrays("vectors")
     assert np.shares_memory(first, again)
     assert not again.flags.writeable
     assert (len(again), len(more)) == (8, 2)
@@ -215,12 +224,15 @@ def test_masks_are_kept_until_something_is_committed(store: Store) -> None:
     fill(store, 5, 5, colour="blue")
     reader = Store(store.folder, writable=False)
     where = {"colour": [facet("red")]}
-    snapshot, mask = reader.snapshot(where)
+    view = reader.view(where, ("codes",), "")
+    snapshot, mask = view.snapshot, view.mask
     assert mask is not None and mask.tolist() == [True] * 5 + [False] * 5
-    assert reader.snapshot(where) == (snapshot, mask) and reader.snapshot(where)[1] is mask
-    assert reader.snapshot(None)[1] is None
-    store.remove(["id1", "id7"])
-    fresh, mask = reader.snapshot(where)
+    again = reader.view(where, ("codes",), "")
+    assert again.snapshot is snapshot and again.mask is mask
+    assert reader.view(None, ("codes",), "").mask is None
+    Changes(store).remove(["id1", "id7"])
+    view = reader.view(where, ("codes",), "")
+    fresh, mask = view.snapshot, view.mask
     assert fresh is not snapshot
     assert mask is not None and np.flatnonzero(mask).tolist() == [0, 2, 3, 4]
     live = reader.snapshot(None)[1]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vsearch_fast.index.changes import Changes
 from vsearch_fast.index.items import Item
 from vsearch_fast.index.schema import create
 from vsearch_fast.index.store import Store
@@ -26,8 +27,9 @@ def block(start: int, count: int) -> dict[str, np.ndarray]:
 
 def fill(store: Store, start: int, count: int, **metadata: str) -> None:
     items = [Item(f"id{row}", metadata=metadata) for row in range(start, start + count)]
-    store.append(items, [block(start, count)], replace=False)
+    Changes(store).append(items, [block(start, count)], replace=False)
 
 
 def rows_of(store: Store, kind: str) -> np.ndarray:
-    return np.concatenate(store.files.map(kind, store.state().rows))
+    view = store.view(None, (kind,), "")
+    return np.concatenate(view.reading.arrays(kind))

@@ -1,4 +1,4 @@
-"""One SQLite file, opened: its connection, its lock, its transactions, and what a fork leaves."""
+"""One SQLite file, opened: its connections, its lock, its transactions, and what a fork leaves."""
 
 from __future__ import annotations
 
@@ -7,27 +7,52 @@ import ctypes
 import os
 import sqlite3
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 from ..errors import StoreError
-from .lock import WriteLock
-from .sqlite import connect, sql_error
+from .folder import Folder
+from .forking import inside, written
+from .lock import WriteLock, owner_of
+from .sqlite import BUSY_SECONDS, connect, sql_error
+
+#: Seconds that a reader waits at a time, before it looks at whom it is waiting for.
+_PATIENCE = 1.0
+
+
+class Seals(Protocol):
+    """What the owner of a database does at the ends of every change."""
+
+    def begun(self, sql: sqlite3.Connection) -> None:
+        """In the transaction, before anything is written: check that it is the right one."""
+
+    def seal(self, sql: sqlite3.Connection) -> str:
+        """In the transaction, as its last part: mark it by a text that no other one has."""
+
+    def held(self, sql: sqlite3.Connection) -> str:
+        """The mark of the last change that was committed."""
+
+    def undone(self) -> None:
+        """Give back the files of a change that is not to be, before others may write."""
 
 
 class Database:
     """An opened SQLite file, which several threads may use.
 
-    In a forked child one opened for reading goes on with a connection of its own; one opened
-    for writing refuses.
+    Readers have one connection and the writer another, so that threads go on reading (what is
+    committed) while one of them changes something. In a forked child one opened for reading goes
+    on with a connection of its own; one opened for writing refuses.
 
     Args:
-        file: it must exist.
+        folder: that holds it.
+        name: of the file, which must exist.
         writable: hold the write lock of its folder.
 
     Attributes:
-        changing: lock around one whole change, which may be several transactions and files.
+        file: its path.
         making: lock around what several threads may ask for at once, and one is to make.
 
     Raises:
@@ -35,47 +60,223 @@ class Database:
         StoreError: the folder cannot be written.
     """
 
-    def __init__(self, file: Path, *, writable: bool) -> None:
-        self.file, self.writable = file, writable
+    def __init__(self, folder: Folder, name: str, *, writable: bool) -> None:
+        self.folder, self.name, self.writable = folder, name, writable
+        self.file = folder.path / name
         self._closed = self._forked = False
-        self._connection: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
+        self._writer: sqlite3.Connection | None = None
         self._make_locks()
-        self._write_lock = WriteLock(file.parent) if writable else None
+        self._write_lock = WriteLock(folder.path) if writable else None
+        self._identity = folder.identity(name)
         _opened.add(self)
 
     def _make_locks(self) -> None:
-        self._using = threading.RLock()  # around the connection
-        self.changing = threading.Lock()
+        self._reading = threading.RLock()  # around the readers' connection
+        self._changing = threading.RLock()  # around one whole change, bytes and transaction
         self.making = threading.Lock()
+        self._depth = 0  # in changes of the thread that holds `_changing`
+
+    # Reading
 
     @contextlib.contextmanager
-    def transaction(self, consequence: str, *, write: bool = False) -> Iterator[sqlite3.Connection]:
-        """A transaction on the one connection, which no other thread uses meanwhile: commits
-        at the end, rolls back on any error. Within another of this thread it joins that one.
+    def reading(self, consequence: str) -> Iterator[sqlite3.Connection]:
+        """A transaction of the one connection that reads, which no other thread uses meanwhile:
+        all of one commit. Within another of this thread it joins that one.
+
+        Raises:
+            StoreError: what SQLite objects to; says `consequence`.
+            ReplacedError: another file has its place by now.
+        """
+        with inside(), self._reading, self._told(consequence):
+            if self._reader is not None and self._reader.in_transaction:
+                yield self._reader
+                return
+            sql = self._begun(consequence)
+            try:
+                yield sql
+            finally:
+                # Nothing to undo: it ends so also where the connection has just failed.
+                with contextlib.suppress(sqlite3.Error):
+                    sql.execute("ROLLBACK")
+
+    def _begun(self, consequence: str) -> sqlite3.Connection:
+        """The reader's connection, in a transaction that holds its lock on the file.
+
+        The wait for a writer's commit is cut in slices, so that a writer that was stopped in the
+        midst of one is told after seconds.
+        """
+        self._refuse(consequence)
+        self.folder.check(self.name, self._identity, consequence)
+        if self._reader is None:
+            self._reader = connect(self.file, writable=False, timeout=_PATIENCE)
+        end = time.monotonic() + BUSY_SECONDS
+        while True:
+            self._reader.execute("BEGIN")
+            try:
+                self._reader.execute("SELECT 1 FROM sqlite_master LIMIT 1")
+                return self._reader
+            except sqlite3.Error as error:
+                self._reader.execute("ROLLBACK")
+                busy = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+                if not busy or time.monotonic() >= end:
+                    raise
+            writer = owner_of(self.folder.path)
+            if writer is not None and _stopped(writer):
+                raise StoreError(
+                    f"Process {writer} was stopped while it wrote to {self.folder.path}",
+                    consequence,
+                    f"Let it go on (`kill -CONT {writer}`) or end it",
+                )
+
+    # Writing
+
+    @contextlib.contextmanager
+    def change(self, consequence: str, seals: Seals) -> Iterator[None]:
+        """One whole change: commits at the end, rolls back on any error; within another of this
+        thread it is a part of that one, and undone alone.
+
+        The order is: the lock of writers, SQLite's lock, the check that both are those of this
+        folder and database, and only then the first byte.
+
+        Raises:
+            LockedError, ReplacedError, StoreError: nothing was changed; says `consequence`.
+        """
+        with self._changing:
+            if self._depth:
+                with self._part(consequence):
+                    yield
+                return
+            self._refuse(consequence)
+            with written(self._identity):
+                self._begin(consequence, seals)
+                self._depth = 1
+                try:
+                    yield
+                    with self.statements(consequence) as sql:
+                        seal = seals.seal(sql)
+                except BaseException:
+                    try:
+                        seals.undone()
+                    finally:
+                        self._roll_back()
+                    raise
+                finally:
+                    self._depth = 0
+                self._commit(consequence, seals, seal)
+
+    def _begin(self, consequence: str, seals: Seals) -> None:
+        assert self._write_lock is not None
+        with inside(), self._told(consequence):
+            if self._writer is None:
+                self.folder.check(self.name, self._identity, consequence)
+                self._writer = connect(self.file, writable=True)
+            try:
+                self._writer.execute("BEGIN IMMEDIATE")
+                self._write_lock.check(consequence)
+                self.folder.check(self.name, self._identity, consequence)
+                seals.begun(self._writer)
+            except BaseException:
+                self._roll_back()
+                raise
+
+    @property
+    def nested(self) -> bool:
+        """Whether the change that this thread is in is a part of another."""
+        return self._depth > 1
+
+    def vacuum(self) -> None:
+        """Give back the room in the file that deleted lines have left; waits for readers.
+
+        Raises:
+            StoreError: readers did not end, or the disk is full; the file is as it was.
+        """
+        with self._changing, inside(), self._told("The database was not made smaller"):
+            self._refuse("The database was not made smaller")
+            if self._writer is not None:
+                self._writer.execute("VACUUM")
+
+    @contextlib.contextmanager
+    def _part(self, consequence: str) -> Iterator[None]:
+        name = f"part_{self._depth}"
+        with self.statements(consequence) as sql:
+            sql.execute(f"SAVEPOINT {name}")
+        self._depth += 1
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(StoreError), self.statements(consequence) as sql:
+                sql.execute(f"ROLLBACK TO {name}")
+            raise
+        finally:
+            self._depth -= 1
+            with contextlib.suppress(StoreError), self.statements(consequence) as sql:
+                sql.execute(f"RELEASE {name}")
+
+    @contextlib.contextmanager
+    def statements(self, consequence: str) -> Iterator[sqlite3.Connection]:
+        """The connection of the change that this thread is in, for some statements.
 
         Raises:
             StoreError: what SQLite objects to; says `consequence`.
         """
-        with self._using:
-            try:
-                sql = self._connect(consequence)
-                if sql.in_transaction:
-                    yield sql
-                    return
-                try:
-                    sql.execute("BEGIN IMMEDIATE" if write else "BEGIN")
-                    yield sql
-                    sql.execute("COMMIT")
-                finally:
-                    if sql.in_transaction:
-                        # What SQLite could not undo here the next open rolls back.
-                        with contextlib.suppress(sqlite3.Error):
-                            sql.execute("ROLLBACK")
-            except sqlite3.Error as error:
-                raise sql_error(self.file, error, consequence) from error
+        assert self._writer is not None and self._depth
+        with inside(), self._told(consequence):
+            if not self._writer.in_transaction:  # SQLite has rolled it back: a full disk, say
+                raise StoreError(
+                    f"The change of {self.file} that this is a part of has failed",
+                    consequence,
+                    "See the error before this one, and begin anew",
+                )
+            yield self._writer
 
-    def _connect(self, consequence: str) -> sqlite3.Connection:
-        folder = self.file.parent
+    def _commit(self, consequence: str, seals: Seals, seal: str) -> None:
+        assert self._writer is not None
+        try:
+            with inside():
+                self._writer.execute("COMMIT")
+            return
+        except sqlite3.Error as error:
+            self._roll_back()
+            told = sql_error(self.file, error, consequence)
+            # A commit that reports an error may have been one: it is asked for.
+            with contextlib.suppress(StoreError, sqlite3.Error):
+                with inside():
+                    self._writer.close()
+                    self._writer = connect(self.file, writable=True)
+                    held = seals.held(self._writer)
+                if held == seal:
+                    told = StoreError(
+                        f"The last flush of {self.folder.path} failed ({error})",
+                        "The change was made, and all see it; a power cut now might undo it",
+                        "Check the disk's health; the next change flushes again",
+                    )
+                else:
+                    seals.undone()
+            raise told from error
+        except BaseException:
+            self._roll_back()
+            seals.undone()
+            raise
+
+    def _roll_back(self) -> None:
+        with inside():
+            # What SQLite could not undo here the next open rolls back.
+            if self._writer is not None and self._writer.in_transaction:
+                with contextlib.suppress(sqlite3.Error):
+                    self._writer.execute("ROLLBACK")
+
+    # Both
+
+    @contextlib.contextmanager
+    def _told(self, consequence: str) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise sql_error(self.file, error, consequence) from error
+
+    def _refuse(self, consequence: str) -> None:
+        folder = self.folder.path
         if self._closed:
             raise StoreError(f"{folder} was closed", consequence, "Open the index again")
         if self._forked and self.writable:
@@ -84,28 +285,37 @@ class Database:
                 consequence,
                 "Write from the process that opened it, or open it after the fork",
             )
-        if self._connection is None:
-            self._connection = connect(self.file, writable=self.writable)
-        return self._connection
 
     def close(self) -> None:
-        """Close the connection and release the write lock. Does nothing when done already."""
-        with self._using:
+        """Close the connections and release the write lock. A change that another thread has
+        begun ends first. Does nothing when done already."""
+        with self._changing, inside(), self._reading:
             self._closed = True
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
+            for connection in (self._reader, self._writer):
+                if connection is not None:
+                    connection.close()
+            self._reader = self._writer = None
             if self._write_lock is not None:
                 self._write_lock.release()
 
     def _after_fork(self) -> None:
         """In the child: an SQLite connection must not be used, nor closed (which could roll
         back what the parent is committing), so it is leaked on purpose."""
-        if self._connection is not None:
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
-        self._connection = None
+        for connection in (self._reader, self._writer):
+            if connection is not None:
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+        self._reader = self._writer = None
         self._forked = True
         self._make_locks()
+
+
+def _stopped(process: int) -> bool:
+    """Whether a process of this machine is stopped (SIGSTOP, or a debugger)."""
+    try:
+        # The state follows the name, which is in brackets and may hold anything.
+        return Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()[0] in b"Tt"
+    except (OSError, IndexError):
+        return False
 
 
 _opened: weakref.WeakSet[Database] = weakref.WeakSet()

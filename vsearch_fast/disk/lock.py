@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import weakref
@@ -11,6 +12,9 @@ from ..errors import LockedError
 from .writing import write_error
 
 FILE_NAME = "write.lock"
+
+#: Times that the lock file is opened anew because it lost its name meanwhile.
+_ATTEMPTS = 10
 
 _held: weakref.WeakSet[WriteLock] = weakref.WeakSet()
 
@@ -22,6 +26,8 @@ class WriteLock:
     so that no stale lock can be left behind; the file itself stays, and holds the process id
     of the last writer. A second lock in the same process is refused too.
 
+    The lock is one only while its file has the name: see `check`.
+
     Raises:
         LockedError: another writer holds it; names its process.
         StoreError: the folder cannot be written.
@@ -30,31 +36,58 @@ class WriteLock:
     def __init__(
         self, folder: Path, consequence: str = "The index was not opened for writing"
     ) -> None:
-        path = folder / FILE_NAME
+        self._path = path = folder / FILE_NAME
         try:
-            # A file object, which closes itself (and so unlocks) when the owner is forgotten.
-            self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", 0)
-        except OSError as error:
-            raise write_error(path, error, consequence) from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for _ in range(_ATTEMPTS):
+                # A file object, which closes itself (and so unlocks) when the owner is forgotten.
+                self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", 0)
+                try:
+                    fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise self._locked(consequence) from None
+                if self._has_the_name():
+                    break
+                self._file.close()
+            else:
+                raise LockedError(
+                    f"{path} is removed and made again all the time",
+                    consequence,
+                    "See what removes it: the lock is in the open file, and never stale",
+                )
             os.ftruncate(self._file.fileno(), 0)
             os.pwrite(self._file.fileno(), f"{os.getpid()}\n".encode(), 0)
-        except BlockingIOError:
-            owner = os.pread(self._file.fileno(), 32, 0).decode("ascii", "replace").strip()
-            self._file.close()
-            who = f"process {owner}" if owner else "another process"
-            if owner == str(os.getpid()):
-                who = f"this process ({owner})"
-            raise LockedError(
-                f"{folder} is being written to by {who}",
-                consequence,
-                'Close it there, or wait; searching works meanwhile (mode="r")',
-            ) from None
         except OSError as error:
-            self._file.close()
+            with contextlib.suppress(AttributeError):
+                self._file.close()
             raise write_error(path, error, consequence) from error
         _held.add(self)
+
+    def _locked(self, consequence: str) -> LockedError:
+        owner = owner_of(self._path.parent)
+        self._file.close()
+        who = f"process {owner}" if owner else "another process"
+        if owner == os.getpid():
+            who = f"this process ({owner})"
+        return LockedError(
+            f"{self._path.parent} is being written to by {who}",
+            consequence,
+            'Close it there, or wait; searching works meanwhile (mode="r")',
+        )
+
+    def _has_the_name(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self._file.fileno()), os.stat(self._path))
+        except FileNotFoundError:
+            return False
+
+    def check(self, consequence: str) -> None:
+        """LockedError when the lock's file was removed or replaced: another may be writing."""
+        if not self._has_the_name():
+            raise LockedError(
+                f"{self._path} was removed or replaced while this process was writing",
+                consequence,
+                "Leave the file alone (it is never stale), and open the index again",
+            )
 
     def release(self) -> None:
         """Let the next writer in. Does nothing when done already."""
@@ -66,6 +99,14 @@ class WriteLock:
     def forget(self) -> None:
         """Close this process's copy without unlocking the one that it was forked from."""
         self._file.close()
+
+
+def owner_of(folder: Path) -> int | None:
+    """The process id of the last writer of a folder, as far as it can be told."""
+    try:
+        return int((folder / FILE_NAME).read_bytes()[:32])
+    except (OSError, ValueError):
+        return None
 
 
 def _forget_in_child() -> None:

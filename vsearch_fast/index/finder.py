@@ -10,11 +10,16 @@ import numpy as np
 from ..errors import ArgumentError
 from ..search.dispatch import topk_segments
 from ..search.proof import Proof
-from .snapshot import Snapshot
-from .store import Store
+from .store import Store, View
+from .stored_sketches import FACTS, SKETCHES
 
 if TYPE_CHECKING:
     from ..search.gpu.resident_rows import ResidentRows
+
+
+def kinds_of(metric: str) -> tuple[str, ...]:
+    """The kinds of segments that a search by this metric reads."""
+    return ("codes",) if metric == "hamming" else ("vectors", SKETCHES, FACTS)
 
 
 def kind_of(metric: str) -> str:
@@ -28,6 +33,7 @@ class Finder:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._residents: dict[str, ResidentRows] = {}  # by kind of segments
+        self._generation = 0  # of the index, when they were copied
 
     @property
     def device(self) -> str:
@@ -45,7 +51,8 @@ class Finder:
         from ..search.gpu.resident_rows import ResidentRows
 
         meta = self._store.meta
-        snapshot, _ = self._store.snapshot(None)
+        view = self._store.view(None, ("vectors", SKETCHES, FACTS), "Nothing was moved")
+        codes = self._store.view(None, ("codes",), "Nothing was moved")
         residents = {
             "codes": ResidentRows(devices(), "codes", -(-meta.dim // 8), False, False),
             "vectors": ResidentRows(
@@ -54,26 +61,33 @@ class Finder:
         }
         with failures_named():
             for kind, resident in residents.items():
-                segments = self._store.files.map(kind, snapshot.state.rows)
-                sketches = self._store.sketches(snapshot) if kind == "vectors" else None
-                resident.extend(segments, sketches or [None] * len(segments))
+                self._extend(resident, kind, codes if kind == "codes" else view)
+                self._store.settle(codes if kind == "codes" else view, "Nothing was moved")
         self._residents = residents
+        self._generation = view.snapshot.state.generation
 
-    def stored(self, kind: str, rows: np.ndarray) -> np.ndarray:
-        """Rows of a kind of segments by number, int64 (n,), copied: (n, width) as stored."""
-        row_kind = self._store.files.kinds[kind]
-        out = np.empty((len(rows), row_kind.width), row_kind.dtype)
-        if len(rows):
-            segments = self._store.files.map(kind, int(rows.max()) + 1)
-            place, line = np.divmod(rows, self._store.meta.segment_rows)
-            for segment in np.unique(place):
-                of = place == segment
-                out[of] = segments[segment][line[of]]
-        return out
+    def _extend(self, resident: ResidentRows, kind: str, view: View) -> None:
+        """Copy the rows to the devices that are not there yet; they are read here."""
+        segments, sketches = view.reading.arrays(kind), view.reading.sketched()
+        for segment, rows in enumerate(segments):
+            view.reading.rows(segment, 0, len(rows))
+            if sketches:
+                view.reading.sketches(segment, 0, len(rows))
+        resident.extend(segments, sketches or [None] * len(segments))
+
+    def stored(self, view: View, kind: str, rows: np.ndarray) -> np.ndarray:
+        """Rows of a kind of a view by number, int64 (n,), copied: (n, width) as stored.
+
+        Raises:
+            DamagedError: they are not as they were written.
+        """
+        values = view.reading.copied(kind, rows)
+        self._store.settle(view, "Nothing was read")
+        return values
 
     def nearest(
         self,
-        snapshot: Snapshot,
+        view: View,
         mask: np.ndarray | None,
         queries: np.ndarray,
         k: int,
@@ -86,14 +100,17 @@ class Finder:
         """Distances and row numbers, each (q, min(k, rows that live)), as `topk` defines them.
 
         Args:
-            snapshot: the rows that there are.
+            view: the rows that there are; of `kinds_of` the metric.
             mask: bool (rows,), the rows that live; None for all.
             queries: (q, dim) float32 or float16, for hamming codes, uint8 (q, ceil(dim / 8)).
             k, metric, threads, strategy, backend: as for `topk`; ``auto`` is the GPU after `to`.
+
+        Raises:
+            DamagedError: rows that were read are not as they were written.
+            CompactedError: the rows have other numbers by now.
         """
         kind = kind_of(metric)
-        segments = self._store.files.map(kind, snapshot.state.rows)
-        sketches = None if metric == "hamming" else self._store.sketches(snapshot)
+        segments, sketches = view.reading.arrays(kind), view.reading.sketched()
         if not segments:
             segments, sketches = [np.empty((0, queries.shape[1]), queries.dtype)], None
         masks = None
@@ -101,10 +118,17 @@ class Finder:
             borders = np.cumsum([len(segment) for segment in segments])[:-1]
             # None where every row is live, so that nothing is tested row by row.
             masks = [None if part.all() else part for part in np.split(mask, borders)]
+        if self._residents and self._generation != view.snapshot.state.generation:
+            self.to("cuda")
         resident = None if backend == "cpu" else self._residents.get(kind)
         if resident is not None:  # what was added since
-            resident.extend(segments, sketches or [None] * len(segments))
-        return topk_segments(
-            queries, segments, k, metric=metric, masks=masks, sketches=sketches,
-            resident=resident, backend=backend, strategy=strategy, threads=threads,
-        )  # fmt: skip
+            self._extend(resident, kind, view)
+        try:
+            return topk_segments(
+                queries, segments, k, metric=metric, masks=masks, sketches=sketches,
+                resident=resident, reading=view.reading, backend=backend, strategy=strategy,
+                threads=threads,
+            )  # fmt: skip
+        finally:
+            # Also where a row holds NaN: nothing that was added did, so it is damaged.
+            self._store.settle(view, "Nothing was searched")

@@ -9,9 +9,9 @@ import numpy as np
 
 from ..checks import PixelBox, Scalar
 from ..search.proof import Proof
-from .finder import Finder
+from .finder import Finder, kinds_of
 from .snapshot import Filter
-from .store import Store
+from .store import CompactedError, Store
 
 #: Searches begun anew beside a writer, before it is made to wait for one.
 _ATTEMPTS = 3
@@ -55,15 +55,18 @@ def find_hits(
     """
 
     def attempt() -> tuple[list[list[Hit]], Proof] | None:
-        snapshot, mask = store.snapshot(where)
-        distances, rows, proof = finder.nearest(
-            snapshot, mask, queries, k, metric,
-            threads=threads, strategy=strategy, backend=backend,
-        )  # fmt: skip
-        # A hit that has gone meanwhile asks for another search; so does, under a filter, any
-        # change, since it may have made a hit of what was none.
-        found = set(rows.ravel().tolist())
-        items = store.items(found, snapshot.state.edits if where is not None else None)
+        view = store.view(where, kinds_of(metric), "Nothing was searched")
+        try:
+            distances, rows, proof = finder.nearest(
+                view, view.mask, queries, k, metric,
+                threads=threads, strategy=strategy, backend=backend,
+            )  # fmt: skip
+            # A hit that has gone meanwhile asks for another search; so does, under a filter, any
+            # change, since it may have made a hit of what was none.
+            found = set(rows.ravel().tolist())
+            items = store.items(list(found), view.snapshot.state, unchanged=where is not None)
+        except CompactedError:
+            return None
         if items is None or len(items) < len(found):
             return None
         hits = [
@@ -82,7 +85,7 @@ def find_hits(
             return answer
     # Items were removed or changed between finding and describing them, time and again.
     # Once more in one transaction, for which writers wait.
-    with store.transaction("Nothing was searched"):
+    with store.reading("Nothing was searched"):
         answer = attempt()
     assert answer is not None
     return answer

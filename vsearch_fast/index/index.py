@@ -28,6 +28,7 @@ from ..kernels.reference import pack_bits
 from ..search.proof import Proof
 from ..words import METRICS, Metric
 from . import arguments, schema
+from .changes import Changes
 from .finder import Finder
 from .hits import Hit, find_hits
 from .items import Item, check_id, check_item
@@ -62,6 +63,7 @@ class Index:
         self.model_id = store.meta.model_id
         self.model = store.meta.model
         self.path = store.folder
+        self._changes = Changes(store)
         self._finder = Finder(store)
         self._thresholds = Thresholds(store, self._finder)
 
@@ -209,7 +211,7 @@ class Index:
         for part in arguments.block_slices(len(rows), self.dim):  # all, before any is written
             arguments.float_block(rows[part], part.start, "features", _NOT_ADDED, self.dtype)
         if names:
-            self._store.append(described, self._blocks(rows, bits), replace=replace)
+            self._changes.append(described, self._blocks(rows, bits), replace=replace)
 
     def _blocks(self, rows: np.ndarray, bits: np.ndarray | None) -> Iterator[dict[str, np.ndarray]]:
         for part in arguments.block_slices(len(rows), self.dim):
@@ -230,7 +232,7 @@ class Index:
         checked = [check_item(item, consequence) for item in items]
         arguments.refuse_twice([item.id for item in checked], consequence)
         if checked:
-            self._store.update(checked)
+            self._changes.update(checked)
 
     def describe(self, model: Mapping[str, Any]) -> None:
         """Replace what is said about the model (`model`); its id stays, as the features do.
@@ -238,7 +240,7 @@ class Index:
         Raises:
             ArgumentError: something that JSON cannot hold.
         """
-        self._store.describe(arguments.json_object(model, "model", "Nothing was changed"))
+        self._changes.describe(arguments.json_object(model, "model", "Nothing was changed"))
         self.model = self._store.meta.model
 
     def remove(self, ids: Iterable[str]) -> None:
@@ -249,7 +251,7 @@ class Index:
         """
         names = list(dict.fromkeys(arguments.ids(ids, "Nothing was removed")))
         if names:
-            self._store.remove(names)
+            self._changes.remove(names)
 
     # Searching
 
@@ -447,8 +449,9 @@ class Index:
             UnknownIdError: an id that the index does not hold.
         """
         names = arguments.ids(ids, "Nothing was read")
-        rows = [row for row, _ in self._store.find(names, "Nothing was read")]
-        stored = self._finder.stored("vectors", np.array(rows, np.int64))
+        found, view = self._store.find_with_view(names, ("vectors",), "Nothing was read")
+        rows = np.array([row for row, _ in found], np.int64)
+        stored = self._finder.stored(view, "vectors", rows)
         return stored.astype(np.float32, copy=False)
 
     def page(
@@ -473,7 +476,7 @@ class Index:
         """
         limit = positive(limit, "limit", "Nothing was read")
         wanted = arguments.where(where, "Nothing was read")
-        return self._store.page(limit, -1 if after is None else after, wanted)
+        return self._store.page(limit, after, wanted)
 
     def values(self, column: str, limit: int = 1000) -> list[tuple[Scalar, int]] | None:
         """The values of a metadata column and how many items have each, most common first.

@@ -1,20 +1,31 @@
 """The statements that read and write items in `index.sqlite` (tables: see `store.py`).
 
 Every function takes the connection of an open transaction and leaves its end to the caller.
+
+What is read is checked. An item has a sum in its line. A facet (column and value) has a line in
+table `facet_sums`: how many rows it has, and the XOR of their mixed numbers, which needs no order
+and is changed by what is added or removed alone. Of an index of format 1, which has neither,
+`summed` is False.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, groupby
 from operator import itemgetter
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
+from ..errors import DamagedError
 from .items import Item, facet, metadata_text
+from .mixing import mixed
+from .sealing import tombs
+from .sums import CURE, line_sum, signed
 
 #: Values in one `IN (...)`; SQLite's own limit was 999 for a long time.
 _IN = 500
@@ -22,7 +33,13 @@ _IN = 500
 #: Items whose facets are sorted together before they go in, and items of one page.
 _PAGE = 4096
 
-_COLUMNS = "row, id, path, x1, y1, x2, y2, metadata, stamp"
+#: Of table `items`, without the sum.
+COLUMNS = "row, id, path, x1, y1, x2, y2, metadata, stamp"
+
+FACET_SUMS = """CREATE TABLE facet_sums (
+    "column" INTEGER NOT NULL, value TEXT NOT NULL, rows INTEGER NOT NULL, sum INTEGER NOT NULL,
+    PRIMARY KEY ("column", value)
+) WITHOUT ROWID"""
 
 T = TypeVar("T")
 
@@ -36,30 +53,125 @@ def _marks(values: Sequence[object]) -> str:
     return ",".join("?" * len(values))
 
 
-def _item(line: Sequence[Any]) -> Item:
-    _, id_, path, x1, y1, x2, y2, metadata, stamp = line
-    box = None if x1 is None else (x1, y1, x2, y2)
-    return Item(id_, path, box, json.loads(metadata), stamp)
+def item_line(row: int, item: Item) -> tuple[Any, ...]:
+    """A line of table `items`, its sum at the end."""
+    box: Sequence[int | None] = item.box or (None,) * 4
+    line = (row, item.id, item.path, *box, metadata_text(item.metadata), item.stamp)
+    return (*line, line_sum(*line))
 
 
-def by_row(sql: sqlite3.Connection, rows: Iterable[int]) -> dict[int, Item]:
-    """The items of these rows, by row; removed rows are left out."""
-    found = {}
-    for chunk in _chunks(list(set(rows)), _IN):
-        query = f"SELECT {_COLUMNS} FROM items WHERE row IN ({_marks(chunk)})"
-        for line in sql.execute(query, chunk):
-            found[line[0]] = _item(line)
-    return found
+class ItemRows:
+    """Items as they are read, and whatever else is read of them.
 
+    Args:
+        file: errors name it.
+        summed: whether items have sums.
+    """
 
-def by_id(sql: sqlite3.Connection, ids: Sequence[str]) -> dict[str, tuple[int, Item]]:
-    """Row and item by id; unknown ids are left out."""
-    found = {}
-    for chunk in _chunks(ids, _IN):
-        query = f"SELECT {_COLUMNS} FROM items WHERE id IN ({_marks(chunk)})"
-        for line in sql.execute(query, chunk):
-            found[line[1]] = line[0], _item(line)
-    return found
+    def __init__(self, file: Path, *, summed: bool) -> None:
+        self.file, self.summed = file, summed
+        self._columns = f"{COLUMNS}, sum" if summed else COLUMNS
+
+    def damaged(self, what: str) -> DamagedError:
+        return DamagedError(f"{self.file} is damaged ({what})", "Nothing was returned", CURE)
+
+    def item(self, line: Sequence[Any]) -> Item:
+        """The item of a line of COLUMNS, and where items have one its sum.
+
+        Raises:
+            DamagedError: it is not as it was written.
+        """
+        if self.summed and line[9] != line_sum(*line[:9]):
+            raise self.damaged(f"the item of row {line[0]} is not as it was written")
+        _, id_, path, x1, y1, x2, y2, metadata, stamp = line[:9]
+        box = None if x1 is None else (x1, y1, x2, y2)
+        try:
+            return Item(id_, path, box, json.loads(metadata), stamp)
+        except (TypeError, ValueError) as error:
+            raise self.damaged(f"the item of row {line[0]}: {error}") from error
+
+    def by_row(self, sql: sqlite3.Connection, rows: Iterable[int]) -> dict[int, Item]:
+        """The items of these rows, by row; removed rows are left out."""
+        found = {}
+        for chunk in _chunks(list(set(rows)), _IN):
+            query = f"SELECT {self._columns} FROM items WHERE row IN ({_marks(chunk)})"
+            for line in sql.execute(query, chunk):
+                found[line[0]] = self.item(line)
+        return found
+
+    def by_id(self, sql: sqlite3.Connection, ids: Sequence[str]) -> dict[str, tuple[int, Item]]:
+        """Row and item by id; unknown ids are left out.
+
+        Raises:
+            DamagedError: an id is unknown by the table's index alone.
+        """
+        found = {}
+        for chunk in _chunks(ids, _IN):
+            query = f"SELECT {self._columns} FROM items WHERE id IN ({_marks(chunk)})"
+            for line in sql.execute(query, chunk):
+                found[line[1]] = line[0], self.item(line)
+        unknown = next((id_ for id_ in ids if id_ not in found), None)
+        if unknown is not None:
+            # On the way to an error there is time to look whether it is true.
+            query = "SELECT row FROM items NOT INDEXED WHERE id = ?"
+            if sql.execute(query, (unknown,)).fetchone():
+                raise self.damaged(f"the index of ids does not know {unknown!r}")
+        return found
+
+    def after(
+        self, sql: sqlite3.Connection, row: int, limit: int | None = None
+    ) -> list[tuple[int, Item]]:
+        """The next items after this row, in order: `limit` of them at most, by default a page."""
+        query = f"SELECT {self._columns} FROM items WHERE row > ? ORDER BY row LIMIT ?"
+        return [(line[0], self.item(line)) for line in sql.execute(query, (row, limit or _PAGE))]
+
+    def matching(
+        self, sql: sqlite3.Connection, column: int, facets: Sequence[str]
+    ) -> Iterator[np.ndarray]:
+        """Rows (int64) whose value in this column is one of the facets, in several arrays."""
+        for chunk in _chunks(facets, _IN):
+            query = f'SELECT row FROM facets WHERE "column" = ? AND value IN ({_marks(chunk)})'
+            rows = np.fromiter(chain.from_iterable(sql.execute(query, (column, *chunk))), np.int64)
+            if self.summed:
+                query = (
+                    'SELECT rows, sum FROM facet_sums WHERE "column" = ?'
+                    f" AND value IN ({_marks(chunk)})"
+                )
+                count = total = 0
+                for held, sum_ in sql.execute(query, (column, *chunk)):
+                    count, total = count + held, total ^ sum_
+                if (count, total) != (len(rows), tombs(rows)):
+                    raise self.damaged("the rows that a filter finds are not those written")
+            yield rows
+
+    def counted(self, sql: sqlite3.Connection, column: int, limit: int) -> list[tuple[int, int]]:
+        """For each value of this column a row that has it and how many have, `limit` at most."""
+        query = (
+            'SELECT min(row), count(*), value FROM facets WHERE "column" = ? GROUP BY value LIMIT ?'
+        )
+        lines = sql.execute(query, (column, limit)).fetchall()
+        if self.summed:
+            query = 'SELECT value, rows FROM facet_sums WHERE "column" = ? ORDER BY value LIMIT ?'
+            held = sql.execute(query, (column, limit)).fetchall()
+            if held != [(value, count) for _, count, value in lines]:
+                raise self.damaged("the values of a column are not those written")
+        return [(row, count) for row, count, _ in lines]
+
+    def grouped(self, sql: sqlite3.Connection, column: int) -> Iterator[np.ndarray]:
+        """Rows (int64) that have the same value in this column, an array a value; null is none."""
+        query = 'SELECT value, row FROM facets WHERE "column" = ? AND value != ? ORDER BY value'
+        lines = sql.execute(query, (column, facet(None)))
+        sums: dict[str, tuple[int, int]] = {}
+        if self.summed:
+            query = 'SELECT value, rows, sum FROM facet_sums WHERE "column" = ? AND value != ?'
+            sums = {line[0]: line[1:] for line in sql.execute(query, (column, facet(None)))}
+        for value, same in groupby(lines, key=itemgetter(0)):
+            rows = np.fromiter(map(itemgetter(1), same), np.int64)
+            if self.summed and sums.pop(value, None) != (len(rows), tombs(rows)):
+                raise self.damaged("the rows of a column's value are not those written")
+            yield rows
+        if sums:
+            raise self.damaged("the values of a column are not those written")
 
 
 def present(sql: sqlite3.Connection, ids: Sequence[str]) -> dict[str, int]:
@@ -69,12 +181,6 @@ def present(sql: sqlite3.Connection, ids: Sequence[str]) -> dict[str, int]:
         query = f"SELECT id, row FROM items WHERE id IN ({_marks(chunk)})"
         found.update(sql.execute(query, chunk))
     return found
-
-
-def after(sql: sqlite3.Connection, row: int, limit: int | None = None) -> list[tuple[int, Item]]:
-    """The next items after this row, in order: `limit` of them at most, by default a page."""
-    query = f"SELECT {_COLUMNS} FROM items WHERE row > ? ORDER BY row LIMIT ?"
-    return [(line[0], _item(line)) for line in sql.execute(query, (row, limit or _PAGE))]
 
 
 def column_numbers(sql: sqlite3.Connection) -> dict[str, int]:
@@ -89,48 +195,24 @@ def columns_in_use(sql: sqlite3.Connection) -> list[str]:
     return [name for (name,) in sql.execute(query)]
 
 
-def matching(sql: sqlite3.Connection, column: int, facets: Sequence[str]) -> Iterator[np.ndarray]:
-    """Rows (int64) whose value in this column is one of the facets, in several arrays."""
-    for chunk in _chunks(facets, _IN):
-        query = f'SELECT row FROM facets WHERE "column" = ? AND value IN ({_marks(chunk)})'
-        lines = sql.execute(query, (column, *chunk))
-        yield np.fromiter(chain.from_iterable(lines), np.int64)
-
-
-def counted(sql: sqlite3.Connection, column: int, limit: int) -> list[tuple[int, int]]:
-    """For each value of this column a row that has it and how many have, `limit` at most."""
-    query = 'SELECT min(row), count(*) FROM facets WHERE "column" = ? GROUP BY value LIMIT ?'
-    return sql.execute(query, (column, limit)).fetchall()
-
-
-def grouped(sql: sqlite3.Connection, column: int) -> Iterator[np.ndarray]:
-    """Rows (int64) that have the same value in this column, an array a value; null is none."""
-    query = 'SELECT value, row FROM facets WHERE "column" = ? AND value != ? ORDER BY value'
-    lines = sql.execute(query, (column, facet(None)))
-    for _, same in groupby(lines, key=itemgetter(0)):
-        yield np.fromiter(map(itemgetter(1), same), np.int64)
+# What follows writes, and needs format 2.
 
 
 def insert(sql: sqlite3.Connection, start: int, items: Sequence[Item]) -> None:
     """Insert the items as rows start, start + 1, ..."""
-    numbers = column_numbers(sql)
     for first in range(0, len(items), _PAGE):
         page = items[first : first + _PAGE]
         rows = range(start + first, start + first + len(page))
         sql.executemany(
-            f"INSERT INTO items ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                (row, item.id, item.path, *(item.box or (None,) * 4), text, item.stamp)
-                for row, item in zip(rows, page, strict=True)
-                for text in (metadata_text(item.metadata),)
-            ),
+            f"INSERT INTO items ({COLUMNS}, sum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            map(item_line, rows, page),
         )
-        _insert_facets(sql, rows, page, numbers)
+        insert_facets(sql, rows, page)
 
 
-def _insert_facets(
-    sql: sqlite3.Connection, rows: Sequence[int], items: Sequence[Item], numbers: dict[str, int]
-) -> None:
+def insert_facets(sql: sqlite3.Connection, rows: Sequence[int], items: Sequence[Item]) -> None:
+    """Make the facets of these rows' items."""
+    numbers = column_numbers(sql)
     lines = []
     for row, item in zip(rows, items, strict=True):
         for column, value in item.metadata.items():
@@ -140,36 +222,78 @@ def _insert_facets(
                 number = numbers[column] = cursor.lastrowid or 0
             lines.append((number, facet(value), row))
     # In the order of the table's key: neighbours go to the same page.
-    sql.executemany("INSERT INTO facets VALUES (?, ?, ?)", sorted(lines))
+    lines.sort()
+    sql.executemany("INSERT INTO facets VALUES (?, ?, ?)", lines)
+    _count_facets(sql, lines, +1)
 
 
-def _delete_facets(sql: sqlite3.Connection, rows: Sequence[int]) -> None:
+def _delete_facets(sql: sqlite3.Connection, items: dict[int, Item]) -> None:
     numbers = column_numbers(sql)
-    lines = [
+    lines = sorted(
         (numbers[column], facet(value), row)
-        for row, item in by_row(sql, rows).items()
+        for row, item in items.items()
         for column, value in item.metadata.items()
-    ]
+    )
     sql.executemany('DELETE FROM facets WHERE "column" = ? AND value = ? AND row = ?', lines)
-
-
-def update(sql: sqlite3.Connection, rows: Sequence[int], items: Sequence[Item]) -> None:
-    """Put these items' path, box, metadata and stamp into these rows."""
-    _delete_facets(sql, rows)
+    _count_facets(sql, lines, -1)
     sql.executemany(
-        "UPDATE items SET path = ?, x1 = ?, y1 = ?, x2 = ?, y2 = ?, metadata = ?, stamp = ?"
-        " WHERE row = ?",
+        'DELETE FROM facet_sums WHERE "column" = ? AND value = ? AND rows = 0 AND sum = 0',
+        {line[:2] for line in lines},
+    )
+
+
+def _count_facets(
+    sql: sqlite3.Connection, lines: Sequence[tuple[int, str, int]], sign: int
+) -> None:
+    """Take rows into the sums of their facets, or out of them."""
+    if not lines:
+        return
+    changes: dict[tuple[int, str], list[int]] = defaultdict(lambda: [0, 0])
+    numbers = mixed(np.array([row for _, _, row in lines], np.int64)).tolist()
+    for (column, value, _), number in zip(lines, numbers, strict=True):
+        change = changes[column, value]
+        change[0] += sign
+        change[1] ^= number
+    # SQLite has no XOR: a ^ b is (a | b) - (a & b), and never overflows.
+    sql.executemany(
+        "INSERT INTO facet_sums VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+        " rows = rows + excluded.rows, sum = (sum | excluded.sum) - (sum & excluded.sum)",
+        ((*key, count, signed(total)) for key, (count, total) in changes.items()),
+    )
+
+
+def sum_facets(sql: sqlite3.Connection) -> None:
+    """Sum the facets as they are; there must be no sums yet."""
+    lines = sql.execute('SELECT "column", value, row FROM facets')
+    while page := lines.fetchmany(_PAGE):
+        _count_facets(sql, page, +1)
+
+
+def update(
+    sql: sqlite3.Connection, found: Sequence[tuple[int, Item]], items: Sequence[Item]
+) -> None:
+    """Put path, box, metadata and stamp of `items` in the place of those of the rows and items
+    that were `found`, in the same order."""
+    _delete_facets(sql, dict(found))
+    rows = [row for row, _ in found]
+    sql.executemany(
+        "UPDATE items SET path = ?, x1 = ?, y1 = ?, x2 = ?, y2 = ?, metadata = ?, stamp = ?,"
+        " sum = ? WHERE row = ?",
         (
-            (item.path, *(item.box or (None,) * 4), metadata_text(item.metadata), item.stamp, row)
-            for row, item in zip(rows, items, strict=True)
+            (*line[2:], line[0])
+            for line in (item_line(row, item) for row, item in zip(rows, items, strict=True))
         ),
     )
-    _insert_facets(sql, rows, items, column_numbers(sql))
+    insert_facets(sql, rows, items)
 
 
-def remove(sql: sqlite3.Connection, rows: Sequence[int]) -> None:
+def remove(sql: sqlite3.Connection, items: dict[int, Item]) -> None:
     """Set a tombstone on these rows and forget their items."""
-    _delete_facets(sql, rows)
-    ordered = [(row,) for row in sorted(rows)]
+    _delete_facets(sql, items)
+    ordered = [(row,) for row in sorted(items)]
     sql.executemany("INSERT INTO tombstones (row) VALUES (?)", ordered)
     sql.executemany("DELETE FROM items WHERE row = ?", ordered)
+    if ordered:
+        (held,) = sql.execute("SELECT tombs FROM state").fetchone()
+        total = held ^ tombs(np.array(ordered, np.int64).ravel())
+        sql.execute("UPDATE state SET tombs = ?", (total,))

@@ -13,15 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from ..checks import check_text, positive
+from ..disk.forking import inside
 from ..disk.lock import FILE_NAME as LOCK_NAME
 from ..disk.lock import WriteLock
 from ..disk.sqlite import connect, sql_error
 from ..disk.writing import sync_directory, write_error
-from ..errors import ArgumentError, StoreError
-from . import arguments, stored_sketches
+from ..errors import ArgumentError, DamagedError, StoreError
+from . import arguments, item_rows, sealing, stored_sketches, sums
 from .segments import Kind
+from .upgrading import new_identity
 
-FORMAT = 1
+FORMAT = 2
+READ = (1, 2)  # formats that this version reads; 1 has no checksums (`upgrading.py`)
 KINDS = ("vectors", "codes")  # every index has these; sketches may be missing
 DTYPES = {"float32": "<f4", "float16": "<f2"}
 APPLICATION_ID = 0x56534658
@@ -39,20 +42,23 @@ _LARGEST = 2**31
 #: Size of a full segment of vectors, unless a file would then hold under 1024 rows.
 SEGMENT_BYTES = 256 << 20
 
-_SCHEMA = """
+_SCHEMA = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE state (
     one INTEGER PRIMARY KEY CHECK (one = 1),
-    rows INTEGER NOT NULL, removed INTEGER NOT NULL, edits INTEGER NOT NULL
+    rows INTEGER NOT NULL, removed INTEGER NOT NULL, edits INTEGER NOT NULL,
+    generation INTEGER NOT NULL DEFAULT 0, tombs INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE kinds (name TEXT PRIMARY KEY, dtype TEXT NOT NULL, width INTEGER NOT NULL);
 CREATE TABLE segments (
     kind TEXT NOT NULL, segment INTEGER NOT NULL, rows INTEGER NOT NULL, parameters TEXT,
+    sum INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (kind, segment)
 ) WITHOUT ROWID;
 CREATE TABLE items (
     row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, path TEXT,
-    x1 INTEGER, y1 INTEGER, x2 INTEGER, y2 INTEGER, metadata TEXT NOT NULL, stamp TEXT
+    x1 INTEGER, y1 INTEGER, x2 INTEGER, y2 INTEGER, metadata TEXT NOT NULL, stamp TEXT,
+    sum INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE tombstones (number INTEGER PRIMARY KEY, row INTEGER NOT NULL UNIQUE);
 CREATE TABLE columns (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
@@ -60,7 +66,9 @@ CREATE TABLE facets (
     "column" INTEGER NOT NULL, value TEXT NOT NULL, row INTEGER NOT NULL,
     PRIMARY KEY ("column", value, row)
 ) WITHOUT ROWID;
-INSERT INTO state VALUES (1, 0, 0, 0);
+{sums.TABLE};
+{item_rows.FACET_SUMS};
+INSERT INTO state VALUES (1, 0, 0, 0, 0, 0);
 """
 
 
@@ -74,11 +82,18 @@ class Meta:
     model: dict[str, Any]
     created: str
     kinds: tuple[Kind, ...]
+    format: int
+    identity: str  # "" in format 1
 
     @property
     def dtype(self) -> str:
         """Of the vectors: a name in DTYPES."""
         return next(name for name, code in DTYPES.items() if code == self.kinds[0].dtype)
+
+    @property
+    def summed(self) -> bool:
+        """Whether what it holds has checksums."""
+        return self.format >= 2
 
     @property
     def sketched(self) -> bool:
@@ -221,14 +236,16 @@ def _write_database(
         "model_id": model_id,
         "model": json.dumps(dict(model)),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "identity": new_identity(),
     }
     try:
-        with contextlib.closing(connect(file, writable=True, create=True)) as sql:
+        with inside(), contextlib.closing(connect(file, writable=True, create=True)) as sql:
             sql.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             sql.execute(f"PRAGMA user_version = {FORMAT}")
             sql.executescript(f"BEGIN; {_SCHEMA}")
             sql.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
             write_kinds(sql, kinds)
+            sealing.seal(sql)
             sql.execute("COMMIT")
     except sqlite3.Error as error:
         raise sql_error(file, error, consequence) from error
@@ -280,12 +297,14 @@ def read_meta(sql: sqlite3.Connection, folder: Path) -> Meta:
             consequence,
             "Name the folder that `vsearch index` or Index.create made",
         )
-    if version != FORMAT:
+    if version not in READ:
         raise StoreError(
-            f"{folder} has index format {version}; this version reads format {FORMAT}",
+            f"{folder} has index format {version}; this version reads formats up to {FORMAT}",
             consequence,
             "Upgrade vsearch_fast" if version > FORMAT else "Index the pictures again",
         )
+    if version > 1:
+        sealing.check(sql, file, consequence)
     meta = dict(sql.execute("SELECT key, value FROM meta"))
     found = {line[0]: Kind(*line) for line in sql.execute("SELECT name, dtype, width FROM kinds")}
     try:
@@ -304,9 +323,11 @@ def read_meta(sql: sqlite3.Connection, folder: Path) -> Meta:
             json.loads(meta["model"]),
             meta["created"],
             tuple(kinds),
+            version,
+            meta.get("identity", ""),
         )
     except (KeyError, ValueError) as error:
-        raise StoreError(
+        raise DamagedError(
             f"{file} is damaged (meta or kinds: {error})",
             consequence,
             "Restore the folder from a copy, or index again",

@@ -1,6 +1,7 @@
 """Append-only row files of an index: fixed capacity, written with pwrite, read memory-mapped.
 
-A file `KIND-NNNNN.npy` holds up to `segment_rows` rows of one kind (vectors, codes, ...). It is
+A file `KIND-NNNNN.npy` holds up to `segment_rows` rows of one kind (vectors, codes, ...); after a
+compaction `KIND-GENERATION-NNNNN.npy`. It is
 a valid .npy from its first moment, made at its full length by ftruncate, so that it is sparse
 (it takes disk space only as rows arrive) and `numpy.load(..., mmap_mode="r")` reads it.
 What `store.py` counts as committed decides how many of its rows exist; whatever lies
@@ -16,14 +17,21 @@ import contextlib
 import errno
 import io
 import os
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..disk.writing import sync_directory, write_error
-from ..errors import StoreError
+from ..disk.folder import Folder
+from ..disk.mapping import map_array
+from ..disk.writing import write_error
+from ..errors import DamagedError, StoreError
+
+if TYPE_CHECKING:
+    from .sums import RunningSums
 
 #: Bytes given to one pwrite at most.
 WRITE_BYTES = 16 << 20
@@ -51,6 +59,25 @@ class Kind:
         return out.getvalue()
 
 
+@dataclass(eq=False, slots=True)
+class Mapped:
+    """A segment file in memory.
+
+    Attributes:
+        array: read-only, (segment_rows, width).
+        identity: device and inode of the file.
+        checked: int32, by granule: how many of its rows were found right. Grown as it is needed.
+        whole: rows that were all found right, counted from the first.
+        sums: of full blocks, as they were read from the database (`sums.py`).
+    """
+
+    array: np.ndarray
+    identity: tuple[int, int]
+    checked: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
+    whole: int = 0
+    sums: dict[int, tuple[int, np.ndarray]] = field(default_factory=dict)
+
+
 class SegmentFiles:
     """The segment files of one index folder.
 
@@ -58,128 +85,172 @@ class SegmentFiles:
         folder: the index.
         kinds: what is stored, by name.
         segment_rows: rows a file.
+        generation: how often the index was compacted; files of another one are not these.
     """
 
-    def __init__(self, folder: Path, kinds: Iterable[Kind], segment_rows: int) -> None:
+    def __init__(
+        self, folder: Folder, kinds: Iterable[Kind], segment_rows: int, generation: int = 0
+    ) -> None:
         self.folder = folder
         self.kinds = {kind.name: kind for kind in kinds}
         self.segment_rows = segment_rows
-        self._maps: dict[tuple[str, int], np.ndarray] = {}
+        self.generation = generation
+        self._maps: dict[tuple[str, int], Mapped] = {}
+
+    def name(self, kind: str, segment: int) -> str:
+        """A segment's file name."""
+        generation = f"{self.generation}-" if self.generation else ""
+        return f"{kind}-{generation}{segment:05d}.npy"
 
     def path(self, kind: str, segment: int) -> Path:
-        return self.folder / f"{kind}-{segment:05d}.npy"
+        return self.folder.path / self.name(kind, segment)
 
     def segments(self, rows: int) -> int:
         """How many segments `rows` rows take."""
         return -(-rows // self.segment_rows)
 
-    def _length(self, kind: Kind) -> int:
+    def length(self, kind: Kind) -> int:
+        """Bytes of a whole file."""
         return len(kind.header(self.segment_rows)) + self.segment_rows * kind.row_bytes
 
-    def check(self, rows: Mapping[str, int]) -> None:
-        """Raise StoreError unless every file that so many rows of a kind need is there at full
+    def check(self, rows: Mapping[str, int], consequence: str = "The index was not opened") -> None:
+        """Raise DamagedError unless every file that so many rows of a kind need is there at full
         length."""
         for name, count in rows.items():
-            length = self._length(self.kinds[name])
             for segment in range(self.segments(count)):
-                path = self.path(name, segment)
-                try:
-                    found = path.stat().st_size
-                except FileNotFoundError:
-                    raise self._damaged(f"{path} is missing") from None
-                if found < length:
-                    raise self._damaged(f"{path} has {found} bytes of {length}: it was cut short")
+                self._identity(self.kinds[name], segment, consequence)
 
-    def map(self, kind: str, rows: int) -> list[np.ndarray]:
-        """The first `rows` rows as read-only memory-mapped arrays (r, width), one a segment,
-        all full but the last. Maps are kept, so that asking again costs nothing."""
-        return [
-            self.map_segment(kind, segment, rows - segment * self.segment_rows)
-            for segment in range(self.segments(rows))
-        ]
+    def check_one(self, kind: str, segment: int) -> None:
+        """DamagedError unless the file is there at full length, with its header."""
+        self._identity(self.kinds[kind], segment, "It was not read")
+        header = self.kinds[kind].header(self.segment_rows)
+        path = self.path(kind, segment)
+        descriptor = self.folder.open(path.name, os.O_RDONLY)
+        try:
+            if os.pread(descriptor, len(header), 0) != header:
+                raise self._headless(path, "It was not read")
+        finally:
+            os.close(descriptor)
 
-    def map_segment(self, kind: str, segment: int, rows: int) -> np.ndarray:
-        """The first `rows` rows of one segment, likewise; the whole segment where it has fewer."""
-        array = self._maps.get((kind, segment))
-        if array is None:
+    def _headless(self, path: Path, consequence: str) -> DamagedError:
+        return self._damaged(f"{path} does not begin as a segment of this index does", consequence)
+
+    def _identity(self, kind: Kind, segment: int, consequence: str) -> tuple[int, int]:
+        """Of a file that is there at full length: what lies beyond its end cannot be read, and
+        would end the process."""
+        name = self.name(kind.name, segment)
+        length = self.length(kind)
+        try:
+            found = self.folder.stat(name)
+        except FileNotFoundError:
+            raise self._damaged(f"{self.folder.path / name} is missing", consequence) from None
+        if found.st_size < length:
+            raise self._damaged(
+                f"{self.folder.path / name} has {found.st_size} bytes of {length}:"
+                " it was cut short",
+                consequence,
+            )
+        return found.st_dev, found.st_ino
+
+    def mapped(self, kind_name: str, segment: int, consequence: str) -> Mapped:
+        """A segment file in memory. Asking again costs a look at the file: it may have been cut
+        or, by a restored one, replaced."""
+        kind = self.kinds[kind_name]
+        identity = self._identity(kind, segment, consequence)
+        mapped = self._maps.get((kind_name, segment))
+        if mapped is None or mapped.identity != identity:
             # Two threads may both map it; either map serves, and one is dropped.
-            array = self._maps.setdefault((kind, segment), self._open_map(kind, segment))
-        return array[:rows]
+            mapped = self._maps[kind_name, segment] = self._open_map(kind, segment, consequence)
+        return mapped
+
+    def map(self, kind: str, rows: int, consequence: str) -> list[Mapped]:
+        """The segments of the first `rows` rows, in order."""
+        return [self.mapped(kind, segment, consequence) for segment in range(self.segments(rows))]
 
     def read(self, kind_name: str, segment: int, start: int, stop: int) -> np.ndarray:
         """Rows of one segment, copied: also such as are written and not committed, whose file
-        may yet be removed."""
+        may yet be removed.
+
+        Raises:
+            OSError: the file is not there, or cannot be read.
+        """
         kind = self.kinds[kind_name]
         offset = len(kind.header(self.segment_rows)) + start * kind.row_bytes
         count = (stop - start) * kind.width
-        rows = np.fromfile(self.path(kind_name, segment), kind.dtype, count, offset=offset)
+        with open(self.folder.open(self.name(kind_name, segment), os.O_RDONLY), "rb") as file:
+            rows = np.fromfile(file, kind.dtype, count, offset=offset)
         return rows.reshape(stop - start, kind.width)
 
-    def _open_map(self, kind_name: str, segment: int) -> np.ndarray:
-        kind = self.kinds[kind_name]
+    def _open_map(self, kind: Kind, segment: int, consequence: str) -> Mapped:
         header = kind.header(self.segment_rows)
-        path = self.path(kind_name, segment)
+        path = self.path(kind.name, segment)
         try:
-            with path.open("rb") as file:
-                if file.read(len(header)) != header:
-                    raise self._damaged(f"{path} does not begin as a segment of this index does")
-                mapped = np.memmap(
-                    file,
-                    dtype=kind.dtype,
-                    mode="r",
-                    offset=len(header),
-                    shape=(self.segment_rows, kind.width),
-                )
-        except (OSError, ValueError) as error:
-            if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            descriptor = self.folder.open(path.name, os.O_RDONLY)
+            try:
+                if os.pread(descriptor, len(header), 0) != header:
+                    raise self._headless(path, consequence)
+                found = os.fstat(descriptor)
+                shape = (self.segment_rows, kind.width)
+                array = map_array(descriptor, len(header), shape, kind.dtype)
+                return Mapped(array, (found.st_dev, found.st_ino))
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
                 raise StoreError(
                     f"{path} cannot be opened: this process has too many files open",
-                    "The index was not opened; it is not damaged",
-                    "Raise the limit (ulimit -n): every segment takes a file",
+                    f"{consequence}; it is not damaged",
+                    "Raise the limit (ulimit -n), or close what is not needed",
                 ) from error
-            raise self._damaged(f"{path} cannot be read ({error})") from error
-        # A plain array view: np.memmap's own slicing is many times slower.
-        return mapped.view(np.ndarray)
+            if error.errno == errno.ENOMEM:
+                raise StoreError(
+                    f"{path} cannot be mapped: this process has no address space left",
+                    f"{consequence}; it is not damaged",
+                    "Raise the limits (ulimit -v, vm.max_map_count), or close what is not needed",
+                ) from error
+            raise self._damaged(f"{path} cannot be read ({error})", consequence) from error
 
-    def _damaged(self, cause: str) -> StoreError:
-        return StoreError(
-            cause, "The index was not opened", "Restore the folder from a copy, or index again"
-        )
+    def _damaged(self, cause: str, consequence: str) -> DamagedError:
+        return DamagedError(cause, consequence, "Restore the folder from a copy, or index again")
 
-    def append(self, start: int, blocks: Iterable[dict[str, np.ndarray]], consequence: str) -> None:
+    def append(
+        self,
+        start: int,
+        blocks: Iterable[dict[str, np.ndarray]],
+        sums: Mapping[str, RunningSums],
+        consequence: str,
+    ) -> None:
         """Write rows from row number `start` on and flush them to the disk.
 
         Args:
             start: committed rows; the first row that is written.
             blocks: for each run of rows a C-contiguous array (b, width) by kind. A block may
                 cross the border of a segment.
+            sums: are fed with the rows, by kind.
             consequence: what to say was not done, should the writing fail.
 
         Raises:
-            StoreError: a full disk, a folder that cannot be written. Files that this call
-                made are removed again; the committed rows are as they were.
+            StoreError: a full disk, a folder that cannot be written. What this call has written
+                is beyond the committed rows: `drop_tail` removes its files.
         """
         opened: dict[str, tuple[int, int]] = {}  # kind -> segment, file descriptor
-        created: list[Path] = []
+        created = False
         try:
             row = start
             for block in blocks:
                 count = 0
                 for name, values in block.items():
                     count = len(values)
-                    self._write_rows(name, row, values, start, opened, created)
+                    sums[name].feed(values)
+                    created |= self._write_rows(name, row, values, start, opened)
                 row += count
             for _, descriptor in opened.values():
                 os.fsync(descriptor)
             if created:
-                sync_directory(self.folder)
+                self.folder.sync()
         except OSError as error:
-            self._remove(created)
-            path = Path(error.filename) if error.filename else self.folder
+            path = Path(error.filename) if error.filename else self.folder.path
             raise write_error(path, error, consequence) from error
-        except BaseException:
-            self._remove(created)  # an interrupt, or bad features found on the way
-            raise
         finally:
             for _, descriptor in opened.values():
                 os.close(descriptor)
@@ -191,11 +262,11 @@ class SegmentFiles:
         values: np.ndarray,
         start: int,
         opened: dict[str, tuple[int, int]],
-        created: list[Path],
-    ) -> None:
+    ) -> bool:
+        """Whether a file was made."""
         kind = self.kinds[name]
         header = len(kind.header(self.segment_rows))
-        done = 0
+        done, created = 0, False
         while done < len(values):
             segment, offset = divmod(row + done, self.segment_rows)
             count = min(len(values) - done, self.segment_rows - offset)
@@ -205,19 +276,23 @@ class SegmentFiles:
                     _, full = opened.pop(name)
                     _sync_and_close(full)
                 fresh = segment >= self.segments(start)
-                opened[name] = segment, self._open_for_writing(path, kind, fresh, created)
+                opened[name] = segment, self._open_for_writing(path, kind, fresh)
+                created |= fresh
             data = values[done : done + count].reshape(-1).view(np.uint8).data
             _pwrite_all(opened[name][1], data, header + offset * kind.row_bytes, path)
             done += count
+        return created
 
-    def _open_for_writing(self, path: Path, kind: Kind, fresh: bool, created: list[Path]) -> int:
+    def _open_for_writing(self, path: Path, kind: Kind, fresh: bool) -> int:
         if not fresh:
-            return os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        # No committed row lies in this file: what stands there is left from an unfinished add.
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
-        created.append(path)
+            return self.folder.open(path.name, os.O_RDWR)
+        # No committed row lies in this file: what stands there is left from an unfinished add. A
+        # new file takes its place, so that whoever has mapped the old one is not cut short.
+        with contextlib.suppress(FileNotFoundError):
+            self.folder.unlink(path.name)
+        descriptor = self.folder.open(path.name, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         try:
-            os.ftruncate(descriptor, self._length(kind))
+            os.ftruncate(descriptor, self.length(kind))
             _pwrite_all(descriptor, memoryview(kind.header(self.segment_rows)), 0, path)
         except OSError as error:
             os.close(descriptor)
@@ -227,23 +302,24 @@ class SegmentFiles:
             raise
         return descriptor
 
-    def drop_tail(self, rows: Mapping[str, int]) -> list[Path]:
-        """Remove the segment files that hold no committed row (of so many of each kind); returns
-        their paths."""
-        tail = []
-        for kind, count in rows.items():
-            keep = self.segments(count)
-            for path in sorted(self.folder.glob(f"{kind}-*.npy")):
-                number = path.stem.removeprefix(f"{kind}-")
-                if number.isdecimal() and int(number) >= keep:
-                    tail.append(path)
-        self._remove(tail)
-        return tail
+    def drop_tail(self, rows: Mapping[str, int]) -> None:
+        """Remove the segment files that hold no committed row (of so many of each kind), of other
+        generations all."""
+        for name in self.folder.names():
+            found = _NAME.fullmatch(name)
+            if found is None or found["kind"] not in rows:
+                continue
+            segment = int(found["segment"])
+            kept = segment < self.segments(rows[found["kind"]])
+            if not (kept and name == self.name(found["kind"], segment)):
+                # What cannot be removed is dropped by the next open for writing.
+                with contextlib.suppress(OSError):
+                    self.folder.unlink(name)
 
     def bytes_on_disk(self, rows: Mapping[str, int]) -> int:
         """Disk space that the segments of so many rows take (holes of sparse files not counted)."""
         return sum(
-            self.path(kind, segment).stat().st_blocks * 512
+            self.folder.stat(self.name(kind, segment)).st_blocks * 512
             for kind, count in rows.items()
             for segment in range(self.segments(count))
         )
@@ -252,12 +328,9 @@ class SegmentFiles:
         """Forget the maps; arrays handed out stay valid."""
         self._maps.clear()
 
-    @staticmethod
-    def _remove(paths: Iterable[Path]) -> None:
-        for path in paths:
-            # What cannot be removed is dropped by the next open for writing.
-            with contextlib.suppress(OSError):
-                path.unlink()
+
+#: Of segment files, of any generation.
+_NAME = re.compile(r"(?P<kind>[a-z]+)-(?:[1-9][0-9]*-)?(?P<segment>[0-9]{5,})\.npy")
 
 
 def _sync_and_close(descriptor: int) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .segments import SegmentFiles
 from .stored_sketches import Covered
 
 #: A filter as the store takes it: the facets that are wanted, by column.
@@ -15,11 +16,21 @@ Filter = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The line of table `state`. Two equal states of one index are the same content."""
+    """The line of table `state`. Two equal states of one index are the same content.
+
+    Attributes:
+        rows: committed, removed ones included.
+        removed: how many of them.
+        edits: count of changes to what existed.
+        generation: count of compactions: in each of them rows got new numbers.
+        tombs: the sum of the removed rows' numbers (`sealing.tombs`); None in format 1.
+    """
 
     rows: int
     removed: int
     edits: int
+    generation: int = 0
+    tombs: int | None = None
 
 
 @dataclass(slots=True)
@@ -28,12 +39,14 @@ class Snapshot:
 
     Attributes:
         state: which one.
+        files: where its rows are.
         live: bool (rows,), False where a tombstone is; None when there are none.
         covered: what is sketched of each segment.
         filters: masks of this state by filter, as they were asked for.
     """
 
     state: State
+    files: SegmentFiles
     live: np.ndarray | None
     covered: list[Covered] = field(default_factory=list)
     filters: dict[tuple[tuple[str, tuple[str, ...]], ...], np.ndarray] = field(default_factory=dict)

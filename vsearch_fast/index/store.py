@@ -9,29 +9,39 @@
     facts-00000.npy       what bounds distances by them: see `stored_sketches.py`
     write.lock            flocked by the one writer; holds its process id
 
-**Rows** are numbered from 0 in the order in which they were added and keep their number for
-ever: row r is line r % segment_rows of segment r // segment_rows, in every kind of segment.
-Removing a row sets a tombstone; adding its id again makes a new row.
+**Rows** are numbered from 0 in the order in which they were added and keep their number until the
+index is compacted: row r is line r % segment_rows of segment r // segment_rows, in every kind of
+segment. Removing a row sets a tombstone; adding its id again makes a new row. A compaction drops
+the removed rows and numbers those that live anew, in their order: that is another *generation*,
+whose files are named `vectors-GENERATION-00000.npy`.
 
 **index.sqlite** has the application id 0x56534658 ("VSFX") and `user_version` = FORMAT:
 
 =============  ============================================================================
-`meta`         key, value: dim, segment_rows, model_id, model (JSON), created (UTC), and
-               notes such as "threshold l2" (JSON: see `thresholds.py`), once there are any
+`meta`         key, value: dim, segment_rows, model_id, model (JSON), created (UTC), identity
+               (random), seal (`sealing.py`), and notes such as "threshold l2" (JSON: see
+               `thresholds.py`), once there are any
 `state`        one line: `rows` (committed, removed ones included), `removed`, `edits`
-               (count of changes to what existed: removals, replacements, updates)
+               (count of changes to what existed: removals, replacements, updates),
+               `generation`, `tombs` (the sum of the removed rows' numbers)
 `kinds`        name, dtype (NumPy's string), width: what a row of each kind of segment holds
-`segments`     kind, segment, rows (committed in that file), parameters (JSON or null)
-`items`        row, id, path, x1, y1, x2, y2, metadata (JSON), stamp: the live rows
+`segments`     kind, segment, rows (committed in that file), parameters (JSON or null), sum
+`items`        row, id, path, x1, y1, x2, y2, metadata (JSON), stamp, sum: the live rows
 `tombstones`   number (1, 2, ... in order of removal), row: the removed rows
 `columns`      number, name: every metadata column there has been
 `facets`       column, value, row: the metadata again, ordered for `where`; `value` is the
                text that `items.facet` makes, which is equal when the JSON values are
+`facet_sums`   column, value, rows, sum: how many rows each facet has (`item_rows.py`)
+`checksums`    kind, segment, block, rows, sums, sum: of the segments' rows (`sums.py`)
 =============  ============================================================================
 
-**Writing.** Rows are written to the segments and flushed, then one SQLite transaction makes
-them exist (rollback journal, synchronous=EXTRA). Whatever a crash leaves beyond
-`state.rows` is no part of the index: the next writer removes or overwrites it.
+Format 1 lacks what has to do with sums, `generation` and `identity`; it is read, and becomes
+format 2 with its first change (`upgrading.py`).
+
+**Writing.** One change is: SQLite's write lock (`BEGIN IMMEDIATE`), the check that folder,
+database and `write.lock` are those that were opened, then the rows' bytes, flushed, and then the
+statements and the commit that make them exist (rollback journal, synchronous=EXTRA). Whatever a
+crash leaves beyond `state.rows` is no part of the index: the next writer removes or overwrites it.
 
 **Reading** needs no permission to write. State is re-read at every search (one line), so
 that a reader sees what was committed since; `(rows, edits)` changes with every commit.
@@ -45,11 +55,10 @@ was made before there were any gets them with its next addition.
 from __future__ import annotations
 
 import contextlib
-import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -58,20 +67,47 @@ import numpy as np
 
 from ..checks import Scalar
 from ..disk.database import Database
-from ..errors import ArgumentError, DuplicateIdError, StoreError, UnknownIdError
-from ..search.sketches import Sketch
-from . import item_rows, schema, stored_sketches
+from ..disk.folder import Folder
+from ..disk.writing import write_error
+from ..errors import ArgumentError, ReplacedError, StoreError, UnknownIdError
+from . import item_rows, schema, sealing, stored_sketches
+from .item_rows import ItemRows
 from .items import Item
+from .reading import CHECKS, Checks, Reading
 from .segments import SegmentFiles
 from .snapshot import Filter, Snapshot, State
-from .stored_sketches import Covered
+from .stored_sketches import FACTS, SKETCHES, Covered
+from .upgrading import upgrade
 
 #: Filters whose masks are kept until the next commit.
 _KEPT_FILTERS = 16
 
+#: Bits of a page's place that are its row; the rest is the index's generation.
+_ROW_BITS = 40
+
+
+class CompactedError(StoreError):
+    """The index was compacted between two parts of one reading, which is to begin anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What one search sees.
+
+    Attributes:
+        snapshot: the rows that there are.
+        mask: bool (rows,), of those that are live and match the filter; None for all.
+        reading: the rows themselves.
+    """
+
+    snapshot: Snapshot
+    mask: np.ndarray | None
+    reading: Reading
+
 
 class Store:
-    """An opened index folder: rows and items in, masks and items out.
+    """An opened index folder: rows and items as they are read, and what a change
+    begins and ends with (`changes.py` makes them).
 
     Safe to use from several threads at once. In a forked child a store opened for reading
     goes on with a connection of its own; one opened for writing refuses.
@@ -79,111 +115,207 @@ class Store:
     Args:
         folder: made by `create`.
         writable: hold the write lock, and drop what an unfinished add has left.
+        checks: when rows are checked against their sums (`reading.py`).
+
+    Attributes:
+        folder: as it was named, absolute.
+        meta: of the index.
 
     Raises:
         StoreError: no index there, a damaged one, another format.
         LockedError: another writer.
     """
 
-    def __init__(self, folder: Path, *, writable: bool) -> None:
+    def __init__(self, folder: Path, *, writable: bool, checks: Checks = "first") -> None:
+        if checks not in CHECKS:
+            raise ArgumentError(
+                f"checksums is {checks!r}", "Nothing was opened", f"Use one of {', '.join(CHECKS)}"
+            )
         self.folder = folder.absolute()
-        self.writable = writable
+        self.writable, self.checks = writable, checks
         schema.refuse_what_is_no_index(self.folder)
-        self._database = Database(self.folder / schema.DATABASE_NAME, writable=writable)
-        self.transaction = self._database.transaction
-        self._snapshot = Snapshot(State(0, 0, 0), None)
-        self._tombstones = np.empty(0, np.int64)
         try:
-            with self.transaction("The index was not opened") as sql:
-                self.meta = schema.read_meta(sql, self.folder)
-                self.files = SegmentFiles(self.folder, self.meta.kinds, self.meta.segment_rows)
-                rows = self._rows_by_kind(sql)
-            self.files.check(rows)
-            if writable:
-                self.files.drop_tail(rows)
+            self.place = Folder(self.folder)
+        except OSError as error:
+            raise write_error(self.folder, error, "The index was not opened") from error
+        try:
+            self.database = Database(self.place, schema.DATABASE_NAME, writable=writable)
         except BaseException:
-            self._database.close()
+            self.place.close()
             raise
+        self._refreshing = threading.Lock()
+        self._tombstones = np.empty(0, np.int64)
+        self._committed: dict[str, int] = {}  # rows by kind, when the change began
+        self._changes_before = 0
+        try:
+            with self.reading("The index was not opened") as sql:
+                self._read_meta(sql)
+                state = sealing.read_state(sql)
+                self._snapshot = Snapshot(State(0, 0, 0), self.files_of(state), None)
+                rows = self.rows_by_kind(sql)
+                self._snapshot.files.check(rows)
+            if writable:
+                with self.change("The index was not opened", upgraded=False):
+                    self._snapshot.files.drop_tail(self._committed)
+        except BaseException:
+            self.close()
+            raise
+
+    def _read_meta(self, sql: sqlite3.Connection) -> None:
+        self.meta = schema.read_meta(sql, self.folder)
+        self.rows = ItemRows(self.database.file, summed=self.meta.summed)
+
+    def files_of(self, state: State) -> SegmentFiles:
+        """Segment files of a state's generation, none of them mapped yet."""
+        return SegmentFiles(self.place, self.meta.kinds, self.meta.segment_rows, state.generation)
+
+    @property
+    def files(self) -> SegmentFiles:
+        """Of the state that was read last."""
+        return self._snapshot.files
 
     @property
     def calibrating(self) -> threading.Lock:
         """Around the making of a threshold."""
-        return self._database.making
+        return self.database.making
 
     def close(self) -> None:
         """Close the files and release the write lock. Does nothing when done already."""
-        with self._database.changing:  # a change that another thread has begun ends first
-            self._database.close()
-            self.files.close()
+        self.database.close()
+        self.place.close()
 
     # Reading
 
-    def _read_state(self, sql: sqlite3.Connection) -> State:
-        return State(*sql.execute("SELECT rows, removed, edits FROM state").fetchone())
+    def reading(self, consequence: str) -> contextlib.AbstractContextManager[sqlite3.Connection]:
+        """A transaction that reads one commit: `Database.reading`."""
+        return self.database.reading(consequence)
 
-    def _covered(self, sql: sqlite3.Connection) -> list[Covered]:
-        segments = self.files.segments(self._read_state(sql).rows)
-        return stored_sketches.read(sql, segments) if self.meta.sketched else []
+    def covered(self, sql: sqlite3.Connection, state: State) -> list[Covered]:
+        """What is sketched of each segment."""
+        if not self.meta.sketched:
+            return []
+        segments = -(-state.rows // self.meta.segment_rows)
+        return stored_sketches.read(sql, self.database.file, segments, summed=self.meta.summed)
 
-    def _rows_by_kind(self, sql: sqlite3.Connection) -> dict[str, int]:
+    def rows_by_kind(self, sql: sqlite3.Connection) -> dict[str, int]:
         """Committed rows of each kind that is known here."""
-        rows = dict.fromkeys(schema.KINDS, self._read_state(sql).rows)
+        state = sealing.read_state(sql)
+        rows = dict.fromkeys(schema.KINDS, state.rows)
         if self.meta.sketched:
-            covered = stored_sketches.rows_of(self._covered(sql))
-            rows |= {stored_sketches.SKETCHES: covered, stored_sketches.FACTS: covered}
+            covered = stored_sketches.rows_of(self.covered(sql, state))
+            rows |= {SKETCHES: covered, FACTS: covered}
         return rows
+
+    def refreshed(self, sql: sqlite3.Connection) -> Snapshot:
+        """The rows as a change finds them, in its transaction."""
+        return self._refresh(sql)
+
+    def tidy(self) -> None:
+        """After a compaction: remove the old files, and the room in the database that it has left.
+
+        What cannot be done now the next writer does.
+        """
+        with contextlib.suppress(StoreError):
+            with self.change("", upgraded=False):
+                self.files.drop_tail(self._committed)
+            self.database.vacuum()
 
     def state(self) -> State:
         """The committed state of this moment."""
-        with self.transaction("Nothing was read") as sql:
-            return self._read_state(sql)
+        with self.reading("Nothing was read") as sql:
+            return self._refresh(sql).state
 
-    def snapshot(self, where: Filter | None) -> tuple[Snapshot, np.ndarray | None]:
-        """The rows of this moment, and a bool mask (rows,) of those that are live and match
-        `where` (at least one column); None when all are. Masks are kept until something is
-        committed.
+    def view(self, where: Filter | None, kinds: Sequence[str], consequence: str) -> View:
+        """What a search sees that reads these kinds of rows: those of this moment, and of them
+        the ones that are live and match `where` (at least one column). Masks are kept until
+        something is committed.
 
         Raises:
             ArgumentError: a column that the index does not have.
+            DamagedError: a file of the rows is missing or cut.
         """
-        with self.transaction("Nothing was searched") as sql:
+        with self.reading(consequence) as sql:
             snapshot = self._refresh(sql)
-            if where is None:
-                return snapshot, snapshot.live
-            key = tuple((column, tuple(where[column])) for column in sorted(where))
-            mask = snapshot.filters.get(key)
-            if mask is None:
-                mask = self._filter_mask(sql, snapshot.state.rows, where)
-                if len(snapshot.filters) >= _KEPT_FILTERS:
-                    snapshot.filters.clear()
-                snapshot.filters[key] = mask
-            return snapshot, mask
+            mask = snapshot.live if where is None else self._mask(sql, snapshot, where)
+            reading = Reading(
+                snapshot.files, snapshot.state.rows,
+                [kind for kind in kinds if kind in snapshot.files.kinds],
+                snapshot.covered, self.checks if self.meta.summed else "never", consequence,
+            )  # fmt: skip
+            return View(snapshot, mask, reading)
+
+    def settle(self, view: View, consequence: str) -> None:
+        """Compare what was read of a view for the first time with its checksums.
+
+        Raises:
+            DamagedError: names file, rows and cure.
+            CompactedError: the rows are not there any more.
+        """
+        if view.reading.open:
+            with self.reading(consequence) as sql:
+                self.refuse_compacted(sql, view.snapshot.state.generation, consequence)
+                view.reading.settle(sql, self.database.file)
+
+    def refuse_compacted(self, sql: sqlite3.Connection, generation: int, consequence: str) -> None:
+        """CompactedError where rows have other numbers than in this generation."""
+        if sealing.read_state(sql).generation != generation:
+            raise CompactedError(
+                f"{self.folder} was compacted meanwhile", consequence, "Do it again"
+            )
 
     def _refresh(self, sql: sqlite3.Connection) -> Snapshot:
-        state = self._read_state(sql)
-        if state != self._snapshot.state:
-            known = len(self._tombstones)
-            if state.removed != known:
-                lines = sql.execute("SELECT row FROM tombstones WHERE number > ?", (known,))
-                fresh = np.fromiter(chain.from_iterable(lines), np.int64)
-                self._tombstones = np.concatenate([self._tombstones, fresh])
-            live = None
-            if state.removed:
-                live = np.ones(state.rows, bool)
-                live[self._tombstones] = False
-            self._snapshot = Snapshot(state, live, self._covered(sql))
+        with self._refreshing:  # a reader and a writer of this process may both come
+            return self._refreshed(sql)
+
+    def _refreshed(self, sql: sqlite3.Connection) -> Snapshot:
+        state = sealing.read_state(sql)
+        if state == self._snapshot.state:
+            return self._snapshot
+        if (state.tombs is None) == self.meta.summed:  # a writer has made it format 2 meanwhile
+            self._read_meta(sql)
+        elif self.meta.summed:
+            sealing.check(sql, self.database.file, "Nothing was read")
+        files = self._snapshot.files
+        if files.generation != state.generation:
+            files = self.files_of(state)
+            self._tombstones = np.empty(0, np.int64)
+        known = len(self._tombstones)
+        if state.removed != known:
+            lines = sql.execute("SELECT row FROM tombstones WHERE number > ?", (known,))
+            fresh = np.fromiter(chain.from_iterable(lines), np.int64)
+            self._tombstones = np.concatenate([self._tombstones, fresh])
+        self._check_tombstones(state)
+        live = None
+        if state.removed:
+            live = np.ones(state.rows, bool)
+            live[self._tombstones] = False
+        self._snapshot = Snapshot(state, files, live, self.covered(sql, state))
         return self._snapshot
 
-    def _filter_mask(self, sql: sqlite3.Connection, rows: int, where: Filter) -> np.ndarray:
-        mask = np.ones(rows, bool)
-        numbers = item_rows.column_numbers(sql)
-        for column, facets in where.items():
-            number = _column_number(numbers, column, "Nothing was searched")
-            match = np.zeros(rows, bool)
-            for found in item_rows.matching(sql, number, facets):
-                match[found] = True
-            mask &= match
-        return mask  # removed rows are out of it: they have no facets
+    def _check_tombstones(self, state: State) -> None:
+        rows = self._tombstones
+        if len(rows) != state.removed or (
+            state.tombs is not None and sealing.tombs(rows) != state.tombs
+        ):
+            self._tombstones = np.empty(0, np.int64)
+            raise self.rows.damaged("the removed rows are not those written")
+
+    def _mask(self, sql: sqlite3.Connection, snapshot: Snapshot, where: Filter) -> np.ndarray:
+        key = tuple((column, tuple(where[column])) for column in sorted(where))
+        mask = snapshot.filters.get(key)
+        if mask is None:
+            mask = np.ones(snapshot.state.rows, bool)
+            numbers = item_rows.column_numbers(sql)
+            for column, facets in where.items():
+                number = _column_number(numbers, column, "Nothing was searched")
+                match = np.zeros(snapshot.state.rows, bool)
+                for found in self.rows.matching(sql, number, facets):
+                    match[found] = True
+                mask &= match  # removed rows are out of it: they have no facets
+            if len(snapshot.filters) >= _KEPT_FILTERS:
+                snapshot.filters.clear()
+            snapshot.filters[key] = mask
+        return mask
 
     def groups(self, column: str, rows: int, consequence: str) -> np.ndarray:
         """A number for each of the first `rows` rows, int64, equal where rows have the same value
@@ -193,25 +325,31 @@ class Store:
             ArgumentError: a column that the index does not have.
         """
         groups = -1 - np.arange(rows)
-        with self.transaction(consequence) as sql:
+        with self.reading(consequence) as sql:
             number = _column_number(item_rows.column_numbers(sql), column, consequence)
-            for group, found in enumerate(item_rows.grouped(sql, number)):
+            for group, found in enumerate(self.rows.grouped(sql, number)):
                 groups[found] = group
         return groups
 
-    def sketches(self, snapshot: Snapshot) -> list[Sketch] | None:
-        """The sketches of a snapshot's segments, memory-mapped; None where none are kept."""
-        if not self.meta.sketched:
-            return None
-        return stored_sketches.mapped(self.files, snapshot.covered, snapshot.state.rows)
+    def items(
+        self, rows: Sequence[int], state: State, *, unchanged: bool
+    ) -> dict[int, Item] | None:
+        """Items by row of a state, for as long as they live.
 
-    def items(self, rows: Iterable[int], edits: int | None = None) -> dict[int, Item] | None:
-        """Items by row. With `edits`: None when anything but additions was committed since
-        the state that has this count."""
-        with self.transaction("Nothing was read") as sql:
-            if edits is not None and self._read_state(sql).edits != edits:
+        With `unchanged`: None when anything but additions was committed since.
+
+        Raises:
+            CompactedError: rows have other numbers by now.
+        """
+        with self.reading("Nothing was read") as sql:
+            self.refuse_compacted(sql, state.generation, "Nothing was read")
+            now = sealing.read_state(sql)
+            if unchanged and now.edits != state.edits:
                 return None
-            return item_rows.by_row(sql, rows)
+            found = self.rows.by_row(sql, rows)
+            if now.edits == state.edits and len(found) < len(set(rows)):
+                raise self.rows.damaged("an item that should be there is not")
+            return found
 
     def find(self, ids: Sequence[str], consequence: str) -> list[tuple[int, Item]]:
         """Row and item of every id, in order.
@@ -219,8 +357,14 @@ class Store:
         Raises:
             UnknownIdError: names the first id that is not in the index.
         """
-        with self.transaction(consequence) as sql:
-            found = item_rows.by_id(sql, ids)
+        with self.reading(consequence) as sql:
+            return self.found(sql, ids, consequence)
+
+    def found(
+        self, sql: sqlite3.Connection, ids: Sequence[str], consequence: str
+    ) -> list[tuple[int, Item]]:
+        """`find` in a transaction that is open."""
+        found = self.rows.by_id(sql, ids)
         for id_ in ids:
             if id_ not in found:
                 raise UnknownIdError(
@@ -228,71 +372,135 @@ class Store:
                 )
         return [found[id_] for id_ in ids]
 
+    def find_with_view(
+        self, ids: Sequence[str], kinds: Sequence[str], consequence: str
+    ) -> tuple[list[tuple[int, Item]], View]:
+        """`find`, and a view of the same state."""
+        with self.reading(consequence) as sql:
+            return self.found(sql, ids, consequence), self.view(None, kinds, consequence)
+
     def contains(self, id_: str) -> bool:
         """Whether a live row has this id."""
-        with self.transaction("Nothing was read") as sql:
+        with self.reading("Nothing was read") as sql:
             return bool(item_rows.present(sql, [id_]))
+
+    def _page(self, sql: sqlite3.Connection, row: int, limit: int | None) -> list[tuple[int, Item]]:
+        """The items after a row, as `ItemRows.after`, all that there are."""
+        snapshot = self._refresh(sql)
+        page = self.rows.after(sql, row, limit)
+        rows = [row for row, _ in page]
+        end = rows[-1] + 1 if page and limit and len(page) == limit else None
+        if limit is None and page:
+            end = rows[-1] + 1
+        stop = snapshot.state.rows if end is None else end
+        expected = np.arange(row + 1, stop)
+        if snapshot.live is not None:
+            expected = expected[snapshot.live[row + 1 : stop]]
+        if not np.array_equal(expected, rows):
+            raise self.rows.damaged(f"the items after row {row} are not those written")
+        return page
 
     def iterate(self) -> Iterator[Item]:
         """All items by row. The index may be changed meanwhile: items added are met, too."""
-        last = -1
+        last, generation = -1, None
+        ids: list[str] = []
         while True:
-            with self.transaction("Nothing was read") as sql:
-                page = item_rows.after(sql, last)
+            with self.reading("Nothing was read") as sql:
+                now = self._refresh(sql).state.generation
+                if generation is not None and now != generation and ids:
+                    last = self._last_of(sql, ids)
+                generation = now
+                page = self._page(sql, last, None)
             if not page:
                 return
             last = page[-1][0]
-            for _, item in page:
-                yield item
+            ids = [item.id for _, item in page]
+            yield from (item for _, item in page)
 
-    def page(self, limit: int, after: int, where: Filter | None) -> tuple[list[Item], int | None]:
-        """The first `limit` live items that match `where` in rows above `after`, and the row of
-        the last of them; None instead where no item follows."""
-        with self.transaction("Nothing was read") as sql:
+    def _last_of(self, sql: sqlite3.Connection, ids: Sequence[str]) -> int:
+        """The row, after a compaction, of the last of these items that is still there."""
+        held = item_rows.present(sql, ids)
+        if not held:
+            raise CompactedError(
+                f"{self.folder} was compacted while its items were read",
+                "Some of them were not read",
+                "Begin again",
+            )
+        return max(held.values())
+
+    def page(
+        self, limit: int, after: int | None, where: Filter | None
+    ) -> tuple[list[Item], int | None]:
+        """The first `limit` live items that match `where` after a place, and the place of the
+        last of them; None instead where no item follows."""
+        with self.reading("Nothing was read") as sql:
+            snapshot = self._refresh(sql)
+            row = -1
+            if after is not None:
+                generation, row = divmod(after, 1 << _ROW_BITS)
+                if generation != snapshot.state.generation:
+                    raise CompactedError(
+                        f"{self.folder} was compacted since the page before",
+                        "Nothing was read",
+                        "Begin again with the first page",
+                    )
             if where is None:
-                lines = item_rows.after(sql, after, limit + 1)
+                lines = self._page(sql, row, limit + 1)
             else:
-                _, mask = self.snapshot(where)
-                assert mask is not None
-                rows = after + 1 + np.flatnonzero(mask[after + 1 :])[: limit + 1]
-                lines = sorted(item_rows.by_row(sql, rows.tolist()).items())
+                mask = self._mask(sql, snapshot, where)
+                rows = row + 1 + np.flatnonzero(mask[row + 1 :])[: limit + 1]
+                found = self.rows.by_row(sql, rows.tolist())
+                if len(found) < len(rows):
+                    raise self.rows.damaged("an item that should be there is not")
+                lines = sorted(found.items())
+            generation = snapshot.state.generation << _ROW_BITS
         more = len(lines) > limit
         lines = lines[:limit]
-        return [item for _, item in lines], lines[-1][0] if more else None
+        return [item for _, item in lines], generation + lines[-1][0] if more else None
 
     def values(self, column: str, limit: int) -> list[tuple[Scalar, int]] | None:
         """The values that live items have in this column, and how many have each; None where
         there are more than `limit` values."""
-        with self.transaction("Nothing was read") as sql:
+        with self.reading("Nothing was read") as sql:
             number = _column_number(item_rows.column_numbers(sql), column, "Nothing was read")
-            found = item_rows.counted(sql, number, limit + 1)
+            found = self.rows.counted(sql, number, limit + 1)
             if len(found) > limit:
                 return None
-            items = item_rows.by_row(sql, [row for row, _ in found])
+            items = self.rows.by_row(sql, [row for row, _ in found])
+        if len(items) < len(found):
+            raise self.rows.damaged("an item that should be there is not")
         return [(items[row].metadata[column], count) for row, count in found]
 
     def columns(self) -> list[str]:
         """Names of the metadata columns that live items have, sorted."""
-        with self.transaction("Nothing was read") as sql:
+        with self.reading("Nothing was read") as sql:
+            self._refresh(sql)
             return item_rows.columns_in_use(sql)
 
     def note(self, key: str) -> str | None:
         """What `write_note` has put under this key, by whichever writer."""
-        with self.transaction("Nothing was read") as sql:
+        with self.reading("Nothing was read") as sql:
             line = sql.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return None if line is None else line[0]
 
+    def copy_database(self, target: Path, consequence: str) -> None:
+        """Copy the database as it is at this moment, page by page."""
+        with self.reading(consequence) as sql, contextlib.closing(sqlite3.connect(target)) as copy:
+            sql.backup(copy)
+
     def bytes_on_disk(self) -> int:
         """Disk space that the index takes."""
-        with self.transaction("Nothing was read") as sql:
-            rows = self._rows_by_kind(sql)
-        return self._database.file.stat().st_blocks * 512 + self.files.bytes_on_disk(rows)
+        with self.reading("Nothing was read") as sql:
+            rows = self.rows_by_kind(sql)
+            files = self._refresh(sql).files
+            database = self.place.stat(schema.DATABASE_NAME).st_blocks * 512
+            return database + files.bytes_on_disk(rows)
 
     def facts(self, state: State) -> dict[str, Any]:
         """What `Index.info` tells of the files and rows."""
         return {
             "path": str(self.folder),
-            "format": schema.FORMAT,
+            "format": self.meta.format,
             "created": self.meta.created,
             "dim": self.meta.dim,
             "dtype": self.meta.dtype,
@@ -301,129 +509,75 @@ class Store:
             "rows": state.rows,
             "live": state.rows - state.removed,
             "removed": state.removed,
-            "segments": self.files.segments(state.rows),
+            "segments": -(-state.rows // self.meta.segment_rows),
             "segment_rows": self.meta.segment_rows,
             "bytes": self.bytes_on_disk(),
             "columns": self.columns(),
+            "checksums": self.meta.summed,
         }
 
-    # Writing
+    # Changing
 
-    def _check_writable(self) -> None:
+    def change(
+        self, consequence: str, *, upgraded: bool = True
+    ) -> contextlib.AbstractContextManager[None]:
+        """One change, of this thread: `Database.change`. With `upgraded` it finds format 2.
+
+        Raises:
+            LockedError, ReplacedError, StoreError: nothing was changed.
+        """
         if not self.writable:
             raise StoreError(
                 f"{self.folder} was opened for reading",
                 "Nothing was changed",
                 'Open it with Index.open(..., mode="rw")',
             )
+        return self._change(consequence, upgraded)
 
-    def append(
-        self,
-        items: Sequence[Item],
-        blocks: Iterable[dict[str, np.ndarray]],
-        *,
-        replace: bool,
-    ) -> None:
-        """Add one row an item, in one transaction.
+    @contextlib.contextmanager
+    def _change(self, consequence: str, upgraded: bool) -> Iterator[None]:
+        with self.database.change(consequence, self):
+            if upgraded:
+                with self.statements(consequence) as sql:
+                    self._upgrade(sql, consequence)
+            yield
 
-        Args:
-            items: checked, their ids all different.
-            blocks: the rows by kind, as `SegmentFiles.append` takes them; as many as items.
-            replace: replace the items of the same id instead of refusing them.
+    def statements(self, consequence: str) -> contextlib.AbstractContextManager[sqlite3.Connection]:
+        """For some statements of a change: `Database.statements`."""
+        return self.database.statements(consequence)
 
-        Raises:
-            DuplicateIdError: an id is there already (without `replace`).
-            StoreError: nothing was added, and why.
-        """
-        self._check_writable()
-        consequence = "None of the rows was added, and what the index held is as it was"
-        with self._database.changing:
-            with self.transaction(consequence) as sql:
-                start = self._read_state(sql).rows
-                covered = self._covered(sql)
-                held = item_rows.present(sql, [item.id for item in items])
-            if held and not replace:
-                first = next(item.id for item in items if item.id in held)
-                raise DuplicateIdError(
-                    f"{self.folder} holds an item {first!r} already",
-                    consequence,
-                    "Leave it out, remove it first, or pass replace=True",
-                )
-            self.files.append(start, blocks, consequence)
-            try:
-                sketched = None
-                if self.meta.sketched:
-                    sketched = stored_sketches.Extension(self.files, covered, start + len(items))
-                    self.files.append(sketched.start, sketched.blocks(), consequence)
-                with self.transaction(consequence, write=True) as sql:
-                    item_rows.remove(sql, list(held.values()))
-                    item_rows.insert(sql, start, items)
-                    self._count(sql, start, len(items), removed=len(held))
-                    if sketched:
-                        schema.write_kinds(sql, self.meta.kinds)
-                        stored_sketches.write(sql, sketched)
-            except BaseException:
-                # The disk may be full: give back the segments that this call began. The state
-                # is asked for, because a commit that reports an error may have been one.
-                with contextlib.suppress(StoreError), self.transaction(consequence) as sql:
-                    self.files.drop_tail(self._rows_by_kind(sql))
-                raise
+    def _upgrade(self, sql: sqlite3.Connection, consequence: str) -> None:
+        if sql.execute("PRAGMA user_version").fetchone()[0] >= schema.FORMAT:
+            return
+        upgrade(sql, self.database.file, self._snapshot.files, self._committed, consequence)
+        self._read_meta(sql)
 
-    def _count(self, sql: sqlite3.Connection, start: int, added: int, removed: int) -> None:
-        rows = start + added
-        sql.execute(
-            "UPDATE state SET rows = ?, removed = removed + ?, edits = edits + ?",
-            (rows, removed, 1 if removed else 0),
-        )
-        for segment in range(start // self.meta.segment_rows, self.files.segments(rows)):
-            held = min(rows - segment * self.meta.segment_rows, self.meta.segment_rows)
-            sql.executemany(
-                "INSERT INTO segments (kind, segment, rows) VALUES (?, ?, ?)"
-                " ON CONFLICT DO UPDATE SET rows = excluded.rows",
-                [(kind, segment, held) for kind in schema.KINDS],
+    def begun(self, sql: sqlite3.Connection) -> None:
+        """As `Seals.begun`: the database is the one that was opened."""
+        line = sql.execute("SELECT value FROM meta WHERE key = 'identity'").fetchone()
+        if self.meta.identity not in ("", line and line[0]):
+            raise ReplacedError(
+                f"{self.database.file} holds another index by now",
+                "Nothing was changed",
+                "Open the index again",
             )
+        self._changes_before = sql.total_changes
+        self._refresh(sql)
+        self._committed = self.rows_by_kind(sql)
 
-    def update(self, items: Sequence[Item]) -> None:
-        """Replace path, box, metadata and stamp of the items of these ids, in one transaction.
+    def seal(self, sql: sqlite3.Connection) -> str:
+        """As `Seals.seal`."""
+        if sql.total_changes == self._changes_before:
+            return sealing.held(sql)
+        return sealing.seal(sql)
 
-        Raises:
-            UnknownIdError: an id that the index does not hold; nothing was changed.
-        """
-        self._check_writable()
-        consequence = "Nothing was changed"
-        with self._database.changing, self.transaction(consequence, write=True) as sql:
-            found = self.find([item.id for item in items], consequence)
-            item_rows.update(sql, [row for row, _ in found], items)
-            sql.execute("UPDATE state SET edits = edits + 1")
+    def held(self, sql: sqlite3.Connection) -> str:
+        """As `Seals.held`."""
+        return sealing.held(sql)
 
-    def describe(self, model: dict[str, Any]) -> None:
-        """Replace what `meta` says about the model, in one transaction."""
-        self._check_writable()
-        with self._database.changing, self.transaction("Nothing was changed", write=True) as sql:
-            sql.execute("UPDATE meta SET value = ? WHERE key = 'model'", (json.dumps(model),))
-        self.meta = replace(self.meta, model=model)
-
-    def write_note(self, key: str, value: str) -> None:
-        """Put a text under a key of `meta` that is none of an index's own, in one transaction.
-
-        Versions that do not know the key leave it alone; the state of the rows stays the same.
-        """
-        self._check_writable()
-        with self._database.changing, self.transaction("Nothing was changed", write=True) as sql:
-            sql.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
-
-    def remove(self, ids: Sequence[str]) -> None:
-        """Set a tombstone on the rows of these ids, in one transaction.
-
-        Raises:
-            UnknownIdError: an id that the index does not hold; nothing was removed.
-        """
-        self._check_writable()
-        consequence = "Nothing was removed"
-        with self._database.changing, self.transaction(consequence, write=True) as sql:
-            rows = [row for row, _ in self.find(ids, consequence)]
-            item_rows.remove(sql, rows)
-            sql.execute("UPDATE state SET removed = removed + ?, edits = edits + 1", (len(rows),))
+    def undone(self) -> None:
+        """As `Seals.undone`: the disk may be full, so give back the segments that were begun."""
+        self._snapshot.files.drop_tail(self._committed)
 
 
 def _column_number(numbers: Mapping[str, int], column: str, consequence: str) -> int:

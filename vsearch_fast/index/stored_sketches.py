@@ -17,16 +17,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 
+from ..errors import DamagedError
 from ..kernels import layout
 from ..kernels.memory import aligned
-from ..search.sketches import Run, Sketch, choose_run, sketch_block
+from ..search.sketches import Run, choose_run, sketch_block
 from .segments import Kind, SegmentFiles
+from .sums import CURE, segment_sum
 
 BLOCK_ROWS = 1024
 SKETCHES, FACTS = "sketches", "facts"
@@ -45,13 +47,30 @@ class Covered:
     runs: tuple[Run, ...]
 
 
-def read(sql: sqlite3.Connection, segments: int) -> list[Covered]:
-    """What is sketched, for each of the first `segments` segments."""
+def read(sql: sqlite3.Connection, file: Path, segments: int, *, summed: bool) -> list[Covered]:
+    """What is sketched, for each of the first `segments` segments.
+
+    Args:
+        file: errors name it.
+        summed: whether the lines have sums.
+
+    Raises:
+        DamagedError: a line is not as it was written.
+    """
     covered = [Covered(0, ())] * segments
-    query = "SELECT segment, rows, parameters FROM segments WHERE kind = ? AND segment < ?"
-    for segment, rows, parameters in sql.execute(query, (SKETCHES, segments)):
-        runs = json.loads(parameters)["runs"] if parameters else []
-        covered[segment] = Covered(rows, tuple(Run(*run) for run in runs))
+    query = "SELECT * FROM segments WHERE kind = ? AND segment < ?"
+    for _, segment, rows, parameters, *sums in sql.execute(query, (SKETCHES, segments)):
+        try:
+            if summed and sums != [segment_sum(SKETCHES, segment, rows, parameters)]:
+                raise ValueError("checksum")
+            runs = json.loads(parameters)["runs"] if parameters else []
+            covered[segment] = Covered(rows, tuple(Run(*run) for run in runs))
+        except (ValueError, TypeError, LookupError) as error:
+            raise DamagedError(
+                f"{file} is damaged (what is said of the sketches of segment {segment}: {error})",
+                "Nothing was returned",
+                CURE,
+            ) from error
     return covered
 
 
@@ -66,6 +85,8 @@ class Extension:
     Args:
         files: where the vectors of all those rows are written already.
         covered: what is sketched so far, one entry for each segment that is committed.
+        checked: called with segment, first row and rows that are read to be sketched; raises
+            where they are damaged.
 
     Attributes:
         segment_rows: of the files.
@@ -73,8 +94,14 @@ class Extension:
         covered: what will be sketched, when `blocks` has been exhausted.
     """
 
-    def __init__(self, files: SegmentFiles, covered: list[Covered], rows: int) -> None:
-        self._files, self._rows = files, rows
+    def __init__(
+        self,
+        files: SegmentFiles,
+        covered: list[Covered],
+        rows: int,
+        checked: Callable[[int, int, np.ndarray], None],
+    ) -> None:
+        self._files, self._rows, self._checked = files, rows, checked
         self.segment_rows = files.segment_rows
         self.covered = covered + [Covered(0, ())] * (files.segments(rows) - len(covered))
         self.start = rows_of(covered)
@@ -91,6 +118,7 @@ class Extension:
             if segment * self.segment_rows + stop > self._rows:
                 return
             vectors = self._files.read("vectors", segment, offset, stop)
+            self._checked(segment, offset, vectors)
             width = self._files.kinds[SKETCHES].width
             data, facts = (
                 aligned((len(vectors), width), np.uint8),
@@ -113,23 +141,16 @@ def write(sql: sqlite3.Connection, extension: Extension) -> None:
         if not part.rows:
             continue
         parameters = json.dumps({"runs": [list(astuple(run)) for run in part.runs]})
-        sql.executemany(
-            "INSERT INTO segments (kind, segment, rows, parameters) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT DO UPDATE SET rows = excluded.rows, parameters = excluded.parameters",
-            [(SKETCHES, segment, part.rows, parameters), (FACTS, segment, part.rows, None)],
-        )
+        for kind, text in ((SKETCHES, parameters), (FACTS, None)):
+            write_segment(sql, kind, segment, part.rows, text)
 
 
-def mapped(files: SegmentFiles, covered: list[Covered], rows: int) -> list[Sketch]:
-    """The sketch of each segment of the first `rows` rows, memory-mapped."""
-    nothing = np.empty(0, np.int64)
-    kept: list[Sketch] = []
-    for segment, part in enumerate(covered[: files.segments(rows)]):
-        arrays: list[Any] = [
-            files.map_segment(kind, segment, part.rows)
-            if part.rows
-            else np.empty((0, files.kinds[kind].width), files.kinds[kind].dtype)
-            for kind in (SKETCHES, FACTS)
-        ]
-        kept.append(Sketch(arrays[0], arrays[1], part.runs, nothing))
-    return kept
+def write_segment(
+    sql: sqlite3.Connection, kind: str, segment: int, rows: int, parameters: str | None
+) -> None:
+    """Write a line of table `segments`."""
+    sql.execute(
+        "INSERT OR REPLACE INTO segments (kind, segment, rows, parameters, sum)"
+        " VALUES (?, ?, ?, ?, ?)",
+        (kind, segment, rows, parameters, segment_sum(kind, segment, rows, parameters)),
+    )

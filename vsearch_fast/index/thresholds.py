@@ -31,7 +31,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -40,7 +40,9 @@ import numpy as np
 from ..checks import positive
 from ..errors import ArgumentError, StoreError
 from ..words import METRICS
-from .finder import Finder, kind_of
+from .changes import Changes
+from .finder import Finder, kind_of, kinds_of
+from .mixing import mixed
 from .snapshot import State
 from .store import Store
 
@@ -99,18 +101,6 @@ class Threshold:
             f"{self.metric} {shown} ({100 * self.quantile:g}% of {self.measured:,} items have "
             f"their nearest{other} within it)"
         )
-
-
-def mixed(rows: np.ndarray) -> np.ndarray:
-    """An order without order: uint64 for int64 row numbers, a different one for each.
-
-    It is the output function of SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom
-    Number Generators, 2014), a bijection, the same on every machine and in every NumPy.
-    """
-    value = rows.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))
 
 
 def sampled(rows: int, live: np.ndarray | None, count: int | None) -> np.ndarray:
@@ -175,6 +165,17 @@ def nearest_others(
                 others &= live
             taken.append(nearest(pending[groups[pending] == group], others, 1)[0].ravel())
     return np.concatenate(taken)
+
+
+def renumbered(key: str, text: str, removed: int) -> str | None:
+    """What a note about an index says after `removed` rows were dropped from its count; None
+    where nothing changes. `Threshold.changes` stays what it was."""
+    if not key.startswith(_KEY):
+        return None
+    known = _parsed(key.removeprefix(_KEY), text)
+    if known is None:
+        return None
+    return _text(replace(known, rows=known.rows - removed, removed=known.removed - removed))
 
 
 class Thresholds:
@@ -264,7 +265,7 @@ class Thresholds:
             )
             try:
                 for metric, own in waiting.items():
-                    writer.write_note(_KEY + metric, _text(own))
+                    Changes(writer).write_note(_KEY + metric, _text(own))
                     del self._unsaved[metric]
             finally:
                 if writer is not self._store:
@@ -291,7 +292,7 @@ class Thresholds:
 
     def _keep(self, found: Threshold) -> None:
         if self._store.writable:
-            self._store.write_note(_KEY + found.metric, _text(found))
+            Changes(self._store).write_note(_KEY + found.metric, _text(found))
             self._unsaved.pop(found.metric, None)
         else:
             self._unsaved[found.metric] = found, self._store.note(_KEY + found.metric)
@@ -306,9 +307,9 @@ class Thresholds:
         threads: int | None,
         backend: str,
     ) -> Threshold:
-        with self._store.transaction(_NOT_CALIBRATED):
-            snapshot, live = self._store.snapshot(None)
-            state = snapshot.state
+        with self._store.reading(_NOT_CALIBRATED):
+            view = self._store.view(None, kinds_of(metric), _NOT_CALIBRATED)
+            state, live = view.snapshot.state, view.snapshot.live
             groups = None
             if group is not None:
                 groups = self._store.groups(group, state.rows, _NOT_CALIBRATED)
@@ -316,9 +317,9 @@ class Thresholds:
         def nearest(
             rows: np.ndarray, mask: np.ndarray | None, k: int
         ) -> tuple[np.ndarray, np.ndarray]:
-            queries = self._finder.stored(kind_of(metric), rows)
+            queries = self._finder.stored(view, kind_of(metric), rows)
             return self._finder.nearest(
-                snapshot, mask, queries, k, metric, threads=threads, backend=backend
+                view, mask, queries, k, metric, threads=threads, backend=backend
             )[:2]
 
         rows = sampled(state.rows, live, sample)

@@ -25,6 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from ..disk.forking import inside
 from ..disk.sqlite import connect, sql_error
 from ..errors import ArgumentError, StoreError, UnknownIdError
 from ..version import __version__
@@ -287,12 +288,12 @@ class Ratings:
 
     @contextmanager
     def _writing(self, consequence: str) -> Iterator[sqlite3.Connection]:
-        with self._lock, _told(self.file, consequence), _transaction(self._sql):
+        with _told(self.file, consequence), self._lock, _transaction(self._sql):
             yield self._sql
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, _told(self.file, "Nothing was read"):
+        with _told(self.file, "Nothing was read"), self._lock:
             yield self._sql
 
 
@@ -342,9 +343,10 @@ def _transaction(sql: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def _told(file: Path, consequence: str) -> Iterator[None]:
-    """SQLite's errors in plain words."""
+    """Around all use of SQLite: its errors in plain words, and no fork meanwhile."""
     try:
-        yield
+        with inside():
+            yield
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):

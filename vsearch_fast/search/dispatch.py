@@ -27,7 +27,7 @@ from .arguments import checked_array, checked_masks, checked_options, refuse_not
 from .cpu import cascade, scan
 from .cpu.chunks import Problem
 from .proof import Proof, Work
-from .rows import converted, not_finite, segment_name
+from .rows import Reading, converted, not_finite, segment_name
 from .sketches import Sketch, Sketched
 
 if TYPE_CHECKING:
@@ -125,6 +125,7 @@ def topk_segments(
     masks: Sequence[NDArray[np.bool_] | None] | None = None,
     sketches: Sequence[Sketch | None] | None = None,
     resident: ResidentRows | None = None,
+    reading: Reading | None = None,
     backend: str = "auto",
     strategy: str = "auto",
     threads: int | None = None,
@@ -134,7 +135,7 @@ def topk_segments(
     ``masks`` has one entry a segment, None where all its rows live. So has ``sketches``; a
     `Sketch` may cover the first rows alone. Rows without one are sketched on the way if that
     pays (or no segment has one, and the strategy is to sketch), else scanned. ``resident``
-    holds the first rows of all on GPUs.
+    holds the first rows of all on GPUs; ``reading`` is told what is read of the others.
     """
     k = checked_options(k, metric, backend, strategy, threads)
     queries = checked_array(queries, "queries", metric)
@@ -193,16 +194,22 @@ def topk_segments(
         pass
     elif on_devices is not None:
         work, level = on_devices
+        if reading is not None and resident is None:
+            for i, segment in enumerate(segments):  # all that was sent
+                reading.rows(i, 0, len(segment))
+                reading.sketches(i, 0, len(segment))
         strategy = "sketch" if work.sketched else "scan"
         if work.sketched and work.scanned:
             strategy = "sketch and scan"
     elif strategy == "sketch":
-        problem = Problem(metric, segments, lives, sketches or [None] * len(segments), best)
+        problem = Problem(
+            metric, segments, lives, sketches or [None] * len(segments), best, reading
+        )
         work = cascade.search(problem, queries, workers, distances, ids)
         if work.scanned:
             strategy = "sketch and scan" if work.sketched else "scan"
     else:
-        read = scan.search(queries, segments, lives, kernels, workers, distances, ids)
+        read = scan.search(queries, segments, lives, kernels, workers, distances, ids, reading)
         work = Work(scanned=pairs, bytes_read=read)
     proof = Proof(
         metric, strategy, level(), len(queries), live_rows,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -14,6 +14,22 @@ from ..kernels.memory import aligned
 
 Live = NDArray[np.uint8] | None
 """Which rows of a segment live, one byte a row; None: all."""
+
+
+class Reading(Protocol):
+    """Is told, by the thread that reads them, which rows are read; for whoever checks them.
+
+    Segments are numbered as they were given, rows within them.
+    """
+
+    def rows(self, segment: int, start: int, stop: int) -> None:
+        """Stored rows, in a run."""
+
+    def sketches(self, segment: int, start: int, stop: int) -> None:
+        """Sketches and their facts, in a run."""
+
+    def pairs(self, ids: NDArray[np.int64]) -> None:
+        """Stored rows here and there, by the ids that results have; some more than once."""
 
 
 @dataclass(frozen=True)

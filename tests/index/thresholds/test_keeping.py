@@ -16,6 +16,7 @@ from threshold_data import DIM, METRICS, defined, fill, rows_of
 from vsearch_fast.errors import LockedError, StoreError
 from vsearch_fast.index import Index, Item, Threshold
 from vsearch_fast.index import thresholds as no_match
+from vsearch_fast.index.changes import Changes
 
 
 def test_it_is_stored_as_it_is(index: Index) -> None:
@@ -75,7 +76,7 @@ def test_a_failed_write_loses_neither_search_nor_the_old_one(
 
     first = index.calibrate()
     index.remove([f"0-{row}" for row in range(20)])
-    monkeypatch.setattr(index._store, "write_note", full)
+    monkeypatch.setattr(Changes, "write_note", full)
     with pytest.raises(StoreError, match="full"):
         index.calibrate()
     index.search(rows_of(1), max_distance="auto")
@@ -91,8 +92,9 @@ def test_a_failed_write_loses_neither_search_nor_the_old_one(
 
 def test_an_unfinished_transaction_leaves_the_old_one(index: Index) -> None:
     first = index.calibrate()
-    with pytest.raises(KeyboardInterrupt), index._store.transaction("", write=True) as sql:
-        sql.execute("UPDATE meta SET value = '{}' WHERE key = 'threshold l2'")
+    with pytest.raises(KeyboardInterrupt), index._store.change(""):
+        with index._store.statements("") as sql:
+            sql.execute("UPDATE meta SET value = '{}' WHERE key = 'threshold l2'")
         raise KeyboardInterrupt
     assert index.threshold() == first
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import tiling
-from ..rows import Live, direct, readable
+from ..rows import Live, Reading, direct, readable
 from ..sketches import Run, Sketch, choose_run
 
 
@@ -22,6 +22,7 @@ class Problem:
     lives: Sequence[Live]
     sketches: Sequence[Sketch | None]  # None: sketched on the way
     k: int
+    reading: Reading | None = None
 
     @property
     def squared(self) -> bool:

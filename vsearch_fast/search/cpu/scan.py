@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ...threads import run
 from .. import tiling
-from ..rows import Live, converted, direct, no_mask, not_finite, padded_to
+from ..rows import Live, Reading, converted, direct, no_mask, not_finite, padded_to
 from .buffers import capacity_for, merge
 
 Scan = Callable[..., int]
@@ -97,6 +97,7 @@ def search(
     workers: int,
     distances: NDArray,
     ids: NDArray[np.int64],
+    reading: Reading | None = None,
 ) -> int:
     """Search all segments for all queries; write the result to ``distances`` and ``ids``.
 
@@ -116,7 +117,7 @@ def search(
         part = slice(first, first + batch)
         _search_batch(
             queries[part], segments, lives, chunks, kernels, workers, capacity, row_bytes,
-            distances[part], ids[part],
+            distances[part], ids[part], reading,
         )  # fmt: skip
     live_bytes = sum(
         (len(s) if live is None else int(np.count_nonzero(live))) * s.shape[1] * s.itemsize
@@ -154,6 +155,7 @@ def _search_batch(
     row_bytes: int,
     best: NDArray,
     best_ids: NDArray[np.int64],
+    reading: Reading | None,
 ) -> None:
     """Search all chunks for one batch of queries; write the result to ``best`` and ``best_ids``."""
     count, k = best.shape
@@ -194,6 +196,8 @@ def _search_batch(
                 0, len(rows), offset,
                 mask, tile_rows, k, *held,
             )  # fmt: skip
+            if reading is not None:
+                reading.rows(chunk.segment, chunk.start, chunk.stop)
             if bad >= 0:
                 # Chunks are taken in ascending order: those in flight may still hold an
                 # earlier row, later ones need not be read.

@@ -65,7 +65,11 @@ class Worker:
             bad = sketch.bad[(sketch.bad >= chunk.start) & (sketch.bad < chunk.stop)] - chunk.start
             data = sketch.bytes[chunk.start : chunk.stop]
             facts = sketch.facts[chunk.start : chunk.stop]
+            if problem.reading is not None:
+                problem.reading.sketches(chunk.segment, chunk.start, chunk.stop)
         else:
+            if problem.reading is not None:
+                problem.reading.rows(chunk.segment, chunk.start, chunk.stop)
             data = aligned((len(rows), shared.width), np.uint8)
             facts = np.empty((len(rows), shared.facts))
             self.work.bytes_read += rows.nbytes
@@ -217,6 +221,7 @@ class Worker:
         from ...kernels.refine import refine_f32
 
         end = self.listed if end is None else end
+        self._tell(self.refined, end)
         done = refine_f32(
             *self._pairs(sources, self.refined, end), self.near_uppers, self.near_counts,
             self.caps, self.order, self.shared.problem.squared,
@@ -229,6 +234,7 @@ class Worker:
         """The third tier, for all that is listed; the list is empty then."""
         from ...kernels.refine import refine_f64
 
+        self._tell(0, self.listed)
         done = refine_f64(
             *self._pairs(sources, 0, self.listed), self.caps,
             self.distances, self.ids, self.held, self.nearest, self.shared.problem.squared,
@@ -237,6 +243,12 @@ class Worker:
         np.minimum(self.caps, self.nearest, out=self.caps)
         self.work.undecided += done
         self.work.bytes_read += done * self._row_bytes()
+
+    def _tell(self, start: int, end: int) -> None:
+        """Tell whoever checks rows that those of these listed pairs are read."""
+        reading = self.shared.problem.reading
+        if reading is not None and start < end:
+            reading.pairs(self.pair_rows[start:end])
 
     def _row_bytes(self) -> int:
         segment = self.shared.problem.segments[0]
@@ -257,6 +269,8 @@ class Worker:
         from ...kernels.lanes import lane_scan
 
         shared = self.shared
+        if shared.problem.reading is not None:
+            shared.problem.reading.rows(chunk.segment, chunk.start, chunk.stop)
         read = rows.nbytes
         if not direct(rows, np.dtype(np.float32)):
             rows = converted(rows)

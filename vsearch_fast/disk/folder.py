@@ -1,0 +1,88 @@
+"""A folder that is held: whatever becomes of its name, its files are the same folder's."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..errors import ReplacedError
+
+
+class Folder:
+    """An opened folder, whose files are reached through its descriptor and not by its name.
+
+    A symbolic link that is turned elsewhere, or another folder that is moved to this one's place,
+    so cannot mix the files of two.
+
+    Args:
+        path: as it was named; errors say it.
+
+    Attributes:
+        path: absolute, links followed.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = -1
+        self.path = Path(os.path.realpath(path))
+        self._descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def open(self, name: str, flags: int, mode: int = 0o666) -> int:
+        """A descriptor of the file of this name; OSError says its path."""
+        try:
+            return os.open(name, flags | os.O_CLOEXEC, mode, dir_fd=self._descriptor)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path / name)) from error
+
+    def stat(self, name: str) -> os.stat_result:
+        return os.stat(name, dir_fd=self._descriptor)
+
+    def names(self) -> list[str]:
+        return sorted(os.listdir(self._descriptor))
+
+    def unlink(self, name: str) -> None:
+        os.unlink(name, dir_fd=self._descriptor)
+
+    def link(self, name: str, target: str) -> None:
+        """Give the file of this name another one in the folder."""
+        os.link(name, target, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
+
+    def rename(self, name: str, target: str) -> None:
+        os.rename(name, target, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
+
+    def sync(self) -> None:
+        """Flush the folder's own entries, so that a new file survives a power cut."""
+        os.fsync(self._descriptor)
+
+    def identity(self, name: str) -> tuple[int, int]:
+        """Device and inode of the file of this name."""
+        found = self.stat(name)
+        return found.st_dev, found.st_ino
+
+    def check(self, name: str, identity: tuple[int, int], consequence: str) -> None:
+        """ReplacedError unless the file is this one, by its path too (as SQLite names it)."""
+        try:
+            found = os.stat(self.path / name)
+        except OSError:
+            raise ReplacedError(
+                f"{self.path / name} was removed since it was opened",
+                consequence,
+                "Open the index again, once it is back",
+            ) from None
+        if (found.st_dev, found.st_ino) != identity:
+            raise ReplacedError(
+                f"{self.path / name} was replaced since it was opened",
+                consequence,
+                "Open the index again",
+            )
+
+    def close(self) -> None:
+        """Does nothing when done already."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def __del__(self) -> None:
+        self.close()

@@ -1,0 +1,210 @@
+"""What changes an index: rows added and removed, items described anew, notes.
+
+Each is one change of the store, or a part of the one that this thread is in (`Store.change`).
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from xxhash import xxh3_64_intdigest
+
+from ..disk.writing import write_error
+from ..errors import DamagedError, DuplicateIdError
+from . import item_rows, schema, sealing, stored_sketches, sums
+from .items import Item
+from .segments import SegmentFiles
+from .snapshot import State
+from .store import Store
+from .stored_sketches import Covered
+
+
+def running_sums(
+    store: Store,
+    sql: sqlite3.Connection,
+    files: SegmentFiles,
+    state: State,
+    covered: list[Covered],
+    consequence: str,
+) -> dict[str, sums.RunningSums]:
+    """For each kind the sums that its next rows go on with. The rows of an unfinished granule
+    are checked first: a new sum of it must not make right what is damaged."""
+    starts = dict.fromkeys(schema.KINDS, state.rows)
+    if store.meta.sketched:
+        done = stored_sketches.rows_of(covered)
+        starts |= {stored_sketches.SKETCHES: done, stored_sketches.FACTS: done}
+    running = {}
+    for name, start in starts.items():
+        kind = files.kinds[name]
+        kept = np.empty(0, np.uint64)
+        head = np.empty((0, kind.width), kind.dtype)
+        segment, offset = divmod(start, files.segment_rows)
+        block, within = divmod(offset, sums.BLOCK_ROWS)
+        if within:
+            granule = sums.granule_rows(kind)
+            rows, values = sums.read(sql, store.database.file, kind, segment, [block])[block]
+            whole = within // granule
+            kept = values[:whole].astype(np.uint64)
+            try:
+                head = files.read(name, segment, offset - within % granule, offset)
+            except OSError as error:
+                raise write_error(files.path(name, segment), error, consequence) from error
+            right = rows == within and len(values) == -(-within // granule)
+            if not right or (len(head) and xxh3_64_intdigest(head) != values[whole]):
+                raise _damaged(files, name, segment, offset - len(head), offset)
+        running[name] = sums.RunningSums(kind, files.segment_rows, start, kept, head)
+    return running
+
+
+def check_of(
+    store: Store, files: SegmentFiles, rows: int, consequence: str
+) -> Callable[[int, int, np.ndarray], None]:
+    """For `Extension`: checks vectors of the first `rows` rows that are read to be sketched."""
+    kind = files.kinds["vectors"]
+    granule = sums.granule_rows(kind)
+
+    def check(segment: int, offset: int, vectors: np.ndarray) -> None:
+        old = min(offset + len(vectors), rows - segment * files.segment_rows)
+        # Those of the last, unfinished granule were checked when the addition began.
+        first, last = offset // granule, old // granule
+        if old <= offset or first >= last:
+            return
+        blocks = range(first * granule // sums.BLOCK_ROWS, -(-last * granule // sums.BLOCK_ROWS))
+        with store.statements(consequence) as sql:
+            lines = sums.read(sql, store.database.file, kind, segment, blocks)
+        held = np.concatenate([values for _, values in lines.values()])
+        held = held[first - blocks[0] * (sums.BLOCK_ROWS // granule) :][: last - first]
+        found = sums.sums_of(
+            files.read("vectors", segment, first * granule, last * granule), granule
+        )
+        if not np.array_equal(found, held):
+            raise _damaged(files, "vectors", segment, first * granule, last * granule)
+
+    return check
+
+
+def _damaged(files: SegmentFiles, kind: str, segment: int, start: int, stop: int) -> DamagedError:
+    first = segment * files.segment_rows
+    return DamagedError(
+        f"{files.path(kind, segment)} is damaged: of rows {first + start} to"
+        f" {first + stop - 1} some are not as they were written (checksum)",
+        "Nothing was changed",
+        sums.CURE,
+    )
+
+
+class Changes:
+    """The changes of one store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def append(
+        self,
+        items: Sequence[Item],
+        blocks: Iterable[dict[str, np.ndarray]],
+        *,
+        replace: bool,
+    ) -> None:
+        """Add one row an item, in one transaction.
+
+        Args:
+            items: checked, their ids all different.
+            blocks: the rows by kind, as `SegmentFiles.append` takes them; as many as items.
+            replace: replace the items of the same id instead of refusing them.
+
+        Raises:
+            DuplicateIdError: an id is there already (without `replace`).
+            StoreError: nothing was added, and why.
+        """
+        store = self._store
+        consequence = "None of the rows was added, and what the index held is as it was"
+        with store.change(consequence):
+            with store.statements(consequence) as sql:
+                state = sealing.read_state(sql)
+                covered = store.covered(sql, state)
+                held = item_rows.present(sql, [item.id for item in items])
+                if held and not replace:
+                    first = next(item.id for item in items if item.id in held)
+                    raise DuplicateIdError(
+                        f"{store.folder} holds an item {first!r} already",
+                        consequence,
+                        "Leave it out, remove it first, or pass replace=True",
+                    )
+                old = store.rows.by_row(sql, held.values())
+                running = running_sums(store, sql, store.files, state, covered, consequence)
+            rows = state.rows + len(items)
+            files = store.files
+            files.append(state.rows, blocks, running, consequence)
+            sketched = None
+            if store.meta.sketched:
+                sketched = stored_sketches.Extension(
+                    files, covered, rows, check_of(store, files, state.rows, consequence)
+                )
+                files.append(sketched.start, sketched.blocks(), running, consequence)
+            with store.statements(consequence) as sql:
+                item_rows.remove(sql, old)
+                item_rows.insert(sql, state.rows, items)
+                self._count(sql, state.rows, len(items), removed=len(old))
+                for kind, kept in running.items():
+                    sums.write(sql, kind, kept.lines())
+                if sketched:
+                    schema.write_kinds(sql, store.meta.kinds)
+                    stored_sketches.write(sql, sketched)
+
+    def _count(self, sql: sqlite3.Connection, start: int, added: int, removed: int) -> None:
+        rows = start + added
+        sql.execute(
+            "UPDATE state SET rows = ?, removed = removed + ?, edits = edits + ?",
+            (rows, removed, 1 if removed else 0),
+        )
+        each = self._store.meta.segment_rows
+        for segment in range(start // each, -(-rows // each)):
+            held = min(rows - segment * each, each)
+            for kind in schema.KINDS:
+                stored_sketches.write_segment(sql, kind, segment, held, None)
+
+    def update(self, items: Sequence[Item]) -> None:
+        """Replace path, box, metadata and stamp of the items of these ids, in one transaction.
+
+        Raises:
+            UnknownIdError: an id that the index does not hold; nothing was changed.
+        """
+        consequence = "Nothing was changed"
+        with self._store.change(consequence), self._store.statements(consequence) as sql:
+            found = self._store.found(sql, [item.id for item in items], consequence)
+            item_rows.update(sql, found, items)
+            sql.execute("UPDATE state SET edits = edits + 1")
+
+    def describe(self, model: dict[str, Any]) -> None:
+        """Replace what `meta` says about the model, in one transaction."""
+        consequence = "Nothing was changed"
+        with self._store.change(consequence), self._store.statements(consequence) as sql:
+            sql.execute("UPDATE meta SET value = ? WHERE key = 'model'", (json.dumps(model),))
+        self._store.meta = replace(self._store.meta, model=model)
+
+    def write_note(self, key: str, value: str) -> None:
+        """Put a text under a key of `meta` that is none of an index's own, in one transaction.
+
+        Versions that do not know the key leave it alone; the state of the rows stays the same.
+        """
+        consequence = "Nothing was changed"
+        with self._store.change(consequence), self._store.statements(consequence) as sql:
+            sql.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Set a tombstone on the rows of these ids, in one transaction.
+
+        Raises:
+            UnknownIdError: an id that the index does not hold; nothing was removed.
+        """
+        consequence = "Nothing was removed"
+        with self._store.change(consequence), self._store.statements(consequence) as sql:
+            found = dict(self._store.found(sql, ids, consequence))
+            item_rows.remove(sql, found)
+            sql.execute("UPDATE state SET removed = removed + ?, edits = edits + 1", (len(found),))

@@ -1,0 +1,287 @@
+"""The rows that a search reads, and their checksums.
+
+Whoever reads a row for the first time in this process hashes it there and then, when it is in the
+processor's cache; what was hashed is compared with the checksums of the database when the search
+is done, and before anybody sees its result. What was found right is not hashed again, so that
+later searches pay nothing; a file that was replaced meanwhile is another one (`Mapped.identity`).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from xxhash import xxh3_64_intdigest
+
+from ..errors import DamagedError
+from ..search.sketches import Sketch
+from . import sums
+from .segments import Mapped, SegmentFiles
+from .stored_sketches import FACTS, SKETCHES, Covered
+
+#: When rows are checked: when a process first reads them, at every search, never.
+Checks = Literal["first", "always", "never"]
+CHECKS: tuple[Checks, ...] = ("first", "always", "never")
+
+#: Blocks of a segment whose sums are remembered: 8 bytes a row of vectors.
+_KEPT_BLOCKS = 4096
+
+
+class Reading:
+    """The mapped rows of one state, for one search; what it reads is told it by `topk_segments`
+    (`search.rows.Reading`), from any thread.
+
+    Args:
+        files: where they are.
+        rows: how many there are of the kinds that are all there: vectors, or codes.
+        kinds: to be read.
+        covered: what is sketched, one entry a segment.
+        checks: when rows are hashed.
+        consequence: what is not done if a file is damaged.
+
+    Raises:
+        DamagedError: a file is missing or cut short.
+    """
+
+    def __init__(
+        self,
+        files: SegmentFiles,
+        rows: int,
+        kinds: Sequence[str],
+        covered: Sequence[Covered],
+        checks: Checks,
+        consequence: str,
+    ) -> None:
+        self.files = files
+        self._checks = checks
+        self._consequence = consequence
+        self._covered = covered
+        counts: dict[str, list[int]] = {}
+        for kind in kinds:
+            if kind in (SKETCHES, FACTS):
+                counts[kind] = [part.rows for part in covered]
+            else:
+                counts[kind] = [
+                    min(files.segment_rows, rows - segment * files.segment_rows)
+                    for segment in range(files.segments(rows))
+                ]
+        self._main = next((kind for kind in kinds if kind not in (SKETCHES, FACTS)), "")
+        self._parts: dict[str, list[_Part | None]] = {
+            kind: [
+                _Part(files.mapped(kind, segment, consequence), count, self._granule(kind), checks)
+                if count
+                else None
+                for segment, count in enumerate(of)
+            ]
+            for kind, of in counts.items()
+        }
+        # Kind, segment, granules, rows of each that were hashed, hashes.
+        self._hashed: list[tuple[str, int, np.ndarray, np.ndarray, np.ndarray]] = []
+
+    def _granule(self, kind: str) -> int:
+        return sums.granule_rows(self.files.kinds[kind])
+
+    def arrays(self, kind: str) -> list[np.ndarray]:
+        """The rows, read-only, one array (r, width) a segment, all full but the last."""
+        return [part.array for part in self._parts[kind] if part is not None]
+
+    def sketched(self) -> list[Sketch] | None:
+        """The sketch of each segment; None where none are kept."""
+        if SKETCHES not in self._parts:
+            return None
+        nothing = np.empty(0, np.int64)
+        kept: list[Sketch] = []
+        for segment, covered in enumerate(self._covered):
+            arrays = []
+            for name in (SKETCHES, FACTS):
+                part, kind = self._parts[name][segment], self.files.kinds[name]
+                empty = np.empty((0, kind.width), kind.dtype)
+                arrays.append(empty if part is None else part.array)
+            kept.append(Sketch(arrays[0], arrays[1], covered.runs, nothing))
+        return kept
+
+    def copied(self, kind: str, rows: np.ndarray) -> np.ndarray:
+        """Rows of a kind by number, int64 (n,), copied: (n, width) as stored."""
+        self._single(kind, rows)
+        shape = self.files.kinds[kind]
+        out = np.empty((len(rows), shape.width), shape.dtype)
+        place, line = np.divmod(rows, self.files.segment_rows)
+        segments = self.arrays(kind)
+        for segment in np.unique(place):
+            of = place == segment
+            out[of] = segments[segment][line[of]]
+        return out
+
+    # Told by those who read
+
+    def rows(self, segment: int, start: int, stop: int) -> None:
+        """Rows of a segment are read."""
+        self._read(self._main, segment, start, stop)
+
+    def sketches(self, segment: int, start: int, stop: int) -> None:
+        """Sketches and facts of these rows are read."""
+        for kind in (SKETCHES, FACTS):
+            self._read(kind, segment, start, stop)
+
+    def pairs(self, ids: np.ndarray) -> None:
+        """Single rows are read: int64 (n,), numbered over all segments."""
+        self._single(self._main, ids)
+
+    def _single(self, kind: str, ids: np.ndarray) -> None:
+        if self._checks == "never" or not len(ids):
+            return
+        granule = self._granule(kind)
+        segments, lines = np.divmod(ids, self.files.segment_rows)
+        for segment in np.unique(segments).tolist():
+            part = self._parts[kind][segment]
+            assert part is not None
+            if part.pending:
+                found = np.unique(lines[segments == segment] // granule)
+                self._hash(kind, segment, part, found)
+
+    def _read(self, kind: str, segment: int, start: int, stop: int) -> None:
+        if self._checks == "never":
+            return
+        part = self._parts[kind][segment]
+        if part is not None and part.pending:
+            granule = self._granule(kind)
+            stop = min(stop, part.count)
+            self._hash(kind, segment, part, np.arange(start // granule, -(-stop // granule)))
+
+    def _hash(self, kind: str, segment: int, part: _Part, granules: np.ndarray) -> None:
+        granules = granules[part.claimed[granules] < part.needed(granules)]
+        if not len(granules):
+            return
+        needed = part.needed(granules)
+        part.claimed[granules] = needed
+        found = np.fromiter(
+            (
+                xxh3_64_intdigest(part.array[first : first + count])
+                for first, count in zip(
+                    (granules * part.granule).tolist(), needed.tolist(), strict=True
+                )
+            ),
+            np.uint64,
+            len(granules),
+        )
+        self._hashed.append((kind, segment, granules, needed, found))
+
+    # Compared
+
+    @property
+    def open(self) -> bool:
+        """Whether something was hashed that `settle` has not compared."""
+        return bool(self._hashed)
+
+    def settle(self, sql: sqlite3.Connection, file: Path) -> None:
+        """Compare what was hashed with the sums of the database, which must be of the files'
+        generation, and remember what is right.
+
+        Raises:
+            DamagedError: names the file and the rows.
+        """
+        hashed, self._hashed = self._hashed, []
+        for kind, segment, granules, counts, found in hashed:
+            part = self._parts[kind][segment]
+            assert part is not None
+            held, summed = self._held(sql, file, kind, segment, granules)
+            # Rows that came since are summed, too: those granules are hashed again.
+            for i in np.flatnonzero(summed > counts):
+                first = int(granules[i]) * part.granule
+                found[i] = xxh3_64_intdigest(part.mapped.array[first : first + int(summed[i])])
+            bad = np.flatnonzero((found != held) | (summed < counts))
+            if len(bad):
+                raise self._damaged(sql, kind, segment, granules[bad], part)
+            part.found_right(granules, counts)
+
+    def _held(
+        self, sql: sqlite3.Connection, file: Path, kind: str, segment: int, granules: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """For each granule its sum, and how many of its rows are summed (0: none)."""
+        granule = self._granule(kind)
+        each = sums.BLOCK_ROWS // granule
+        blocks, places = np.divmod(granules, each)
+        lines = self._lines(sql, file, kind, segment, np.unique(blocks).tolist())
+        held = np.zeros(len(granules), np.uint64)
+        summed = np.zeros(len(granules), np.int64)
+        for block, (rows, values) in lines.items():
+            of = np.flatnonzero((blocks == block) & (places < len(values)))
+            held[of] = values[places[of]]
+            summed[of] = np.minimum(granule, rows - places[of] * granule)
+        return held, summed
+
+    def _lines(
+        self, sql: sqlite3.Connection, file: Path, kind: str, segment: int, blocks: list[int]
+    ) -> dict[int, tuple[int, np.ndarray]]:
+        """The sums of these blocks; full ones, which never change, are remembered."""
+        part = self._parts[kind][segment]
+        assert part is not None
+        known = part.mapped.sums
+        unknown = [block for block in blocks if block not in known]
+        fresh = sums.read(sql, file, self.files.kinds[kind], segment, unknown)
+        found = {block: known[block] for block in blocks if block in known} | fresh
+        if len(known) > _KEPT_BLOCKS:
+            known.clear()
+        known.update({b: line for b, line in fresh.items() if line[0] == sums.BLOCK_ROWS})
+        return found
+
+    def _damaged(
+        self, sql: sqlite3.Connection, kind: str, segment: int, granules: np.ndarray, part: _Part
+    ) -> DamagedError:
+        first = segment * self.files.segment_rows + int(granules[0]) * part.granule
+        last = min(first + part.granule, segment * self.files.segment_rows + part.count) - 1
+        line = sql.execute(
+            "SELECT id FROM items WHERE row BETWEEN ? AND ? ORDER BY row LIMIT 1", (first, last)
+        ).fetchone()
+        rows = f"row {first}" if first == last else f"rows {first} to {last}"
+        item = "" if line is None else f", item {line[0]!r}"
+        if line is not None and first != last:
+            item += " and others"
+        return DamagedError(
+            f"{self.files.path(kind, segment)} is damaged: {rows}{item} are not as they were"
+            " written (checksum)",
+            self._consequence,
+            sums.CURE,
+        )
+
+
+class _Part:
+    """The rows of one kind in one segment.
+
+    Attributes:
+        mapped: the whole file.
+        count: rows of this state.
+        array: those.
+        granule: rows that are hashed together.
+        claimed: int32, rows of each granule that need not be hashed by this search.
+        pending: whether there may be any that must.
+    """
+
+    def __init__(self, mapped: Mapped, count: int, granule: int, checks: Checks) -> None:
+        self.mapped, self.count, self.granule = mapped, count, granule
+        self.array = mapped.array[:count]
+        self.pending = checks != "never" and (checks == "always" or mapped.whole < count)
+        self.claimed = np.zeros(0, np.int32)
+        if self.pending:
+            granules = -(-count // granule)
+            if len(mapped.checked) < granules:
+                grown = np.zeros(granules, np.int32)
+                grown[: len(mapped.checked)] = mapped.checked
+                mapped.checked = grown
+            self.claimed = np.zeros(granules, np.int32)
+            if checks == "first":
+                self.claimed[:] = mapped.checked[:granules]
+
+    def needed(self, granules: np.ndarray) -> np.ndarray:
+        """Rows of these granules that are of this state."""
+        return np.minimum(self.granule, self.count - granules * self.granule)
+
+    def found_right(self, granules: np.ndarray, counts: np.ndarray) -> None:
+        checked = self.mapped.checked
+        checked[granules] = np.maximum(checked[granules], counts)
+        every = np.arange(-(-self.count // self.granule))
+        if (checked[: len(every)] >= self.needed(every)).all():
+            self.mapped.whole = max(self.mapped.whole, self.count)
