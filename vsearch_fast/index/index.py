@@ -32,14 +32,16 @@ from .changes import Changes
 from .finder import Finder
 from .hits import Hit, find_hits
 from .items import Item, check_id, check_item
+from .reading import Checks, checks_wanted
 from .store import Store
 from .thresholds import QUANTILE, SAMPLE, Threshold, Thresholds
+from .upkeep import Upkeep
 
 _NOT_ADDED = "None of the rows was added"
 _NOT_SEARCHED = "Nothing was searched"
 
 
-class Index:
+class Index(Upkeep):
     """An index folder, opened by `Index.create` or `Index.open`.
 
     Many processes may search an index while one writes to it; each search sees all that was
@@ -118,6 +120,7 @@ class Index:
         *,
         mode: Literal["r", "rw"] = "r",
         model_id: str | None = None,
+        checksums: Checks | None = None,
     ) -> Self:
         """Open an index; nothing is read per row.
 
@@ -125,6 +128,9 @@ class Index:
             path: its folder.
             mode: "r" to search, "rw" to change it too (one writer at a time).
             model_id: the model whose features will be searched for or added.
+            checksums: check rows when this process "first" reads them, "always" at every search,
+                or "never". None: what the environment variable VSEARCH_CHECKSUMS says, else
+                "first".
 
         Raises:
             ModelMismatchError: `model_id` is given and not the index's.
@@ -135,7 +141,7 @@ class Index:
             raise ArgumentError(
                 f'mode is {mode!r}, not "r" or "rw"', "Nothing was opened", "Pass one of them"
             )
-        store = Store(Path(path), writable=mode == "rw")
+        store = Store(Path(path), writable=mode == "rw", checks=checks_wanted(checksums))
         if model_id is not None and model_id != store.meta.model_id:
             store.close()
             raise ModelMismatchError(

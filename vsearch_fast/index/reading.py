@@ -8,15 +8,16 @@ later searches pay nothing; a file that was replaced meanwhile is another one (`
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 from xxhash import xxh3_64_intdigest
 
-from ..errors import DamagedError
+from ..errors import ArgumentError, DamagedError
 from ..search.sketches import Sketch
 from . import sums
 from .segments import Mapped, SegmentFiles
@@ -24,7 +25,26 @@ from .stored_sketches import FACTS, SKETCHES, Covered
 
 #: When rows are checked: when a process first reads them, at every search, never.
 Checks = Literal["first", "always", "never"]
+_VARIABLE = "VSEARCH_CHECKSUMS"
 CHECKS: tuple[Checks, ...] = ("first", "always", "never")
+
+
+def checks_wanted(value: Checks | None) -> Checks:
+    """The value, or what the environment says.
+
+    Raises:
+        ArgumentError: neither is one of CHECKS.
+    """
+    source = "checksums"
+    if value is None:
+        source = _VARIABLE
+        value = cast(Checks, os.environ.get(_VARIABLE) or "first")
+    if value not in CHECKS:
+        raise ArgumentError(
+            f"{source} is {value!r}", "Nothing was opened", f"Use one of {', '.join(CHECKS)}"
+        )
+    return value
+
 
 #: Blocks of a segment whose sums are remembered: 8 bytes a row of vectors.
 _KEPT_BLOCKS = 4096

@@ -96,6 +96,7 @@ class SegmentFiles:
         self.segment_rows = segment_rows
         self.generation = generation
         self._maps: dict[tuple[str, int], Mapped] = {}
+        self._pinned = False
 
     def name(self, kind: str, segment: int) -> str:
         """A segment's file name."""
@@ -156,6 +157,8 @@ class SegmentFiles:
         """A segment file in memory. Asking again costs a look at the file: it may have been cut
         or, by a restored one, replaced."""
         kind = self.kinds[kind_name]
+        if self._pinned:
+            return self._maps[kind_name, segment]
         identity = self._identity(kind, segment, consequence)
         mapped = self._maps.get((kind_name, segment))
         if mapped is None or mapped.identity != identity:
@@ -323,6 +326,10 @@ class SegmentFiles:
             for kind, count in rows.items()
             for segment in range(self.segments(count))
         )
+
+    def pin(self) -> None:
+        """Keep what is mapped, whatever becomes of the files."""
+        self._pinned = True
 
     def close(self) -> None:
         """Forget the maps; arrays handed out stay valid."""

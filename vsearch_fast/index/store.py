@@ -69,11 +69,11 @@ from ..checks import Scalar
 from ..disk.database import Database
 from ..disk.folder import Folder
 from ..disk.writing import write_error
-from ..errors import ArgumentError, ReplacedError, StoreError, UnknownIdError
+from ..errors import ArgumentError, DamagedError, ReplacedError, StoreError, UnknownIdError
 from . import item_rows, schema, sealing, stored_sketches
 from .item_rows import ItemRows
 from .items import Item
-from .reading import CHECKS, Checks, Reading
+from .reading import Checks, Reading
 from .segments import SegmentFiles
 from .snapshot import Filter, Snapshot, State
 from .stored_sketches import FACTS, SKETCHES, Covered
@@ -116,6 +116,8 @@ class Store:
         folder: made by `create`.
         writable: hold the write lock, and drop what an unfinished add has left.
         checks: when rows are checked against their sums (`reading.py`).
+        database: the folder of its database, where that is another (`frozen.py`).
+        whole: refuse what is damaged. Otherwise it can be opened to be verified and repaired.
 
     Attributes:
         folder: as it was named, absolute.
@@ -126,20 +128,25 @@ class Store:
         LockedError: another writer.
     """
 
-    def __init__(self, folder: Path, *, writable: bool, checks: Checks = "first") -> None:
-        if checks not in CHECKS:
-            raise ArgumentError(
-                f"checksums is {checks!r}", "Nothing was opened", f"Use one of {', '.join(CHECKS)}"
-            )
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        writable: bool,
+        checks: Checks = "first",
+        database: Path | None = None,
+        whole: bool = True,
+    ) -> None:
         self.folder = folder.absolute()
-        self.writable, self.checks = writable, checks
+        self.writable, self.checks, self._whole = writable, checks, whole
         schema.refuse_what_is_no_index(self.folder)
         try:
             self.place = Folder(self.folder)
+            held = self.place if database is None else Folder(database)
         except OSError as error:
             raise write_error(self.folder, error, "The index was not opened") from error
         try:
-            self.database = Database(self.place, schema.DATABASE_NAME, writable=writable)
+            self.database = Database(held, schema.DATABASE_NAME, writable=writable)
         except BaseException:
             self.place.close()
             raise
@@ -153,7 +160,8 @@ class Store:
                 state = sealing.read_state(sql)
                 self._snapshot = Snapshot(State(0, 0, 0), self.files_of(state), None)
                 rows = self.rows_by_kind(sql)
-                self._snapshot.files.check(rows)
+                if whole:
+                    self._snapshot.files.check(rows)
             if writable:
                 with self.change("The index was not opened", upgraded=False):
                     self._snapshot.files.drop_tail(self._committed)
@@ -182,6 +190,7 @@ class Store:
     def close(self) -> None:
         """Close the files and release the write lock. Does nothing when done already."""
         self.database.close()
+        self.database.folder.close()
         self.place.close()
 
     # Reading
@@ -195,7 +204,12 @@ class Store:
         if not self.meta.sketched:
             return []
         segments = -(-state.rows // self.meta.segment_rows)
-        return stored_sketches.read(sql, self.database.file, segments, summed=self.meta.summed)
+        try:
+            return stored_sketches.read(sql, self.database.file, segments, summed=self.meta.summed)
+        except DamagedError:
+            if self._whole:
+                raise
+            return [Covered(0, ())] * segments
 
     def rows_by_kind(self, sql: sqlite3.Connection) -> dict[str, int]:
         """Committed rows of each kind that is known here."""
@@ -279,12 +293,7 @@ class Store:
         if files.generation != state.generation:
             files = self.files_of(state)
             self._tombstones = np.empty(0, np.int64)
-        known = len(self._tombstones)
-        if state.removed != known:
-            lines = sql.execute("SELECT row FROM tombstones WHERE number > ?", (known,))
-            fresh = np.fromiter(chain.from_iterable(lines), np.int64)
-            self._tombstones = np.concatenate([self._tombstones, fresh])
-        self._check_tombstones(state)
+        self._read_tombstones(sql, state)
         live = None
         if state.removed:
             live = np.ones(state.rows, bool)
@@ -292,13 +301,19 @@ class Store:
         self._snapshot = Snapshot(state, files, live, self.covered(sql, state))
         return self._snapshot
 
-    def _check_tombstones(self, state: State) -> None:
-        rows = self._tombstones
-        if len(rows) != state.removed or (
-            state.tombs is not None and sealing.tombs(rows) != state.tombs
-        ):
+    def _read_tombstones(self, sql: sqlite3.Connection, state: State) -> None:
+        """Those that came since; where that does not fit (a repair), all."""
+        for known in (self._tombstones, np.empty(0, np.int64)):
+            lines = sql.execute("SELECT row FROM tombstones WHERE number > ?", (len(known),))
+            rows = np.concatenate([known, np.fromiter(chain.from_iterable(lines), np.int64)])
+            if len(rows) == state.removed and state.tombs in (None, sealing.tombs(rows)):
+                break
+        else:
             self._tombstones = np.empty(0, np.int64)
-            raise self.rows.damaged("the removed rows are not those written")
+            if self._whole:
+                raise self.rows.damaged("the removed rows are not those written")
+            rows = rows[(rows >= 0) & (rows < state.rows)]
+        self._tombstones = rows
 
     def _mask(self, sql: sqlite3.Connection, snapshot: Snapshot, where: Filter) -> np.ndarray:
         key = tuple((column, tuple(where[column])) for column in sorted(where))
@@ -493,7 +508,7 @@ class Store:
         with self.reading("Nothing was read") as sql:
             rows = self.rows_by_kind(sql)
             files = self._refresh(sql).files
-            database = self.place.stat(schema.DATABASE_NAME).st_blocks * 512
+            database = self.database.folder.stat(schema.DATABASE_NAME).st_blocks * 512
             return database + files.bytes_on_disk(rows)
 
     def facts(self, state: State) -> dict[str, Any]:

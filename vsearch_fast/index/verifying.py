@@ -164,6 +164,16 @@ def _segment(
         yield found, (stop - start) * row_bytes
 
 
+def _unsummed(
+    files: SegmentFiles, kind: str, segment: int, block: int, rows: int, what: str
+) -> Damage:
+    """Checksums, of one block, that are damaged or missing."""
+    first = segment * files.segment_rows
+    start = first + block * sums.BLOCK_ROWS
+    end = min(start + sums.BLOCK_ROWS, first + rows)
+    return Damage(schema.DATABASE_NAME, what, kind, start, end - 1)
+
+
 def _damage(
     store: Store, files: SegmentFiles, kind: str, segment: int, start: int, stop: int, what: str
 ) -> Damage:
