@@ -121,6 +121,7 @@ class Index(Upkeep):
         mode: Literal["r", "rw"] = "r",
         model_id: str | None = None,
         checksums: Checks | None = None,
+        damaged: bool = False,
     ) -> Self:
         """Open an index; nothing is read per row.
 
@@ -131,6 +132,7 @@ class Index(Upkeep):
             checksums: check rows when this process "first" reads them, "always" at every search,
                 or "never". None: what the environment variable VSEARCH_CHECKSUMS says, else
                 "first".
+            damaged: open what is damaged, too, as far as that can be: to verify and repair it.
 
         Raises:
             ModelMismatchError: `model_id` is given and not the index's.
@@ -141,7 +143,12 @@ class Index(Upkeep):
             raise ArgumentError(
                 f'mode is {mode!r}, not "r" or "rw"', "Nothing was opened", "Pass one of them"
             )
-        store = Store(Path(path), writable=mode == "rw", checks=checks_wanted(checksums))
+        store = Store(
+            Path(path),
+            writable=mode == "rw",
+            checks=checks_wanted(checksums),
+            whole=not damaged,
+        )
         if model_id is not None and model_id != store.meta.model_id:
             store.close()
             raise ModelMismatchError(

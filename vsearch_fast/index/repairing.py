@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -32,7 +31,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from xxhash import xxh3_64_intdigest
 
 from ..disk.writing import write_error
 from ..errors import DamagedError
@@ -48,6 +46,9 @@ from .upgrading import sum_rows
 from .verifying import Damage, Progress, Verified, verify
 
 _CONSEQUENCE = "The index was not repaired"
+
+#: Bytes that are copied at a time.
+_COPY_BYTES = 16 << 20
 
 #: Features (dim,) by id, of those items whose pictures could be read.
 Embed = Callable[[Sequence[Item]], dict[str, np.ndarray]]
@@ -116,22 +117,27 @@ def _mend_lengths(store: Store) -> None:
             with contextlib.suppress(DamagedError):
                 store.files.check_one(kind, segment)
                 continue
-            with _patched(store.files, kind, segment) as file:
-                shape = store.files.kinds[kind]
-                file.truncate(store.files.length(shape))
+            held = min(store.files.segment_rows, count - segment * store.files.segment_rows)
+            with _patched(store.files, kind, segment, held) as file:
                 file.seek(0)
-                file.write(shape.header(store.files.segment_rows))
+                file.write(store.files.kinds[kind].header(store.files.segment_rows))
 
 
 @contextlib.contextmanager
-def _patched(files: SegmentFiles, kind: str, segment: int) -> Any:
-    """A copy of a segment file, opened to be written to; at the end it takes the file's place."""
+def _patched(files: SegmentFiles, kind: str, segment: int, rows: int) -> Any:
+    """A copy of a segment file with so many rows, opened to be written to; at the end it takes the file's place."""
     path = files.path(kind, segment)
     copy = path.with_name(f"{path.name}.repaired")
     try:
-        with contextlib.suppress(FileNotFoundError):
-            shutil.copyfile(path, copy)
-        with open(copy, "r+b" if copy.exists() else "w+b") as file:
+        with open(copy, "w+b") as file:
+            # The rows alone: what lies beyond is a hole, and takes no room.
+            with contextlib.suppress(FileNotFoundError), open(path, "rb") as damaged:
+                shape = files.kinds[kind]
+                left = len(shape.header(files.segment_rows)) + rows * shape.row_bytes
+                while part := damaged.read(min(left, _COPY_BYTES)):
+                    file.write(part)
+                    left -= len(part)
+            file.truncate(files.length(files.kinds[kind]))
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -266,13 +272,14 @@ class _Repair:
     def _content(self, kind: str, segment: int, granule: int) -> np.ndarray:
         """The rows of a granule, as they are on the disk; those that are committed."""
         size = sums.granule_rows(self.files.kinds[kind])
-        rows = min(self.files.segment_rows, self._rows - segment * self.files.segment_rows)
-        return self.files.read(kind, segment, granule * size, min(rows, (granule + 1) * size))
+        stop = min(self._held(segment), (granule + 1) * size)
+        return self.files.read(kind, segment, granule * size, stop)
 
-    @property
-    def _rows(self) -> int:
+    def _held(self, segment: int) -> int:
+        """Rows of a segment."""
         with self.store.statements(_CONSEQUENCE) as sql:
-            return sealing.read_state(sql).rows
+            rows = sealing.read_state(sql).rows
+        return min(self.files.segment_rows, rows - segment * self.files.segment_rows)
 
     def _right(self, kind: str, segment: int, granule: int, content: np.ndarray) -> bool:
         """Whether this content is what was written."""
@@ -282,13 +289,13 @@ class _Repair:
             lines = sums.read(
                 sql, self.store.database.file, self.files.kinds[kind], segment, [block]
             )
-        return xxh3_64_intdigest(np.ascontiguousarray(content)) == lines[block][1][place]
+        return sums.sum_of(np.ascontiguousarray(content)) == lines[block][1][place]
 
     def _write(self, kind: str, segment: int, granules: dict[int, np.ndarray]) -> None:
         shape = self.files.kinds[kind]
         size = sums.granule_rows(shape)
         header = len(shape.header(self.files.segment_rows))
-        with _patched(self.files, kind, segment) as file:
+        with _patched(self.files, kind, segment, self._held(segment)) as file:
             for granule, content in granules.items():
                 file.seek(header + granule * size * shape.row_bytes)
                 file.write(np.ascontiguousarray(content).tobytes())

@@ -64,6 +64,11 @@ def segment_sum(kind: str, segment: int, rows: int, parameters: str | None) -> i
     return line_sum(kind, segment, rows, parameters)
 
 
+def sum_of(rows: np.ndarray) -> int:
+    """The sum of the bytes of rows, C-contiguous."""
+    return xxh3_64_intdigest(rows.data)
+
+
 def granule_rows(kind: Kind) -> int:
     """Rows of a granule: a power of two up to BLOCK_ROWS."""
     if kind.name != _SINGLY:
@@ -75,7 +80,7 @@ def granule_rows(kind: Kind) -> int:
 def sums_of(rows: np.ndarray, granule: int) -> np.ndarray:
     """uint64 (ceil(n / granule),): the sums of rows (n, width), C-contiguous, the first of which
     begins a granule."""
-    data = memoryview(rows.reshape(-1).view(np.uint8)) if rows.size else memoryview(b"")
+    data = rows.reshape(-1).view(np.uint8).data if rows.size else memoryview(b"")
     size = granule * (rows.nbytes // max(1, len(rows)))
     count = -(-len(rows) // granule)
     return np.fromiter(
