@@ -31,7 +31,7 @@ from . import arguments, schema
 from .changes import Changes
 from .finder import Finder
 from .hits import Hit, find_hits
-from .items import Item, check_id, check_item
+from .items import Item, check_id
 from .reading import Checks, checks_wanted
 from .store import Store
 from .thresholds import QUANTILE, SAMPLE, Threshold, Thresholds
@@ -209,7 +209,7 @@ class Index(Upkeep):
             DuplicateIdError: an id named twice, or held already.
             StoreError: a full disk, an index opened for reading, ...; nothing is lost.
         """
-        names = arguments.ids(ids, _NOT_ADDED)
+        names = arguments.ids(arguments.ordered(ids, _NOT_ADDED), _NOT_ADDED)
         rows = arguments.matrix(features, self.dim, "features", _NOT_ADDED)
         bits = None if codes is None else arguments.codes(codes, self.dim, "codes", _NOT_ADDED)
         for array, what in ((rows, "features"), (bits, "codes")):
@@ -234,15 +234,16 @@ class Index(Upkeep):
             codes = pack_bits(vectors) if bits is None else np.ascontiguousarray(bits[part])
             yield {"vectors": vectors, "codes": codes}
 
-    def update(self, items: Iterable[Item]) -> None:
+    def update(self, items: Item | Iterable[Item]) -> None:
         """Replace path, box, metadata and stamp of the items of these ids; rows and features
         stay.
 
         Raises:
+            ArgumentError: what is no `Item`, or one that an index cannot hold.
             UnknownIdError: an id that the index does not hold; nothing was changed.
         """
         consequence = "Nothing was changed"
-        checked = [check_item(item, consequence) for item in items]
+        checked = arguments.changed(items, consequence)
         arguments.refuse_twice([item.id for item in checked], consequence)
         if checked:
             self._changes.update(checked)

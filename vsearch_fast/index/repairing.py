@@ -125,7 +125,8 @@ def _mend_lengths(store: Store) -> None:
 
 @contextlib.contextmanager
 def _patched(files: SegmentFiles, kind: str, segment: int, rows: int) -> Any:
-    """A copy of a segment file with so many rows, opened to be written to; at the end it takes the file's place."""
+    """A copy of a segment file with so many rows, opened to be written to; at the end it takes the
+    place of the file."""
     path = files.path(kind, segment)
     copy = path.with_name(f"{path.name}.repaired")
     try:
