@@ -19,10 +19,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..disk.writing import sync_directory, write_error
-from ..errors import DamagedError, StoreError
+from ..errors import CompactedError, DamagedError, StoreError
 from . import schema, sealing
 from .segments import SegmentFiles
-from .store import CompactedError, Store
+from .store import Store
 from .verifying import Verified, verify
 
 _CONSEQUENCE = "No backup was made"

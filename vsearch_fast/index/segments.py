@@ -21,7 +21,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
@@ -29,9 +29,6 @@ from ..disk.folder import Folder
 from ..disk.mapping import map_array
 from ..disk.writing import write_error
 from ..errors import DamagedError, StoreError
-
-if TYPE_CHECKING:
-    from .sums import RunningSums
 
 #: Bytes given to one pwrite at most.
 WRITE_BYTES = 16 << 20
@@ -76,6 +73,13 @@ class Mapped:
     checked: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
     whole: int = 0
     sums: dict[int, tuple[int, np.ndarray]] = field(default_factory=dict)
+
+
+class Fed(Protocol):
+    """What is given all rows as they are appended: `sums.RunningSums`."""
+
+    def feed(self, rows: np.ndarray) -> None:
+        """The next rows, (n, width)."""
 
 
 class SegmentFiles:
@@ -220,7 +224,7 @@ class SegmentFiles:
         self,
         start: int,
         blocks: Iterable[dict[str, np.ndarray]],
-        sums: Mapping[str, RunningSums],
+        sums: Mapping[str, Fed],
         consequence: str,
     ) -> None:
         """Write rows from row number `start` on and flush them to the disk.

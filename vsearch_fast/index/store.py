@@ -69,7 +69,14 @@ from ..checks import Scalar
 from ..disk.database import Database
 from ..disk.folder import Folder
 from ..disk.writing import write_error
-from ..errors import ArgumentError, DamagedError, ReplacedError, StoreError, UnknownIdError
+from ..errors import (
+    ArgumentError,
+    CompactedError,
+    DamagedError,
+    ReplacedError,
+    StoreError,
+    UnknownIdError,
+)
 from . import item_rows, schema, sealing, stored_sketches
 from .item_rows import ItemRows
 from .items import Item
@@ -84,10 +91,6 @@ _KEPT_FILTERS = 16
 
 #: Bits of a page's place that are its row; the rest is the index's generation.
 _ROW_BITS = 40
-
-
-class CompactedError(StoreError):
-    """The index was compacted between two parts of one reading, which is to begin anew."""
 
 
 @dataclass(frozen=True, slots=True)

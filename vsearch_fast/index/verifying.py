@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DamagedError, StoreError
+from ..errors import CompactedError, DamagedError, StoreError
 from . import item_rows, schema, sealing, sums
 from .items import facet
 from .mixing import mixed
 from .segments import SegmentFiles
-from .store import CompactedError, Store
+from .store import Store
 from .sums import signed
 
 #: Blocks whose sums are asked for at a time.
