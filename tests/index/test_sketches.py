@@ -36,7 +36,11 @@ def test_growing_by_blocks_sketches_what_is_complete(tmp_path: Path, monkeypatch
                 assert hits == index.search(queries, 7, metric, strategy="scan")
                 assert proof.sketched == 2 * covered
                 assert proof.scanned == 2 * (done - covered)
-        runs = {(r.lo, r.step) for c in index._store.view(None, kinds_of("l2"), "").snapshot.covered for r in c.runs}
+        runs = {
+            (r.lo, r.step)
+            for c in index._store.view(None, kinds_of("l2"), "").snapshot.covered
+            for r in c.runs
+        }
         assert len(runs) > 1
     with Index.open(tmp_path / "i") as index:
         made = index._store.view(None, kinds_of("l2"), "").reading.sketched()

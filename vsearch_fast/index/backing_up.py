@@ -16,6 +16,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from ..disk.writing import sync_directory, write_error
@@ -76,7 +77,7 @@ def back_up(
         os.rename(place, target)  # over an empty folder, too
         with contextlib.suppress(PermissionError):  # one may write in a folder and not list it
             sync_directory(target.parent)
-        return found
+        return replace(found, path=str(target))
     except OSError as error:
         path = Path(error.filename) if error.filename else place
         raise write_error(path, error, _CONSEQUENCE) from error

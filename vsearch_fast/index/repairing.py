@@ -260,12 +260,15 @@ class _Repair:
         if not self.store.meta.sketched:
             return False
         try:
-            stored_sketches.read(
+            covered = stored_sketches.read(
                 sql, self.store.database.file, self.files.segments(rows), summed=True
             )
         except DamagedError:
             sql.execute("DELETE FROM segments WHERE kind IN (?, ?)", (SKETCHES, FACTS))
             return True
+        for segment, part in enumerate(covered):
+            if part.rows:
+                stored_sketches.write_segment(sql, FACTS, segment, part.rows, None)
         return False
 
     # Rows

@@ -144,11 +144,12 @@ def _segment(
                         sql, store.database.file, files.kinds[kind], segment, [block]
                     ).values()
                 except DamagedError as error:
-                    found.append(Damage(schema.DATABASE_NAME, error.cause))
+                    found.append(_unsummed(files, kind, segment, block, rows, error.cause))
                     continue
             first = block * sums.BLOCK_ROWS
-            if first + summed < min(stop, first + sums.BLOCK_ROWS):
-                found.append(Damage(schema.DATABASE_NAME, f"Some rows of {name} have no checksum"))
+            if first + summed < min(rows, first + sums.BLOCK_ROWS):
+                what = f"Some rows of {name} have no checksum"
+                found.append(_unsummed(files, kind, segment, block, rows, what))
             try:
                 values = files.read(kind, segment, first, first + summed)
                 made = sums.sums_of(values, granule)
