@@ -549,8 +549,8 @@ class Store:
     def _upgrade(self, sql: sqlite3.Connection, consequence: str) -> None:
         if sql.execute("PRAGMA user_version").fetchone()[0] >= schema.FORMAT:
             return
+        # `meta` and `rows` are of format 1 until it is committed: readers use them meanwhile.
         upgrade(sql, self.database.file, self._snapshot.files, self._committed, consequence)
-        self._read_meta(sql)
 
     def begun(self, sql: sqlite3.Connection) -> None:
         """As `Seals.begun`: the database is the one that was opened."""
