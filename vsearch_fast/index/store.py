@@ -59,7 +59,6 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +119,7 @@ class Store:
     Attributes:
         folder: as it was named, absolute.
         meta: of the index.
+        found_by_change: the rows when the change that is under way began.
 
     Raises:
         StoreError: no index there, a damaged one, another format.
@@ -152,6 +152,7 @@ class Store:
                 self._read_meta(sql)
                 state = sealing.read_state(sql)
                 self._snapshot = Snapshot(State(0, 0, 0), self.files_of(state), None)
+                self.found_by_change = self._snapshot
                 rows = self.rows_by_kind(sql)
                 self._snapshot.files.check(rows)
             if writable:
@@ -206,10 +207,6 @@ class Store:
             rows |= {SKETCHES: covered, FACTS: covered}
         return rows
 
-    def refreshed(self, sql: sqlite3.Connection) -> Snapshot:
-        """The rows as a change finds them, in its transaction."""
-        return self._refresh(sql)
-
     def tidy(self) -> None:
         """After a compaction: remove the old files, and the room in the database that it has left.
 
@@ -263,11 +260,22 @@ class Store:
                 f"{self.folder} was compacted meanwhile", consequence, "Do it again"
             )
 
+    def _refuse_another(self, sql: sqlite3.Connection, consequence: str) -> None:
+        """ReplacedError where another index was copied over the database."""
+        line = sql.execute("SELECT value FROM meta WHERE key = 'identity'").fetchone()
+        if self.meta.identity not in ("", line and line[0]):
+            raise ReplacedError(
+                f"{self.database.file} holds another index by now",
+                consequence,
+                "Open the index again",
+            )
+
     def _refresh(self, sql: sqlite3.Connection) -> Snapshot:
         with self._refreshing:  # a reader and a writer of this process may both come
             return self._refreshed(sql)
 
     def _refreshed(self, sql: sqlite3.Connection) -> Snapshot:
+        self._refuse_another(sql, "Nothing was read")
         state = sealing.read_state(sql)
         if state == self._snapshot.state:
             return self._snapshot
@@ -282,7 +290,7 @@ class Store:
         known = len(self._tombstones)
         if state.removed != known:
             lines = sql.execute("SELECT row FROM tombstones WHERE number > ?", (known,))
-            fresh = np.fromiter(chain.from_iterable(lines), np.int64)
+            fresh = self.rows.numbers(lines)
             self._tombstones = np.concatenate([self._tombstones, fresh])
         self._check_tombstones(state)
         live = None
@@ -294,11 +302,17 @@ class Store:
 
     def _check_tombstones(self, state: State) -> None:
         rows = self._tombstones
-        if len(rows) != state.removed or (
-            state.tombs is not None and sealing.tombs(rows) != state.tombs
+        if (
+            len(rows) != state.removed
+            or (state.tombs is not None and sealing.tombs(rows) != state.tombs)
+            or not ((rows >= 0) & (rows < state.rows)).all()
         ):
             self._tombstones = np.empty(0, np.int64)
             raise self.rows.damaged("the removed rows are not those written")
+
+    def _refuse_beyond(self, found: np.ndarray, rows: int) -> None:
+        if not ((found >= 0) & (found < rows)).all():
+            raise self.rows.damaged("a facet names a row that is not there")
 
     def _mask(self, sql: sqlite3.Connection, snapshot: Snapshot, where: Filter) -> np.ndarray:
         key = tuple((column, tuple(where[column])) for column in sorted(where))
@@ -310,6 +324,7 @@ class Store:
                 number = _column_number(numbers, column, "Nothing was searched")
                 match = np.zeros(snapshot.state.rows, bool)
                 for found in self.rows.matching(sql, number, facets):
+                    self._refuse_beyond(found, len(match))
                     match[found] = True
                 mask &= match  # removed rows are out of it: they have no facets
             if len(snapshot.filters) >= _KEPT_FILTERS:
@@ -328,6 +343,7 @@ class Store:
         with self.reading(consequence) as sql:
             number = _column_number(item_rows.column_numbers(sql), column, consequence)
             for group, found in enumerate(self.rows.grouped(sql, number)):
+                self._refuse_beyond(found, rows)
                 groups[found] = group
         return groups
 
@@ -402,31 +418,38 @@ class Store:
 
     def iterate(self) -> Iterator[Item]:
         """All items by row. The index may be changed meanwhile: items added are met, too."""
-        last, generation = -1, None
-        ids: list[str] = []
+        last, id_ = -1, ""
+        before: State | None = None
         while True:
             with self.reading("Nothing was read") as sql:
-                now = self._refresh(sql).state.generation
-                if generation is not None and now != generation and ids:
-                    last = self._last_of(sql, ids)
-                generation = now
+                state = self._refresh(sql).state
+                if before is not None and before.generation != state.generation:
+                    last = self._row_after_compaction(sql, id_, before, state)
+                before = state
                 page = self._page(sql, last, None)
             if not page:
                 return
-            last = page[-1][0]
-            ids = [item.id for _, item in page]
+            last, id_ = page[-1][0], page[-1][1].id
             yield from (item for _, item in page)
 
-    def _last_of(self, sql: sqlite3.Connection, ids: Sequence[str]) -> int:
-        """The row, after a compaction, of the last of these items that is still there."""
-        held = item_rows.present(sql, ids)
-        if not held:
+    def _row_after_compaction(
+        self, sql: sqlite3.Connection, id_: str, before: State, state: State
+    ) -> int:
+        """The new row of the item that was the last to be read.
+
+        Raises:
+            CompactedError: items were removed or replaced, too, of which this may be one: a row
+                that has its id might be one at the end.
+        """
+        row = item_rows.present(sql, [id_]).get(id_)
+        compactions = state.generation - before.generation
+        if row is None or state.edits - before.edits != compactions:
             raise CompactedError(
-                f"{self.folder} was compacted while its items were read",
+                f"{self.folder} was changed and compacted while its items were read",
                 "Some of them were not read",
                 "Begin again",
             )
-        return max(held.values())
+        return row
 
     def page(
         self, limit: int, after: int | None, where: Filter | None
@@ -467,8 +490,8 @@ class Store:
             if len(found) > limit:
                 return None
             items = self.rows.by_row(sql, [row for row, _ in found])
-        if len(items) < len(found):
-            raise self.rows.damaged("an item that should be there is not")
+        if not all(row in items and column in items[row].metadata for row, _ in found):
+            raise self.rows.damaged("a facet names a row that does not have it")
         return [(items[row].metadata[column], count) for row, count in found]
 
     def columns(self) -> list[str]:
@@ -480,6 +503,8 @@ class Store:
     def note(self, key: str) -> str | None:
         """What `write_note` has put under this key, by whichever writer."""
         with self.reading("Nothing was read") as sql:
+            if self.meta.summed:  # it may be of a commit that changed no rows
+                sealing.check(sql, self.database.file, "Nothing was read")
             line = sql.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return None if line is None else line[0]
 
@@ -554,15 +579,9 @@ class Store:
 
     def begun(self, sql: sqlite3.Connection) -> None:
         """As `Seals.begun`: the database is the one that was opened."""
-        line = sql.execute("SELECT value FROM meta WHERE key = 'identity'").fetchone()
-        if self.meta.identity not in ("", line and line[0]):
-            raise ReplacedError(
-                f"{self.database.file} holds another index by now",
-                "Nothing was changed",
-                "Open the index again",
-            )
+        self._refuse_another(sql, "Nothing was changed")
         self._changes_before = sql.total_changes
-        self._refresh(sql)
+        self.found_by_change = self._refresh(sql)
         self._committed = self.rows_by_kind(sql)
 
     def seal(self, sql: sqlite3.Connection) -> str:
