@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 
 import numpy as np
 import pytest
+from store_data import tampered
 
 from vsearch_fast.errors import ArgumentError
 from vsearch_fast.index import Index, stored_sketches
@@ -36,7 +36,11 @@ def test_growing_by_blocks_sketches_what_is_complete(tmp_path: Path, monkeypatch
                 assert hits == index.search(queries, 7, metric, strategy="scan")
                 assert proof.sketched == 2 * covered
                 assert proof.scanned == 2 * (done - covered)
-        runs = {(r.lo, r.step) for c in index._store.view(None, kinds_of("l2"), "").snapshot.covered for r in c.runs}
+        runs = {
+            (r.lo, r.step)
+            for c in index._store.view(None, kinds_of("l2"), "").snapshot.covered
+            for r in c.runs
+        }
         assert len(runs) > 1
     with Index.open(tmp_path / "i") as index:
         made = index._store.view(None, kinds_of("l2"), "").reading.sketched()
@@ -54,10 +58,12 @@ def test_an_index_from_before_there_were_sketches_gets_them(tmp_path: Path) -> N
     rows = rng.standard_normal((50, DIM)).astype(np.float32)
     with Index.create(tmp_path / "i", DIM, segment_rows=20) as index:
         index.add([f"{i}" for i in range(45)], rows[:45])
-    with sqlite3.connect(tmp_path / "i" / "index.sqlite") as sql:
-        sql.execute("DELETE FROM kinds WHERE name IN ('sketches', 'facts')")
-        sql.execute("DELETE FROM segments WHERE kind IN ('sketches', 'facts')")
-    sql.close()
+    tampered(
+        tmp_path / "i",
+        "DELETE FROM kinds WHERE name IN ('sketches', 'facts')",
+        "DELETE FROM segments WHERE kind IN ('sketches', 'facts')",
+        "DELETE FROM checksums WHERE kind IN ('sketches', 'facts')",
+    )
     for path in [*(tmp_path / "i").glob("sketches-*"), *(tmp_path / "i").glob("facts-*")]:
         path.unlink()
     with Index.open(tmp_path / "i") as index:
