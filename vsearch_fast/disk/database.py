@@ -181,8 +181,8 @@ class Database:
             self._roll_back()  # what an interrupt has left open
             try:
                 self._writer.execute("BEGIN IMMEDIATE")
-                self._write_lock.check(consequence)
                 self.folder.check(self.name, self._identity, consequence)
+                self._write_lock.check(consequence)
                 seals.begun(self._writer)
             except BaseException:
                 self._roll_back()

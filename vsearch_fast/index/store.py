@@ -143,6 +143,7 @@ class Store:
         except BaseException:
             self.place.close()
             raise
+        self._identity = ""  # as `Meta.identity`, once that is read
         self._refreshing = threading.Lock()
         self._tombstones = np.empty(0, np.int64)
         self._committed: dict[str, int] = {}  # rows by kind, when the change began
@@ -164,6 +165,7 @@ class Store:
 
     def _read_meta(self, sql: sqlite3.Connection) -> None:
         self.meta = schema.read_meta(sql, self.folder)
+        self._identity = self.meta.identity
         self.rows = ItemRows(self.database.file, summed=self.meta.summed)
 
     def files_of(self, state: State) -> SegmentFiles:
@@ -187,9 +189,17 @@ class Store:
 
     # Reading
 
-    def reading(self, consequence: str) -> contextlib.AbstractContextManager[sqlite3.Connection]:
-        """A transaction that reads one commit: `Database.reading`."""
-        return self.database.reading(consequence)
+    @contextlib.contextmanager
+    def reading(self, consequence: str) -> Iterator[sqlite3.Connection]:
+        """A transaction that reads one commit: `Database.reading`.
+
+        Raises:
+            ReplacedError: another index has the place.
+            StoreError: what SQLite objects to.
+        """
+        with self.database.reading(consequence) as sql:
+            self._refuse_another(sql, consequence)
+            yield sql
 
     def covered(self, sql: sqlite3.Connection, state: State) -> list[Covered]:
         """What is sketched of each segment."""
@@ -262,8 +272,10 @@ class Store:
 
     def _refuse_another(self, sql: sqlite3.Connection, consequence: str) -> None:
         """ReplacedError where another index was copied over the database."""
+        if not self._identity:
+            return
         line = sql.execute("SELECT value FROM meta WHERE key = 'identity'").fetchone()
-        if self.meta.identity not in ("", line and line[0]):
+        if line is None or line[0] != self._identity:
             raise ReplacedError(
                 f"{self.database.file} holds another index by now",
                 consequence,
@@ -275,7 +287,6 @@ class Store:
             return self._refreshed(sql)
 
     def _refreshed(self, sql: sqlite3.Connection) -> Snapshot:
-        self._refuse_another(sql, "Nothing was read")
         state = sealing.read_state(sql)
         if state == self._snapshot.state:
             return self._snapshot
