@@ -368,10 +368,10 @@ def test_a_full_disk(small_disk: Path, segment_rows: int) -> None:
     with pytest.raises(StoreError, match="The index was not created"):
         Index.create(small_disk / "other", DIM)
     filler.unlink(missing_ok=True)
-    Index.create(small_disk / "other", DIM).close()
-    # With space again, adding goes on.
-    shutil.rmtree(small_disk / "other")
+    # With space again, it can be created, and adding goes on.
     subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
+    Index.create(small_disk / "other", DIM).close()
+    shutil.rmtree(small_disk / "other")
     with Index.open(folder, mode="rw") as index:
         ids, vectors, items, _ = batch_of(len(reported))
         index.add(ids, vectors, items, replace=True)

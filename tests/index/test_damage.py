@@ -7,9 +7,10 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from store_data import fill, make
+from store_data import fill, make, tampered
 
-from vsearch_fast.errors import StoreError
+from vsearch_fast.errors import DamagedError, StoreError
+from vsearch_fast.index.changes import Changes
 from vsearch_fast.index.items import Item
 from vsearch_fast.index.schema import FORMAT
 from vsearch_fast.index.store import Store
@@ -26,14 +27,14 @@ def test_opened_for_reading(store: Store) -> None:
     reader = Store(store.folder, writable=False)
     for change in (
         lambda: fill(reader, 0, 1),
-        lambda: reader.remove(["id0"]),
-        lambda: reader.update([Item("id0")]),
+        lambda: Changes(reader).remove(["id0"]),
+        lambda: Changes(reader).update([Item("id0")]),
     ):
         with pytest.raises(StoreError, match=r'opened for reading.*mode="rw"'):
             change()
     with (
         pytest.raises(StoreError, match="cannot be opened or written"),
-        reader.transaction("x") as sql,
+        reader.reading("x") as sql,
     ):
         sql.execute("DELETE FROM items")  # SQLite itself refuses, too
     reader.close()
@@ -75,21 +76,50 @@ def test_another_format(store: Store, version: int, cure: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "statement",
+    ("statement", "words"),
     [
-        "DELETE FROM meta WHERE key = 'dim'",
-        "UPDATE meta SET value = '{' WHERE key = 'model'",
-        "DELETE FROM kinds WHERE name = 'codes'",
-        "DROP TABLE state",
-        "DROP TABLE meta",
+        ("DELETE FROM meta WHERE key = 'dim'", "'dim'"),
+        ("UPDATE meta SET value = '{' WHERE key = 'model'", "Expecting property name"),
+        ("DELETE FROM kinds WHERE name = 'codes'", "'codes'"),
     ],
 )
-def test_incomplete_tables(store: Store, statement: str) -> None:
+def test_incomplete_tables(store: Store, statement: str, words: str) -> None:
     store.close()
-    with sqlite3.connect(store.folder / "index.sqlite") as sql:
-        sql.execute(statement)
-    sql.close()
-    with pytest.raises(StoreError, match=r"index.sqlite is damaged.*Restore"):
+    tampered(store.folder, statement)
+    with pytest.raises(DamagedError, match=rf"index.sqlite is damaged .*{words}.*Restore"):
+        Store(store.folder, writable=False)
+
+
+@pytest.mark.parametrize("table", ["meta", "state", "kinds", "columns", "segments"])
+def test_missing_tables(store: Store, table: str) -> None:
+    store.close()
+    tampered(store.folder, f"DROP TABLE {table}", sealed=False)
+    with pytest.raises(DamagedError, match=r"index.sqlite is damaged.*Restore"):
+        Store(store.folder, writable=False)
+
+
+def test_an_empty_state(store: Store) -> None:
+    store.close()
+    tampered(store.folder, "DELETE FROM state")
+    with pytest.raises(DamagedError, match=r"index.sqlite is damaged .the line of table state"):
+        Store(store.folder, writable=False)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE meta SET value = '13' WHERE key = 'dim'",
+        "INSERT INTO meta VALUES ('threshold l2', '{}')",
+        "UPDATE state SET edits = 7",
+        "UPDATE kinds SET width = 13 WHERE name = 'vectors'",
+        "INSERT INTO columns VALUES (1, 'colour')",
+        "DELETE FROM meta WHERE key = 'seal'",
+    ],
+)
+def test_small_tables_that_nobody_has_sealed(store: Store, statement: str) -> None:
+    store.close()
+    tampered(store.folder, statement, sealed=False)
+    with pytest.raises(DamagedError, match="meta, state, kinds or columns are not as they were"):
         Store(store.folder, writable=False)
 
 

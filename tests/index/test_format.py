@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from store_data import DIM, fill, make, rows_of
+from store_data import DIM, fill, make, rows_of, tampered
 
+from vsearch_fast.disk.folder import Folder
 from vsearch_fast.errors import LockedError, StoreError
+from vsearch_fast.index.changes import Changes
 from vsearch_fast.index.schema import APPLICATION_ID, FORMAT, create, default_segment_rows
 from vsearch_fast.index.segments import Kind, SegmentFiles
 from vsearch_fast.index.store import Store
+from vsearch_fast.index.sums import RunningSums
 
 
 def test_files_are_what_the_format_says(store: Store) -> None:
@@ -61,10 +64,11 @@ def test_a_kind_of_segment_that_this_version_does_not_know_is_left_alone(store: 
     store.close()
     later = store.folder / "sketch-00000.npy"
     later.write_bytes(b"later")
-    with sqlite3.connect(store.folder / "index.sqlite") as sql:
-        sql.execute("INSERT INTO kinds VALUES ('sketch', '|u1', 64)")
-        sql.execute("INSERT INTO segments VALUES ('sketch', 0, 5, '{\"lo\": 0}')")
-    sql.close()
+    tampered(
+        store.folder,
+        "INSERT INTO kinds VALUES ('sketch', '|u1', 64)",
+        "INSERT INTO segments VALUES ('sketch', 0, 5, '{\"lo\": 0}', 0)",
+    )
     again = Store(store.folder, writable=True)
     fill(again, 5, 9)
     assert rows_of(again, "vectors")[:, 0].tolist() == list(range(14))
@@ -89,7 +93,9 @@ def test_create_refuses_what_is_there(store: Store, tmp_path: Path) -> None:
 
 
 def test_header_is_numpys(tmp_path: Path) -> None:
-    files = SegmentFiles(tmp_path, [Kind("a", "<f2", 3)], 5)
-    files.append(0, [{"a": np.arange(15, dtype="<f2").reshape(5, 3)}], "")
+    kind = Kind("a", "<f2", 3)
+    files = SegmentFiles(Folder(tmp_path), [kind], 5)
+    sums = {"a": RunningSums(kind, 5, 0, np.empty(0, np.uint64), np.empty((0, 3), "<f2"))}
+    files.append(0, [{"a": np.arange(15, dtype="<f2").reshape(5, 3)}], sums, "")
     assert np.load(tmp_path / "a-00000.npy").tolist() == np.arange(15.0).reshape(5, 3).tolist()
     assert len(files.kinds["a"].header(5)) % 64 == 0  # rows are aligned in the map

@@ -75,7 +75,7 @@ def test_info(index: Index) -> None:
     assert info.pop("created").endswith("+00:00")
     assert info == {
         "path": str(index.path),
-        "format": 1,
+        "format": 2,
         "dim": DIM,
         "dtype": "float32",
         "model": {},
@@ -86,6 +86,7 @@ def test_info(index: Index) -> None:
         "segments": 6,
         "segment_rows": 16,
         "columns": ["colour", "new", "nr", "price"],
+        "checksums": True,
         "thresholds": {},
     }
     assert repr(index).startswith("<Index '")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 
 import numpy as np
 import pytest
+from store_data import tampered
 
 from vsearch_fast.errors import ArgumentError
 from vsearch_fast.index import Index, stored_sketches
@@ -58,10 +58,12 @@ def test_an_index_from_before_there_were_sketches_gets_them(tmp_path: Path) -> N
     rows = rng.standard_normal((50, DIM)).astype(np.float32)
     with Index.create(tmp_path / "i", DIM, segment_rows=20) as index:
         index.add([f"{i}" for i in range(45)], rows[:45])
-    with sqlite3.connect(tmp_path / "i" / "index.sqlite") as sql:
-        sql.execute("DELETE FROM kinds WHERE name IN ('sketches', 'facts')")
-        sql.execute("DELETE FROM segments WHERE kind IN ('sketches', 'facts')")
-    sql.close()
+    tampered(
+        tmp_path / "i",
+        "DELETE FROM kinds WHERE name IN ('sketches', 'facts')",
+        "DELETE FROM segments WHERE kind IN ('sketches', 'facts')",
+        "DELETE FROM checksums WHERE kind IN ('sketches', 'facts')",
+    )
     for path in [*(tmp_path / "i").glob("sketches-*"), *(tmp_path / "i").glob("facts-*")]:
         path.unlink()
     with Index.open(tmp_path / "i") as index:

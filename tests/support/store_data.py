@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from pathlib import Path
 
 import numpy as np
 
+from vsearch_fast.index import sealing
 from vsearch_fast.index.changes import Changes
 from vsearch_fast.index.items import Item
 from vsearch_fast.index.schema import create
@@ -33,3 +36,13 @@ def fill(store: Store, start: int, count: int, **metadata: str) -> None:
 def rows_of(store: Store, kind: str) -> np.ndarray:
     view = store.view(None, (kind,), "")
     return np.concatenate(view.reading.arrays(kind))
+
+
+def tampered(folder: Path, *statements: str, sealed: bool = True) -> None:
+    """Change the tables of a closed index by SQL, and have the seal say that it was meant."""
+    with contextlib.closing(sqlite3.connect(folder / "index.sqlite")) as sql:
+        for statement in statements:
+            sql.execute(statement)
+        if sealed:
+            sealing.seal(sql)
+        sql.commit()

@@ -109,7 +109,14 @@ class Database:
         self._refuse(consequence)
         self.folder.check(self.name, self._identity, consequence)
         if self._reader is None:
-            self._reader = connect(self.file, writable=False, timeout=_PATIENCE)
+            reader = connect(self.file, writable=False, timeout=_PATIENCE)
+            try:
+                # SQLite opens by name: another file may have taken the name since.
+                self.folder.check(self.name, self._identity, consequence)
+            except BaseException:
+                reader.close()
+                raise
+            self._reader = reader
         end = time.monotonic() + BUSY_SECONDS
         while True:
             self._reader.execute("BEGIN")
@@ -171,10 +178,11 @@ class Database:
             if self._writer is None:
                 self.folder.check(self.name, self._identity, consequence)
                 self._writer = connect(self.file, writable=True)
+            self._roll_back()  # what an interrupt has left open
             try:
                 self._writer.execute("BEGIN IMMEDIATE")
-                self._write_lock.check(consequence)
                 self.folder.check(self.name, self._identity, consequence)
+                self._write_lock.check(consequence)
                 seals.begun(self._writer)
             except BaseException:
                 self._roll_back()
@@ -254,9 +262,12 @@ class Database:
                 else:
                     seals.undone()
             raise told from error
-        except BaseException:
-            self._roll_back()
-            seals.undone()
+        except BaseException:  # an interrupt, which may come when the commit is done already
+            if self._writer.in_transaction:
+                try:
+                    seals.undone()
+                finally:
+                    self._roll_back()
             raise
 
     def _roll_back(self) -> None:

@@ -136,6 +136,8 @@ class Changes:
                         "Leave it out, remove it first, or pass replace=True",
                     )
                 old = store.rows.by_row(sql, held.values())
+                if {item.id: row for row, item in old.items()} != held:
+                    raise store.rows.damaged("the index of ids names other rows than the items")
                 running = running_sums(store, sql, store.files, state, covered, consequence)
             rows = state.rows + len(items)
             files = store.files

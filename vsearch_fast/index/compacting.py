@@ -48,8 +48,7 @@ def compact(store: Store, progress: Progress | None = None) -> int:
                 _NOT_COMPACTED,
                 "Compact it before or after",
             )
-        with store.statements(_NOT_COMPACTED) as sql:
-            old = store.refreshed(sql)
+        old = store.found_by_change
         if old.live is None:
             return 0
         _compact(store, old, progress)

@@ -14,8 +14,9 @@ import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from functools import reduce
 from itertools import chain, groupby
-from operator import itemgetter
+from operator import itemgetter, xor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -90,6 +91,17 @@ class ItemRows:
         except (TypeError, ValueError) as error:
             raise self.damaged(f"the item of row {line[0]}: {error}") from error
 
+    def numbers(self, lines: Iterable[tuple[Any, ...]]) -> np.ndarray:
+        """int64, of lines that hold one row number each.
+
+        Raises:
+            DamagedError: something else stands there.
+        """
+        try:
+            return np.fromiter(chain.from_iterable(lines), np.int64)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise self.damaged(f"a row number: {error}") from error
+
     def by_row(self, sql: sqlite3.Connection, rows: Iterable[int]) -> dict[int, Item]:
         """The items of these rows, by row; removed rows are left out."""
         found = {}
@@ -131,15 +143,16 @@ class ItemRows:
         """Rows (int64) whose value in this column is one of the facets, in several arrays."""
         for chunk in _chunks(facets, _IN):
             query = f'SELECT row FROM facets WHERE "column" = ? AND value IN ({_marks(chunk)})'
-            rows = np.fromiter(chain.from_iterable(sql.execute(query, (column, *chunk))), np.int64)
+            rows = self.numbers(sql.execute(query, (column, *chunk)))
             if self.summed:
                 query = (
                     'SELECT rows, sum FROM facet_sums WHERE "column" = ?'
                     f" AND value IN ({_marks(chunk)})"
                 )
-                count = total = 0
-                for held, sum_ in sql.execute(query, (column, *chunk)):
-                    count, total = count + held, total ^ sum_
+                sums = sql.execute(query, (column, *chunk)).fetchall()
+                whole = all(isinstance(value, int) for line in sums for value in line)
+                count = sum(held for held, _ in sums) if whole else -1
+                total = reduce(xor, (sum_ for _, sum_ in sums), 0) if whole else 0
                 if (count, total) != (len(rows), tombs(rows)):
                     raise self.damaged("the rows that a filter finds are not those written")
             yield rows
@@ -166,7 +179,7 @@ class ItemRows:
             query = 'SELECT value, rows, sum FROM facet_sums WHERE "column" = ? AND value != ?'
             sums = {line[0]: line[1:] for line in sql.execute(query, (column, facet(None)))}
         for value, same in groupby(lines, key=itemgetter(0)):
-            rows = np.fromiter(map(itemgetter(1), same), np.int64)
+            rows = self.numbers(line[1:] for line in same)
             if self.summed and sums.pop(value, None) != (len(rows), tombs(rows)):
                 raise self.damaged("the rows of a column's value are not those written")
             yield rows

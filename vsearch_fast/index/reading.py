@@ -286,10 +286,9 @@ class _Part:
         self.claimed = np.zeros(0, np.int32)
         if self.pending:
             granules = -(-count // granule)
-            if len(mapped.checked) < granules:
-                grown = np.zeros(granules, np.int32)
-                grown[: len(mapped.checked)] = mapped.checked
-                mapped.checked = grown
+            if not len(mapped.checked):
+                # Of the whole file: where two threads make it, either one serves.
+                mapped.checked = np.zeros(-(-len(mapped.array) // granule), np.int32)
             self.claimed = np.zeros(granules, np.int32)
             if checks == "first":
                 self.claimed[:] = mapped.checked[:granules]

@@ -26,6 +26,8 @@ _KEY = "seal"
 def read_state(sql: sqlite3.Connection) -> State:
     """Table `state`, of either format."""
     line = sql.execute("SELECT * FROM state").fetchone()
+    if line is None or len(line) not in (4, 6):
+        raise sqlite3.DatabaseError("the line of table state")
     return State(*line[1:])
 
 

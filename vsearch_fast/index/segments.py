@@ -63,7 +63,7 @@ class Mapped:
     Attributes:
         array: read-only, (segment_rows, width).
         identity: device and inode of the file.
-        checked: int32, by granule: how many of its rows were found right. Grown as it is needed.
+        checked: int32, by granule: how many of its rows were found right; empty until any are read.
         whole: rows that were all found right, counted from the first.
         sums: of full blocks, as they were read from the database (`sums.py`).
     """
@@ -123,11 +123,11 @@ class SegmentFiles:
         length."""
         for name, count in rows.items():
             for segment in range(self.segments(count)):
-                self._identity(self.kinds[name], segment, consequence)
+                self._found(self.kinds[name], segment, consequence)
 
     def check_one(self, kind: str, segment: int) -> None:
         """DamagedError unless the file is there at full length, with its header."""
-        self._identity(self.kinds[kind], segment, "It was not read")
+        self._found(self.kinds[kind], segment, "It was not read")
         header = self.kinds[kind].header(self.segment_rows)
         path = self.path(kind, segment)
         descriptor = self.folder.open(path.name, os.O_RDONLY)
@@ -140,7 +140,7 @@ class SegmentFiles:
     def _headless(self, path: Path, consequence: str) -> DamagedError:
         return self._damaged(f"{path} does not begin as a segment of this index does", consequence)
 
-    def _identity(self, kind: Kind, segment: int, consequence: str) -> tuple[int, int]:
+    def _found(self, kind: Kind, segment: int, consequence: str) -> os.stat_result:
         """Of a file that is there at full length: what lies beyond its end cannot be read, and
         would end the process."""
         name = self.name(kind.name, segment)
@@ -155,7 +155,7 @@ class SegmentFiles:
                 " it was cut short",
                 consequence,
             )
-        return found.st_dev, found.st_ino
+        return found
 
     def mapped(self, kind_name: str, segment: int, consequence: str) -> Mapped:
         """A segment file in memory. Asking again costs a look at the file: it may have been cut
@@ -163,7 +163,8 @@ class SegmentFiles:
         kind = self.kinds[kind_name]
         if self._pinned:
             return self._maps[kind_name, segment]
-        identity = self._identity(kind, segment, consequence)
+        found = self._found(kind, segment, consequence)
+        identity = found.st_dev, found.st_ino
         mapped = self._maps.get((kind_name, segment))
         if mapped is None or mapped.identity != identity:
             # Two threads may both map it; either map serves, and one is dropped.
@@ -326,7 +327,7 @@ class SegmentFiles:
     def bytes_on_disk(self, rows: Mapping[str, int]) -> int:
         """Disk space that the segments of so many rows take (holes of sparse files not counted)."""
         return sum(
-            self.folder.stat(self.name(kind, segment)).st_blocks * 512
+            self._found(self.kinds[kind], segment, "Nothing was read").st_blocks * 512
             for kind, count in rows.items()
             for segment in range(self.segments(count))
         )

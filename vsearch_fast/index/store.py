@@ -59,7 +59,6 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +124,7 @@ class Store:
     Attributes:
         folder: as it was named, absolute.
         meta: of the index.
+        found_by_change: the rows when the change that is under way began.
 
     Raises:
         StoreError: no index there, a damaged one, another format.
@@ -153,6 +153,7 @@ class Store:
         except BaseException:
             self.place.close()
             raise
+        self._identity = ""  # as `Meta.identity`, once that is read
         self._refreshing = threading.Lock()
         self._tombstones = np.empty(0, np.int64)
         self._committed: dict[str, int] = {}  # rows by kind, when the change began
@@ -162,6 +163,7 @@ class Store:
                 self._read_meta(sql)
                 state = sealing.read_state(sql)
                 self._snapshot = Snapshot(State(0, 0, 0), self.files_of(state), None)
+                self.found_by_change = self._snapshot
                 rows = self.rows_by_kind(sql)
                 if whole:
                     self._snapshot.files.check(rows)
@@ -174,6 +176,7 @@ class Store:
 
     def _read_meta(self, sql: sqlite3.Connection) -> None:
         self.meta = schema.read_meta(sql, self.folder)
+        self._identity = self.meta.identity
         self.rows = ItemRows(self.database.file, summed=self.meta.summed)
 
     def files_of(self, state: State) -> SegmentFiles:
@@ -198,9 +201,17 @@ class Store:
 
     # Reading
 
-    def reading(self, consequence: str) -> contextlib.AbstractContextManager[sqlite3.Connection]:
-        """A transaction that reads one commit: `Database.reading`."""
-        return self.database.reading(consequence)
+    @contextlib.contextmanager
+    def reading(self, consequence: str) -> Iterator[sqlite3.Connection]:
+        """A transaction that reads one commit: `Database.reading`.
+
+        Raises:
+            ReplacedError: another index has the place.
+            StoreError: what SQLite objects to.
+        """
+        with self.database.reading(consequence) as sql:
+            self._refuse_another(sql, consequence)
+            yield sql
 
     def covered(self, sql: sqlite3.Connection, state: State) -> list[Covered]:
         """What is sketched of each segment."""
@@ -222,10 +233,6 @@ class Store:
             covered = stored_sketches.rows_of(self.covered(sql, state))
             rows |= {SKETCHES: covered, FACTS: covered}
         return rows
-
-    def refreshed(self, sql: sqlite3.Connection) -> Snapshot:
-        """The rows as a change finds them, in its transaction."""
-        return self._refresh(sql)
 
     def tidy(self) -> None:
         """After a compaction: remove the old files, and the room in the database that it has left.
@@ -280,6 +287,18 @@ class Store:
                 f"{self.folder} was compacted meanwhile", consequence, "Do it again"
             )
 
+    def _refuse_another(self, sql: sqlite3.Connection, consequence: str) -> None:
+        """ReplacedError where another index was copied over the database."""
+        if not self._identity:
+            return
+        line = sql.execute("SELECT value FROM meta WHERE key = 'identity'").fetchone()
+        if line is None or line[0] != self._identity:
+            raise ReplacedError(
+                f"{self.database.file} holds another index by now",
+                consequence,
+                "Open the index again",
+            )
+
     def _refresh(self, sql: sqlite3.Connection) -> Snapshot:
         with self._refreshing:  # a reader and a writer of this process may both come
             return self._refreshed(sql)
@@ -308,8 +327,9 @@ class Store:
         """Those that came since; where that does not fit (a repair), all."""
         for known in (self._tombstones, np.empty(0, np.int64)):
             lines = sql.execute("SELECT row FROM tombstones WHERE number > ?", (len(known),))
-            rows = np.concatenate([known, np.fromiter(chain.from_iterable(lines), np.int64)])
-            if len(rows) == state.removed and state.tombs in (None, sealing.tombs(rows)):
+            rows = np.concatenate([known, self.rows.numbers(lines)])
+            right = len(rows) == state.removed and state.tombs in (None, sealing.tombs(rows))
+            if right and ((rows >= 0) & (rows < state.rows)).all():
                 break
         else:
             self._tombstones = np.empty(0, np.int64)
@@ -317,6 +337,10 @@ class Store:
                 raise self.rows.damaged("the removed rows are not those written")
             rows = rows[(rows >= 0) & (rows < state.rows)]
         self._tombstones = rows
+
+    def _refuse_beyond(self, found: np.ndarray, rows: int) -> None:
+        if not ((found >= 0) & (found < rows)).all():
+            raise self.rows.damaged("a facet names a row that is not there")
 
     def _mask(self, sql: sqlite3.Connection, snapshot: Snapshot, where: Filter) -> np.ndarray:
         key = tuple((column, tuple(where[column])) for column in sorted(where))
@@ -328,6 +352,7 @@ class Store:
                 number = _column_number(numbers, column, "Nothing was searched")
                 match = np.zeros(snapshot.state.rows, bool)
                 for found in self.rows.matching(sql, number, facets):
+                    self._refuse_beyond(found, len(match))
                     match[found] = True
                 mask &= match  # removed rows are out of it: they have no facets
             if len(snapshot.filters) >= _KEPT_FILTERS:
@@ -346,6 +371,7 @@ class Store:
         with self.reading(consequence) as sql:
             number = _column_number(item_rows.column_numbers(sql), column, consequence)
             for group, found in enumerate(self.rows.grouped(sql, number)):
+                self._refuse_beyond(found, rows)
                 groups[found] = group
         return groups
 
@@ -420,31 +446,38 @@ class Store:
 
     def iterate(self) -> Iterator[Item]:
         """All items by row. The index may be changed meanwhile: items added are met, too."""
-        last, generation = -1, None
-        ids: list[str] = []
+        last, id_ = -1, ""
+        before: State | None = None
         while True:
             with self.reading("Nothing was read") as sql:
-                now = self._refresh(sql).state.generation
-                if generation is not None and now != generation and ids:
-                    last = self._last_of(sql, ids)
-                generation = now
+                state = self._refresh(sql).state
+                if before is not None and before.generation != state.generation:
+                    last = self._row_after_compaction(sql, id_, before, state)
+                before = state
                 page = self._page(sql, last, None)
             if not page:
                 return
-            last = page[-1][0]
-            ids = [item.id for _, item in page]
+            last, id_ = page[-1][0], page[-1][1].id
             yield from (item for _, item in page)
 
-    def _last_of(self, sql: sqlite3.Connection, ids: Sequence[str]) -> int:
-        """The row, after a compaction, of the last of these items that is still there."""
-        held = item_rows.present(sql, ids)
-        if not held:
+    def _row_after_compaction(
+        self, sql: sqlite3.Connection, id_: str, before: State, state: State
+    ) -> int:
+        """The new row of the item that was the last to be read.
+
+        Raises:
+            CompactedError: items were removed or replaced, too, of which this may be one: a row
+                that has its id might be one at the end.
+        """
+        row = item_rows.present(sql, [id_]).get(id_)
+        compactions = state.generation - before.generation
+        if row is None or state.edits - before.edits != compactions:
             raise CompactedError(
-                f"{self.folder} was compacted while its items were read",
+                f"{self.folder} was changed and compacted while its items were read",
                 "Some of them were not read",
                 "Begin again",
             )
-        return max(held.values())
+        return row
 
     def page(
         self, limit: int, after: int | None, where: Filter | None
@@ -485,8 +518,8 @@ class Store:
             if len(found) > limit:
                 return None
             items = self.rows.by_row(sql, [row for row, _ in found])
-        if len(items) < len(found):
-            raise self.rows.damaged("an item that should be there is not")
+        if not all(row in items and column in items[row].metadata for row, _ in found):
+            raise self.rows.damaged("a facet names a row that does not have it")
         return [(items[row].metadata[column], count) for row, count in found]
 
     def columns(self) -> list[str]:
@@ -498,6 +531,8 @@ class Store:
     def note(self, key: str) -> str | None:
         """What `write_note` has put under this key, by whichever writer."""
         with self.reading("Nothing was read") as sql:
+            if self.meta.summed:  # it may be of a commit that changed no rows
+                sealing.check(sql, self.database.file, "Nothing was read")
             line = sql.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return None if line is None else line[0]
 
@@ -567,20 +602,14 @@ class Store:
     def _upgrade(self, sql: sqlite3.Connection, consequence: str) -> None:
         if sql.execute("PRAGMA user_version").fetchone()[0] >= schema.FORMAT:
             return
+        # `meta` and `rows` are of format 1 until it is committed: readers use them meanwhile.
         upgrade(sql, self.database.file, self._snapshot.files, self._committed, consequence)
-        self._read_meta(sql)
 
     def begun(self, sql: sqlite3.Connection) -> None:
         """As `Seals.begun`: the database is the one that was opened."""
-        line = sql.execute("SELECT value FROM meta WHERE key = 'identity'").fetchone()
-        if self.meta.identity not in ("", line and line[0]):
-            raise ReplacedError(
-                f"{self.database.file} holds another index by now",
-                "Nothing was changed",
-                "Open the index again",
-            )
+        self._refuse_another(sql, "Nothing was changed")
         self._changes_before = sql.total_changes
-        self._refresh(sql)
+        self.found_by_change = self._refresh(sql)
         self._committed = self.rows_by_kind(sql)
 
     def seal(self, sql: sqlite3.Connection) -> str:

@@ -58,12 +58,14 @@ def read(sql: sqlite3.Connection, file: Path, segments: int, *, summed: bool) ->
         DamagedError: a line is not as it was written.
     """
     covered = [Covered(0, ())] * segments
-    query = "SELECT * FROM segments WHERE kind = ? AND segment < ?"
+    query = "SELECT * FROM segments WHERE kind = ? AND segment < ? ORDER BY segment"
     for _, segment, rows, parameters, *sums in sql.execute(query, (SKETCHES, segments)):
         try:
             if summed and sums != [segment_sum(SKETCHES, segment, rows, parameters)]:
                 raise ValueError("checksum")
             runs = json.loads(parameters)["runs"] if parameters else []
+            if segment and not covered[segment - 1].rows:
+                raise ValueError("none of the segment before")
             covered[segment] = Covered(rows, tuple(Run(*run) for run in runs))
         except (ValueError, TypeError, LookupError) as error:
             raise DamagedError(

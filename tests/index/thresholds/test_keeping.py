@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from store_data import tampered
 from threshold_data import DIM, METRICS, defined, fill, rows_of
 
 from vsearch_fast.errors import LockedError, StoreError
@@ -71,7 +71,7 @@ def test_one_opened_for_reading_keeps_it_to_itself(index: Index) -> None:
 def test_a_failed_write_loses_neither_search_nor_the_old_one(
     index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(key: str, value: str) -> None:
+    def full(*_: object) -> None:
         raise StoreError("The disk is full")
 
     first = index.calibrate()
@@ -104,13 +104,11 @@ def test_a_threshold_of_another_make_is_taken_again(index: Index, text: str) -> 
     """Also: an index of before, or of another version, opens as ever."""
     first = index.calibrate()
     index.close()
-    with sqlite3.connect(index.path / "index.sqlite") as sql:
-        assert sql.execute("SELECT COUNT(*) FROM meta WHERE key LIKE 'threshold%'").fetchone() == (
-            1,
-        )
-        sql.execute("UPDATE meta SET value = ? WHERE key = 'threshold l2'", (text,))
-        sql.execute("INSERT INTO meta VALUES ('of a later version', '1')")
-    sql.close()
+    tampered(
+        index.path,
+        f"UPDATE meta SET value = '{text}' WHERE key = 'threshold l2'",
+        "INSERT INTO meta VALUES ('of a later version', '1')",
+    )
     with Index.open(index.path) as reader:
         assert reader.info()["thresholds"] == {}
         assert reader.threshold() == first
