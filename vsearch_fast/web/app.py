@@ -78,6 +78,8 @@ def create_app(
         dependencies=[] if settings.token is None else [Depends(HTTPBearer(auto_error=False))],
         docs_url=None,  # our own page: the usual one takes its scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # to an address with a host's name: behind a proxy a wrong one
+        servers=[{"url": "./"}],  # the folder of the description, wherever a proxy has put it
     )
     app.state.thumbnails = thumbnails
     app.include_router(api.operation(catalogue, metrics))

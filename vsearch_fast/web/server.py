@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..errors import ArgumentError, VsearchError
+from .public import PublicUrl, parse
 from .settings import Settings
 
 TOKEN_VARIABLE = "VSEARCH_TOKEN"
@@ -84,11 +85,14 @@ def token_for(host: str) -> str | None:
     return own or secrets.token_urlsafe(24)
 
 
-def settings_for(host: str, token: str | None) -> Settings:
+def settings_for(host: str, token: str | None, public_url: str | None = None) -> Settings:
     """The usual limits of a server at `host`; by what names it is asked there is no matter where
-    others reach it."""
+    others reach it. ArgumentError for a `public_url` that is none."""
     usual = Settings()
-    return replace(usual, token=token, hosts=usual.hosts if is_loopback(host) else None)
+    return replace(
+        usual, token=token, hosts=usual.hosts if is_loopback(host) else None,
+        public=None if public_url is None else parse(public_url),
+    )  # fmt: skip
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -118,6 +122,7 @@ def run(
     sock: socket.socket,
     *,
     token: str | None,
+    public: PublicUrl | None = None,
     open_path: str = "/",
     say: Callable[[str], None],
 ) -> None:
@@ -129,6 +134,9 @@ def run(
     lines = [f"Serving on {address}"]
     if host in ("0.0.0.0", "::"):
         lines.append(f"From other machines: {address.replace(name, socket.gethostname(), 1)}")
+    if public is not None:
+        asked = f"?token={token}" if token else ""
+        lines.append(f"Through the proxy: {public}{open_path[1:]}{asked}")
     server.announce = lambda: say("\n".join([*lines, "Stop with Ctrl-C."]))
     server.run([sock])
 
@@ -139,6 +147,7 @@ def configured(app: FastAPI) -> uvicorn.Config:
         app,
         http=_Patient,
         ws="none",
+        proxy_headers=False,  # whoever sends X-Forwarded-For would be believed, if only from here
         # Addresses hold what people search for, and once a token: no line for each.
         access_log=False,
         log_config=None,  # whose handlers would keep the stderr of this moment for ever
