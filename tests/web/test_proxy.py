@@ -11,7 +11,14 @@ from typing import Any
 import httpx
 import pytest
 from proxies import (
-    NAME, caddy, caddy_site, certificate, free_port, nginx, nginx_location, nginx_server,
+    NAME,
+    caddy,
+    caddy_site,
+    certificate,
+    free_port,
+    nginx,
+    nginx_location,
+    nginx_server,
     of_the_guide,
 )  # fmt: skip
 from served import png, refused, running

@@ -142,15 +142,15 @@ class Guard:
         """What is wrong with where a request comes from, if anything is."""
         host = headers.get("host", "").lower()
         allowed, public = self._settings.hosts, self._settings.public
-        if allowed is not None and _without_port(host) not in allowed:
-            if public is None or _without_port(host) != public.name:
-                return RequestError(
-                    403,
-                    f"This server is not known by the name {host!r}",
-                    "The request was not read",
-                    "Use the address that vsearch serve printed; to be reached by others, serve "
-                    "on another --host, with a token, or name a proxy's address: --public-url",
-                )
+        names = () if public is None else (public.name,)
+        if allowed is not None and _without_port(host) not in (*allowed, *names):
+            return RequestError(
+                403,
+                f"This server is not known by the name {host!r}",
+                "The request was not read",
+                "Use the address that vsearch serve printed; to be reached by others, serve on "
+                "another --host, with a token, or name a proxy's address: --public-url",
+            )
         if scope["method"] not in ("GET", "HEAD", "OPTIONS") and self._foreign(headers, host):
             return RequestError(
                 403,
