@@ -22,7 +22,7 @@ class State:
     edits: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Snapshot:
     """The rows that a search may see: those of one committed state.
 

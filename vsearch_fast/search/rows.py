@@ -16,7 +16,7 @@ Live = NDArray[np.uint8] | None
 """Which rows of a segment live, one byte a row; None: all."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sources:
     """Where the stored rows of ids lie, as `kernels.refine` takes it."""
 

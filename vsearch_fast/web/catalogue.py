@@ -59,7 +59,7 @@ class Kept:
     box: PixelBox | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Query:
     """What is searched for, before the network.
 
@@ -77,7 +77,7 @@ class Query:
     box_from: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class SearchRequest:
     """One scan's worth of a query; `where` as `Index.search` takes it, or None."""
 
