@@ -94,7 +94,7 @@ def command(
             if ratings is None
             else _study(ratings, index_path, backend, threads) as study
         ):
-            app = create_app(catalogue, settings, study)
+            app = create_app(catalogue, settings, study, say=tell)
             run(app, sock, token=token, public=settings.public, say=tell)
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Depends, FastAPI, Request
@@ -47,9 +47,16 @@ A server that others can reach wants its token with each request: `Authorization
 
 
 def create_app(
-    catalogue: Catalogue | None, settings: Settings, rating: Ratings | None = None
+    catalogue: Catalogue | None,
+    settings: Settings,
+    rating: Ratings | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> FastAPI:
-    """The ASGI application that serves a catalogue, a rating study, or both."""
+    """The ASGI application that serves a catalogue, a rating study, or both.
+
+    `say` is told before the first searches, which may take a while, and which are over when the
+    first request is answered.
+    """
     metrics = Metrics()
     thumbnails = Thumbnails(settings.thumbnail_bytes, settings.max_pixels)
     service = None if catalogue is None else Service(catalogue, settings, metrics, thumbnails)
@@ -59,11 +66,16 @@ def create_app(
         if service is None:
             yield
             return
+        say("Making the first searches; the first time ever their code is compiled.")
+        try:
+            # In one thread, and before any request: so nothing is compiled or loaded twice.
+            await asyncio.to_thread(service.catalogue.warm)
+        except VsearchError as error:  # it may pass; /healthz tells
+            _log.error("The first searches failed: %s", error)
         tasks = [
             asyncio.create_task(service.refresh_for_ever()),
             asyncio.create_task(service.watch_for_ever()),
         ]
-        tasks[0].add_done_callback(_log_end)
         yield
         for task in tasks:
             task.cancel()
@@ -82,7 +94,7 @@ def create_app(
         servers=[{"url": "./"}],  # the folder of the description, wherever a proxy has put it
     )
     app.state.thumbnails = thumbnails
-    app.include_router(api.operation(catalogue, metrics))
+    app.include_router(api.operation(service, rating, metrics))
     if service is not None:
         app.include_router(api.router(service, rating=rating is not None))
     if rating is not None:
@@ -137,9 +149,3 @@ def _tell_errors(app: FastAPI) -> None:
             error.status_code,
             error.headers,
         )
-
-
-def _log_end(task: asyncio.Task[None]) -> None:
-    """Say why the catalogue's facts are no longer refreshed; searches go on."""
-    if not task.cancelled() and task.exception() is not None:
-        _log.error("The catalogue is no longer looked at: %s", task.exception())
