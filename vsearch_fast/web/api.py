@@ -253,9 +253,10 @@ def operation(service: Service | None, rating: "Ratings | None", metrics: Metric
 
 def _trouble_of(rating: "Ratings") -> str | None:
     try:
+        rating.check_still_there()
         rating.done("")
     except VsearchError:
-        return "The ratings cannot be read"
+        return "The ratings cannot be read, or stored"
     return None
 
 

@@ -107,6 +107,20 @@ def create_app(
     return app
 
 
+def out_of_order(request: Request, error: Exception) -> JSONResponse:
+    """What is the owner's to mend: the client need not know the server's folders."""
+    _log.error("%s %s: %s", request.method, request.url.path, error)
+    return JSONResponse(
+        told(
+            "The index, the ratings file, the network, the device or the disk does not work now",
+            "Nothing was done",
+            "Try again later; who runs the server finds the reason in its output",
+        ),
+        503,
+        {"Retry-After": "5"},
+    )
+
+
 def _tell_errors(app: FastAPI) -> None:
     """Every error becomes the JSON of `faults`, whoever raises it."""
 
@@ -115,18 +129,14 @@ def _tell_errors(app: FastAPI) -> None:
         status = status_of(error)
         if isinstance(error, RequestError):
             return JSONResponse(body(error), status, error.headers)
-        if status == 503:  # the owner's to mend: the client need not know the server's folders
-            _log.error("%s %s: %s", request.method, request.url.path, error)
-            return JSONResponse(
-                told(
-                    "The index, the ratings file, the network or the device does not work now",
-                    "Nothing was done",
-                    "Try again later; who runs the server finds the reason in its output",
-                ),
-                status,
-                {"Retry-After": "5"},
-            )
+        if status == 503:
+            return out_of_order(request, error)
         return JSONResponse(body(error), status)
+
+    @app.exception_handler(OSError)
+    async def the_machines(request: Request, error: OSError) -> JSONResponse:
+        # No descriptor, or no room for an upload's temporary file: there will be, by and by.
+        return out_of_order(request, error)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
