@@ -90,9 +90,11 @@ def test_it_ends_amid(index_path: Path, work: str, ending: signal.Signals) -> No
     with served(index_path, STUCK[work]) as (process, said):
         url = wait_for_words(said, r"Serving on (\S+)")
 
+        answers: list[httpx.Response] = []
+
         def ask() -> None:
-            with contextlib.suppress(httpx.HTTPError):
-                httpx.post(f"{url}api/search", files={"image": ("a.png", png())}, timeout=60)
+            picture = {"image": ("a.png", png())}
+            answers.append(httpx.post(f"{url}api/search", files=picture, timeout=60))
 
         askers = [threading.Thread(target=ask) for _ in range(3)]
         for asker in askers:
@@ -101,6 +103,9 @@ def test_it_ends_amid(index_path: Path, work: str, ending: signal.Signals) -> No
         ends(process, ending)
         for asker in askers:
             asker.join()
+        assert [answer.status_code for answer in answers] == [503] * 3
+        assert "is being ended" in answers[0].json()["error"]["cause"]
+        assert "Traceback" not in "".join(said)
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])

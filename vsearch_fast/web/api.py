@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
 
-from ..errors import VsearchError
+from ..errors import UnknownIdError, VsearchError
 from ..index.hits import Hit
 from ..index.items import Item as IndexItem
 from ..words import METRICS
@@ -255,6 +255,8 @@ def _trouble_of(rating: "Ratings") -> str | None:
     try:
         rating.check_still_there()
         rating.done("")
+    except UnknownIdError:  # it was looked for, and is nobody's name
+        return None
     except VsearchError:
         return "The ratings cannot be read, or stored"
     return None

@@ -152,6 +152,8 @@ def _tell_errors(app: FastAPI) -> None:
         # The framework wraps what goes wrong while a body is read.
         if isinstance(error.__cause__, RequestError):
             return await ours(request, error.__cause__)
+        if isinstance(error.__cause__, OSError | MemoryError):
+            return out_of_order(request, error.__cause__)
         if error.status_code == 404:
             return await ours(request, api.no_such_page())
         return JSONResponse(

@@ -31,6 +31,7 @@ every link and redirect is relative.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 import time
@@ -71,6 +72,9 @@ _HEADERS = {
     "X-Frame-Options": "DENY",
 }
 
+#: The status of an answer that was not begun.
+_NONE = 0
+
 Observe = Callable[[Scope, int, float], None]
 """Told each request's scope, the status of its answer and the seconds it took."""
 
@@ -95,7 +99,7 @@ class Guard:
                 await self._app(scope, receive, send)
             return  # no websockets here
         began = time.perf_counter()
-        status = 500
+        status = _NONE
         headers = Headers(scope=scope)
         scope = self._unprefixed(scope)
         body = Body(headers, receive, self._settings.upload_bytes, self._settings.seconds)
@@ -124,8 +128,13 @@ class Guard:
                     await _answer(sending, _unauthorised(), html=_wants_page(headers))
                     return
             await self._app(scope, body.receive, sending)
+        except asyncio.CancelledError:
+            # The server ends, and this request has had its time of grace.
+            if status != _NONE:
+                raise
+            await _answer(sending, _ending())
         finally:
-            self._observe(scope, status, time.perf_counter() - began)
+            self._observe(scope, status or 500, time.perf_counter() - began)
 
     def _unprefixed(self, scope: Scope) -> Scope:
         """The request as it would come through a proxy that takes the public path away; "" is
@@ -235,6 +244,16 @@ def _unauthorised() -> RequestError:
         "It was not read",
         "Open the address that vsearch serve printed; a program sends the header "
         "Authorization: Bearer TOKEN",
+    )
+
+
+def _ending() -> RequestError:
+    return RequestError(
+        503,
+        "The server is being ended",
+        "The request was given up",
+        "Send it again in a moment, to the server that comes next",
+        retry_after=5,
     )
 
 

@@ -65,6 +65,9 @@ class _Patient(H11Protocol):
         self._quiet_since = self.loop.time()
         self._watch()
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Nothing: an upgrade that somebody asks for is answered as a plain request."""
+
     def _refuse(self, transport: Any, *, lingering: bool) -> None:
         """Tell 503 without waiting for the request; where there is room, wait a moment for it to
         come, since a connection closed before is reset, and its answer lost."""
