@@ -36,7 +36,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     """A certificate for `NAME`, signed by its own key, and that key."""
     file, key = folder / "certificate.pem", folder / "key.pem"
     if not file.exists():
-        command = [
+        command: list[str | Path] = [
             program("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt",
             "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", f"/CN={NAME}",
             "-addext", f"subjectAltName=DNS:{NAME}", "-keyout", key, "-out", file,

@@ -142,7 +142,7 @@ def test_searches_never_fail_while_links_are_moved(tmp_path: Path) -> None:
         kept = search(client, png())["query"]["kept"]
         mover = threading.Thread(target=move)
         mover.start()
-        seen = set()
+        seen: set[bool] = set()
         while not ended.is_set():
             found = search(client, query=kept, metric=("l2", "l1", "hamming")[len(seen) % 3])
             kinds = {match["id"].startswith("new-") for match in found["results"][0]["matches"]}
@@ -223,7 +223,8 @@ def test_a_reading_error_is_tried_once_more(
     place = make_catalogue(tmp_path, 4)
     with serving(place) as (client, catalogue):
         monkeypatch.setattr("vsearch_fast.web.current._AGAIN", 0.0)
-        plain, failed = Index.search, []
+        plain = Index.search
+        failed: list[Index] = []
 
         def once(self: Index, *arguments: Any, **options: Any) -> Any:
             if not failed:
