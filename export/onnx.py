@@ -49,7 +49,7 @@ _PIXELS = "pixels"
 _NETWORK = "network"
 
 
-@dataclass
+@dataclass(eq=False)
 class Graph:
     """A graph under construction: nodes in any order, constants as arrays.
 

@@ -189,3 +189,26 @@ def _foreign(file: Path) -> list[str]:
         elif isinstance(node, ast.ImportFrom) and not node.level:
             found.append((node.module or "").split(".")[0])
     return found
+
+
+@pytest.mark.parametrize("top", ["vsearch_fast", "kernels", "export"])
+def test_what_holds_arrays_is_told_apart_by_identity(top: str) -> None:
+    """`==` of two arrays has no one truth, and so has that of two records which hold them:
+    `in`, `remove` and `index` would raise where two of them meet."""
+    compared = {
+        f"{file.relative_to(ROOT)}:{node.lineno} {node.name}"
+        for file in (ROOT / top).rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ClassDef)
+        and any(
+            re.match(r"(dataclasses\.)?dataclass\b(?!.*\beq=False)", ast.unparse(decorator))
+            for decorator in node.decorator_list
+        )
+        and any(
+            re.search(r"\b(ndarray|NDArray)\b", ast.unparse(field.annotation))
+            and not ast.unparse(field.annotation).startswith("Callable")
+            for field in node.body
+            if isinstance(field, ast.AnnAssign)
+        )
+    }
+    assert not compared

@@ -18,7 +18,7 @@ from .recipe import Recipe
 _CONSEQUENCE = "Nothing was trained"
 
 
-@dataclass
+@dataclass(eq=False)
 class Catalogue:
     """Pictures of one or several data sets, an entry of each array a picture.
 

@@ -57,6 +57,7 @@ FILE = Path("ratings.sqlite")
               help="Write the report as ratings.txt, .csv, .json and .png there, too.")  # fmt: skip
 @serving.host
 @serving.port
+@serving.public_url
 @options.backend
 @options.threads
 def command(
@@ -75,6 +76,7 @@ def command(
     output: Path | None,
     host: str,
     port: int,
+    public_url: str | None,
     backend: str,
     threads: int | None,
 ) -> None:
@@ -116,14 +118,15 @@ def command(
     from ..web.server import listen, run, settings_for, token_for
 
     token = token_for(host)
+    limits = settings_for(host, token, public_url)
     sock = listen(host, port)  # first: an address that is taken is told at once
     with opened(file, index_paths, chosen, settings, backend, threads, said, say=tell) as ratings:
         from ..web.app import create_app
 
         given = len(ratings.judgements())
         tell(f"{_told(ratings.study)} Ratings go to {file}, which holds {given:,}.")
-        app = create_app(None, settings_for(host, token), rating=ratings)
-        run(app, sock, token=token, open_path="/rate", say=tell)
+        app = create_app(None, limits, rating=ratings)
+        run(app, sock, token=token, public=limits.public, open_path="/rate", say=tell)
 
 
 def _metrics(given: Sequence[Metric | Literal["all"]]) -> list[Metric]:

@@ -20,6 +20,12 @@ port = click.option(
     show_default=True,
     help="0 takes a free one.",
 )
+public_url = click.option(
+    "--public-url",
+    metavar="URL",
+    help="Where browsers reach it through a reverse proxy, such as https://shop.example/find/. "
+    "Who may come is then the proxy's to say, or VSEARCH_TOKEN's.",
+)
 
 
 def require_server() -> None:

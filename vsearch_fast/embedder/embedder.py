@@ -91,7 +91,7 @@ class Batch:
     skipped: list[Skipped]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Decoded:
     """One picture's pixels, uint8 (S, S, 3), or why there are none."""
 

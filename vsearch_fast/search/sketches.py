@@ -42,7 +42,7 @@ class Run:
     """Residuals in proportion to the spread of the rows that lo and step were chosen by."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Sketch:
     """The sketch of the first rows of an array.
 

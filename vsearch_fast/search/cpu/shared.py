@@ -20,7 +20,7 @@ from .chunks import Problem
 PAIR_BYTES = 4 + 8 + 8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SketchedQueries:
     """Queries as the rows of a run are sketched, as `kernels.sketch_scan` takes them."""
 
