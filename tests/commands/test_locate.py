@@ -16,9 +16,7 @@ from tiny_model import write_tiny_model
 
 from vsearch_fast.embedder import Embedder
 
-pytest.importorskip(
-    "onnxruntime", reason="onnxruntime is not installed: pip install 'vsearch_fast[cpu]'"
-)
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install '.[cpu]'")
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -178,7 +178,7 @@ def test_a_provider_that_cannot_be_had_is_an_error(
     arguments = ["index", pictures, "-o", tmp_path / "i", "--model", model]
     code, _, err = vsearch(*arguments, "--provider", "cuda")
     assert code == 1 and "lacks CUDAExecutionProvider" in err
-    assert "The model was not loaded" in err and "pip install 'vsearch_fast[gpu]'" in err
+    assert "The model was not loaded" in err and "[gpu]" in err
     assert not (tmp_path / "i").exists()
     assert vsearch(*arguments, "--provider", "gpu")[0] == 2
 

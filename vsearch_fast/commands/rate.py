@@ -11,6 +11,7 @@ from click.core import ParameterSource
 
 from ..disk.replacing import replace_text, replacing
 from ..errors import MissingDependencyError, VsearchError
+from ..installing import how_to_install
 from ..rating.opening import opened
 from ..terminal import options
 from ..terminal.console import tell
@@ -196,5 +197,5 @@ def _missing(error: ImportError) -> MissingDependencyError:
     return MissingDependencyError(
         f"The package {error.name}, which ratings need, is not installed",
         "Nothing was rated or reported",
-        "Install it with pip install 'vsearch_fast[cpu,serve]'",
+        f"Install it with {how_to_install('cpu,serve')}",
     )

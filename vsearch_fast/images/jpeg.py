@@ -30,6 +30,7 @@ from PIL import Image, features
 
 from ..checks import PixelBox
 from ..errors import ArgumentError, MissingDependencyError
+from ..installing import how_to_install
 
 AUTO = "auto"
 LIBJPEG_TURBO = "libjpeg-turbo"
@@ -136,7 +137,7 @@ def _libjpeg_turbo(in_pillow: bool) -> Decoder:
             raise MissingDependencyError(
                 "Pillow is built with another libjpeg here, and simplejpeg is not installed",
                 _NOT_CHOSEN,
-                "Install it with pip install 'vsearch_fast[jpeg]'",
+                f"Install it with {how_to_install('jpeg')}",
             )
         return Decoder(LIBJPEG_TURBO, _pillow(), None)
 
