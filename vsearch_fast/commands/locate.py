@@ -102,7 +102,7 @@ def command(
     """
     from ..embedder.embedder import Embedder
     from ..errors import ArgumentError
-    from ..images.files import find_images
+    from ..images.finding import find_images
 
     if sheet is not None and not sheet.absolute().parent.is_dir():
         raise ArgumentError(

@@ -126,7 +126,7 @@ def command(
     """
     from ..commands.calibrate import thresholds
     from ..embedder.embedder import ImageSkippedWarning
-    from ..images.files import find_images
+    from ..images.finding import find_images
     from ..index.index import Index
     from ..indexing.recorded import embedder_for, model_file, running
     from ..results import text

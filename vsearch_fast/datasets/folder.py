@@ -14,7 +14,8 @@ from typing import Any, Literal, NoReturn
 
 from ..checks import PixelBox, Scalar
 from ..errors import ArgumentError, DatasetError
-from ..images.files import IMAGE_SUFFIXES, find_images
+from ..images.finding import find_images
+from ..images.readers import IMAGE_SUFFIXES
 from .records import Record
 
 BOX_ROLES = ("x1", "y1", "x2", "y2")

@@ -31,6 +31,7 @@ from PIL import Image, features
 from ..checks import PixelBox
 from ..errors import ArgumentError, MissingDependencyError
 from ..installing import how_to_install
+from .jpeg_end import has_end
 
 AUTO = "auto"
 LIBJPEG_TURBO = "libjpeg-turbo"
@@ -203,6 +204,8 @@ def _by_nvimgcodec(nvimgcodec: Any) -> Pixels:
     )
 
     def pixels(data: bytes) -> np.ndarray | None:
+        if not has_end(data):
+            return None  # Pillow decides whether it is whole
         try:
             if not hasattr(own, "decoder"):
                 own.decoder = nvimgcodec.Decoder(

@@ -14,7 +14,7 @@ from PIL import Image
 from ..errors import ArgumentError
 from .boxes import Box
 from .decoding import Source
-from .files import find_images
+from .finding import find_images
 
 Images = Source | Iterable[Source]
 """One picture, a folder of them, or any iterable of pictures."""
