@@ -91,7 +91,7 @@ def test_queries_are_decoded_as_the_index_was(
     assert hit["distance"] > 0 and len(nvimgcodec) == 6
     assert "were decoded by nvimgcodec: by libjpeg-turbo some bits" in err
     # The index goes on as it began.
-    (pictures / "9.jpg").write_bytes((pictures / "3.jpg").read_bytes())
+    (pictures / "9.jpg").write_bytes((pictures / "3.jpg").read_bytes() + b"other bytes")
     assert vsearch(*arguments)[0] == 0 and len(nvimgcodec) == 7
     code, _, err = vsearch(*arguments, "--decoder", LIBJPEG_TURBO)
     assert code == 1 and "were decoded by nvimgcodec, not by libjpeg-turbo" in err

@@ -95,6 +95,13 @@ def data_set(
     return decorate
 
 
+exclude = click.option(
+    "--exclude",
+    multiple=True,
+    metavar="PATTERN",
+    help="Leave out files and folders of this name, such as '*-small.jpg' or drafts; with a slash, "
+    "of this path below the folder. Repeat for several.",
+)
 backend = click.option(
     "--backend",
     type=click.Choice(["auto", "cpu", "cuda"]),
