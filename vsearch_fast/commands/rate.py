@@ -102,9 +102,14 @@ def command(
         with Ratings.open(file) as ratings:
             _report(ratings, layout, output)
         return
+    from ..index.index import Index
+    from ..indexing.columns import column_named
     from .serving import require_server
 
     require_server()
+    if group is not None and index_paths:
+        with Index.open(index_paths[0]) as found:
+            group = column_named(found, group)
     chosen = list(dict.fromkeys(_metrics(metrics)))
     settings = Settings(mode, queries, results, judged, group, category, seed)
     # Of a study that is there, only what the command line says is compared.

@@ -95,6 +95,13 @@ def data_set(
     return decorate
 
 
+photos = click.option(
+    "--photos",
+    "photos_root",
+    type=click.Path(path_type=Path),
+    metavar="ROOT",
+    help="Where the folder that INDEX was made of is now, if it was moved or mounted elsewhere.",
+)
 exclude = click.option(
     "--exclude",
     multiple=True,
