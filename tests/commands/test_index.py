@@ -203,7 +203,7 @@ def test_an_index_made_in_python_is_adopted_but_not_emptied(vsearch, pictures, m
     arguments = ["index", pictures, "-o", path, "--model", model, "--quiet"]
     code, _, err = vsearch(*arguments)
     assert code == 1
-    assert "1 of its pictures are missing" in err
+    assert "1 picture of it is missing" in err
     assert vsearch(*arguments, "--keep-missing")[0] == 0
     with Index.open(path, mode="rw") as index:
         assert len(index) == 13

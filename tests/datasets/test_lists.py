@@ -5,13 +5,15 @@ from __future__ import annotations
 import codecs
 import csv
 from pathlib import Path
+from typing import Any
 from unicodedata import normalize
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vsearch_fast.datasets import detect, folder
+from vsearch_fast.datasets import Record, detect, folder
 from vsearch_fast.datasets.notes import Notes
 from vsearch_fast.errors import ArgumentError, DatasetError
 
@@ -241,3 +243,19 @@ def test_a_folder_tells_what_it_leaves_out(root: Path) -> None:
     (root / "list.csv").write_text("path\na.jpg\n")
     with pytest.raises(ArgumentError, match="--exclude"):
         detect.read(root, csv=root / "list.csv", exclude=["x"])
+
+
+# Records made in Python ------------------------------------------------------------------------
+
+
+def test_values_of_numpy_are_those_of_python() -> None:
+    row: dict[str, Any] = {
+        "n": np.int64(3), "x": np.float32(0.5), "new": np.bool_(True), "none": float("nan"),
+        "gone": np.float64("nan"), "t": "text",
+    }  # fmt: skip
+    record = Record("a", Path("a"), category=np.str_("Hat"), metadata=row)
+    columns = record.columns()
+    assert columns == {
+        "n": 3, "x": 0.5, "new": True, "none": None, "gone": None, "t": "text", "category": "Hat",
+    }  # fmt: skip
+    assert all(type(value).__module__ == "builtins" for value in columns.values())

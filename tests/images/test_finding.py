@@ -13,7 +13,7 @@ import pytest
 from drawn_images import encode, random_image
 
 from vsearch_fast import images
-from vsearch_fast.errors import ImageError
+from vsearch_fast.errors import ArgumentError, ImageError
 from vsearch_fast.images import readers
 from vsearch_fast.images.finding import LeftOut, LeftOutWarning
 from vsearch_fast.images.pairs import pair
@@ -188,3 +188,10 @@ def test_no_warning_of_what_is_no_picture(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert pair(tmp_path).total == 1
+
+
+def test_a_set_of_pictures_has_no_order(tmp_path: Path) -> None:
+    for pictures in ({tmp_path / "a", tmp_path / "b"}, frozenset(["a"])):
+        with pytest.raises(ArgumentError, match="no order") as caught:
+            pair(pictures)
+        assert "sorted" in caught.value.cure

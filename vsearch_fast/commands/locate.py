@@ -12,6 +12,7 @@ import click
 from ..checks import PixelBox
 from ..terminal import options
 from ..terminal.console import tell
+from ..words import plural
 
 if TYPE_CHECKING:
     from ..datasets.detect import Layout
@@ -228,7 +229,8 @@ def _measure(
             click.echo(json.dumps(listed, indent=1))
             return []
         click.echo(
-            f"P@1 of {found[0].queries:,} pictures in {found[0].groups:,} groups, own group "
+            f"P@1 of {plural(found[0].queries, 'picture')} in {plural(found[0].groups, 'group')}, "
+            "own group "
             "forbidden; what cutting adds, with its 95% interval (paired, over groups)"
         )
         for each in found:
@@ -250,7 +252,7 @@ def _measure(
         ]
         click.echo(json.dumps(listed, indent=1))
     else:
-        click.echo(f"Intersection over union with {len(boxed):,} true boxes")
+        click.echo(f"Intersection over union with {plural(len(boxed), 'true box', 'true boxes')}")
         click.echo(f"{'box':30} median   {boxes.RIGHT} or more")
         for way in ways:
             click.echo(f"{way.name:30} {way.median:6.3f}   {way.right:7.1%}")

@@ -15,7 +15,7 @@ from ..installing import how_to_install
 from ..rating.opening import opened
 from ..terminal import options
 from ..terminal.console import tell
-from ..words import METRICS
+from ..words import METRICS, plural
 from . import serving
 
 if TYPE_CHECKING:
@@ -193,8 +193,9 @@ def _told(study: Study) -> str:
 
     names = ", ".join(system.name for system in study.systems)
     return (
-        f"{len(study.queries):,} queries, {len(study.systems)} systems ({names}), "
-        f"{total(study):,} judgements a rater."
+        f"{plural(len(study.queries), 'query', 'queries')}, "
+        f"{plural(len(study.systems), 'system')} ({names}), "
+        f"{plural(total(study), 'judgement')} a rater."
     )
 
 

@@ -137,7 +137,7 @@ def decode(
         image = _from_array(source, name, max_pixels)
     else:
         raise ArgumentError(
-            f"A {type(source).__name__} is not a picture",
+            f"{type(source).__name__} is not a picture",
             "Nothing was read",
             "Give a path, bytes, a PIL image or a uint8 array",
         )

@@ -23,6 +23,7 @@ from ..embedder.embedder import Embedder, Skipped
 from ..errors import ArgumentError, DuplicateIdError, ImageError, ModelMismatchError
 from ..index.index import Index
 from ..index.items import Item, check_item, metadata_text
+from ..words import plural
 from .content import Seen, hashed_stamp, is_unchanged, stamp_of
 
 COMMIT_ROWS = 512
@@ -142,8 +143,9 @@ def adopt(
     if before != origin and (todo.vanished or todo.described):
         made = f"was made from {before}" if before else "does not say what it was made from"
         raise ArgumentError(
-            f"{index.path} {made}; in {origin} {len(todo.vanished)} of its pictures are missing "
-            f"and {len(todo.described)} have other metadata",
+            f"{index.path} {made}; in {origin} {plural(len(todo.vanished), 'picture')} of it "
+            f"{'is' if len(todo.vanished) == 1 else 'are'} missing and {len(todo.described)} "
+            f"{'has' if len(todo.described) == 1 else 'have'} other metadata",
             "Nothing was changed",
             "Name the source as before, add --keep-missing to add this one to it, or name "
             "another index",
