@@ -55,8 +55,9 @@ class _Command(click.Command):
 
 
 @click.command(
-    cls=_Command, name="export", short_help="Turn a Keras VGG-16 into an ONNX file.", help=_HELP
-)
+    cls=_Command, name="export", short_help="Turn a Keras VGG-16 into an ONNX file.", help=_HELP,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)  # fmt: skip
 @click.option(
     "--weights",
     default="imagenet",

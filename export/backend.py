@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Iterator
 
 from ..errors import ExportError, MissingDependencyError
+from ..installing import how_to_install
 
 _PACKAGES = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime")
 
@@ -74,7 +75,7 @@ def prepare_keras() -> None:
             raise MissingDependencyError(
                 f"Keras or its backend cannot be imported ({error})",
                 "Nothing was trained",
-                "Install them with: pip install 'vsearch_fast[cpu,export]', or set KERAS_BACKEND "
+                f"Install them with: {how_to_install('cpu,export')}, or set KERAS_BACKEND "
                 f"to one that is installed (tensorflow, jax, torch; it is {chosen})",
             ) from error
 
@@ -113,7 +114,7 @@ def _require(package: str) -> None:
         raise MissingDependencyError(
             f"The export needs the package {package}, which cannot be imported ({error})",
             "Nothing was exported",
-            "Install what it needs with: pip install 'vsearch_fast[cpu,export]'",
+            f"Install what it needs with: {how_to_install('cpu,export')}",
         ) from error
 
 

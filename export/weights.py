@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import ArgumentError, ExportError, MissingDependencyError, ModelError
+from ..installing import how_to_install
 
 #: The layers that only the network with its dense top has.
 TOP_LAYERS = ("flatten", "fc1", "fc2", "predictions")
@@ -282,7 +283,7 @@ def _inspect_hdf5(path: Path, label: str, digest: str) -> Source:
         raise MissingDependencyError(
             f"Reading {path} needs the package h5py, which comes with Keras",
             "Nothing was exported",
-            "Install what the export needs with: pip install 'vsearch_fast[cpu,export]'",
+            f"Install what the export needs with: {how_to_install('cpu,export')}",
         ) from error
     kernels: list[tuple[int, ...]] = []
 

@@ -16,6 +16,7 @@ from import_graph import ImportGraph, circles, floors, room_of
 ROOT = Path(__file__).resolve().parents[1]
 #: From the roof down: a room may import from those of lower lines alone.
 HOUSE = (
+    ("__main__",),
     ("cli",),
     ("commands",),
     ("web",),
@@ -26,7 +27,7 @@ HOUSE = (
     ("images",),
     ("kernels", "models", "disk"),
     ("checks",),
-    ("errors", "threads", "machine", "words", "version"),
+    ("errors", "installing", "threads", "machine", "words", "version"),
 )
 
 #: What must never be known, whatever the floors say, and by whom.
@@ -152,7 +153,8 @@ def test_other_rooms_have_no_face(graph: ImportGraph) -> None:
 
 
 @pytest.mark.parametrize(
-    "door", ["vsearch_fast.bench", "vsearch_fast.evaluate", "vsearch_fast.export"]
+    "door",
+    ["vsearch_fast", "vsearch_fast.bench", "vsearch_fast.evaluate", "vsearch_fast.export"],
 )
 def test_doors_are_there(door: str) -> None:
     assert (ROOT / Path(*door.split(".")) / "__main__.py").is_file()

@@ -46,7 +46,7 @@ def _browser_program() -> str | None:
 def browser() -> Iterator[Any]:
     """Playwright's Browser; skips where there is no browser or no Playwright."""
     api = pytest.importorskip(
-        "playwright.sync_api", reason="Playwright is missing: pip install 'vsearch_fast[test]'"
+        "playwright.sync_api", reason="Playwright is missing: pip install '.[test]'"
     )
     program = _browser_program()
     if program is None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from rating_data import indexes
 
-pytest.importorskip("fastapi", reason="FastAPI is missing: pip install 'vsearch_fast[serve]'")
+pytest.importorskip("fastapi", reason="FastAPI is missing: pip install '.[serve]'")
 from fastapi.testclient import TestClient
 
 from vsearch_fast.rating import Ratings, Settings, make

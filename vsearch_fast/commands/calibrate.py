@@ -13,6 +13,7 @@ import click
 from ..errors import StoreError
 from ..index.index import Index
 from ..index.thresholds import QUANTILE, SAMPLE, Threshold
+from ..indexing.columns import column_named
 from ..terminal import options
 from ..words import METRICS, Metric
 
@@ -83,6 +84,8 @@ def command(
     """
     names = METRICS if metric == "all" else (metric,)
     with Index.open(index_path, mode="rw") as found:
+        if group is not None:
+            group = column_named(found, group)
         taken = [
             found.calibrate(
                 name, quantile=quantile, sample=sample, group=group, threads=threads,

@@ -11,10 +11,11 @@ from click.core import ParameterSource
 
 from ..disk.replacing import replace_text, replacing
 from ..errors import MissingDependencyError, VsearchError
+from ..installing import how_to_install
 from ..rating.opening import opened
 from ..terminal import options
 from ..terminal.console import tell
-from ..words import METRICS
+from ..words import METRICS, plural
 from . import serving
 
 if TYPE_CHECKING:
@@ -103,9 +104,14 @@ def command(
         with Ratings.open(file) as ratings:
             _report(ratings, layout, output)
         return
+    from ..index.index import Index
+    from ..indexing.columns import column_named
     from .serving import require_server
 
     require_server()
+    if group is not None and index_paths:
+        with Index.open(index_paths[0]) as found:
+            group = column_named(found, group)
     chosen = list(dict.fromkeys(_metrics(metrics)))
     settings = Settings(mode, queries, results, judged, group, category, seed)
     # Of a study that is there, only what the command line says is compared.
@@ -190,8 +196,9 @@ def _told(study: Study) -> str:
 
     names = ", ".join(system.name for system in study.systems)
     return (
-        f"{len(study.queries):,} queries, {len(study.systems)} systems ({names}), "
-        f"{total(study):,} judgements a rater."
+        f"{plural(len(study.queries), 'query', 'queries')}, "
+        f"{plural(len(study.systems), 'system')} ({names}), "
+        f"{plural(total(study), 'judgement')} a rater."
     )
 
 
@@ -199,5 +206,5 @@ def _missing(error: ImportError) -> MissingDependencyError:
     return MissingDependencyError(
         f"The package {error.name}, which ratings need, is not installed",
         "Nothing was rated or reported",
-        "Install it with pip install 'vsearch_fast[cpu,serve]'",
+        f"Install it with {how_to_install('cpu,serve')}",
     )

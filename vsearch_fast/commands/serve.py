@@ -11,7 +11,7 @@ import click
 
 from ..terminal import options
 from ..terminal.console import tell
-from ..words import METRICS
+from ..words import METRICS, plural
 from . import serving
 from .serving import require_server
 
@@ -88,7 +88,7 @@ def command(
         catalogue = Catalogue(
             index_path, index, embedder, settings, backend=backend, threads=threads
         )
-        tell(f"{catalogue.facts.pictures:,} pictures in {index_path}.")
+        tell(f"{plural(catalogue.facts.pictures, 'picture')} in {index_path}.")
         with (
             contextlib.nullcontext()
             if ratings is None

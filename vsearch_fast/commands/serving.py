@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ..errors import MissingDependencyError
+from ..installing import how_to_install
 
 host = click.option(
     "--host",
@@ -39,5 +40,5 @@ def require_server() -> None:
         raise MissingDependencyError(
             f"The package {error.name}, which the server needs, is not installed",
             "Nothing is served",
-            "Install it with pip install 'vsearch_fast[cpu,serve]'",
+            f"Install it with {how_to_install('cpu,serve')}",
         ) from error

@@ -286,6 +286,7 @@ def command(
     vsearch export --weights shop.keras --layer fc1 -o shop.onnx
     """
     from ..datasets import detect
+    from ..datasets.notes import Notes
     from ..datasets.splits import SHARES
     from ..export.train import train
     from ..export.training.recipe import Recipe
@@ -297,8 +298,11 @@ def command(
         recipe = Recipe(shares=shares or dict(SHARES), pool=pool or "", **choices)
     except ArgumentError as error:
         raise click.UsageError(str(error)) from error
-    records, _ = detect.read(data, layout, csv=csv_file, columns=dict(columns))
-    more = [detect.read(each)[0] for each in also]
+    notes = Notes()
+    records, _ = detect.read(data, layout, csv=csv_file, columns=dict(columns), notes=notes)
+    more = [detect.read(each, notes=notes)[0] for each in also]
+    for line in notes.told():
+        tell(line)
     try:
         report = train(
             records,

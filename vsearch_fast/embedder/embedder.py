@@ -138,7 +138,7 @@ class Embedder:
     Raises ModelError for a file that is missing, no ONNX model, of another origin or of
     another format version, and for a provider that does not start; ArgumentError for an
     unknown provider or decoder or a size below 1; MissingDependencyError without ONNX Runtime
-    (``pip install 'vsearch_fast[cpu]'``) or without the decoder.
+    (the extra ``cpu``) or without the decoder.
     """
 
     def __init__(

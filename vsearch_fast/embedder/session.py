@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import MissingDependencyError, ModelError
 from ..images.decoding import RESIZE_FILTERS
+from ..installing import how_to_install
 from .providers import (
     CPU,
     Attempt,
@@ -78,7 +79,7 @@ def runtime() -> Any:
         raise MissingDependencyError(
             "The package onnxruntime, which runs the network, is not installed",
             "No picture can be turned into features",
-            "Install it with pip install 'vsearch_fast[cpu]'",
+            f"Install it with {how_to_install('cpu')}",
         ) from error
     return onnxruntime
 

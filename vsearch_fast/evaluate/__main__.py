@@ -154,6 +154,7 @@ def command(
         --group sender_id --leave-out Other -o results --model mine=mine.onnx
     """
     from ..datasets import detect
+    from ..datasets.notes import Notes
     from ..errors import ArgumentError
     from . import output as outputs
     from . import picture
@@ -180,7 +181,12 @@ def command(
         if not quiet:
             tell(line)
 
-    records, _ = detect.read(data, layout, csv=csv_file, columns=dict(columns), missing="keep")
+    notes = Notes()
+    records, _ = detect.read(
+        data, layout, csv=csv_file, columns=dict(columns), missing="keep", notes=notes
+    )
+    for line in notes.told():
+        say(line)
     # Every picture below a plain folder is data, and so would the contact sheets be.
     listed = csv_file is not None or any(record.metadata for record in records)
     if not listed and output.resolve().is_relative_to(data.resolve()):

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from ...errors import DeviceError, MissingDependencyError, VsearchError
+from ...installing import how_to_install
 from ...kernels.cuda import sources
 from ...kernels.cuda.device import Device
 
@@ -32,7 +33,7 @@ def devices() -> tuple[Device, ...]:
         raise MissingDependencyError(
             "CuPy is not installed",
             "Nothing was searched on a GPU",
-            "pip install 'vsearch_fast[gpu]' for CUDA 12, or 'vsearch_fast[gpu-cuda13]'",
+            f"{how_to_install('gpu')} for CUDA 12; for CUDA 13 the extra gpu-cuda13",
         )
     try:
         import cupy
