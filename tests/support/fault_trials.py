@@ -1,0 +1,166 @@
+"""In actors: an operation under a fault that it survives (an error, a limit), and what is right then."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import resource
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import fault_shim
+import fault_truth
+from fault_operations import BY_NAME, OPERATIONS, copy_of, judge
+from fault_truth import Content
+
+from vsearch_fast.errors import StoreError
+from vsearch_fast.index import Index
+
+#: What an error says where nothing of the call came about.
+_NOTHING = re.compile(
+    r"[Nn]othing was|None of the|[Nn]o threshold was|was not (opened|created|changed|made|written)"
+)
+
+#: What no error says of an index that is whole.
+_DAMAGE = re.compile(r"damaged|Restore|cut short|missing", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Disturbance:
+    """A fault that a process lives on with.
+
+    Attributes:
+        kind: "shim" and its `do`, or the name of a limit in `resource`.
+        value: the number of the call, or the limit (of files: how many more than are open).
+    """
+
+    kind: str
+    value: int
+
+    @contextlib.contextmanager
+    def on(self, root: Path) -> Iterator[None]:
+        if not self.kind.startswith("RLIMIT"):
+            fault_shim.arm(fault_shim.armed(root, at=self.value, do=self.kind))
+            try:
+                yield
+            finally:
+                fault_shim.arm("")
+            return
+        limit = getattr(resource, self.kind)
+        soft, hard = resource.getrlimit(limit)
+        value = self.value
+        if self.kind == "RLIMIT_NOFILE":
+            value += max(map(int, os.listdir("/proc/self/fd")))
+        if self.kind == "RLIMIT_AS":
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            value += pages * resource.getpagesize()
+        resource.setrlimit(limit, (value, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(limit, (soft, hard))
+
+
+def disturbed(name: str, folder: Path, disturbance: Disturbance) -> str:
+    """The operation on the index in this folder under a fault. Returns how it ended, when all was
+    right: "done" in spite of it, or "refused" in true words, with nothing lost, and done by the
+    next try.
+
+    Raises:
+        WrongError: an answer, a state or words that are not true.
+    """
+    operation = BY_NAME[name]
+    error: BaseException | None = None
+    with disturbance.on(folder.parent):
+        try:
+            if operation.change is None:
+                fault_truth.create(folder).close()
+            else:
+                with Index.open(folder, mode="rw") as index:
+                    try:
+                        operation.change(index)
+                    except BaseException as raised:
+                        error = raised
+                        fault_shim.arm("")  # what closes the index is not to be counted
+                        with _without(disturbance):
+                            _check_survivor(name, index, raised)
+                        raise
+        except (StoreError, MemoryError) as raised:
+            error = raised
+    if error is None:
+        judge(name, folder, True)
+        return "done"
+    _check_words(error)
+    if operation.change is not None:
+        state = fault_truth.check(folder, operation.states)
+        _check_truth(error, operation.states, state)
+        if operation.copy:
+            shutil.rmtree(copy_of(folder), ignore_errors=True)
+        if state == operation.states[0]:
+            with Index.open(folder, mode="rw") as index:
+                operation.change(index)
+        judge(name, folder, True)
+        return "refused"
+    judge(name, folder, False)
+    return "refused"
+
+
+@contextlib.contextmanager
+def _without(disturbance: Disturbance) -> Iterator[None]:
+    """The limit lifted for a moment."""
+    if not disturbance.kind.startswith("RLIMIT"):
+        yield
+        return
+    limit = getattr(resource, disturbance.kind)
+    soft, hard = resource.getrlimit(limit)
+    resource.setrlimit(limit, (hard, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(limit, (soft, hard))
+
+
+def _check_survivor(name: str, index: Index, error: BaseException) -> None:
+    """The index that has refused goes on answering, and truly."""
+    states = BY_NAME[name].states
+    _check_truth(error, states, fault_truth.check_open(index, states))
+
+
+def _check_words(error: BaseException) -> None:
+    if isinstance(error, MemoryError):
+        return
+    assert isinstance(error, StoreError)
+    if not (error.cause and error.consequence and error.cure):
+        raise fault_truth.WrongError(f"not worded: {error!r}")
+    if _DAMAGE.search(f"{error.cause} {error.cure}"):
+        raise fault_truth.WrongError(f"the index is whole, and it is said: {error}")
+
+
+def _check_truth(error: BaseException, states: list[Content], state: Content) -> None:
+    """An error says that nothing was done exactly where nothing was."""
+    if isinstance(error, MemoryError) or states[0] == states[1]:
+        return
+    nothing = bool(_NOTHING.search(getattr(error, "consequence", "")))
+    if nothing and state != states[0]:
+        raise fault_truth.WrongError(f"it was done, and it is said: {error}")
+    if not nothing and state == states[0]:
+        raise fault_truth.WrongError(f"nothing was done, and it is not said: {error}")
+
+
+def read_under(folder: Path, disturbance: Disturbance) -> str:
+    """Reading alone, likewise."""
+    state = [fault_truth.base()]
+    try:
+        with disturbance.on(folder.parent):
+            fault_truth.check(folder, state)
+    except (StoreError, MemoryError) as error:
+        _check_words(error)
+        fault_truth.check(folder, state)
+        return "refused"
+    return "done"
+
+
+NAMES = [operation.name for operation in OPERATIONS]
