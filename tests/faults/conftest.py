@@ -36,7 +36,7 @@ def bare_stage() -> Iterator[Stage]:
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The index that most faults begin with; never changed."""
-    folder = tmp_path_factory.mktemp("made") / "index"
-    fault_truth.make_base(folder)
-    return folder
+    """The index that most faults begin with, never changed; `older` beside it is what it was."""
+    folder = tmp_path_factory.mktemp("made")
+    fault_truth.make_base(folder / "index", older=folder / "older")
+    return folder / "index"

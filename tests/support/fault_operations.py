@@ -129,34 +129,42 @@ def perform(name: str, folder: Path) -> None:
     operation = BY_NAME[name]
     if operation.change is None:
         fault_truth.create(folder)
-        _done()
+        done()
         return
     with Index.open(folder, mode="rw") as index:
         operation.change(index)
-        _done()
+        done()
 
 
-def _done() -> None:
+def done() -> None:
+    """Tell, and note in the shim's log, that an operation has returned."""
     say("done")
     mark("done")
 
 
-def judge(name: str, folder: Path, done: bool) -> str:
+def judge(name: str, folder: Path, done: bool, *, go_on: bool = True) -> str:
     """In an actor: what a fault has left is one of the states that it may leave, and can be
     written to. Returns which: "before", "after", "same" where they are equal.
 
     Args:
         done: the operation had returned, so that nothing but its end is right.
+        go_on: write to it as well.
     """
     operation = BY_NAME[name]
     if operation.change is None:
         return _judge_new(folder, done)
-    before, after = operation.states
-    found = fault_truth.check(folder, [after] if done else [before, after])
+    states = operation.states
     if operation.copy:
-        _judge_copy(folder, found, done)
-    fault_truth.go_on(folder, found)
-    return "same" if before == after else "after" if found == after else "before"
+        _judge_copy(folder, states[0], done)
+    return judge_states(folder, states[1:] if done else states, go_on=go_on)
+
+
+def judge_states(folder: Path, states: list[Content], *, go_on: bool) -> str:
+    """The index is in one of these states, the last of which is the end."""
+    found = fault_truth.check(folder, states)
+    if go_on:
+        fault_truth.go_on(folder, found)
+    return "same" if len(set(states)) < len(states) else "after" if found == states[-1] else "before"
 
 
 def _judge_new(folder: Path, done: bool) -> str:

@@ -7,11 +7,12 @@ id's vector, an older one, half a commit.
 
 from __future__ import annotations
 
+import shutil
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import islice, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
@@ -264,11 +265,20 @@ def base(seed: int = 0) -> Content:
     return history(seed)[-1]
 
 
-def make_base(folder: Path, seed: int = 0, steps: int = 5) -> None:
-    """Make the index of the first so many states (with other features by another seed)."""
-    states = history(seed)
+#: What `make_base` has made after so many commits is kept beside it as it was then.
+OLDER = 3
+
+
+def make_base(folder: Path, seed: int = 0, older: Path | None = None) -> None:
+    """Make the index of these states (with other features by another seed).
+
+    Args:
+        older: where to put a copy of it as it was after `OLDER` commits.
+    """
     with create(folder) as index:
-        for before, after in islice(pairwise(states), steps):
+        for step, (before, after) in enumerate(pairwise(history(seed))):
+            if step == OLDER and older is not None:
+                shutil.copytree(folder, older)
             advance(index, before, after)
 
 
