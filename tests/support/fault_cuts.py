@@ -12,6 +12,7 @@ from fault_operations import BY_NAME, done, judge, judge_states, perform
 from fault_stage import say
 from fault_truth import Content
 
+from vsearch_fast.errors import StoreError
 from vsearch_fast.index import Index
 
 
@@ -49,6 +50,22 @@ def judge_images(names: list[str], place: Path, images: list[tuple[str, int, Ima
             else:
                 states = states_of(names)[returned : returned + 2]
                 outcome = judge_states(place / "index", states, go_on=number % 4 == 0)
+        except Exception as error:
+            outcome = f"{type(error).__name__}: {error}"
+        say((case, outcome))
+        shutil.rmtree(place)
+
+
+def judge_copies(names: list[str], place: Path, images: list[tuple[str, Image]]) -> None:
+    """Says of each copy of an index that was made among these operations: "right", "refused", or
+    what is wrong."""
+    for case, image in images:
+        fault_disk.write(place, image)
+        try:
+            fault_truth.check(place / "index", states_of(names))
+            outcome = "right"
+        except StoreError as error:
+            outcome = "refused" if error.cause and error.consequence and error.cure else repr(error)
         except Exception as error:
             outcome = f"{type(error).__name__}: {error}"
         say((case, outcome))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import fault_shim
 import fault_truth
-from fault_operations import BY_NAME, OPERATIONS, copy_of, judge
+from fault_operations import BY_NAME, copy_of, judge
 from fault_truth import Content
 
 from vsearch_fast.errors import StoreError
@@ -33,8 +33,9 @@ class Disturbance:
     """A fault that a process lives on with.
 
     Attributes:
-        kind: "shim" and its `do`, or the name of a limit in `resource`.
-        value: the number of the call, or the limit (of files: how many more than are open).
+        kind: the shim's `do`, the name of a limit in `resource`, or "space".
+        value: the number of the call; the limit (of files: how many more than are open, of
+            memory: more than is taken); bytes that are left on the folder's file system.
     """
 
     kind: str
@@ -42,6 +43,10 @@ class Disturbance:
 
     @contextlib.contextmanager
     def on(self, root: Path) -> Iterator[None]:
+        if self.kind == "space":
+            with _filled(root.with_name("filler"), self.value):
+                yield
+            return
         if not self.kind.startswith("RLIMIT"):
             fault_shim.arm(fault_shim.armed(root, at=self.value, do=self.kind))
             try:
@@ -64,6 +69,18 @@ class Disturbance:
             resource.setrlimit(limit, (soft, hard))
 
 
+@contextlib.contextmanager
+def _filled(file: Path, left: int) -> Iterator[None]:
+    """With a file that leaves so many bytes of its disk."""
+    state = os.statvfs(file.parent)
+    with file.open("wb") as open_file:
+        os.posix_fallocate(open_file.fileno(), 0, state.f_bavail * state.f_frsize - left)
+    try:
+        yield
+    finally:
+        file.unlink()
+
+
 def disturbed(name: str, folder: Path, disturbance: Disturbance) -> str:
     """The operation on the index in this folder under a fault. Returns how it ended, when all was
     right: "done" in spite of it, or "refused" in true words, with nothing lost, and done by the
@@ -74,22 +91,20 @@ def disturbed(name: str, folder: Path, disturbance: Disturbance) -> str:
     """
     operation = BY_NAME[name]
     error: BaseException | None = None
+    index: Index | None = None
     with disturbance.on(folder.parent):
         try:
             if operation.change is None:
-                fault_truth.create(folder).close()
+                index = fault_truth.create(folder)
             else:
-                with Index.open(folder, mode="rw") as index:
-                    try:
-                        operation.change(index)
-                    except BaseException as raised:
-                        error = raised
-                        fault_shim.arm("")  # what closes the index is not to be counted
-                        with _without(disturbance):
-                            _check_survivor(name, index, raised)
-                        raise
+                index = Index.open(folder, mode="rw")
+                operation.change(index)
         except (StoreError, MemoryError) as raised:
             error = raised
+    if index is not None:
+        if error is not None:  # one that has refused goes on answering, and truly
+            _check_truth(error, operation.states, fault_truth.check_open(index, operation.states))
+        index.close()
     if error is None:
         judge(name, folder, True)
         return "done"
@@ -106,27 +121,6 @@ def disturbed(name: str, folder: Path, disturbance: Disturbance) -> str:
         return "refused"
     judge(name, folder, False)
     return "refused"
-
-
-@contextlib.contextmanager
-def _without(disturbance: Disturbance) -> Iterator[None]:
-    """The limit lifted for a moment."""
-    if not disturbance.kind.startswith("RLIMIT"):
-        yield
-        return
-    limit = getattr(resource, disturbance.kind)
-    soft, hard = resource.getrlimit(limit)
-    resource.setrlimit(limit, (hard, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(limit, (soft, hard))
-
-
-def _check_survivor(name: str, index: Index, error: BaseException) -> None:
-    """The index that has refused goes on answering, and truly."""
-    states = BY_NAME[name].states
-    _check_truth(error, states, fault_truth.check_open(index, states))
 
 
 def _check_words(error: BaseException) -> None:
@@ -162,5 +156,3 @@ def read_under(folder: Path, disturbance: Disturbance) -> str:
         return "refused"
     return "done"
 
-
-NAMES = [operation.name for operation in OPERATIONS]
