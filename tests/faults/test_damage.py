@@ -23,7 +23,9 @@ def sources(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Sources:
     return Sources(made, made.with_name("older"), older, place / "other")
 
 
-@pytest.mark.parametrize("seeds", [range(120), pytest.param(range(1000, 3000), marks=pytest.mark.full)], ids=len)
+@pytest.mark.parametrize(
+    "seeds", [range(120), pytest.param(range(1000, 3000), marks=pytest.mark.full)], ids=len
+)
 def test_damage_is_noticed(
     bare_stage: Stage, sources: Sources, tmp_path: Path, seeds: range
 ) -> None:
@@ -31,7 +33,9 @@ def test_damage_is_noticed(
     by_file: dict[str, Tally] = {}
     first = seeds.start
     while first < seeds.stop:
-        ended = bare_stage.run(judge_damage, tmp_path, sources, range(first, min(first + 50, seeds.stop)))
+        ended = bare_stage.run(
+            judge_damage, tmp_path, sources, range(first, min(first + 50, seeds.stop))
+        )
         done: tuple[str, str] = ("", "")
         for seed, verdict, what in ended.said:
             first = seed + 1

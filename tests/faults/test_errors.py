@@ -26,13 +26,18 @@ def attempt(
 ) -> None:
     """One operation under one fault."""
     folder = prepare(place, BY_NAME[name], made)
-    ended = stage.run(disturbed, name, folder, disturbance)
+    go_on = tally.counts.total() % 4 == 0
+    ended = stage.run(disturbed, name, folder, disturbance, go_on)
     if ended.result in ("done", "refused"):
         tally.add(ended.result)
     else:
         error = ended.error
         why = f"status {ended.status}" if error is None else f"{error.kinds[0]}: {error.text}"
-        if error is not None and "WrongError" not in error.kinds and "StoreError" not in error.kinds:
+        if (
+            error is not None
+            and "WrongError" not in error.kinds
+            and "StoreError" not in error.kinds
+        ):
             why += f"\n{error.trace}"
         tally.fail(f"{name}, {disturbance}", why)
     shutil.rmtree(place)
@@ -88,7 +93,9 @@ def test_a_disk_is_full(
     """A real one, with ever so many KiB left."""
     tally = Tally(f"full disks under {name}")
     for left in range(0, 196, step):
-        attempt(bare_stage, tally, name, small_disk / "place", made, Disturbance("space", left << 10))
+        attempt(
+            bare_stage, tally, name, small_disk / "place", made, Disturbance("space", left << 10)
+        )
     tally.settle()
     assert {"done", "refused"} <= set(tally.counts)
 
@@ -105,7 +112,7 @@ LIMITS = {
 def test_limits(bare_stage: Stage, made: Path, tmp_path: Path, limit: str, wanted: int) -> None:
     tally = Tally(f"{limit}")
     for value in LIMITS[limit][wanted]:
-        for name in NAMES if wanted else NAMES[: 4 : 3]:
+        for name in NAMES if wanted else NAMES[:4:3]:
             attempt(bare_stage, tally, name, tmp_path / "place", made, Disturbance(limit, value))
     tally.settle()
     assert limit == "RLIMIT_AS" or tally.counts["refused"] > 1

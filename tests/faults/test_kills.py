@@ -60,7 +60,7 @@ def test_killed_at_every_call(
     cases += [(at, "half") for at, call in enumerate(calls, 1) if len(call.data) > 1]
     cases.append((len(calls), "after"))
     tally = Tally(f"kills of {name}")
-    for at, do in cases[:: every]:
+    for at, do in cases[::every]:
         outcome = kill(stage, name, tmp_path / f"{at}{do}", made, at, do)
         if outcome in ("before", "after", "same"):
             tally.add(f"left the state {outcome}")

@@ -45,7 +45,7 @@ def played(stage: Stage, made: Path, tmp_path: Path, names: list[str]) -> tuple[
 
 
 def cuts(place: Path, start: Image, calls: list[Call], states: int) -> list[tuple[str, int, Image]]:
-    """So many images, spread over the log: a name, how many operations had returned, what is left."""
+    """So many images, spread over the log: name, how many operations had returned, what is left."""
     numbers = random.Random(states)
     images = []
     each = -(-states // len(calls))

@@ -85,7 +85,7 @@ def _mark_of(marks: set[object], what: str) -> int:
 
 
 def listed(index: Index) -> int:
-    items = list(index)
+    items, _ = index.page(1000)  # of one commit, where `list` meets what is added meanwhile
     mark = _mark_of({item.metadata["mark"] for item in items}, "a list")
     if items != state_of(mark).items():
         raise WrongError(f"a list of commit {mark} has {len(items)} items, not all its own")

@@ -102,7 +102,9 @@ class Disk:
             self._flush(path)
         elif call.call in ("write", "truncate"):
             if file is not None:  # else it has no name any more
-                self._change(file, *((call.offset, call.data) if call.data else (call.length, None)))
+                self._change(
+                    file, *((call.offset, call.data) if call.data else (call.length, None))
+                )
         else:
             raise ValueError(f"{call.call} of {call.path}")
 

@@ -58,6 +58,7 @@ def _other(step: int) -> list[Row]:
     return [Row(row.id, 4, 4) for row in fault_truth.base().rows[5:120:step]]
 
 
+_FEW = _fresh(1000, 1005)
 _GONE = [row.id for row in fault_truth.base().rows[4:130:9]]
 _MARKED = [row.id for row in fault_truth.base().rows[1:110:6]]
 
@@ -88,9 +89,9 @@ def _after_all(content: Content) -> Content:
     return fresh.marked([row.id for row in _marked_in_transaction()], 5)
 
 
-OPERATIONS = [
+OPERATIONS: list[Operation] = [
     Operation("add", lambda i: put(i, _fresh(1000, 1080)), lambda c: c.added(_fresh(1000, 1080))),
-    Operation("add few", lambda i: put(i, _fresh(1000, 1005)), lambda c: c.added(_fresh(1000, 1005))),
+    Operation("add few", lambda i: put(i, _FEW), lambda c: c.added(_FEW)),
     Operation("replace", lambda i: put(i, _other(5), replace=True), lambda c: c.added(_other(5))),
     Operation("remove", lambda i: i.remove(_GONE), lambda c: c.removed(_GONE)),
     Operation("update", _update, lambda c: c.marked(_MARKED, 5)),
@@ -164,7 +165,9 @@ def judge_states(folder: Path, states: list[Content], *, go_on: bool) -> str:
     found = fault_truth.check(folder, states)
     if go_on:
         fault_truth.go_on(folder, found)
-    return "same" if len(set(states)) < len(states) else "after" if found == states[-1] else "before"
+    return (
+        "same" if len(set(states)) < len(states) else "after" if found == states[-1] else "before"
+    )
 
 
 def _judge_new(folder: Path, done: bool) -> str:

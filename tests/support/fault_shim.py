@@ -103,14 +103,14 @@ def read_log(log: Path) -> list[Call]:
     calls = []
     place = 0
     while place + _RECORD.size <= len(content):
-        name, *numbers, path, target, size = _RECORD.unpack_from(content, place)
+        name, result, error, inode, offset, length, *sizes = _RECORD.unpack_from(content, place)
         parts = []
         place += _RECORD.size
-        for length in (path, target, size):
-            parts.append(bytes(content[place : place + length]))
-            place += length
+        for size in sizes:
+            parts.append(bytes(content[place : place + size]))
+            place += size
         if place > len(content):
             break
-        call = name.rstrip(b"\0").decode()
-        calls.append(Call(call, *numbers, parts[0].decode(), parts[1].decode(), parts[2]))
+        call, path, target = (text.rstrip(b"\0").decode() for text in (name, *parts[:2]))
+        calls.append(Call(call, result, error, inode, offset, length, path, target, parts[2]))
     return calls

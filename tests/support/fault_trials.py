@@ -1,4 +1,4 @@
-"""In actors: an operation under a fault that it survives (an error, a limit), and what is right then."""
+"""In actors: an operation under a fault that its process survives, and what is right then."""
 
 from __future__ import annotations
 
@@ -81,10 +81,10 @@ def _filled(file: Path, left: int) -> Iterator[None]:
         file.unlink()
 
 
-def disturbed(name: str, folder: Path, disturbance: Disturbance) -> str:
+def disturbed(name: str, folder: Path, disturbance: Disturbance, go_on: bool) -> str:
     """The operation on the index in this folder under a fault. Returns how it ended, when all was
     right: "done" in spite of it, or "refused" in true words, with nothing lost, and done by the
-    next try.
+    next try. With `go_on` it is written to afterwards.
 
     Raises:
         WrongError: an answer, a state or words that are not true.
@@ -106,7 +106,7 @@ def disturbed(name: str, folder: Path, disturbance: Disturbance) -> str:
             _check_truth(error, operation.states, fault_truth.check_open(index, operation.states))
         index.close()
     if error is None:
-        judge(name, folder, True)
+        judge(name, folder, True, go_on=go_on)
         return "done"
     _check_words(error)
     if operation.change is not None:
@@ -117,7 +117,7 @@ def disturbed(name: str, folder: Path, disturbance: Disturbance) -> str:
         if state == operation.states[0]:
             with Index.open(folder, mode="rw") as index:
                 operation.change(index)
-        judge(name, folder, True)
+        judge(name, folder, True, go_on=go_on)
         return "refused"
     judge(name, folder, False)
     return "refused"
@@ -155,4 +155,3 @@ def read_under(folder: Path, disturbance: Disturbance) -> str:
         fault_truth.check(folder, state)
         return "refused"
     return "done"
-

@@ -312,4 +312,3 @@ def go_on(folder: Path, content: Content) -> Content:
             advance(index, before, after)
         check_open(index, states[-1:])
     return check(folder, states[-1:])
-
