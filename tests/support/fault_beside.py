@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import fault_truth
 import numpy as np
@@ -113,7 +114,16 @@ def _searched(metric: str) -> Callable[[Index], int]:
     return search
 
 
+def held(index: Any) -> int:
+    """A snapshot stays what it is: all that it answers is of one commit."""
+    with index.snapshot() as snapshot:
+        marks = {ask(snapshot) for ask in (listed, _searched("l2"), _searched("hamming"))}
+    return _mark_of(set(marks), "a snapshot")
+
+
 ASKED: list[Callable[[Index], int]] = [listed, counted, *map(_searched, fault_truth.METRICS)]
+if hasattr(Index, "snapshot"):
+    ASKED.append(held)
 
 
 class Askers:

@@ -13,6 +13,7 @@ from fault_stage import say
 from fault_truth import Content, WrongError
 
 from vsearch_fast.errors import StoreError
+from vsearch_fast.index import Index
 
 _SECTOR, _PAGE = 512, 4096
 
@@ -150,5 +151,18 @@ def _judge(folder: Path, sources: Sources, seed: int) -> tuple[str, str]:
     except StoreError as error:
         if not (error.cause and error.consequence and error.cure):
             raise WrongError(f"not worded: {error!r}") from error
+        if _called_sound(folder):
+            raise WrongError(f"verify calls it sound, and yet: {error}") from error
         return "detected", str(error)
     return ("harmless" if found == fault_truth.base() else "older"), ""
+
+
+def _called_sound(folder: Path) -> bool:
+    """Whether `Index.verify` finds nothing in an index that has refused to answer."""
+    if not hasattr(Index, "verify"):
+        return False
+    try:
+        with Index.open(folder) as index:
+            return bool(index.verify().sound)
+    except StoreError:
+        return False
