@@ -124,7 +124,7 @@ def test_the_shim_sees_every_call(library: Path, made: Path, tmp_path: Path, nam
     done = subprocess.run(
         ["strace", "-f", "-y", "-qq", "-o", str(trace), "-e", f"trace={SYSTEM_CALLS}",
          "-E", f"LD_PRELOAD={library}", sys.executable, "-c", code],
-        capture_output=True, text=True,
+        capture_output=True, text=True, cwd=tmp_path,
     )  # fmt: skip
     if "ptrace" in done.stderr and done.returncode:
         pytest.skip("strace may not trace here")

@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/fs.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -22,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
@@ -240,7 +242,7 @@ int creat(const char *path, mode_t mode) { return open(path, O_CREAT | O_WRONLY 
     int64_t offset_ = 0;                                                                         \
     size_t size = size_;                                                                         \
     WRAP(ssize_t, path_of(file, path_) && (offset_ = (place), 1), 1,                             \
-         (armed && (now_short(at, count, action)) ? half : call),                                \
+         (armed && now_short(at, count, action)) ? half : call,                                \
          log_call(name, result, kept, inode_of(file), offset_, size, path_, "", data,            \
                   result > 0 ? (size_t)result : 0))
 
@@ -282,19 +284,49 @@ ssize_t pwritev64(int file, const struct iovec *parts, int number, off64_t offse
     return pwritev(file, parts, number, offset);
 }
 
-/* Copies within the kernel: refused as some file systems do, so that callers write instead. */
+/* Copies within the kernel: what was written is read back for the log. */
+static void log_copy(int64_t result, int error, int file, int64_t offset, int64_t length,
+                     const char *path) {
+    char link[64], *bytes = malloc(result > 0 ? result : 1);
+    snprintf(link, sizeof link, "/proc/self/fd/%d", file);
+    int again = REAL(open, link, O_RDONLY | O_CLOEXEC);
+    ssize_t n = bytes && result > 0 ? pread(again, bytes, result, offset) : 0;
+    log_call("write", result, error, inode_of(file), offset, length, path, "", bytes,
+             n > 0 ? n : 0);
+    close(again);
+    free(bytes);
+}
+
+#define COPY(place, call, half)                                                                  \
+    char path_[PATH_MAX];                                                                        \
+    int64_t offset_ = 0;                                                                         \
+    WRAP(ssize_t, path_of(file, path_) && (offset_ = (place), 1), 1,                             \
+         (armed && now_short(at, count, action)) ? half : call,                                  \
+         log_copy(result, kept, file, offset_, size, path_))
+
 ssize_t copy_file_range(int in, off64_t *from, int file, off64_t *to, size_t size, unsigned flags) {
-    char path_[PATH_MAX];
-    if (armed && path_of(file, path_)) return errno = EXDEV, -1;
-    return REAL(copy_file_range, in, from, file, to, size, flags);
+    COPY(to ? *to : place_of(file), REAL(copy_file_range, in, from, file, to, size, flags),
+         REAL(copy_file_range, in, from, file, to, (size + 1) / 2, flags))
 }
-ssize_t sendfile(int file, int in, off_t *offset, size_t size) {
-    char path_[PATH_MAX];
-    if (armed && path_of(file, path_)) return errno = ENOTSOCK, -1;
-    return REAL(sendfile, file, in, offset, size);
+ssize_t sendfile(int file, int in, off_t *from, size_t size) {
+    COPY(place_of(file), REAL(sendfile, file, in, from, size),
+         REAL(sendfile, file, in, from, (size + 1) / 2))
 }
-ssize_t sendfile64(int file, int in, off64_t *offset, size_t size) {
-    return sendfile(file, in, offset, size);
+ssize_t sendfile64(int file, int in, off64_t *from, size_t size) {
+    COPY(place_of(file), REAL(sendfile64, file, in, from, size),
+         REAL(sendfile64, file, in, from, (size + 1) / 2))
+}
+
+/* Reflinks: as on a file system without them, so that bytes are written. */
+int ioctl(int file, unsigned long request, ...) {
+    char path_[PATH_MAX];
+    va_list list;
+    va_start(list, request);
+    void *argument = va_arg(list, void *);
+    va_end(list);
+    if (armed && (request == FICLONE || request == FICLONERANGE) && path_of(file, path_))
+        return errno = EOPNOTSUPP, -1;
+    return REAL(ioctl, file, request, argument);
 }
 
 #define OF_FILE(name, space, call, size)                                                         \
