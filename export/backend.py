@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
+from ..embedder.runtime import without_telemetry
 from ..errors import ExportError, MissingDependencyError
 from ..installing import how_to_install
 
@@ -39,6 +40,7 @@ def prepare() -> None:
         ExportError: Keras is already running on another backend than TensorFlow.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    without_telemetry()  # tf2onnx may import ONNX Runtime, too
     fresh = "tensorflow" not in sys.modules
     with _keras_on_tensorflow(), _without_noise() if fresh else contextlib.nullcontext():
         for package in _PACKAGES:

@@ -134,6 +134,10 @@ def command(
             "No box was looked for",
             "Name a photo or a folder that holds some",
         )
+    if sheet is not None and any(path.absolute() == sheet.absolute() for path in paths):
+        raise ArgumentError(
+            f"the sheet {sheet} is one of the photos", "No box was looked for", "Name another file"
+        )
     embedder = Embedder(model, "cpu", threads=threads, max_pixels=max_pixels)
     located = _Located(embedder, on_error)
     if measure:
