@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import MissingDependencyError, ModelError
 from ..images.decoding import RESIZE_FILTERS
+from ..loading import package
 from .providers import (
     CPU,
     Attempt,
@@ -73,14 +74,13 @@ def open_session(path: Path, providers: Providers, threads: int) -> Any:
 def runtime() -> Any:
     """The module onnxruntime; MissingDependencyError without it."""
     try:
-        import onnxruntime
+        return package("onnxruntime")
     except ImportError as error:
         raise MissingDependencyError(
             "The package onnxruntime, which runs the network, is not installed",
             "No picture can be turned into features",
             "Install it with pip install 'vsearch_fast[cpu]'",
         ) from error
-    return onnxruntime
 
 
 def file_precision(path: Path) -> str:

@@ -7,7 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...kernels.lanes import lane_scan
 from ...kernels.memory import aligned
+from ...kernels.pairs import bring_forward, drop_listed
+from ...kernels.refine import refine_f32, refine_f64
+from ...kernels.select import lower_limits
 from .. import tiling
 from ..proof import Work
 from ..rows import Sources, converted, direct, no_mask, readable
@@ -179,8 +183,6 @@ class Worker:
 
     def drop(self) -> None:
         """Drop listed pairs that the limits exclude."""
-        from ...kernels.pairs import drop_listed
-
         np.minimum(self.limits, self.caps, out=self.limits)
         self.refined, self.listed = drop_listed(
             self.pair_queries, self.pair_rows, self.pair_lowers,
@@ -192,8 +194,6 @@ class Worker:
 
         Their true distances limit what follows more tightly than any upper bound of a sketch.
         """
-        from ...kernels.pairs import bring_forward
-
         end = bring_forward(
             self.pair_queries, self.pair_rows, self.pair_lowers, self.refined, self.listed,
             self.shared.problem.k, self.promising, self.promising_counts, self.order,
@@ -204,8 +204,6 @@ class Worker:
 
     def _lower_caps(self) -> None:
         """Take limits from bounds of buffers that hold k and are not full yet, too."""
-        from ...kernels.select import lower_limits
-
         number = slice(self.number, self.number + 1)
         lower_limits(
             self.shared.near_uppers[number], self.shared.counts[1, number],
@@ -214,8 +212,6 @@ class Worker:
 
     def refine_near(self, sources: Sources, end: int | None = None) -> None:
         """The second tier, for what it has not seen."""
-        from ...kernels.refine import refine_f32
-
         end = self.listed if end is None else end
         done = refine_f32(
             *self._pairs(sources, self.refined, end), self.near_uppers, self.near_counts,
@@ -227,8 +223,6 @@ class Worker:
 
     def decide(self, sources: Sources) -> None:
         """The third tier, for all that is listed; the list is empty then."""
-        from ...kernels.refine import refine_f64
-
         done = refine_f64(
             *self._pairs(sources, 0, self.listed), self.caps,
             self.distances, self.ids, self.held, self.nearest, self.shared.problem.squared,
@@ -254,8 +248,6 @@ class Worker:
 
     def _scan(self, chunk: Chunk, rows: NDArray, mask: NDArray[np.uint8], count: int) -> int:
         """Compute every distance of a chunk by the definition."""
-        from ...kernels.lanes import lane_scan
-
         shared = self.shared
         read = rows.nbytes
         if not direct(rows, np.dtype(np.float32)):

@@ -11,6 +11,7 @@ from typing import Any
 from ...errors import DeviceError, MissingDependencyError, VsearchError
 from ...kernels.cuda import sources
 from ...kernels.cuda.device import Device
+from ...loading import package
 
 CURE = "Use backend='cpu', or see `vsearch gpu` for what is missing"
 
@@ -35,7 +36,7 @@ def devices() -> tuple[Device, ...]:
             "pip install 'vsearch_fast[gpu]' for CUDA 12, or 'vsearch_fast[gpu-cuda13]'",
         )
     try:
-        import cupy
+        cupy: Any = package("cupy")
     except Exception as error:  # whatever a broken installation raises
         raise MissingDependencyError(
             f"CuPy is installed and cannot be imported: {error}",
