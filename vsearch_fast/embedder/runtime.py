@@ -15,6 +15,7 @@ from typing import Any
 
 from ..errors import MissingDependencyError
 from ..installing import how_to_install
+from ..loading import package
 
 #: ONNX Runtime's own switch; a value that the user has set stands, "0" included.
 SWITCH = "ORT_DISABLE_TELEMETRY"
@@ -33,8 +34,7 @@ def runtime(part: str = "") -> Any:
     without_telemetry()
     fresh = "onnxruntime" not in sys.modules
     try:
-        import onnxruntime
-
+        onnxruntime = package("onnxruntime")
         if fresh and os.environ[SWITCH] == "1":
             # Windows' own kind of it knows the function alone.
             with contextlib.suppress(AttributeError):

@@ -12,6 +12,7 @@ from ...errors import DeviceError, MissingDependencyError, VsearchError
 from ...installing import how_to_install
 from ...kernels.cuda import sources
 from ...kernels.cuda.device import Device
+from ...loading import package
 
 CURE = "Use backend='cpu', or see `vsearch gpu` for what is missing"
 
@@ -36,7 +37,7 @@ def devices() -> tuple[Device, ...]:
             f"{how_to_install('gpu')} for CUDA 12; for CUDA 13 the extra gpu-cuda13",
         )
     try:
-        import cupy
+        cupy: Any = package("cupy")
     except Exception as error:  # whatever a broken installation raises
         raise MissingDependencyError(
             f"CuPy is installed and cannot be imported: {error}",
