@@ -88,7 +88,7 @@ def test_what_is_no_picture_is_counted_by_its_ending(tmp_path: Path) -> None:
     assert (left_out.hidden, left_out.links) == (2, 1)
     first, *cures = left_out.lines()
     assert first.startswith("left out: 5 without an ending, 2 .txt, 1 .csv, ")
-    assert first.endswith("2 hidden, 1 link to folders")
+    assert first.endswith("2 hidden, 1 link to a folder")
     assert cures == [
         "1 JPEG XL picture: nothing here reads them. Convert it to PNG.",
         "1 Photoshop picture: nothing here reads them. Export it as PNG.",

@@ -214,8 +214,8 @@ def test_photos_of_an_index_of_an_older_version(
 def test_photos_of_an_index_that_does_not_say(tmp_path: Path, embedder: Embedder) -> None:
     with index_of(tmp_path, embedder) as index:
         assert Photos(index)("1.jpg") == "1.jpg"
-        with pytest.raises(ArgumentError, match="does not say which folder"):
-            Photos(index, tmp_path)
+        assert Photos(index, tmp_path)("x/1.jpg") == str(tmp_path / "x/1.jpg")
+        assert Photos(index, tmp_path)("/mnt/a/1.jpg") == "/mnt/a/1.jpg"
 
 
 # Columns by either name ------------------------------------------------------------------------

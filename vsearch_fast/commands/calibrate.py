@@ -47,8 +47,9 @@ def _sample(ctx: click.Context, parameter: click.Parameter, value: str) -> int |
 @click.option(
     "--group",
     metavar="COLUMN",
-    help="Items with the same value in this metadata column (a sender, a product) are not "
-    "each other's nearest: a match is then another thing of its kind, not another view of it.",
+    help="Items with the same value in this metadata column (a sender, a product; by the index's "
+    "name of it or your list's own) are not each other's nearest: a match is then another thing of "
+    "its kind, not another view of it.",
 )
 @click.option(
     "--sample",
@@ -80,7 +81,7 @@ def command(
 
     \b
     vsearch calibrate photos.index
-    vsearch calibrate photos.index --group sender --quantile 0.9
+    vsearch calibrate photos.index --group sender_id --quantile 0.9
     """
     names = METRICS if metric == "all" else (metric,)
     with Index.open(index_path, mode="rw") as found:

@@ -90,7 +90,7 @@ def command(
 
     \b
     vsearch rate photos.index --metric all --mode better
-    vsearch rate vgg16.index trained.index --mode both --group sender -o study.sqlite
+    vsearch rate vgg16.index trained.index --mode both --group sender_id -o study.sqlite
     vsearch rate -o study.sqlite                  go on
     vsearch rate -o study.sqlite --report --output report/
     """

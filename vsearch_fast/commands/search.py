@@ -247,7 +247,7 @@ def command(
             if found.model.get("trained") == "no":
                 facts.append(("warning", "untrained network"))
             write_page(html_file, results, title="Matches", facts=facts)
-            _tell_gone(results)
+            _tell_gone(results, photos_root)
     if as_json:
         click.echo(text.as_json(results, skipped_photos))
     elif as_csv:
@@ -275,14 +275,15 @@ def _within(photo: Path, box: PixelBox, max_pixels: int | None) -> PixelBox:
     return inside
 
 
-def _tell_gone(results: Sequence[Result]) -> None:
+def _tell_gone(results: Sequence[Result], root: Path | None) -> None:
     """Say how many matches have no picture on the page, and what would find them."""
     paths = {hit.path for result in results for hit in result.hits if hit.path is not None}
     gone = sum(not os.path.isfile(path) for path in paths)
     if gone:
+        where = "where the index says" if root is None else f"below {root}"
         tell(
-            f"{plural(gone, 'picture')} of {len(paths):,} {'is' if gone == 1 else 'are'} not where "
-            "the index says: --photos ROOT names the folder where they are now."
+            f"{plural(gone, 'picture')} of {len(paths):,} {'is' if gone == 1 else 'are'} not "
+            f"{where}: --photos ROOT names the folder where they are now."
         )
 
 

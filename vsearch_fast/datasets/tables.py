@@ -104,8 +104,9 @@ class Table:
             self.wrong(faults[0].line, faults[0].problem, cure)
         told = "; ".join(f"{self.file}:{fault.line}: {fault.problem}" for fault in faults[:NAMED])
         rest = len(faults) - NAMED
-        more = f"; and {plural(rest, 'more line')}" if rest > 0 else ""
-        raise DatasetError(f"{len(faults):,} lines are wrong: {told}{more}", CONSEQUENCE, cure)
+        if rest > 0:
+            told += f"; and {plural(rest, 'more line')}"
+        raise DatasetError(f"{len(faults):,} lines are wrong: {told}", CONSEQUENCE, cure)
 
     def rows(self) -> Iterator[tuple[int, dict[str, str]]]:
         """Each further line's number and its cells by column, without surrounding blanks.

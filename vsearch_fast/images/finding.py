@@ -69,7 +69,7 @@ class LeftOut:
         ]
         parts += [f"{self.excluded:,} excluded"] if self.excluded else []
         parts += [f"{self.hidden:,} hidden"] if self.hidden else []
-        parts += [plural(self.links, "link") + " to folders"] if self.links else []
+        parts += [plural(self.links, "link to a folder", "links to folders")] if self.links else []
         parts += [
             plural(number, "folder") + f" {name}" for name, number in sorted(self.folders.items())
         ]

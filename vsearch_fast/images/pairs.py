@@ -16,6 +16,7 @@ from ..words import plural
 from .boxes import Box
 from .decoding import Source
 from .finding import find_images
+from .readers import FORMATS
 
 Images = Source | Iterable[Source]
 """One picture, a folder of them, or any iterable of pictures."""
@@ -68,7 +69,7 @@ def _sources(images: Images) -> tuple[Iterable[Source], bool]:
                 raise ArgumentError(
                     f"The folder {os.fspath(images)} holds no picture files",
                     "Nothing was read",
-                    "Name a folder with JPEG, PNG, WebP, BMP, TIFF or GIF files in it or below",
+                    f"Name a folder with pictures in it or below: {', '.join(FORMATS)}",
                 )
             return found, False
         return [images], True

@@ -37,13 +37,10 @@ def guarded(step: Callable[[Any], Result], argument: Any, name: str) -> Result:
         raise refusal(f"{name} is {error}", error.cure) from None
     except Exception as error:
         detail = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-        why = "it is damaged, cut off or of an unknown kind"
+        cause = f"{name} cannot be decoded: it is damaged, cut off or of an unknown kind ({detail})"
         if "truncated" in detail.lower():
-            why = "it is cut off before its last pixel"
-        raise refusal(
-            f"{name} cannot be decoded: {why} ({detail})",
-            "Fetch or copy the file again, or leave it out",
-        ) from error
+            cause = f"{name} cannot be decoded: it is cut off before its last pixel ({detail})"
+        raise refusal(cause, "Fetch or copy the file again, or leave it out") from error
 
 
 def check_pixels(size: tuple[int, int], name: str, max_pixels: int) -> None:

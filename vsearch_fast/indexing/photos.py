@@ -29,22 +29,19 @@ class Photos:
                 "No picture was looked for",
                 "Name the folder where the pictures of the index are now",
             )
-        if self._now is not None and self._then is None:
-            raise ArgumentError(
-                f"{index.path} does not say which folder its pictures were in",
-                "No picture was looked for",
-                "Bring it up to date from where they are now: vsearch index FOLDER -o INDEX",
-            )
 
     def __call__(self, path: str | None) -> str | None:
         """Where the picture of a stored path is now; a path outside the folder as it is.
 
-        A path that is not whole, as programs may keep it, is one below the folder.
+        A path that is not whole, as programs may keep it, is one below the folder; in an index
+        that follows none, below ``root``, or else below the working folder.
         """
         if path is None:
             return None
-        whole = path if self._then is None else os.path.join(self._then, path)
-        if self._now is None or self._then is None:
+        if self._then is None:
+            return path if self._now is None else os.path.join(self._now, path)
+        whole = os.path.join(self._then, path)
+        if self._now is None:
             return whole
         below = os.path.relpath(whole, self._then)
         if below == os.pardir or below.startswith(os.pardir + os.sep):
