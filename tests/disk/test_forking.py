@@ -52,7 +52,12 @@ def test_nobody_enters_while_a_fork_waits(somebody_inside: threading.Event) -> N
     thread = threading.Thread(target=enter)
     thread.start()
     seen: list[bool] = []
-    threading.Timer(0.6, lambda: (seen.append(late.is_set()), somebody_inside.set())).start()
+
+    def leave() -> None:
+        seen.append(late.is_set())
+        somebody_inside.set()
+
+    threading.Timer(0.6, leave).start()
     assert forked(lambda: late.is_set()) is False
     thread.join(60)
     assert seen == [False] and late.is_set()

@@ -14,6 +14,7 @@ import pytest
 from index_data import METRICS, features
 from store_data import tampered
 
+from vsearch_fast.checks import Scalar
 from vsearch_fast.errors import DamagedError, StoreError
 from vsearch_fast.index import Index
 from vsearch_fast.index.store import Store
@@ -31,7 +32,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = features(ROWS, DIM)
     with Index.create(folder, DIM, segment_rows=SEGMENT, model_id="m") as index:
         ids = [f"id {row}" for row in range(ROWS)]
-        metadata = [{"colour": "rgb"[row % 3], "nr": row // 100} for row in range(ROWS)]
+        metadata: list[dict[str, Scalar]] = [
+            {"colour": "rgb"[row % 3], "nr": row // 100} for row in range(ROWS)
+        ]
         index.add(ids[:2000], rows[:2000], metadata[:2000])
         index.add(ids[2000:], rows[2000:], metadata[2000:])
         index.remove([f"id {row}" for row in range(5, 400, 7)])
@@ -52,8 +55,8 @@ def answers(folder: Path) -> list[Any]:
     found: list[Any] = []
     with Index.open(folder) as index:
         for metric in METRICS:
-            for strategy in ("scan", "sketch") if metric != "hamming" else ("auto",):
-                found.append(index.search(QUERIES, 7, metric, strategy=strategy))
+            strategies = ("auto",) if metric == "hamming" else ("scan", "sketch")
+            found += [index.search(QUERIES, 7, metric, strategy=name) for name in strategies]
             found.append(index.search(QUERIES, 7, metric, {"colour": ["r", "g"], "nr": range(9)}))
         found.append([(item.id, item.metadata) for item in index])
         found.append([item.id for item in index.page(50, where={"nr": 3})[0]])
@@ -330,7 +333,7 @@ def test_checksums_may_be_asked_for_at_every_search(copy: Path) -> None:
         byte = opened.read(1)[0]
         opened.seek(300)
         opened.write(bytes([byte ^ 1]))
-    with pytest.raises(DamagedError, match="codes-00000.npy is damaged: rows 0 to 1023"):
+    with pytest.raises(DamagedError, match=r"codes-00000.npy is damaged: rows 0 to 1023"):
         search(always)
     assert search(first).shape == search(never).shape == np.shape(before[0])
     for store in (first, always, never):

@@ -12,7 +12,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -96,9 +96,12 @@ def test_a_writer_that_works_is_waited_for(folder: Path) -> None:
 
 def test_the_wait_has_an_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database_module, "BUSY_SECONDS", 1.5)
-    with Index.open(folder) as reader, commits(folder, "waits"):
-        with pytest.raises(StoreError, match="in use by another process"):
-            len(reader)
+    with (
+        Index.open(folder) as reader,
+        commits(folder, "waits"),
+        pytest.raises(StoreError, match="in use by another process"),
+    ):
+        len(reader)
 
 
 # Files that are cut, and restored
@@ -111,14 +114,14 @@ def test_a_file_cut_between_searches_is_told(folder: Path, kind: str) -> None:
             reader.search(features(1, DIM), 3, metric)
         file = folder / f"{kind}-00001.npy"
         whole = file.read_bytes()
-        os.truncate(file, 4096)
+        os.truncate(file, len(whole) - 40)
         metric = "hamming" if kind == "codes" else "l2"
         with pytest.raises(DamagedError, match=rf"{kind}-00001.npy has .*: it was cut short"):
-            reader.search(features(1, DIM), 3, metric)  # type: ignore[call-overload]
+            reader.search(features(1, DIM), 3, metric)
         restored = folder / "restored"
         restored.write_bytes(whole)
         os.replace(restored, file)
-        assert len(reader.search(features(1, DIM), 300, metric)[0]) == 200  # type: ignore[call-overload]
+        assert len(reader.search(features(1, DIM), 300, metric)[0]) == 200
 
 
 def test_a_restored_file_is_checked_again(folder: Path) -> None:
@@ -128,7 +131,7 @@ def test_a_restored_file_is_checked_again(folder: Path) -> None:
         file = folder / "codes-00001.npy"
         content = bytearray(file.read_bytes())
         for flipped in (True, False):
-            content[200] ^= 1
+            content[150] ^= 1
             (folder / "restored").write_bytes(content)
             os.replace(folder / "restored", file)
             if flipped:
@@ -147,36 +150,37 @@ def test_what_was_removed_is_told(folder: Path) -> None:
         (folder / "away").rename(folder / "facts-00000.npy")
         assert reader.info()["rows"] == 200
         folder.rename(folder.with_name("away"))
-        for call in (reader.info, lambda: len(reader), lambda: reader.search(features(1, DIM))):
+        gone: list[Callable[[], object]] = [reader.info, lambda: len(reader)]
+        for ask in [*gone, lambda: reader.search(features(1, DIM))]:
             with pytest.raises(ReplacedError, match="was removed since it was opened"):
-                call()
+                ask()
 
 
 # Limits
 
 
 def test_hundreds_of_segments_and_few_descriptors(tmp_path: Path) -> None:
-    with Index.create(tmp_path / "i", DIM, segment_rows=4) as index:
-        index.add([f"{row}" for row in range(1200)], features(1200, DIM))
+    with Index.create(tmp_path / "i", DIM, segment_rows=2) as index:
+        index.add([f"{row}" for row in range(400)], features(400, DIM))
     code = f"""
         import resource
         import numpy as np
         from vsearch_fast.index import Index
         from vsearch_fast.index.verifying import verify
         from vsearch_fast.kernels import reference
-        rows = np.random.default_rng(0).standard_normal((1200, {DIM})).astype(np.float32)
+        rows = np.random.default_rng(0).standard_normal((400, {DIM})).astype(np.float32)
         Index.open({str(tmp_path / "i")!r}).search(rows[:1], 3, "l1")  # libraries are loaded
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
         with Index.open({str(tmp_path / "i")!r}, mode="rw") as index:
             for metric in ("l2", "l1", "hamming"):
                 assert index.search(rows[7], 1, metric)[0][0].id == "7"
-            index.add([f"n{{i}}" for i in range(400)], rows[:400])
+            index.add([f"n{{i}}" for i in range(100)], rows[:100])
             index.remove(["7"])
             assert index.search(rows[7], 1)[0][0].id == "n7"
             assert verify(index._store).sound
             print(index.info()["segments"])
     """
-    assert in_a_process(textwrap.dedent(code)) == "400"
+    assert in_a_process(textwrap.dedent(code)) == "250"
 
 
 def test_no_address_space(tmp_path: Path) -> None:
@@ -259,7 +263,7 @@ def test_a_last_flush_that_failed_is_told_as_done(store: Store, change: str) -> 
         "note": lambda: Changes(store).write_note("a", "b"),
         "update": lambda: Changes(store).update([Item("id1", path="x")]),
     }
-    with pytest.raises(StoreError, match="The last flush of .* failed") as told:
+    with pytest.raises(StoreError, match=r"The last flush of .* failed") as told:
         calls[change]()
     assert "The change was made, and all see it" in told.value.consequence
     reader = Store(store.folder, writable=False)
@@ -362,7 +366,7 @@ def test_threads_read_on_during_a_long_add(folder: Path) -> None:
             began.set()
             assert go_on.wait(60)
 
-        index._store.files.append = slow  # type: ignore[method-assign]
+        index._store.files.append = slow  # type: ignore[method-assign, assignment]
         new = features(300, DIM, 3)
         writer = threading.Thread(target=index.add, args=([f"n{i}" for i in range(300)], new))
         writer.start()

@@ -79,10 +79,15 @@ def test_reading_changes_nothing(old: Path, data: np.ndarray) -> None:
     assert formats(old) == (1, 1, True)
 
 
+def added_and_removed(index: Index) -> None:
+    index.add(["new"], features(1) + 9)
+    index.remove(["new"])
+
+
 CHANGES: dict[str, Callable[[Index], Any]] = {
     "add": lambda index: index.add(["new"], features(1) + 9),
     "add many": lambda index: index.add([f"new {i}" for i in range(50)], features(50) + 9),
-    "remove": lambda index: index.add(["new"], features(1) + 9) or index.remove(["new"]),
+    "remove": added_and_removed,
     "update": lambda index: index.update([index.get("item 1")]),
     "describe": lambda index: index.describe({"layer": "fc1"}),
     "calibrate": lambda index: index.calibrate("l1"),

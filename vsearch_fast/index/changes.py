@@ -55,7 +55,7 @@ def running_sums(
             except OSError as error:
                 raise write_error(files.path(name, segment), error, consequence) from error
             right = rows == within and len(values) == -(-within // granule)
-            if not right or (len(head) and xxh3_64_intdigest(head) != values[whole]):
+            if not right or (len(head) and xxh3_64_intdigest(head.data) != values[whole]):
                 raise _damaged(files, name, segment, offset - len(head), offset)
         running[name] = sums.RunningSums(kind, files.segment_rows, start, kept, head)
     return running

@@ -159,7 +159,7 @@ class Reading:
         part.claimed[granules] = needed
         found = np.fromiter(
             (
-                xxh3_64_intdigest(part.array[first : first + count])
+                xxh3_64_intdigest(part.array[first : first + count].data)
                 for first, count in zip(
                     (granules * part.granule).tolist(), needed.tolist(), strict=True
                 )
@@ -191,7 +191,7 @@ class Reading:
             # Rows that came since are summed, too: those granules are hashed again.
             for i in np.flatnonzero(summed > counts):
                 first = int(granules[i]) * part.granule
-                found[i] = xxh3_64_intdigest(part.mapped.array[first : first + int(summed[i])])
+                found[i] = xxh3_64_intdigest(part.mapped.array[first : first + int(summed[i])].data)
             bad = np.flatnonzero((found != held) | (summed < counts))
             if len(bad):
                 raise self._damaged(sql, kind, segment, granules[bad], part)

@@ -21,7 +21,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
@@ -30,11 +30,15 @@ from ..disk.mapping import map_array
 from ..disk.writing import write_error
 from ..errors import DamagedError, StoreError
 
-if TYPE_CHECKING:
-    from .sums import RunningSums
-
 #: Bytes given to one pwrite at most.
 WRITE_BYTES = 16 << 20
+
+
+class Fed(Protocol):
+    """What is given the rows that are appended, as `sums.RunningSums` is."""
+
+    def feed(self, rows: np.ndarray) -> None:
+        """The next rows, (n, width)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +222,7 @@ class SegmentFiles:
         self,
         start: int,
         blocks: Iterable[dict[str, np.ndarray]],
-        sums: Mapping[str, RunningSums],
+        sums: Mapping[str, Fed],
         consequence: str,
     ) -> None:
         """Write rows from row number `start` on and flush them to the disk.

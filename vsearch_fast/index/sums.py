@@ -75,7 +75,7 @@ def granule_rows(kind: Kind) -> int:
 def sums_of(rows: np.ndarray, granule: int) -> np.ndarray:
     """uint64 (ceil(n / granule),): the sums of rows (n, width), C-contiguous, the first of which
     begins a granule."""
-    data = memoryview(rows.reshape(-1).view(np.uint8)) if rows.size else memoryview(b"")
+    data = rows.reshape(-1).view(np.uint8).data if rows.size else memoryview(b"")
     size = granule * (rows.nbytes // max(1, len(rows)))
     count = -(-len(rows) // granule)
     return np.fromiter(
