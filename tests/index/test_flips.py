@@ -288,10 +288,8 @@ def test_what_is_sketched_is_checked_first(copy: Path) -> None:
 
 
 def test_an_index_of_ids_that_lies(copy: Path) -> None:
-    """An id found at another item's row: that item is not removed."""
+    """Pages of another time: an id that is there and cannot be found is not unknown."""
     with contextlib.closing(sqlite3.connect(copy / "index.sqlite")) as sql:
-        sql.execute("PRAGMA writable_schema = ON")
-        # SQLite's index of ids over other rows: of a table whose ids are swapped.
         sql.execute("UPDATE items SET id = 'x' WHERE row = 1")
         sql.commit()
     content = (copy / "index.sqlite").read_bytes()
@@ -312,6 +310,17 @@ def test_an_index_of_ids_that_lies(copy: Path) -> None:
             assert "Nothing" in str(error) or "not opened" in str(error)
             told += 1
     assert told
+
+
+def test_a_replacement_removes_no_other_item(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the table's index of ids names the row of another one."""
+    with Index.open(copy, mode="rw") as index:
+        monkeypatch.setattr("vsearch_fast.index.item_rows.present", lambda *_: {"id 1": 2})
+        with pytest.raises(DamagedError, match="index of ids names other rows"):
+            index.add(["id 1"], features(1, DIM), replace=True)
+        monkeypatch.undo()
+        assert "id 1" in index and "id 2" in index
+    assert verified(copy).sound
 
 
 def test_checksums_may_be_asked_for_at_every_search(copy: Path) -> None:

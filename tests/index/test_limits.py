@@ -286,6 +286,24 @@ def test_a_commit_that_failed_is_told_as_not_done(store: Store) -> None:
     is_sound(store, 25)
 
 
+def test_a_commit_that_failed_without_the_lock_removes_nothing(store: Store) -> None:
+    """By then the files may be another writer's."""
+
+    def blocks() -> Iterator[dict[str, np.ndarray]]:
+        yield block(5, 20)
+        (store.folder / "write.lock").unlink()
+
+    fail_commit(store, False, sqlite3.OperationalError("disk I/O error"))
+    items = [Item(f"id{row}") for row in range(5, 25)]
+    with pytest.raises(StoreError, match="None of the rows was added"):
+        Changes(store).append(items, blocks(), replace=False)
+    assert (store.folder / "vectors-00002.npy").exists()
+    again = Store(store.folder, writable=True)  # which removes what is nobody's
+    assert not (store.folder / "vectors-00001.npy").exists()
+    is_sound(again, 5)
+    again.close()
+
+
 @pytest.mark.parametrize("done", [False, True])
 def test_an_interrupt_at_the_commit(store: Store, done: bool) -> None:
     """Ctrl-C when all is written: what was committed keeps its files."""
