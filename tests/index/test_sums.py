@@ -200,7 +200,7 @@ def test_sums_of_facets_and_removed_rows_follow_every_change(
             facets[column, facet(value)].append(row)
     with store.reading("") as sql:
         state = sealing.read_state(sql)
-        names = {number: name for number, name in sql.execute("SELECT number, name FROM columns")}
+        names = dict(sql.execute("SELECT number, name FROM columns"))
         held = {
             (names[column], value): (count, total)
             for column, value, count, total in sql.execute("SELECT * FROM facet_sums")

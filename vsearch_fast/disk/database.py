@@ -239,7 +239,7 @@ class Database:
             yield self._writer
 
     def _commit(self, consequence: str, seals: Seals, seal: str) -> None:
-        assert self._writer is not None
+        assert self._writer is not None and self._write_lock is not None
         try:
             with inside():
                 self._writer.execute("COMMIT")
@@ -260,6 +260,7 @@ class Database:
                         "Check the disk's health; the next change flushes again",
                     )
                 else:
+                    self._write_lock.check(consequence)  # else others may be writing by now
                     seals.undone()
             raise told from error
         except BaseException:  # an interrupt, which may come when the commit is done already

@@ -231,7 +231,10 @@ def _examined(sql: sqlite3.Connection, store: Store) -> Iterator[str]:
         if sealing.held(sql) != sealing.made(sql):
             yield "meta, state, kinds or columns are not as they were written"
         state = sealing.read_state(sql)
-        removed = np.array([row for (row,) in sql.execute("SELECT row FROM tombstones")], np.int64)
+        try:
+            removed = store.rows.numbers(sql.execute("SELECT row FROM tombstones"))
+        except DamagedError:
+            removed = np.empty(0, np.int64)
         if len(removed) != state.removed or sealing.tombs(removed) != state.tombs:
             yield "The removed rows are not those written"
         for line in sql.execute("SELECT kind, segment, rows, parameters, sum FROM segments"):
@@ -277,6 +280,8 @@ def _items(sql: sqlite3.Connection, store: Store, rows: int, removed: np.ndarray
     for column, value, row in sql.execute('SELECT "column", value, row FROM facets'):
         entry = facets[column, value]
         entry[0] += 1
+        if not isinstance(row, int):
+            continue  # and the sum is another
         entry[1] ^= int(mixed(np.array([row], np.int64))[0])
     if facets != expected:
         yield "What filters are answered from is not what the items have"
