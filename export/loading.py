@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import keras
+import numpy as np
 
 from ..errors import ModelError
 from .weights import Source, keras_version
@@ -98,7 +99,8 @@ def _flat(model: keras.Model, source: Source) -> Loaded:
         for each in parts
         if isinstance(each, keras.Layer) and each.dtype_policy.name.startswith("mixed_")
     ]
-    if not nested and not halved:
+    normalised = any(isinstance(each, keras.layers.Normalization) for each in parts)
+    if not nested and not halved and not normalised:
         return Loaded(model)
     for layer in halved:
         layer.dtype_policy = "float32"
@@ -128,9 +130,19 @@ def _called(model: keras.Model, image: Any, path: str, names: dict[str, str]) ->
         if _is_graph(operation):
             return partial(opened, operation)
         names[f"{path}{operation.name}"] = operation.name
-        return operation
+        return (
+            _scaled(operation) if isinstance(operation, keras.layers.Normalization) else operation
+        )
 
     return _graph(model)._run_through_graph(image, operation_fn=as_called)
+
+
+def _scaled(layer: keras.layers.Normalization) -> keras.Layer:
+    """The same by constants: tf2onnx loses the tensors that a Normalization keeps aside."""
+    mean, variance = (np.asarray(each, np.float64).ravel() for each in (layer.mean, layer.variance))
+    spread = np.maximum(np.sqrt(variance), keras.config.epsilon())
+    scale, offset = (spread, mean) if layer.invert else (1 / spread, -mean / spread)
+    return keras.layers.Rescaling(scale.tolist(), offset.tolist(), name=layer.name)
 
 
 def _graph(model: Any) -> Any:
