@@ -1,6 +1,6 @@
 """The Keras network: built or loaded, given its weights, cut off at one layer.
 
-A whole model given as a file is assumed to take what
+A whole model given as a file takes what, unless it says otherwise (``--preprocess``),
 ``keras.applications.vgg16.preprocess_input`` makes: BGR pixels minus the ImageNet mean,
 float32, channels last. The export puts that step into the ONNX graph in front of the model.
 

@@ -26,7 +26,9 @@ SOURCES = [*(ROOT / "vsearch_fast").rglob("*.py"), *(ROOT / "export").rglob("*.p
 CARDS = [*(ROOT / "vsearch_fast").rglob("*.md"), *(ROOT / "vsearch_fast").rglob("*.js")]
 
 #: A command with what follows it in the same sentence; what stands for a value is left as it is.
-_COMMAND = re.compile(r"(?:\bvsearch|python -m vsearch_fast\.) ?([a-z]+)\b((?: (?!vsearch )[^\s`'\"),;.]+)*)")
+_COMMAND = re.compile(
+    r"(?:\bvsearch|python -m vsearch_fast\.) ?([a-z]+)\b((?: (?!vsearch )[^\s`'\"),;.]+)*)"
+)
 _OPTION = re.compile(r"--[a-z][a-z0-9-]*")
 #: Of the programs that are advised beside ours.
 _OTHERS = {"--editable", "--upgrade", "--help", "--version", "--user"}
