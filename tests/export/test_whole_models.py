@@ -234,3 +234,34 @@ def test_figures_of_pictures_that_are_all_alike(tmp_path: Path) -> None:
     figures = compare(rows, rows, np.packbits(rows > 0, axis=-1))
     assert figures.recall_l2 == 1.0 and figures.k == 5
     assert "gave no feature other than 0" in figures.warnings()[-1]
+
+
+# what is there already -----------------------------------------------------------------------
+
+
+def test_a_file_that_is_there_is_not_exported_again_unasked(tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from vsearch_fast.export.__main__ import command
+
+    file, output = write_slim_model(tmp_path / "slim.keras"), tmp_path / "a.onnx"
+
+    def run(*more: str) -> Any:
+        return CliRunner().invoke(command, ["--weights", str(file), "-o", str(output), *more])
+
+    assert run().exit_code == 0
+    before = output.read_bytes()
+    again = run()
+    assert again.exit_code == 0 and "is exported already" in again.output
+    assert "load TensorFlow" not in again.output
+    other = run("--layer", "fc2")
+    assert other.exit_code == 1 and "layer fc1, not fc2" in other.output
+    assert "--overwrite" in other.output
+    write_slim_model(file, seed=1)
+    assert "from other weights" in run().output
+    assert output.read_bytes() == before
+    assert run("--overwrite").exit_code == 0 and output.read_bytes() != before
+    output.write_text("notes")
+    refused = run()
+    assert refused.exit_code == 1 and "does not say how it was made" in refused.output
+    assert output.read_text() == "notes"
