@@ -3,6 +3,8 @@
 The only code of the project that imports TensorFlow or Keras, and only when it is called::
 
     --weights -> weights.py   what the argument names: download, file checks
+              -> asked.py     is the file there already?
+              -> loading.py   a whole model, laid open, in float32
               -> vgg16.py     the Keras network, cut off at --layer
               -> onnx.py      ONNX nodes and weights, preprocessing in front, codes behind
               -> quantize.py  (int8)

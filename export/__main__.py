@@ -65,8 +65,8 @@ class _Command(click.Command):
     show_default=True,
     metavar="imagenet|random:SEED|FILE",
     help="Keras' ImageNet weights (downloaded once, 528 MiB, cached by Keras); an UNTRAINED "
-    "network from a seed; or a .keras or .h5 file, either a whole model that takes pixels as "
-    "keras.applications.vgg16.preprocess_input makes them, or VGG-16 weights.",
+    "network from a seed; or a .keras or .h5 file, either a whole model (see --preprocess), or "
+    "VGG-16 weights.",
 )
 @click.option(
     "--layer",
@@ -111,6 +111,13 @@ class _Command(click.Command):
     type=click.Choice(RESIZE_RULES),
     help="The rule by which pictures are stretched to squares. [default: the model's own, or "
     "nearest, which is Keras']",
+)
+@click.option(
+    "--preprocess",
+    type=click.Choice(["vgg", "inside"]),
+    help="What becomes of pixels before a whole model: vgg, what keras.applications.vgg16."
+    "preprocess_input makes; inside, nothing, as the model does it itself. [default: vgg; a model "
+    "that seems to do it itself is refused]",
 )
 @click.option(
     "--calibrate",
@@ -164,6 +171,7 @@ def command(
     half_weights: bool,
     unit_length: bool,
     resize: str | None,
+    preprocess: str | None,
     calibrate: tuple[str, ...],
     verify_images: tuple[str, ...],
     verify_on: str | None,
@@ -182,6 +190,7 @@ def command(
         "half_weights": half_weights,
         "unit_length": unit_length,
         "resize": resize or "",
+        "preprocess": preprocess or "",
         "calibrate": calibrate,
         "locate": locate,
         "log": tell,
@@ -218,11 +227,13 @@ def command(
     click.echo(f"relative error   {figures.relative_error:.1e} (worst picture, against Keras)")
     click.echo(f"cosine           {figures.cosine:.6f} worst, {figures.mean_cosine:.6f} mean")
     click.echo(f"bits different   {figures.bits_different:.3%}")
-    if figures.recall_l2 is not None and figures.recall_hamming is not None:
-        click.echo(
-            f"recall@10        {figures.recall_l2:.1%} by L2, "
-            f"{figures.recall_hamming:.1%} by Hamming distance"
-        )
+    for name, recall in (("L2", figures.recall_l2), ("Hamming", figures.recall_hamming)):
+        if recall is not None:
+            click.echo(f"{f'recall@{figures.k}':16} {recall:.1%} by {name} distance")
+    click.echo(
+        f"{'constant bits':16} {(figures.never + figures.always) / figures.bits:.1%} over these "
+        f"pictures ({figures.never:,} never, {figures.always:,} always set, of {figures.bits:,})"
+    )
     click.echo("codes            equal np.packbits(features > 0)")
     if report.on_provider is not None:
         across = report.on_provider
@@ -242,6 +253,8 @@ def command(
             f"{report.locate_error:.1e} (worst picture, against Keras)"
         )
     click.echo(f"model id         {report.model_id}")
+    for warning in figures.warnings():
+        tell(f"Warning: {warning}.")
     click.echo(f"{report.seconds['total']:.1f} s in all", err=True)
 
 

@@ -9,6 +9,7 @@ from ..errors import ArgumentError
 
 PRECISIONS = ("fp32", "fp16", "int8")
 POOLS = ("", "avg", "max")
+PREPROCESS = ("", "vgg", "inside")
 PROVIDERS = ("", "cpu", "cuda", "tensorrt")
 
 #: The names in ``images.RESIZE_FILTERS``, without the imports that those need.
@@ -23,12 +24,14 @@ def check_arguments(
     resize: str,
     calibrate: Sequence[str | os.PathLike[str]],
     verify_on: str,
+    preprocess: str = "",
 ) -> None:
     for name, value, allowed in (
         ("precision", precision, PRECISIONS),
         ("resize", resize, ("", *RESIZE_RULES)),
         ("pool", pool, POOLS),
         ("verify-on", verify_on, PROVIDERS),
+        ("preprocess", preprocess, PREPROCESS),
     ):
         if value not in allowed:
             raise ArgumentError(

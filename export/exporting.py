@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..embedder.locate import locate_file
-from ..errors import ArgumentError
+from ..errors import ArgumentError, ModelError
 from ..terminal.keeping import stands
 from .arguments import check_arguments
 from .asked import asked, differences, held
@@ -80,6 +80,7 @@ def export(
     half_weights: bool = False,
     unit_length: bool = False,
     resize: str = "",
+    preprocess: str = "",
     calibrate: Sequence[str | os.PathLike[str]] = (),
     verify_images: Sequence[str | os.PathLike[str]] = (),
     verify_on: str = "",
@@ -92,8 +93,7 @@ def export(
 
     Args:
         weights: ``imagenet`` (Keras' download, cached by Keras), ``random:SEED`` (an untrained
-            network) or a ``.keras`` or ``.h5`` file: a whole model, or VGG-16 weights. Whole models
-            are assumed to take what ``keras.applications.vgg16.preprocess_input`` makes.
+            network) or a ``.keras`` or ``.h5`` file: a whole model, or VGG-16 weights.
         output: the ONNX file; replaced at the end, in one step, or left as it is.
         layer: ``fc1``, ``fc2`` or another layer's name; the layers behind it are left out.
         pool: ``avg`` or ``max`` over rows and columns of a convolutional layer's output, which is
@@ -106,6 +106,10 @@ def export(
             the angle does; the codes are the same.
         resize: the rule by which pictures are stretched to squares, a name in
             ``images.RESIZE_FILTERS``; by default the one the model was trained with, or nearest.
+        preprocess: what a whole model is fed: ``vgg``, what
+            ``keras.applications.vgg16.preprocess_input`` makes, or ``inside``, RGB pixels from 0 to
+            255 as they are. By default ``vgg``, and a model that has preprocessing inside is
+            refused.
         calibrate: picture files and folders for int8, at least one; 48 pictures are used at most.
         verify_images: picture files and folders to verify with, 36 used at most; by default
             drawn pictures, and for int8 those of ``calibrate`` not used to calibrate.
@@ -131,7 +135,7 @@ def export(
             "Nothing was exported",
             "Name it FILE.onnx",
         )
-    check_arguments(layer, pool, input_size, precision, resize, calibrate, verify_on)
+    check_arguments(layer, pool, input_size, precision, resize, calibrate, verify_on, preprocess)
     with temporary_beside(target) as temporary:
         source = resolve(os.fspath(weights), layer, clock.log)
         if not source.trained:
@@ -149,7 +153,7 @@ def export(
             on_provider.require(verify_on)
         return _export(
             source, target, temporary, layer, pool, input_size, precision, half_weights,
-            unit_length, resize,
+            unit_length, resize, preprocess,
             list(calibrate), list(verify_images), verify_on, locate, clock,
         )  # fmt: skip
 
@@ -165,6 +169,7 @@ def is_exported(
     half_weights: bool = False,
     unit_length: bool = False,
     resize: str = "",
+    preprocess: str = "",
     calibrate: Sequence[str | os.PathLike[str]] = (),
     locate: bool = False,
     log: Callable[[str], None] | None = None,
@@ -178,14 +183,15 @@ def is_exported(
     target = Path(output).expanduser()
     if not target.is_file():
         return False
-    check_arguments(layer, pool, input_size, precision, resize, calibrate, "")
+    check_arguments(layer, pool, input_size, precision, resize, calibrate, "", preprocess)
     source = resolve(os.fspath(weights), layer, log or (lambda line: None))
     there = held(target)
     found = stands(
         target,
         there.get("asked"),
         _asked(
-            source, layer, pool, input_size, precision, half_weights, unit_length, resize, calibrate
+            source, layer, pool, input_size, precision, half_weights, unit_length, resize,
+            preprocess, calibrate,
         ),
         consequence="Nothing was exported",
         differences=differences(
@@ -206,11 +212,13 @@ def _asked(
     half_weights: bool,
     unit_length: bool,
     resize: str,
+    preprocess: str,
     calibrate: Sequence[str | os.PathLike[str]],
 ) -> str:
     return asked(
         source, calibrate, layer=layer, pool=pool, input_size=input_size, precision=precision,
         half_weights=half_weights, unit_length=unit_length, resize=resize,
+        preprocess=preprocess or "vgg",
     )  # fmt: skip
 
 
@@ -225,6 +233,7 @@ def _export(
     half_weights: bool,
     unit_length: bool,
     resize: str,
+    preprocess: str,
     calibrate: Sequence[str | os.PathLike[str]],
     verify_images: Sequence[str | os.PathLike[str]],
     verify_on: str,
@@ -236,13 +245,14 @@ def _export(
     with clock.step("build the network"):
         model, digest = vgg16.feature_model(source, layer, pool, input_size)
         size = vgg16.input_size(model)
+        inside = _inside(model, source, preprocess)
     with clock.step("load the pictures"):
         calibration, samples, pictures = sample_pictures(size, precision, calibrate, verify_images)
     with clock.step(f"Keras' features of {len(samples)} pictures"):
-        reference = verify.keras_features(model, samples)
+        reference = verify.keras_features(model, samples, inside)
         if unit_length:
             reference = verify.of_unit_length(reference)
-    boxes = _Boxes(target, model, samples, clock) if locate else None
+    boxes = _Boxes(target, model, samples, inside, clock) if locate else None
     with clock.step("convert"):
         graph = onnx.convert(model)
         # Half a gigabyte that is not needed again.
@@ -250,7 +260,7 @@ def _export(
         _free_keras()
         if precision == "fp16":
             onnx.to_float16(graph)
-        onnx.add_preprocessing(graph)
+        onnx.add_preprocessing(graph, inside)
     if precision == "int8":
         with clock.step(f"quantise, calibrated on {len(calibration)} pictures"):
             from . import quantize
@@ -274,6 +284,7 @@ def _export(
                 half_weights,
                 unit_length,
                 resize,
+                preprocess,
                 calibrate,
             ),
             "layer": layer,
@@ -284,6 +295,7 @@ def _export(
             "classes": json.dumps(source.classes, ensure_ascii=False),
             "precision": precision,
             **({"unit_length": "yes"} if unit_length else {}),
+            **({"preprocess": "inside"} if inside else {}),
             "input_size": str(size),
             "resize": resize or source.training.get("recipe", {}).get("resize", "nearest"),
             "dim": str(dim),
@@ -341,11 +353,42 @@ def _export(
     )
 
 
+def _inside(model: keras.Model, source: Source, preprocess: str) -> bool:
+    """Whether the model is fed pixels as they are; raises where that is not clear."""
+    from .loading import preprocessing
+
+    if source.kind != "model":
+        if preprocess == "inside":
+            raise ArgumentError(
+                f"--preprocess inside is for whole models, and {source.label} holds VGG-16's "
+                "weights, which were learnt behind preprocess_input",
+                "Nothing was exported",
+                "Leave --preprocess out",
+            )
+        return False
+    found = preprocessing(model)
+    if found and not preprocess:
+        raise ModelError(
+            f"The model {source.path} prepares its pictures itself, before its first weights "
+            f"({', '.join(found)})",
+            "Nothing was exported, because VGG's preprocessing on top of that would give wrong "
+            "features",
+            "If it was trained on RGB pixels from 0 to 255 as they are, pass --preprocess inside; "
+            "if on what keras.applications.vgg16.preprocess_input makes, --preprocess vgg",
+        )
+    return preprocess == "inside"
+
+
 class _Boxes:
     """The second file of ``locate``: converted while the Keras network is there, written last."""
 
     def __init__(
-        self, target: Path, model: keras.Model, samples: np.ndarray, clock: _Clock
+        self,
+        target: Path,
+        model: keras.Model,
+        samples: np.ndarray,
+        inside: bool,
+        clock: _Clock,
     ) -> None:
         from . import locate
 
@@ -354,8 +397,8 @@ class _Boxes:
         self._samples, self._clock = samples, clock
         with clock.step("convert what finds boxes"):
             convolutions = locate.locating_model(model)
-            self._reference = locate.keras_activations(convolutions, samples)
-            self._graph = locate.convert(convolutions)
+            self._reference = locate.keras_activations(convolutions, samples, inside)
+            self._graph = locate.convert(convolutions, inside)
 
     def write(self, metadata: dict[str, str], model_id: str, temporary: Path) -> None:
         from . import locate

@@ -26,6 +26,8 @@ from ..embedder.locate import OUTPUT
 from ..embedder.runtime import runtime
 from ..errors import ArgumentError, ExportError
 from . import onnx
+from .loading import ends_of
+from .verify import keras_input
 
 #: The layer whose input is read: what VGG-16's fourth block ends with, after the activation
 #: whatever layers make it up. Measured against others in ``vsearch_fast/embedder/locate.py``.
@@ -54,18 +56,18 @@ def locating_model(model: keras.Model) -> keras.Model:
             "Nothing was exported",
             f"Choose a layer behind {TAP} of a network with VGG-16's layers, or leave --locate out",
         )
-    until = keras.Model(model.inputs[0], found[TAP].input)
+    until = keras.Model(model.inputs[0], ends_of(model, found[TAP])[0])
     image = keras.Input((None, None, 3))
     # The same layers, called anew: nothing is copied, and nothing needs to be serialisable.
     opened = keras.models.clone_model(until, input_tensors=image, clone_function=lambda each: each)
     return keras.Model(image, opened.outputs[0], name="locate")
 
 
-def convert(model: keras.Model) -> onnx.Graph:
+def convert(model: keras.Model, inside: bool = False) -> onnx.Graph:
     """The graph of a `locating_model`, its weights in 16 bits, preprocessing in front."""
     graph = onnx.convert(model)
     onnx.store_float16(graph)
-    onnx.add_preprocessing(graph)
+    onnx.add_preprocessing(graph, inside)
     onnx.rename_output(graph, OUTPUT)
     return graph
 
@@ -89,17 +91,12 @@ def write(graph: onnx.Graph, metadata: dict[str, str], model_id: str, path: Path
         os.fsync(file.fileno())
 
 
-def keras_activations(model: keras.Model, pixels: np.ndarray) -> list[np.ndarray]:
+def keras_activations(
+    model: keras.Model, pixels: np.ndarray, inside: bool = False
+) -> list[np.ndarray]:
     """Keras' activations of `shapes`, float32 ``(rows, columns, channels)`` each."""
     return [
-        keras.ops.convert_to_numpy(
-            model(
-                keras.applications.vgg16.preprocess_input(
-                    picture[None].astype(np.float32), data_format="channels_last"
-                ),
-                training=False,
-            )
-        )[0]
+        keras.ops.convert_to_numpy(model(keras_input(picture[None], inside), training=False))[0]
         for picture in shapes(pixels)
     ]
 

@@ -34,7 +34,8 @@ from onnx.reference import ReferenceEvaluator
 
 from ..embedder.runtime import runtime
 from ..errors import ExportError
-from .vgg16 import BGR_MEAN, first_line
+from .loading import first_line
+from .vgg16 import BGR_MEAN
 
 #: ONNX operator set of the files; every ONNX Runtime since 1.14 reads it.
 OPSET = 17
@@ -245,8 +246,17 @@ def _halved(name: str, value: np.ndarray) -> np.ndarray:
     return value.astype(np.float16)
 
 
-def add_preprocessing(graph: Graph) -> None:
-    """uint8 RGB ``image`` -> what ``keras.applications.vgg16.preprocess_input`` makes of it."""
+def add_preprocessing(graph: Graph, inside: bool = False) -> None:
+    """uint8 RGB ``image`` -> what ``keras.applications.vgg16.preprocess_input`` makes of it.
+
+    With ``inside`` the network does that itself: it gets the same numbers as float32.
+    """
+    if inside:
+        graph.nodes[:0] = [
+            helper.make_node("Transpose", ["image"], ["image_nchw"], perm=[0, 3, 1, 2]),
+            helper.make_node("Cast", ["image_nchw"], [graph.pixels], to=TensorProto.FLOAT),
+        ]
+        return
     graph.constants["bgr"] = np.array([2, 1, 0], np.int64)
     graph.constants["bgr_mean"] = np.array(BGR_MEAN, np.float32).reshape(1, 3, 1, 1)
     graph.nodes[:0] = [

@@ -15,8 +15,10 @@ import keras
 import numpy as np
 from PIL import Image, ImageDraw, UnidentifiedImageError
 
+from ..embedder.bits import ENOUGH, MUCH, tally
 from ..embedder.runtime import runtime
 from ..errors import ExportError, ImageError
+from ..words import plural
 
 #: fp32: largest ‖onnx - keras‖₂ / ‖keras‖₂ of a picture.
 FP32_RELATIVE_ERROR = 1e-4
@@ -39,8 +41,12 @@ class Figures:
 
     ``relative_error`` and ``cosine`` are those of the worst picture. ``bits_different`` is a
     share of all code bits. ``recall_l2`` and ``recall_hamming`` are the share of each sample's
-    ten nearest other samples (all others, when fewer) that the file finds too; None below
-    three samples.
+    ``k`` nearest other samples that the file finds too: ten, or the nearer half of fewer than
+    twenty. None where that would certify nothing, whatever the file gives: below three samples,
+    and where all samples are equally far from each other, as those are whose codes are equal.
+
+    ``never`` and ``always`` count the bits of Keras' codes that no sample, and that every
+    sample has set; ``empty`` the samples without a feature other than 0.
     """
 
     samples: int
@@ -50,6 +56,40 @@ class Figures:
     bits_different: float
     recall_l2: float | None
     recall_hamming: float | None
+    k: int = 0
+    bits: int = 0
+    never: int = 0
+    always: int = 0
+    empty: int = 0
+
+    def warnings(self) -> list[str]:
+        """What these figures cannot vouch for, in words."""
+        found = []
+        if self.samples < 3:
+            found.append(
+                f"{plural(self.samples, 'picture')} cannot show whether neighbours stay so: "
+                "name more with --verify-images"
+            )
+        elif self.recall_l2 is None:
+            found.append(
+                "The network sees no difference between the sample pictures, so that nothing is "
+                "known of its matches: name others with --verify-images"
+            )
+        constant = self.never + self.always
+        if self.samples >= ENOUGH and constant > MUCH * self.bits:
+            useless = constant == self.bits
+            found.append(
+                f"{'All' if useless else f'{constant:,} of'} {self.bits:,} bits are the same for "
+                f"all {self.samples} pictures ({self.never:,} never set, {self.always:,} always): "
+                f"Hamming distances tell {'nothing' if useless else 'little'}. Choose a layer with "
+                "values on both sides of 0, or that ends in a ReLU, such as fc1"
+            )
+        if self.empty:
+            found.append(
+                f"{plural(self.empty, 'sample picture')} of {self.samples} gave no feature other "
+                "than 0, and match each other"
+            )
+        return found
 
 
 def find_pictures(paths: Iterable[str | Path], limit: int) -> list[Path]:
@@ -90,7 +130,8 @@ def load_pictures(paths: Sequence[Path], size: int) -> np.ndarray:
     for i, path in enumerate(paths):
         try:
             pixels[i] = keras.utils.img_to_array(
-                keras.utils.load_img(path, target_size=(size, size))
+                keras.utils.load_img(path, target_size=(size, size)),
+                data_format="channels_last",
             )
         except (OSError, ValueError, Image.DecompressionBombError) as error:
             reason = str(error).splitlines()[0]
@@ -123,12 +164,25 @@ def synthetic_pictures(count: int, size: int) -> np.ndarray:
     return pixels
 
 
-def keras_features(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
+def keras_input(pixels: np.ndarray, inside: bool) -> np.ndarray:
+    """uint8 RGB ``(n, h, w, 3)`` as a model was trained with them, float32.
+
+    ``inside``: it does what ``preprocess_input`` does, or something else, itself.
+    """
+    batch = pixels.astype(np.float32)
+    if inside:
+        return batch
+    prepared: np.ndarray = keras.applications.vgg16.preprocess_input(
+        batch, data_format="channels_last"
+    )
+    return prepared
+
+
+def keras_features(model: keras.Model, pixels: np.ndarray, inside: bool = False) -> np.ndarray:
     """float32 ``(n, d)`` features of Keras; raises ExportError when they say nothing."""
     parts = []
     for start in range(0, len(pixels), _KERAS_BATCH):
-        batch = pixels[start : start + _KERAS_BATCH].astype(np.float32)
-        batch = keras.applications.vgg16.preprocess_input(batch, data_format="channels_last")
+        batch = keras_input(pixels[start : start + _KERAS_BATCH], inside)
         parts.append(keras.ops.convert_to_numpy(model(batch, training=False)))
     features = np.concatenate(parts).astype(np.float32, copy=False)
     if not np.isfinite(features).all() or not features.any():
@@ -198,15 +252,21 @@ def compare(reference: np.ndarray, features: np.ndarray, codes: np.ndarray) -> F
     apart = np.linalg.norm(a - b, axis=1)
     relative = np.divide(apart, norms_b, out=np.where(apart > 0, np.inf, 0.0), where=norms_b > 0)
     differing = np.bitwise_count(packed ^ np.packbits(b > 0, axis=-1)).sum()
-    enough = len(a) >= 3
+    k = neighbours_of(len(a))
+    bits = tally(np.packbits(b > 0, axis=-1), b.shape[1])
     return Figures(
         samples=len(a),
         relative_error=float(relative.max()),
         cosine=float(cosines.min()),
         mean_cosine=float(cosines.mean()),
         bits_different=float(differing) / b.size,
-        recall_l2=_recall(_l2(a), _l2(b)) if enough else None,
-        recall_hamming=_recall(_hamming(a > 0), _hamming(b > 0)) if enough else None,
+        recall_l2=_recall(_l2(a), _l2(b), k),
+        recall_hamming=_recall(_hamming(a > 0), _hamming(b > 0), k),
+        k=k,
+        bits=b.shape[1],
+        never=bits.never,
+        always=bits.always,
+        empty=int((norms_b == 0).sum()),
     )
 
 
@@ -252,9 +312,19 @@ def _hamming(bits: np.ndarray) -> np.ndarray:
     return np.stack([(bits != row).sum(axis=1) for row in bits])
 
 
-def _recall(found: np.ndarray, true: np.ndarray, k: int = 10) -> float:
-    """Share of the ``k`` nearest in ``true`` that are in ``found``; ties go to the lower row."""
-    k = min(k, len(true) - 1)
+def neighbours_of(samples: int) -> int:
+    """Of how many nearest others a recall is taken: never of all, which any file would find."""
+    return max(0, min(10, (samples - 1) // 2))
+
+
+def _recall(found: np.ndarray, true: np.ndarray, k: int) -> float | None:
+    """Share of the ``k`` nearest in ``true`` that are in ``found``; ties go to the lower row.
+
+    None where there is nothing to choose: no ``k``, or all others equally far from each row.
+    """
+    others = ~np.eye(len(true), dtype=bool)
+    if not k or all(np.ptp(row[mask]) == 0 for row, mask in zip(true, others, strict=True)):
+        return None
     hits = 0
     for row in range(len(true)):
         nearest = []

@@ -1,6 +1,6 @@
 """The Keras network: built or loaded, given its weights, cut off at one layer.
 
-A whole model given as a file is assumed to take what
+A whole model given as a file takes what, unless it says otherwise (``--preprocess``),
 ``keras.applications.vgg16.preprocess_input`` makes: BGR pixels minus the ImageNet mean,
 float32, channels last. The export puts that step into the ONNX graph in front of the model.
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,7 @@ import numpy as np
 
 from ..errors import ArgumentError, ModelError
 from .fold import fold
+from .loading import ends_of, first_line, load
 from .weights import LAYERS, TOP_LAYERS, Source
 
 #: What Keras' VGG-16 preprocessing subtracts from blue, green and red, in units of 0 to 255.
@@ -58,7 +59,8 @@ def feature_model(
     that does not fit) and ModelError (a file that Keras cannot load).
     """
     if source.kind == "model":
-        model = _cut(fold(_load(source)), layer, pool)
+        loaded = load(source)
+        model = _cut(fold(loaded.model), loaded.names.get(layer, layer), pool, loaded.names)
         return _with_size(model, source, layer, input_size), source.sha256
     size = _vgg16_size(source, layer, input_size)
     classes = source.dense[-1][1] if source.dense else 1000
@@ -158,33 +160,12 @@ def _dense_size(source: Source) -> int | None:
     return math.isqrt(source.dense[0][0] // _CHANNELS["block5"]) * MINIMUM_SIZE
 
 
-def _load(source: Source) -> keras.Model:
-    """A whole model from its file, as it was saved, without its optimiser."""
-    try:
-        model = keras.models.load_model(source.path, compile=False)
-    except Exception as error:  # Keras raises whatever its many readers raise
-        raise ModelError(
-            f"Keras cannot load the model {source.path}: {first_line(error)}",
-            "Nothing was exported",
-            "If it was copied or downloaded, fetch it again; a model with layers of its own code "
-            "has to be saved again without them",
-        ) from error
-    shapes = [tuple(tensor.shape) for tensor in getattr(model, "inputs", None) or []]
-    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][3] != 3 or shapes[0][1] != shapes[0][2]:
-        raise ModelError(
-            f"The model {source.path} takes {shapes or 'nothing yet'}, not one square picture of "
-            "shape (None, S, S, 3)",
-            "Nothing was exported",
-            "Pass a built model with one input of square pictures, channels last",
-        )
-    return model
-
-
 def _load_weights(model: keras.Model, source: Source, by_name: bool = False) -> None:
     try:
         if by_name:
-            _need_layers(model, source)
-        model.load_weights(source.path, **({"by_name": True} if by_name else {}))
+            _load_by_name(model, source)
+        else:
+            model.load_weights(source.path)
     except ModelError:
         raise
     except Exception as error:  # Keras raises whatever its many readers raise
@@ -195,36 +176,57 @@ def _load_weights(model: keras.Model, source: Source, by_name: bool = False) -> 
         ) from error
 
 
-def _need_layers(model: keras.Model, source: Source) -> None:
-    """Loading by name passes over layers that the file lacks; refuse that."""
+def _load_by_name(model: keras.Model, source: Source) -> None:
+    """Weights from an HDF5 file whose groups are named as the layers, at whatever depth.
+
+    A model in a model has its layers in a group of its own.
+    """
     import h5py  # type: ignore[import-untyped]
 
     with h5py.File(source.path, "r") as file:
-        group = file.get("model_weights", file)
-        missing = [
-            layer.name for layer in model.layers if layer.weights and not group.get(layer.name)
-        ]
-    if missing:
-        raise ModelError(
-            f"{source.path} has no weights for the layers {', '.join(missing)} of VGG-16",
-            "Nothing was exported",
-            "Pass weights whose layers are named as in keras.applications.VGG16, or the whole "
-            "model as a .keras file",
-        )
+        arrays: dict[str, list[Any]] = {}
+
+        def note(path: str, entry: Any) -> None:
+            if isinstance(entry, h5py.Dataset) and not path.startswith("optimizer"):
+                for part in set(path.split("/")[:-1]):
+                    arrays.setdefault(part, []).append(entry)
+
+        file.visititems(note)
+        weighted = [layer for layer in model.layers if layer.weights]
+        missing = [layer.name for layer in weighted if layer.name not in arrays]
+        if missing:
+            raise ModelError(
+                f"{source.path} has no weights for the layers {', '.join(missing)} of VGG-16",
+                "Nothing was exported",
+                "Pass weights whose layers are named as in keras.applications.VGG16, or the whole "
+                "model as a .keras file",
+            )
+        for layer in weighted:
+            # A kernel has more dimensions than a bias, whatever the two are called.
+            found = sorted(arrays[layer.name], key=lambda each: -each.ndim)
+            if len(found) != len(layer.weights):
+                raise ValueError(f"the layer {layer.name} has {len(found)} arrays there")
+            layer.set_weights([array[()] for array in found])
 
 
-def _cut(model: keras.Model, layer: str, pool: str) -> keras.Model:
-    """The part of ``model`` up to the output of ``layer``, pooled or flattened."""
+def _cut(
+    model: keras.Model, layer: str, pool: str, paths: Mapping[str, str] | None = None
+) -> keras.Model:
+    """The part of ``model`` up to the output of ``layer``, pooled or flattened.
+
+    ``paths`` are those of layers that came in models of their own; errors offer them.
+    """
     names = [each.name for each in model.layers if each.name and not _is_input(each)]
+    inner = {name: path for path, name in (paths or {}).items() if path.endswith(f"/{name}")}
     if layer not in names:
         raise ArgumentError(
             f"The network has no layer {layer}",
             "Nothing was exported",
-            f"Choose one of: {', '.join(names)}",
+            f"Choose one of: {', '.join(inner.get(name, name) for name in names)}",
         )
     chosen = model.get_layer(layer)
     try:
-        output = chosen.output
+        output = ends_of(model, chosen)[1]
     except (AttributeError, ValueError) as error:
         raise ArgumentError(
             f"The layer {layer} has not one output of its own: {first_line(error)}",
@@ -246,9 +248,9 @@ def _cut(model: keras.Model, layer: str, pool: str) -> keras.Model:
             "Leave --pool out",
         )
     if pool:
-        output = _POOLS[pool](name="features")(output)
+        output = _POOLS[pool](data_format="channels_last", name="features")(output)
     elif len(shape) == 4:
-        output = keras.layers.Flatten(name="features")(output)
+        output = keras.layers.Flatten(data_format="channels_last", name="features")(output)
     return keras.Model(model.inputs[0], output, name="features")
 
 
@@ -302,9 +304,3 @@ def _digest_kernels(model: keras.Model) -> str:
         if layer.weights:
             digest.update(keras.ops.convert_to_numpy(layer.kernel).data)
     return digest.hexdigest()
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text, for use within a sentence."""
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0].rstrip(".")[:300]

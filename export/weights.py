@@ -339,6 +339,20 @@ def _read_member(path: Path, member: str, otherwise: Any) -> Any:
         raise _not_keras(path, f"its {member} is no JSON: {error}") from error
 
 
+def keras_version(path: Path) -> str:
+    """The version of Keras that a file says it was saved by; "" where it does not."""
+    with contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile):
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                return str(json.loads(archive.read("metadata.json")).get("keras_version", ""))
+        import h5py
+
+        with h5py.File(path, "r") as file:
+            found = file.attrs.get("keras_version", "")
+            return found.decode() if isinstance(found, bytes) else str(found)
+    return ""
+
+
 def _need_suffix(path: Path, suffixes: tuple[str, ...]) -> None:
     """Keras goes by the suffix; say so in its place."""
     if path.suffix.lower() not in suffixes:

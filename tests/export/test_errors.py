@@ -448,7 +448,14 @@ def test_the_command_prints_the_figures(slim: Path, tmp_path: Path) -> None:
     result = invoke("--weights", slim, "-o", tmp_path / "model.onnx")
     assert result.exit_code == 0
     assert "40 features from fc1, pictures of 64 pixels, fp32" in result.stdout
-    for figure in ("relative error", "cosine", "bits different", "recall@10", "model id"):
+    for figure in (
+        "relative error",
+        "cosine",
+        "bits different",
+        "recall@5",
+        "constant bits",
+        "model id",
+    ):
         assert figure in result.stdout
     assert "load TensorFlow" in result.stderr
     assert "UNTRAINED" not in result.output

@@ -35,11 +35,11 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def vsearch(*arguments: str | Path) -> list[str]:
+def vsearch(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "vsearch_fast.cli", *map(str, arguments)]
 
 
-def run(*arguments: str | Path, expected: int = 0) -> str:
+def run(*arguments: object, expected: int = 0) -> str:
     done = subprocess.run(vsearch(*arguments), capture_output=True, text=True, timeout=300)
     assert done.returncode == expected, done.stderr
     return done.stdout + done.stderr
@@ -279,10 +279,8 @@ def test_what_is_trained_is_not_replaced_unasked(catalogue: Path, tmp_path: Path
     history = tmp_path / "a.history.csv"
     before = file.read_bytes(), history.read_bytes()
 
-    start = time.monotonic()
     said = train("--units", "32", "--epochs", "2")
     assert "is trained already" in said and "epoch 1" not in said
-    seconds = time.monotonic() - start
     said = train("--units", "16", "--epochs", "2", expected=1)
     assert "with --units 32, not with --units 16" in said and "--restart" in said
     assert "Nothing was trained, so that it is not lost" in said
@@ -296,12 +294,12 @@ def test_what_is_trained_is_not_replaced_unasked(catalogue: Path, tmp_path: Path
     )
     assert "of other pictures" in said
     assert (file.read_bytes(), history.read_bytes()) == before
-    assert not (tmp_path / "a.training").exists() and seconds < 60
+    assert not (tmp_path / "a.training").exists()
 
     # Stopped while it replaces: the old pair is whole, and the same command goes on.
     process = subprocess.Popen(
         vsearch(
-            *("train", "--data", catalogue, *slim, "--units", "16", "--epochs", "300"),
+            *("train", "--data", catalogue, *slim, "--units", "16", "--epochs", "60"),
             *("--patience", "0", "-o", file, "--restart"),
         ),
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -314,11 +312,11 @@ def test_what_is_trained_is_not_replaced_unasked(catalogue: Path, tmp_path: Path
     assert process.wait() == -signal.SIGKILL
     assert (file.read_bytes(), history.read_bytes()) == before
     resumed = run(
-        *("train", "--data", catalogue, *slim, "--units", "16", "--epochs", "300"),
+        *("train", "--data", catalogue, *slim, "--units", "16", "--epochs", "60"),
         *("--patience", "0", "-o", file),
     )
     assert "going on from the checkpoint" in resumed
-    assert len(history.read_text().splitlines()) == 301 and file.read_bytes() != before[0]
+    assert len(history.read_text().splitlines()) == 61 and file.read_bytes() != before[0]
     assert not (tmp_path / "a.training").exists()
 
 
