@@ -87,6 +87,7 @@ def serving(index_path: Path, **settings: Any) -> Iterator[tuple[httpx.Client, C
     with Index.open(index_path) as index:
         catalogue = Catalogue(index_path, index, embedder, chosen)
         with (
+            contextlib.closing(catalogue),
             running(create_app(catalogue, chosen)) as address,
             httpx.Client(base_url=address, timeout=60) as client,
         ):

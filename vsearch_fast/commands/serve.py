@@ -90,9 +90,10 @@ def command(
             index.to("cuda")
         tell(f"{catalogue.facts.pictures:,} pictures in {index_path}.")
         with (
+            contextlib.closing(catalogue),
             contextlib.nullcontext()
             if ratings is None
-            else _study(ratings, index_path, backend, threads) as study
+            else _study(ratings, index_path, backend, threads) as study,
         ):
             app = create_app(catalogue, settings, study, say=tell)
             run(app, sock, token=token, public=settings.public, say=tell)
