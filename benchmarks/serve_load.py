@@ -88,12 +88,12 @@ def serve(index_path: str, model: str) -> None:
     from vsearch_fast.indexing.recorded import model_file
     from vsearch_fast.web.app import create_app
     from vsearch_fast.web.catalogue import Catalogue
-    from vsearch_fast.web.server import listen, run
+    from vsearch_fast.web.server import bound, run
     from vsearch_fast.web.settings import Settings
 
     path = Path(index_path)
     embedder = Embedder() if model == "none" else Embedder(model_file(path))
-    sock = listen("127.0.0.1", 0)
+    sock = bound("127.0.0.1", 0)
     settings = Settings()
     with Index.open(path) as index:
         app = create_app(Catalogue(path, index, embedder, settings), settings)

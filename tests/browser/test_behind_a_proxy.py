@@ -127,7 +127,11 @@ def test_search_ratings_and_description(server: Proxied, new_page: Any, tmp_path
     page.locator("#nickname").fill("visitor")
     page.get_by_role("button", name="Start").click()
     answers = page.locator("#answers button")
-    expect(page.locator("#wait")).to_be_hidden()
+    expect(page.locator("#place")).to_contain_text("1 of ")
+    page.wait_for_function(
+        "() => { const all = [...document.querySelectorAll('#pictures img')];"
+        " return all.length > 1 && all.every((i) => i.complete && i.naturalWidth); }"
+    )
     with page.expect_response(lambda answer: answer.url == f"{folder}api/rate/judgements") as sent:
         answers.first.click()
     assert sent.value.status == 200 and sent.value.json()["done"] == 1

@@ -23,7 +23,7 @@ from vsearch_fast.index import Index, Item
 from vsearch_fast.search import Metric
 from vsearch_fast.web.app import create_app
 from vsearch_fast.web.catalogue import Catalogue
-from vsearch_fast.web.server import _Announcing, configured, listen
+from vsearch_fast.web.server import _Announcing, bound, configured
 from vsearch_fast.web.settings import Settings
 
 CATEGORIES = ("Dress", "Lamp", "Shoe")
@@ -64,7 +64,7 @@ def make_catalogue(folder: Path, count: int = 30) -> Path:
 @contextlib.contextmanager
 def running(app: Any) -> Iterator[str]:
     """The address of `app`, served by uvicorn from a thread."""
-    sock = listen("127.0.0.1", 0)
+    sock = bound("127.0.0.1", 0)
     server = _Announcing(configured(app))
     started = threading.Event()
     server.announce = started.set
@@ -87,6 +87,7 @@ def serving(index_path: Path, **settings: Any) -> Iterator[tuple[httpx.Client, C
     with Index.open(index_path) as index:
         catalogue = Catalogue(index_path, index, embedder, chosen)
         with (
+            contextlib.closing(catalogue),
             running(create_app(catalogue, chosen)) as address,
             httpx.Client(base_url=address, timeout=60) as client,
         ):

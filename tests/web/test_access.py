@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 from pathlib import Path
@@ -13,7 +14,7 @@ from served import refused, serving
 pytest.importorskip("fastapi", reason="the server's packages are not installed: .[serve]")
 
 from vsearch_fast.errors import ArgumentError, VsearchError
-from vsearch_fast.web.server import is_loopback, listen, token_for
+from vsearch_fast.web.server import bound, is_loopback, token_for
 
 
 def test_foreign_pages_and_names_are_refused(client: httpx.Client) -> None:
@@ -126,13 +127,16 @@ def test_the_token_of_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_address_that_is_taken() -> None:
-    with listen("127.0.0.1", 0) as taken:
+    with bound("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
+        with socket.socket() as visitor:  # it is not left to wait until the server is ready
+            assert visitor.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
+        taken.listen()
         with pytest.raises(VsearchError, match=f"{port}, cannot be served.* --port"):
-            listen("127.0.0.1", port)
+            bound("127.0.0.1", port)
 
 
 def test_answers_in_two_parts_do_not_wait_for_an_acknowledgement() -> None:
     """asyncio turns Nagle's algorithm off only on sockets that name their protocol."""
-    with listen("127.0.0.1", 0) as sock:
+    with bound("127.0.0.1", 0) as sock:
         assert sock.proto == socket.IPPROTO_TCP

@@ -121,11 +121,11 @@ def command(
         for name in context.params
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }
-    from ..web.server import listen, run, settings_for, token_for
+    from ..web.server import bound, run, settings_for, token_for
 
     token = token_for(host)
     limits = settings_for(host, token, public_url)
-    sock = listen(host, port)  # first: an address that is taken is told at once
+    sock = bound(host, port)  # first: an address that is taken is told at once
     with opened(file, index_paths, chosen, settings, backend, threads, said, say=tell) as ratings:
         from ..web.app import create_app
 

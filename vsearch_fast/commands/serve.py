@@ -69,13 +69,13 @@ def command(
     from ..indexing.recorded import embedder_for, model_file, running
     from ..web.app import create_app
     from ..web.catalogue import Catalogue
-    from ..web.server import listen, run, settings_for, token_for
+    from ..web.server import bound, run, settings_for, token_for
 
     token = token_for(host)
     settings = replace(
         settings_for(host, token, public_url), upload_bytes=max_upload, max_pixels=max_pixels
     )
-    sock = listen(host, port)  # first: an address that is taken is told at once
+    sock = bound(host, port)  # first: an address that is taken is told at once
     model = model or model_file(index_path)
     embedder = embedder_for(
         index_path, model, decoder=decoder, writing=False, say=tell, providers=provider,
@@ -83,16 +83,17 @@ def command(
     )  # fmt: skip
     tell(running(embedder))
     with Index.open(index_path, model_id=embedder.model_id) as index:
-        if backend == "cuda":
-            index.to("cuda")
         catalogue = Catalogue(
             index_path, index, embedder, settings, backend=backend, threads=threads
         )
+        if backend == "cuda":
+            index.to("cuda")
         tell(f"{plural(catalogue.facts.pictures, 'picture')} in {index_path}.")
         with (
+            contextlib.closing(catalogue),
             contextlib.nullcontext()
             if ratings is None
-            else _study(ratings, index_path, backend, threads) as study
+            else _study(ratings, index_path, backend, threads) as study,
         ):
             app = create_app(catalogue, settings, study, say=tell)
             run(app, sock, token=token, public=settings.public, say=tell)

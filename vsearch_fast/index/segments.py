@@ -34,13 +34,6 @@ from ..errors import DamagedError, StoreError
 WRITE_BYTES = 16 << 20
 
 
-class Fed(Protocol):
-    """What is given the rows that are appended, as `sums.RunningSums` is."""
-
-    def feed(self, rows: np.ndarray) -> None:
-        """The next rows, (n, width)."""
-
-
 @dataclass(frozen=True, slots=True)
 class Kind:
     """What one kind of segment holds in a row: `width` values of `dtype` (NumPy's string

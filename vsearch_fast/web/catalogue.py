@@ -100,7 +100,8 @@ class Catalogue:
 
     Args:
         path: the index folder.
-        index, embedder: opened; the model of one is that of the other.
+        index, embedder: opened; the model of one is that of the other. The index is closed when
+            another has taken its place, or at the end.
         settings: its limits.
         backend, threads: for searches, as `Index.search` takes them.
     """
@@ -220,7 +221,7 @@ class Catalogue:
         return None
 
     def close(self) -> None:
-        """Close the index, unless it is the one that was given."""
+        """Close the index."""
         self._current.close()
 
     def _columns(self, index: Index) -> list[dict[str, Any]]:

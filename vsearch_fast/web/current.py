@@ -71,7 +71,7 @@ class Opened:
 
 class Current:
     """Safe to use from several threads. `reopen` opens what lies at `path`, and `learn` tells the
-    first facts of it; `index` was opened there already, and is its owner's to close."""
+    first facts of it; `index` was opened there just before. What was replaced is closed."""
 
     def __init__(
         self,
@@ -83,7 +83,6 @@ class Current:
         self._path = path
         self._reopen, self._learn = reopen, learn
         self._lock = threading.Lock()
-        self._owned = index
         self._said = ""
         self._opened_at = time.monotonic()
         self.opened = Opened(index, _identity(path))
@@ -133,7 +132,7 @@ class Current:
         return self.opened is opened and _identity(self._path) == opened.identity
 
     def close(self) -> None:
-        """Close what was opened here."""
+        """Close the index once nobody uses it."""
         with self._lock:
             self.opened._retired = True
             self._close_if_done(self.opened)
@@ -182,7 +181,7 @@ class Current:
 
     def _close_if_done(self, opened: Opened) -> None:
         """Close an index that was replaced after its last use; with the lock held."""
-        if opened._retired and not opened._uses and opened.index is not self._owned:
+        if opened._retired and not opened._uses:
             with contextlib.suppress(VsearchError, OSError):
                 opened.index.close()
 

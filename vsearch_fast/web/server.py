@@ -163,8 +163,11 @@ def settings_for(host: str, token: str | None, public_url: str | None = None) ->
     )  # fmt: skip
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens; port 0 is any free one. VsearchError where it cannot be had."""
+def bound(host: str, port: int) -> socket.socket:
+    """A socket with this address; port 0 is any free one. VsearchError where it cannot be had.
+
+    It listens when the server is ready: until then whoever asks is refused, and not left to wait.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # The protocol is named, though it is the only one: where it is not, asyncio leaves Nagle's
     # algorithm on, and answers in two parts wait 40 ms for the client's acknowledgement.
@@ -172,7 +175,6 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind((host, port))
-        taken.listen(256)
     except OSError as error:
         taken.close()
         raise VsearchError(

@@ -227,5 +227,5 @@ class Service:
 
     def close(self) -> None:
         """Start nothing more; running work ends."""
-        for part in (self._pictures, self._reading, self._network, self._scans, self.catalogue):
+        for part in (self._pictures, self._reading, self._network, self._scans):
             part.close()
