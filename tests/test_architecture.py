@@ -26,7 +26,7 @@ HOUSE = (
     ("images",),
     ("kernels", "models", "disk"),
     ("checks",),
-    ("errors", "threads", "machine", "words", "version"),
+    ("arithmetic", "errors", "loading", "threads", "machine", "words", "version"),
 )
 
 #: What must never be known, whatever the floors say, and by whom.

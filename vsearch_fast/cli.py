@@ -26,6 +26,7 @@ COMMANDS = {
     "search": "commands.search",
     "serve": "commands.serve",
     "train": "commands.train",
+    "warm": "commands.warm",
 }
 
 

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numba.core import config
 
 from vsearch_fast.kernels import cache, reference, select
 
