@@ -105,7 +105,7 @@ def test_masked_arrays_that_hide_values_are_refused():
 
 
 def test_an_index_refuses_hidden_values(tmp_path):
-    hidden = np.ma.MaskedArray(np.ones((2, 8), np.float32), [[0] * 8, [1] * 8])
+    hidden = np.ma.masked_array(np.ones((2, 8), np.float32), np.repeat([[False], [True]], 8, 1))
     with vs.Index.create(tmp_path / "i", dim=8, model_id="m") as index:
         with pytest.raises(ArgumentError, match="hides 8 values"):
             index.add(["a", "b"], hidden)
@@ -124,7 +124,7 @@ def test_a_picture_is_no_query(given):
 def test_a_pillow_image_is_no_query():
     image = pytest.importorskip("PIL.Image").new("RGB", (4, 4))
     with pytest.raises(DTypeError, match="a picture, not features"):
-        topk([image], tiny(1.0), 3, metric="l2")
+        topk([image], tiny(1.0), 3, metric="l2")  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("metric", ["l2", "l1", "hamming"])

@@ -63,13 +63,13 @@ def one_search(rng: np.random.Generator) -> tuple[str, ...]:
     metric = str(rng.choice(["l2", "l1", "hamming"]))
     dim = int(rng.choice([rng.integers(1, 70), rng.integers(70, 700), rng.integers(700, 5001)]))
     rows = int(min(rng.choice([rng.integers(0, 40), rng.integers(40, 3000)]), 1.5e6 // dim + 1))
-    count = int(rng.choice([1, rng.integers(1, 12), rng.integers(12, 140)]))
+    count = int(rng.choice([1, rng.integers(1, 12), rng.integers(12, 140)]))  # type: ignore[arg-type]
     count = max(1, min(count, int(2e7 // (dim * max(rows, 1)))))
     pool = values(rng, rows + count, dim)
     queries, database = pool[rows:], pool[:rows]
     if rows and rng.random() < 0.5:
         queries = database[rng.integers(0, rows, count)]
-    kinds = [np.float32, np.float32, np.float16, np.float64]
+    kinds = ("float32", "float32", "float16", "float64")
     if metric == "hamming":
         queries, database = reference.pack_bits(queries), reference.pack_bits(database)
         kind = "uint8"
@@ -81,7 +81,7 @@ def one_search(rng: np.random.Generator) -> tuple[str, ...]:
                 array[~np.isfinite(array.astype(np.float32))] = 1  # beyond the type
         kind = database.dtype.name
     mask = None if rng.random() < 0.6 else rng.random(rows) < rng.choice([0.0, 0.1, 0.5, 0.95])
-    k = int(rng.choice([1, 10, rng.integers(1, 200), rows + 5]))
+    k = int(rng.choice([1, 10, rng.integers(1, 200), rows + 5]))  # type: ignore[arg-type]
     strategy = str(rng.choice(["auto", "scan", "sketch"]))
     want = reference.topk(queries, database, k, metric, mask)
     placed = laid_out(rng, database)
