@@ -279,7 +279,7 @@ def _nearest_by_category(
     result = np.full((len(rows), category.max() + 1), np.inf)
     for start in range(0, len(rows), _BLOCK):
         queries = rows[start : start + _BLOCK]
-        distances, ids = topk(queries, rows, len(rows), metric=metric)
+        distances, ids = topk(queries, rows, len(rows), metric=metric)  # type: ignore[call-overload]
         table = np.empty(distances.shape)
         np.put_along_axis(table, ids, distances, axis=1)
         table[owner[start : start + _BLOCK, None] == owner] = np.inf

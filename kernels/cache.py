@@ -113,9 +113,11 @@ def _folder(root: Path | None, name: str) -> Path | None:
     return found
 
 
+_numba: Any = numba  # whose stubs know not all of its options
+
 #: Decorator of what kernels alone call: nothing is compiled for callers in Python or C. Pass it
 #: int64 (``np.int64(0)``): for an int32, or a constant, all of it would be compiled once more.
-within: Any = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
+within: Any = _numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 class Kernel:
@@ -148,7 +150,7 @@ class Kernel:
         """Make it ready; if not `compiling`, only from its file. Returns whether it is."""
         with LOCK:
             if self._machine is None:
-                dispatcher: Any = numba.njit(nogil=True, no_cfunc_wrapper=True)(self._function)
+                dispatcher: Any = _numba.njit(nogil=True, no_cfunc_wrapper=True)(self._function)
                 files = dispatcher._cache = _Files(self._function)
                 for signature in self._signatures:
                     kept = files.load_overload(signature, dispatcher.targetctx)

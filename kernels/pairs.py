@@ -71,11 +71,11 @@ def bring_forward(queries, rows, lowers, start, count, k, smallest, counts, orde
     for query in range(len(counts)):
         counts[query], limits[query] = 0, np.inf
     for i in range(start, count):
-        query = np.int64(queries[i])
-        if lowers[i] < limits[query] and append_bound(
-            query, lowers[i], smallest_at, counts_at, capacity
+        number = np.int64(queries[i])
+        if lowers[i] < limits[number] and append_bound(
+            number, lowers[i], smallest_at, counts_at, capacity
         ):
-            limits[query] = shrink_bounds(query, k, smallest, counts, order)
+            limits[number] = shrink_bounds(number, k, smallest, counts, order)
     for query in range(len(counts)):
         if counts[query] >= k:
             limits[query] = keep_bounds(smallest[query], counts[query], k, order)

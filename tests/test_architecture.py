@@ -27,7 +27,8 @@ HOUSE = (
     ("images",),
     ("kernels", "models", "disk"),
     ("checks",),
-    ("errors", "installing", "threads", "machine", "words", "version"),
+    ("threads",),
+    ("arithmetic", "errors", "installing", "loading", "machine", "words", "version"),
 )
 
 #: What must never be known, whatever the floors say, and by whom.
@@ -94,7 +95,7 @@ def test_rooms_that_know_nothing_of_each_other(room: str, graph: ImportGraph) ->
 
 
 def test_kernels_know_the_ground_floor_alone(graph: ImportGraph) -> None:
-    ground_floor = {room for line in HOUSE[-2:] for room in line}
+    ground_floor = {room for line in HOUSE[-3:] for room in line}
     assert graph.room_arrows["kernels"] <= ground_floor
 
 

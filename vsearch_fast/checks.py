@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import operator
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .errors import ArgumentError
+from .errors import ArgumentError, DTypeError
 
 PixelBox = tuple[int, int, int, int]
 """x1, y1, x2, y2 in whole pixels of the upright picture; x2 and y2 are outside the box."""
@@ -30,6 +32,39 @@ def positive(value: Any, name: str, consequence: str) -> int:
             f"{name} is {value!r}, not a whole number of at least 1", consequence, f"Change {name}"
         )
     return number
+
+
+def array_of(value: Any, name: str, consequence: str) -> NDArray:
+    """An array as it is, or what NumPy makes of `value`; no pictures, no hidden numbers.
+
+    Raises:
+        ArgumentError: a masked array that hides values.
+        DTypeError: paths or pictures.
+    """
+    if np.ma.isMaskedArray(value):
+        if np.ma.is_masked(value):
+            raise ArgumentError(
+                f"{name} is a masked array that hides {int(np.ma.count_masked(value)):,} values",
+                consequence,
+                "Fill them (.filled(0)), or leave these rows out",
+            )
+        return np.asarray(value)
+    if isinstance(value, np.ndarray) and value.dtype.kind not in "OSU":
+        return np.asarray(value)
+    first = value
+    while isinstance(first, list | tuple) and len(first):
+        first = first[0]
+    if isinstance(first, np.ndarray) and first.dtype.kind in "OSU" and first.size:
+        first = first.flat[0]
+    if isinstance(first, str | bytes | PurePath) or type(first).__module__.startswith("PIL."):
+        shown = repr(first) if len(repr(first)) <= 80 else repr(first)[:77] + "..."
+        picture = type(first).__module__.startswith("PIL.")
+        raise DTypeError(
+            f"{name} holds {'a picture' if picture else shown}, not features",
+            consequence,
+            "Embed it first: Embedder().embed([...])",
+        )
+    return np.asarray(value)
 
 
 def check_text(value: object, what: str, consequence: str) -> str:

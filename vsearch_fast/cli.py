@@ -29,6 +29,7 @@ COMMANDS = {
     "serve": "commands.serve",
     "train": "commands.train",
     "verify": "commands.verify",
+    "warm": "commands.warm",
 }
 
 

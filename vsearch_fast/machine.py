@@ -2,18 +2,86 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import sys
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 
 def available_threads() -> int:
-    """Processors that this process may use."""
+    """Processors that this process may use: those it may run on, and no more than its time."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        processors = len(os.sched_getaffinity(0))
+    else:
+        processors = os.cpu_count() or 1
+    quota = _quota_of_this_process()
+    return processors if quota is None else max(1, min(processors, math.ceil(quota)))
+
+
+@cache
+def _quota_of_this_process() -> float | None:
+    return cpu_quota()
+
+
+def cpu_quota(root: Path = Path("/")) -> float | None:
+    """Processors' worth of time that control groups (containers) allow; None without a limit.
+
+    A limit of any group above the process's own holds as well. ``root`` is where ``proc`` and
+    ``sys`` are.
+    """
+    try:
+        groups = (root / "proc/self/cgroup").read_text().splitlines()
+    except (OSError, ValueError):
+        return None
+    quotas = []
+    for line in groups:
+        number, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if number == "0" and not controllers:
+            mount, read = root / "sys/fs/cgroup", _quota
+        elif "cpu" in controllers.split(","):
+            mount, read = root / "sys/fs/cgroup/cpu", _quota_v1
+            if not mount.is_dir():
+                mount = root / "sys/fs/cgroup" / controllers
+        else:
+            continue
+        # In a container the mount may begin at its own group, and the path be the host's: then
+        # there is no such folder, and the mount alone tells.
+        part = PurePosixPath(path.lstrip("/"))
+        for folder in (part, *part.parents):
+            if ".." in folder.parts:
+                continue
+            found = read(mount / folder)
+            if found is not None:
+                quotas.append(found)
+    return min(quotas, default=None)
+
+
+def _quota(folder: Path) -> float | None:
+    """Version 2: ``cpu.max`` holds microseconds of time ("max" without limit) and a period."""
+    return _share(_words(folder / "cpu.max"))
+
+
+def _quota_v1(folder: Path) -> float | None:
+    """Version 1: two files; -1 is no limit."""
+    return _share(_words(folder / "cpu.cfs_quota_us") + _words(folder / "cpu.cfs_period_us"))
+
+
+def _share(words: list[str]) -> float | None:
+    try:
+        quota, period = (int(word) for word in words)
+    except ValueError:  # "max", or not there
+        return None
+    return quota / period if quota > 0 and period > 0 else None
+
+
+def _words(file: Path) -> list[str]:
+    try:
+        return file.read_text().split()
+    except (OSError, ValueError):
+        return []
 
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20}

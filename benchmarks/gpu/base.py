@@ -214,7 +214,7 @@ def release() -> None:
 def case_of(bench: Bench, metric: str, rows: int, queries: int, kind: str = "relu") -> Case:
     """A case of the benchmark's data. Its queries are others than its rows."""
     sizes = bench.sizes
-    return Case(metric, rows, queries, sizes.dim, min(sizes.k, rows), kind)
+    return Case(metric, rows, queries, sizes.dim, min(sizes.k, rows), kind)  # type: ignore[arg-type]
 
 
 def wait(device: Device) -> None:

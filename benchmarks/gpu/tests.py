@@ -47,11 +47,11 @@ def equality(bench: Bench, metric: str) -> dict[str, Any]:
     forms = list(_forms(metric, rows))
     for (array, holders), (mask_name, mask) in product(forms, _masks(len(rows))):
         # The k nearest are the first of more nearest: the processor searches once a mask.
-        expected = topk(queries, array, largest, metric=metric, mask=mask, backend="cpu")
+        expected = topk(queries, array, largest, metric=metric, mask=mask, backend="cpu")  # type: ignore[call-overload]
         for (holder, database), strategy, count, k in product(
             holders.items(), ("auto", "sketch", "scan"), sizes.test_queries, sizes.test_ks
         ):
-            got = topk(
+            got = topk(  # type: ignore[call-overload]
                 queries[:count], database, k, metric=metric, mask=mask, backend="cuda",
                 strategy=strategy,
             )  # fmt: skip

@@ -194,7 +194,7 @@ def test_auto_weighs_the_transfer(with_devices, monkeypatch):
     assert cpu.simd[:4] != "cuda"
     there = Resident(codes)
     for how, where in (("auto", True), ("cuda", True), ("cpu", False)):
-        proof = topk(codes[:1], there, 2, metric="hamming", backend=how, explain=True)[2]
+        proof = topk(codes[:1], there, 2, metric="hamming", backend=how, explain=True)[2]  # type: ignore[call-overload]
         assert (proof.simd[:4] == "cuda") == where
     monkeypatch.setattr(cuda, "installed", lambda: False)
     assert topk(codes[:70], codes, 2, metric="hamming", explain=True)[2].simd[:4] != "cuda"

@@ -216,7 +216,7 @@ def test_sixteen_callers_at_once(cut):
 
         def call(number: int) -> None:
             database, metric, want = searches[number % len(searches)]
-            got = topk(rows[:8], database, 10, metric=metric, strategy="sketch", threads=3)
+            got = topk(rows[:8], database, 10, metric=metric, strategy="sketch", threads=3)  # type: ignore[call-overload]
             assert_same(got, want)
 
         with ThreadPoolExecutor(16) as pool:
@@ -226,7 +226,7 @@ def test_sixteen_callers_at_once(cut):
 def _in_child(rows: np.ndarray, database: Sketched) -> list:
     with cut_as("small"):
         return [
-            topk(rows[:4], database, 3, metric=metric, strategy="sketch", threads=2)
+            topk(rows[:4], database, 3, metric=metric, strategy="sketch", threads=2)  # type: ignore[call-overload]
             for metric in FLOAT_METRICS
         ] + [Sketched(rows, threads=2).sketch.bytes]
 

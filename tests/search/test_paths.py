@@ -223,7 +223,7 @@ def test_bounds_exclude_what_they_should():
     for metric in FLOAT_METRICS:
         want = reference.topk(rows[::100], rows, 10, metric)
         for threads in (1, 2):
-            *got, proof = topk(
+            *got, proof = topk(  # type: ignore[call-overload]
                 rows[::100], Sketched(rows), 10, metric=metric, strategy="sketch", explain=True,
                 threads=threads,
             )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..words import METRICS
+from ..words import METRICS, Metric
 
 KINDS = ("relu", "gaussian", "features")
 
@@ -17,7 +17,7 @@ class Case:
     ``data`` is one of `KINDS`, made by `data.Data`.
     """
 
-    metric: str
+    metric: Metric
     rows: int = 10_000
     queries: int = 8
     dim: int = 4096
@@ -93,5 +93,5 @@ def table_of(
             sizes = [(r, q) for m, r, q in table if m == metric]
             if rows is not None or queries is not None:
                 sizes = [(rows or sizes[0][0], queries or sizes[0][1])]
-            cases += [Case(metric, r, q, dim, k, kind) for r, q in sizes]
+            cases += [Case(metric, r, q, dim, k, kind) for r, q in sizes]  # type: ignore[arg-type]
     return cases

@@ -58,10 +58,10 @@ def growth(
     for metric in metrics:
         sizes = [size // (10 if quick else 1) for size in SIZES[metric]]
         room = available_memory()
-        row_bytes = Case(metric, dim=dim).row_bytes
+        row_bytes = Case(metric, dim=dim).row_bytes  # type: ignore[arg-type]
         fitting = [rows for rows in sizes if rows * row_bytes * _ROOM <= room]
         say(f"growth: {metric}, data")
-        case = Case(metric, fitting[-1], QUERIES, dim, data=kind)
+        case = Case(metric, fitting[-1], QUERIES, dim, data=kind)  # type: ignore[arg-type]
         queries, database = data.load(case)
         searches: dict[str, Callable[[], object]] = {}
         for rows in fitting:
@@ -105,7 +105,7 @@ def large_k(
     for metric in metrics:
         rows = LARGE_K_ROWS[metric] // (10 if quick else 1)
         say(f"large k: {metric}, data")
-        cases = [Case(metric, rows, QUERIES, dim, min(k, rows), kind) for k in LARGE_K]
+        cases = [Case(metric, rows, QUERIES, dim, min(k, rows), kind) for k in LARGE_K]  # type: ignore[arg-type]
         queries, database = data.load(cases[0])
         searches: dict[str, Callable[[], object]] = {}
         ours = OurSearch(database, cases[0], threads)

@@ -48,7 +48,7 @@ def eligible_neighbours(
     live = np.ones(len(rows), bool) if mask is None else mask
 
     def search(places: NDArray[np.int64], wanted: int, allowed: NDArray[np.bool_] | None) -> Any:
-        _, ids = topk(
+        _, ids = topk(  # type: ignore[call-overload]
             rows[queries[places]], rows, wanted, metric=metric, mask=allowed, backend=backend,
             threads=threads,
         )  # fmt: skip

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..checks import Scalar, check_scalar
+from ..checks import Scalar, array_of, check_scalar
 from ..errors import ArgumentError, DTypeError, DuplicateIdError
 from ..kernels.reference import pack_bits
 from .items import Item, check_id, check_item, facet
@@ -104,7 +104,7 @@ def refuse_twice(names: list[str], consequence: str) -> None:
 
 def matrix(values: npt.ArrayLike, dim: int, name: str, consequence: str) -> np.ndarray:
     """(n, dim) of float16, float32 or float64, not yet converted nor searched for NaN."""
-    array = np.asarray(values)
+    array = array_of(values, name, consequence)
     if array.dtype.kind != "f" or array.dtype.itemsize > 8:
         raise DTypeError(
             f"{name} are of type {array.dtype}",
@@ -122,7 +122,7 @@ def matrix(values: npt.ArrayLike, dim: int, name: str, consequence: str) -> np.n
 
 def queries(values: npt.ArrayLike, dim: int, metric: str, consequence: str) -> np.ndarray:
     """Queries as the metric compares them: float32 (q, dim), or codes uint8 (q, ceil(dim / 8))."""
-    array = np.asarray(values)
+    array = array_of(values, "queries", consequence)
     if array.ndim == 1:
         array = array[None]
     if metric == "hamming" and array.dtype == np.uint8:
@@ -154,7 +154,7 @@ def float_block(
 
 def codes(values: npt.ArrayLike, dim: int, name: str, consequence: str) -> np.ndarray:
     """(n, ceil(dim / 8)) uint8 whose padding bits are 0, as `np.packbits` leaves them."""
-    array = np.asarray(values)
+    array = array_of(values, name, consequence)
     width = -(-dim // 8)
     if array.dtype != np.uint8:
         raise DTypeError(

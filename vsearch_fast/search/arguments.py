@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checks import positive
+from ..checks import array_of, positive
 from ..errors import ArgumentError, DTypeError
 from ..words import METRICS
 
-BACKENDS = ("auto", "cpu", "cuda")
-STRATEGIES = ("auto", "scan", "sketch")
+Backend = Literal["auto", "cpu", "cuda"]
+Strategy = Literal["auto", "scan", "sketch"]
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
+STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 
 
 def refuse_not_finite(queries: NDArray) -> None:
@@ -42,7 +45,7 @@ def checked_options(k: int, metric: str, backend: str, strategy: str, threads: i
 
 def checked_array(array: NDArray, name: str, metric: str) -> NDArray:
     """The array itself, as a plain ndarray, if it is a matrix of the metric's kind."""
-    array = np.asarray(array)
+    array = array_of(array, name, "Nothing was searched")
     if metric == "hamming":
         fits, wanted = array.dtype == np.uint8, "packed uint8: pack_bits(features)"
     else:
@@ -84,7 +87,7 @@ def checked_masks(
         if mask is None:
             checked.append(None)
             continue
-        mask = np.asarray(mask)
+        mask = array_of(mask, "the mask", "Nothing was searched")
         if mask.dtype != np.bool_:
             raise DTypeError(
                 f"the mask holds {mask.dtype}",

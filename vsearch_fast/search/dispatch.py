@@ -15,21 +15,31 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..arithmetic import usually
+from ..checks import array_of
 from ..errors import ArgumentError, DeviceError
 from ..loading import once, package
 from ..machine import available_threads
+from ..words import Metric
 from . import tiling
-from .arguments import checked_array, checked_masks, checked_options, refuse_not_finite
+from .arguments import (
+    Backend,
+    Strategy,
+    checked_array,
+    checked_masks,
+    checked_options,
+    refuse_not_finite,
+)
 from .cpu.chunks import Problem
 from .proof import Proof, Work
 from .rows import Reading, converted, not_finite, segment_name
-from .sketches import Sketch, Sketched
+from .sketches import Sketch, Sketched, build
 
 if TYPE_CHECKING:
     from .gpu.resident_rows import ResidentRows
@@ -46,16 +56,16 @@ Result = tuple[NDArray, NDArray[np.int64]]
 
 @overload
 def topk(
-    queries: NDArray, database: NDArray | Sketched | Resident, k: int, *, metric: str,
-    mask: NDArray[np.bool_] | None = None, backend: str = "auto", strategy: str = "auto",
+    queries: NDArray, database: NDArray | Sketched | Resident, k: int, *, metric: Metric,
+    mask: NDArray[np.bool_] | None = None, backend: Backend = "auto", strategy: Strategy = "auto",
     threads: int | None = None, explain: Literal[False] = False,
 ) -> Result: ...  # fmt: skip
 
 
 @overload
 def topk(
-    queries: NDArray, database: NDArray | Sketched | Resident, k: int, *, metric: str,
-    mask: NDArray[np.bool_] | None = None, backend: str = "auto", strategy: str = "auto",
+    queries: NDArray, database: NDArray | Sketched | Resident, k: int, *, metric: Metric,
+    mask: NDArray[np.bool_] | None = None, backend: Backend = "auto", strategy: Strategy = "auto",
     threads: int | None = None, explain: Literal[True],
 ) -> tuple[NDArray, NDArray[np.int64], Proof]: ...  # fmt: skip
 
@@ -65,18 +75,18 @@ def topk(
     database: NDArray | Sketched | Resident,
     k: int,
     *,
-    metric: str,
+    metric: Metric,
     mask: NDArray[np.bool_] | None = None,
-    backend: str = "auto",
-    strategy: str = "auto",
+    backend: Backend = "auto",
+    strategy: Strategy = "auto",
     threads: int | None = None,
     explain: bool = False,
 ) -> Result | tuple[NDArray, NDArray[np.int64], Proof]:
     """The k nearest rows of each query, exactly.
 
     Args:
-        queries: ``(q, d)``; for ``hamming`` packed uint8 (`pack_bits`), otherwise float16,
-            float32, or float64, which is first rounded to float32.
+        queries: ``(q, d)``, or one of ``(d,)``; for ``hamming`` packed uint8 (`pack_bits`),
+            otherwise float16, float32, or float64, which is first rounded to float32.
         database: ``(n, d)`` of the same kind; any strides, read-only or memory-mapped. For L1
             and L2 also a `Sketched` database, which is faster from the first query on; or a
             `Resident` one, which stays on a GPU.
@@ -93,7 +103,8 @@ def topk(
         explain: also return a `Proof`.
 
     Returns:
-        ``(distances, ids)``, each ``(q, min(k, live rows))``: the smallest pairs
+        ``(distances, ids)``, each ``(q, min(k, live rows))``, q being 1 for a single query: the
+        smallest pairs
         (distance, row number) in that order. Distances are int32 for ``hamming``,
         float64 otherwise, in the order of summation that `kernels.reference` defines.
         With ``explain`` a `Proof` is the third.
@@ -140,7 +151,8 @@ def topk_segments(
     holds the first rows of all on GPUs; ``reading`` is told what is read of the others.
     """
     k = checked_options(k, metric, backend, strategy, threads)
-    queries = checked_array(queries, "queries", metric)
+    queries = array_of(queries, "queries", "Nothing was searched")
+    queries = checked_array(queries[None] if queries.ndim == 1 else queries, "queries", metric)
     segments = [
         checked_array(s, segment_name("database", i, segments), metric)
         for i, s in enumerate(segments)
@@ -204,11 +216,13 @@ def topk_segments(
         strategy = "sketch" if work.sketched else "scan"
         if work.sketched and work.scanned:
             strategy = "sketch and scan"
-    elif strategy == "sketch":
+    elif strategy in ("sketch", "try"):
         problem = Problem(
             metric, segments, lives, sketches or [None] * len(segments), best, reading
         )
-        work = cpu.cascade(problem, queries, workers, distances, ids)
+        search = cpu.cascade if strategy == "sketch" else _tried
+        work = search(problem, queries, workers, distances, ids)
+        strategy = "sketch"
         if work.scanned:
             strategy = "sketch and scan" if work.sketched else "scan"
     else:
@@ -281,8 +295,54 @@ def _on_processor() -> _OnProcessor:
     return _OnProcessor(scan.family, scan.search, cascade.search, simd_level)
 
 
+def _tried(
+    problem: Problem,
+    queries: NDArray[np.float32],
+    workers: int,
+    distances: NDArray[np.float64],
+    ids: NDArray[np.int64],
+) -> Work:
+    """Search for the first queries by sketches, and for the rest as these recommend.
+
+    How many pairs sketches exclude depends on the data: of photographs nearly all, of noise in
+    thousands of dimensions hardly any, and then every distance is sooner computed at once.
+    """
+    cpu, sizes = _on_processor(), tiling.TILING
+    sketches = []
+    for i, (made, rows) in enumerate(zip(problem.sketches, problem.segments, strict=True)):
+        if made is None or len(made) < len(rows):
+            made = build(rows, workers)
+            if problem.reading is not None:
+                problem.reading.rows(i, 0, len(rows))
+        sketches.append(made)
+    problem = replace(problem, sketches=sketches)
+    first, rest = slice(sizes.tried_queries), slice(sizes.tried_queries, None)
+    work = cpu.cascade(problem, queries[first], workers, distances[first], ids[first])
+    if not work.scanned and work.candidates <= sizes.tried_share * work.sketched:
+        work.add(cpu.cascade(problem, queries[rest], workers, distances[rest], ids[rest]))
+        return work
+    read = cpu.scan(
+        queries[rest], problem.segments, problem.lives, cpu.family(problem.metric, problem.dim),
+        workers, distances[rest], ids[rest], problem.reading,
+    )  # fmt: skip
+    live_rows = sum(
+        len(rows) if live is None else int(np.count_nonzero(live))
+        for rows, live in zip(problem.segments, problem.lives, strict=True)
+    )
+    work.add(Work(scanned=live_rows * len(queries[rest]), bytes_read=read))
+    return work
+
+
 def _chosen(sketches: Sequence[Any] | None, dim: int, rows: int, queries: int, best: int) -> str:
-    """The strategy for L1 and L2 that is likely the faster one."""
+    """The strategy for L1 and L2 that is likely the faster one; ``try``: the data decide."""
+    least_rows, least_queries, least_dim = tiling.TILING.try_from
+    if (
+        least_rows <= rows <= tiling.TILING.try_rows
+        and queries >= least_queries
+        and dim >= least_dim
+        and best <= rows // _SKETCH_SHARE
+    ):
+        return "try"
     pays = (
         dim >= _SKETCH_DIM
         and rows >= _SKETCH_ROWS

@@ -68,6 +68,13 @@ class Resident:
         with failures_named():
             self.rows_there.extend([self.array], [self.sketch])
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise ArgumentError(
+            "A Resident database lies in the memory of this process's GPUs",
+            "It was not pickled",
+            "Pickle its .array, and make Resident(array) of it where it is to be searched",
+        )
+
     def __len__(self) -> int:
         return len(self.array)
 

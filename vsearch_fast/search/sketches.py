@@ -176,6 +176,17 @@ class Sketched:
         """(n, d)."""
         return self.array.shape
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Views of cache lines become plain arrays; an array in a file is copied.
+        return _sketched, (type(self), np.asarray(self.array), self.sketch)
+
     def __repr__(self) -> str:
         rows, dim = self.array.shape
         return f"<Sketched {rows:,} x {dim}, {self.sketch.bytes.nbytes / 1e6:,.0f} MB>"
+
+
+def _sketched(kind: type[Sketched], array: NDArray, sketch: Sketch) -> Sketched:
+    """A `Sketched` as it was pickled."""
+    made = kind.__new__(kind)
+    made.array, made.sketch = array, sketch
+    return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import NoReturn
 import click
 
 from ..errors import VsearchError
+from ..words import plural
 
 
 def run(command: click.Command, name: str, arguments: Sequence[str] | None = None) -> NoReturn:
@@ -21,6 +23,10 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None = Non
         # A file's name need not be text: what no encoding can print is shown escaped.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    log = logging.getLogger("vsearch_fast.kernels")
+    log.setLevel(logging.INFO)
+    log.addHandler(Compiling())
+    log.propagate = False
     try:
         code = command.main(arguments, prog_name=name, standalone_mode=False)
         raise SystemExit(code if isinstance(code, int) else 0)
@@ -51,6 +57,25 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None = Non
                 "Check the path, its permissions and the space on its disk",
             )
         )
+
+
+class Compiling(logging.Handler):
+    """Says that kernels are compiled, which takes seconds once: on a terminal, how many are."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        total, done = getattr(record, "total", None), getattr(record, "done", 0)
+        if total is None:
+            if record.levelno >= logging.WARNING:
+                tell(record.getMessage() + ".")
+        elif sys.stderr.isatty():
+            end = done == total
+            click.echo(
+                f"\rCompiling kernels, once for this processor: {done} of {total}"
+                + ("\n" if end else ""),
+                err=True, nl=False,
+            )  # fmt: skip
+        elif done == 0:
+            tell(f"Compiling {plural(total, 'kernel')}, once for this processor ...")
 
 
 def tell(line: str) -> None:
