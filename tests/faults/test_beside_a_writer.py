@@ -70,7 +70,7 @@ def test_a_frozen_writer(stage: Stage, made: Path, tmp_path: Path, name: str, ev
     stage.run(perform, name, folder, arm=fault_shim.armed(folder.parent, log))
     calls = sum(call.counted for call in fault_shim.read_log(log))
     tally, slowest = Tally(f"readers beside a frozen {name}"), 0.0
-    for at in range(every // 2 + 1, calls + 1, every):
+    for at in range(min(every, calls) // 2 + 1, calls + 1, every):
         place = tmp_path / str(at)
         folder = prepare(place, BY_NAME[name], made)
         go = tmp_path / f"go {at}"
