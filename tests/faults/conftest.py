@@ -11,6 +11,13 @@ import pytest
 from fault_stage import Stage
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long ones take minutes each, on a busy machine more."""
+    for item in items:
+        if "full" in item.keywords and item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.timeout(3600))
+
+
 @pytest.fixture(scope="session")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shim beneath libc's writing calls; skips where it cannot be compiled."""

@@ -40,7 +40,7 @@ def test_sixteen_threads_beside_a_writer(bare_stage: Stage, tmp_path: Path, seco
     for error in errors:
         tally.fail("thread", error)
     print(f"\n{marks} commits seen")
-    tally.settle(100)
+    tally.settle(16)
     assert marks > 2
 
 
@@ -60,16 +60,17 @@ def stopped(actor: Actor) -> bool:
 FROZEN = [o.name for o in OPERATIONS if o.change is not None and not o.copy]
 
 
-@pytest.mark.parametrize("every", [29, pytest.param(1, marks=pytest.mark.full)])
+@pytest.mark.parametrize("every", [53, pytest.param(1, marks=pytest.mark.full)])
 @pytest.mark.parametrize("name", FROZEN)
 def test_a_frozen_writer(stage: Stage, made: Path, tmp_path: Path, name: str, every: int) -> None:
-    """Readers, opened before or anew, answer at once; when it thaws, it goes on."""
+    """Readers, opened before or anew, answer at once or say who is in their way; when the writer
+    thaws, it goes on."""
     folder = prepare(tmp_path / "whole", BY_NAME[name], made)
     log = tmp_path / "log"
     stage.run(perform, name, folder, arm=fault_shim.armed(folder.parent, log))
     calls = sum(call.counted for call in fault_shim.read_log(log))
     tally, slowest = Tally(f"readers beside a frozen {name}"), 0.0
-    for at in range(every // 2 + 1, calls + 1, every):
+    for at in range(min(every, calls) // 2 + 1, calls + 1, every):
         place = tmp_path / str(at)
         folder = prepare(place, BY_NAME[name], made)
         go = tmp_path / f"go {at}"
@@ -86,7 +87,10 @@ def test_a_frozen_writer(stage: Stage, made: Path, tmp_path: Path, name: str, ev
             if ended.status is None:
                 tally.fail(case, f"no answer in {PATIENCE} s")
             elif ended.error is not None:
-                tally.fail(case, ended.error.text)
+                if ended.error.worded and f"rocess {writer.pid} " in ended.error.text:
+                    tally.add("refused, naming the writer")
+                else:
+                    tally.fail(case, ended.error.text)
             else:
                 slowest = max(slowest, ended.result)
                 tally.add("answered")
@@ -128,7 +132,7 @@ def copies(place: Path, start: Image, log: Path, count: int) -> list[tuple[str, 
     return made
 
 
-@pytest.mark.parametrize("count", [100, pytest.param(3000, marks=pytest.mark.full)])
+@pytest.mark.parametrize("count", [60, pytest.param(3000, marks=pytest.mark.full)])
 def test_a_copy_made_under_a_writer(stage: Stage, made: Path, tmp_path: Path, count: int) -> None:
     """Is one of the states that were committed, or is refused."""
     place, log = tmp_path / "place", tmp_path / "log"

@@ -57,7 +57,7 @@ WAYS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("every", [61, pytest.param(1, marks=pytest.mark.full)])
+@pytest.mark.parametrize("every", [211, pytest.param(1, marks=pytest.mark.full)])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_call_fails(stage: Stage, made: Path, tmp_path: Path, name: str, every: int) -> None:
     calls = count_of_calls(stage, name, tmp_path / "whole", made)
@@ -85,7 +85,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(mount)], check=True)
 
 
-@pytest.mark.parametrize("step", [48, pytest.param(4, marks=pytest.mark.full)])
+@pytest.mark.parametrize("step", [191, pytest.param(4, marks=pytest.mark.full)])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_disk_is_full(
     bare_stage: Stage, made: Path, small_disk: Path, name: str, step: int

@@ -36,4 +36,9 @@ def test_forks(bare_stage: Stage, tmp_path: Path, writer: str, forks: int) -> No
             tally.fail(f"fork {number}", told)
     if ended.result != "done":
         tally.fail("parent", ended.error or f"status {ended.status}")
+    for text in sorted(
+        {told.replace(str(folder), "...") for told in ended.said if "refused" in told}
+    ):
+        print(text)
     tally.settle(forks)
+    assert tally.counts["right"], tally.line

@@ -50,7 +50,7 @@ def kill(stage: Stage, name: str, place: Path, made: Path, at: int, do: str) -> 
     return str(judged.result)
 
 
-@pytest.mark.parametrize("every", [11, pytest.param(1, marks=pytest.mark.full)])
+@pytest.mark.parametrize("every", [37, pytest.param(1, marks=pytest.mark.full)])
 @pytest.mark.parametrize("name", NAMES)
 def test_killed_at_every_call(
     stage: Stage, made: Path, tmp_path: Path, name: str, every: int
@@ -71,7 +71,7 @@ def test_killed_at_every_call(
         assert {"left the state before", "left the state after"} <= set(tally.counts)
 
 
-@pytest.mark.parametrize("kills", [12, pytest.param(1000, marks=pytest.mark.full)])
+@pytest.mark.parametrize("kills", [6, pytest.param(1000, marks=pytest.mark.full)])
 def test_killed_at_random_moments(bare_stage: Stage, tmp_path: Path, kills: int) -> None:
     """One index lives through all of them."""
     folder = tmp_path / "index"

@@ -208,6 +208,7 @@ def _write(folder: Path) -> None:
         while True:
             mark += 1
             commit(index, mark)
+            time.sleep(0.03)  # a fork amid a commit may be refused: not all are to be
 
 
 def _fork(index: Index, ask: Callable[[Index], int]) -> str:

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import fault_truth
 from fault_stage import say
@@ -162,7 +163,8 @@ def _called_sound(folder: Path) -> bool:
     if not hasattr(Index, "verify"):
         return False
     try:
-        with Index.open(folder) as index:
+        with Index.open(folder) as opened:
+            index: Any = opened
             return bool(index.verify().sound)
     except StoreError:
         return False
