@@ -33,10 +33,8 @@ def stuck(*arguments):
 MAIN = "sys.exit(main(sys.argv[1:]))"
 #: Code that a thread cannot be called back from, in place of a part of a search.
 STUCK = {
-    "a search": "from vsearch_fast.web.catalogue import Catalogue\n"
-    "Catalogue._scan = stuck\n",
-    "the network": "from vsearch_fast.web.catalogue import Catalogue\n"
-    "Catalogue.embed = stuck\n",
+    "a search": "from vsearch_fast.web.catalogue import Catalogue\nCatalogue._scan = stuck\n",
+    "the network": "from vsearch_fast.web.catalogue import Catalogue\nCatalogue.embed = stuck\n",
     "a picture": "from vsearch_fast.web.catalogue import Catalogue\n"
     "Catalogue.query_of_upload = stuck\n",
 }
