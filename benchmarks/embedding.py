@@ -98,8 +98,9 @@ def main() -> None:
 
 
 def _default_session(model: Path, threads: int) -> object:
-    import onnxruntime
+    from vsearch_fast.embedder.runtime import runtime
 
+    onnxruntime = runtime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,29 @@ def serving(name: str = "serve-load.json") -> str:
     return "\n".join(lines)
 
 
+def checksums(name: str = "checksums.json") -> str:
+    """What checksums cost."""
+    record = _load(name)
+    lines = ["| what | with | without | cost |", "|---|--:|--:|--:|"]
+
+    def line(what: str, with_: list[float], without: list[float]) -> str:
+        one, other = 1000 * statistics.median(with_), 1000 * statistics.median(without)
+        return f"| {what} | {one:,.1f} ms | {other:,.1f} ms | {100 * (one / other - 1):+.1f}% |"
+
+    adding = record["adding"]
+    lines.append(line("adding 20,000 rows", adding["with"], adding["without"]))
+    for metric, title in METRICS.items():
+        for place, what in enumerate(("cold", "warm, the same query", "warm, other queries")):
+            runs = record[metric]
+            lines.append(
+                line(f"{title}, {what}", *([run[place] for run in runs[side]] for side in _SIDES))
+            )
+    return "\n".join(lines)
+
+
+_SIDES = ("with", "without")
+
+
 def _accuracy(name: str) -> tuple[list[dict[str, str]], dict[str, str]]:
     """Figures over all categories, and the rows that were not run with their commands."""
     with (RESULTS / name).open(encoding="utf-8", newline="") as file:
@@ -183,6 +207,7 @@ _TABLES: dict[str, Callable[..., str]] = {
     "by-rows": by_rows,
     "by-k": by_k,
     "serving": serving,
+    "checksums": checksums,
     "accuracy": accuracy,
     "not-run": not_run,
     "no-match": no_match,

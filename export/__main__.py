@@ -6,6 +6,7 @@ Imports click alone, so that a command line that offers the export starts as fas
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
@@ -55,8 +56,9 @@ class _Command(click.Command):
 
 
 @click.command(
-    cls=_Command, name="export", short_help="Turn a Keras VGG-16 into an ONNX file.", help=_HELP
-)
+    cls=_Command, name="export", short_help="Turn a Keras VGG-16 into an ONNX file.", help=_HELP,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)  # fmt: skip
 @click.option(
     "--weights",
     default="imagenet",
@@ -144,7 +146,12 @@ class _Command(click.Command):
     required=True,
     type=click.Path(dir_okay=False),
     metavar="FILE.onnx",
-    help="The file to write; an existing one is replaced when the new one has proved itself.",
+    help="The file to write. One that the same command wrote is left as it is.",
+)
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Replace a file that is there, whatever it is, when the new one has proved itself.",
 )
 @click.pass_context
 def command(
@@ -162,26 +169,36 @@ def command(
     verify_on: str | None,
     locate: bool,
     output: str,
+    overwrite: bool,
 ) -> None:
-    from .exporting import export
+    from .exporting import export, is_exported
 
+    choices: dict[str, Any] = {
+        "output": output,
+        "layer": layer,
+        "pool": pool or "",
+        "input_size": input_size,
+        "precision": precision,
+        "half_weights": half_weights,
+        "unit_length": unit_length,
+        "resize": resize or "",
+        "calibrate": calibrate,
+        "locate": locate,
+        "log": tell,
+    }
+    if not overwrite:
+        try:
+            there = is_exported(weights, **choices)
+        except VsearchError as error:
+            raise click.ClickException(str(error)) from error
+        if there and not (verify_images or verify_on):  # a further check makes it anew, the same
+            click.echo(
+                f"{output} is exported already, from these weights by these options. Nothing was "
+                "done; --overwrite exports it anew."
+            )
+            return
     try:
-        report = export(
-            weights,
-            output=output,
-            layer=layer,
-            pool=pool or "",
-            input_size=input_size,
-            precision=precision,
-            half_weights=half_weights,
-            unit_length=unit_length,
-            resize=resize or "",
-            calibrate=calibrate,
-            verify_images=verify_images,
-            verify_on=verify_on or "",
-            locate=locate,
-            log=tell,
-        )
+        report = export(weights, verify_images=verify_images, verify_on=verify_on or "", **choices)
     except KeyboardInterrupt:
         click.echo("Interrupted. Nothing was written.", err=True)
         context.exit(130)

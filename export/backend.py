@@ -15,7 +15,9 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
+from ..embedder.runtime import without_telemetry
 from ..errors import ExportError, MissingDependencyError
+from ..installing import how_to_install
 
 _PACKAGES = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime")
 
@@ -38,6 +40,7 @@ def prepare() -> None:
         ExportError: Keras is already running on another backend than TensorFlow.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    without_telemetry()  # tf2onnx may import ONNX Runtime, too
     fresh = "tensorflow" not in sys.modules
     with _keras_on_tensorflow(), _without_noise() if fresh else contextlib.nullcontext():
         for package in _PACKAGES:
@@ -74,7 +77,7 @@ def prepare_keras() -> None:
             raise MissingDependencyError(
                 f"Keras or its backend cannot be imported ({error})",
                 "Nothing was trained",
-                "Install them with: pip install 'vsearch_fast[cpu,export]', or set KERAS_BACKEND "
+                f"Install them with: {how_to_install('cpu,export')}, or set KERAS_BACKEND "
                 f"to one that is installed (tensorflow, jax, torch; it is {chosen})",
             ) from error
 
@@ -113,7 +116,7 @@ def _require(package: str) -> None:
         raise MissingDependencyError(
             f"The export needs the package {package}, which cannot be imported ({error})",
             "Nothing was exported",
-            "Install what it needs with: pip install 'vsearch_fast[cpu,export]'",
+            f"Install what it needs with: {how_to_install('cpu,export')}",
         ) from error
 
 

@@ -12,8 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..embedder.locate import locate_file
 from ..errors import ArgumentError
+from ..terminal.keeping import stands
 from .arguments import check_arguments
+from .asked import asked, differences, held
 from .samples import sample_pictures
 from .target import temporary_beside, writing
 from .weights import Source, resolve
@@ -85,6 +88,8 @@ def export(
 ) -> ExportReport:
     """Export a Keras VGG-16, or a network like it, to an ONNX file that has proved itself.
 
+    An older file at `output` is replaced; `is_exported` tells whether it needs to be.
+
     Args:
         weights: ``imagenet`` (Keras' download, cached by Keras), ``random:SEED`` (an untrained
             network) or a ``.keras`` or ``.h5`` file: a whole model, or VGG-16 weights. Whole models
@@ -144,9 +149,69 @@ def export(
             on_provider.require(verify_on)
         return _export(
             source, target, temporary, layer, pool, input_size, precision, half_weights,
-            unit_length, resize or source.training.get("recipe", {}).get("resize", "nearest"),
+            unit_length, resize,
             list(calibrate), list(verify_images), verify_on, locate, clock,
         )  # fmt: skip
+
+
+def is_exported(
+    weights: str | os.PathLike[str] = "imagenet",
+    *,
+    output: str | os.PathLike[str],
+    layer: str = "fc1",
+    pool: str = "",
+    input_size: int | None = None,
+    precision: str = "fp32",
+    half_weights: bool = False,
+    unit_length: bool = False,
+    resize: str = "",
+    calibrate: Sequence[str | os.PathLike[str]] = (),
+    locate: bool = False,
+    log: Callable[[str], None] | None = None,
+) -> bool:
+    """Whether the file that `export` would write with these arguments is there already.
+
+    Without TensorFlow, and from what the file says of itself. False where there is none, or
+    none beside it that `locate` asks for. Raises ArgumentError where `output` is something
+    else: a model of other weights or choices, or no model of this package.
+    """
+    target = Path(output).expanduser()
+    if not target.is_file():
+        return False
+    check_arguments(layer, pool, input_size, precision, resize, calibrate, "")
+    source = resolve(os.fspath(weights), layer, log or (lambda line: None))
+    there = held(target)
+    found = stands(
+        target,
+        there.get("asked"),
+        _asked(
+            source, layer, pool, input_size, precision, half_weights, unit_length, resize, calibrate
+        ),
+        consequence="Nothing was exported",
+        differences=differences(
+            there, weights=source.label, layer=layer, pool=pool, precision=precision,
+            input_size=input_size, resize=resize or None,
+        ),
+        name="--output",
+    )  # fmt: skip
+    return found and (not locate or locate_file(target).is_file())
+
+
+def _asked(
+    source: Source,
+    layer: str,
+    pool: str,
+    input_size: int | None,
+    precision: str,
+    half_weights: bool,
+    unit_length: bool,
+    resize: str,
+    calibrate: Sequence[str | os.PathLike[str]],
+) -> str:
+    return asked(
+        source, calibrate, layer=layer, pool=pool, input_size=input_size, precision=precision,
+        half_weights=half_weights, unit_length=unit_length, resize=resize,
+    )  # fmt: skip
 
 
 def _export(
@@ -200,6 +265,17 @@ def _export(
         onnx.add_codes(graph)
         dim = graph.dim
         metadata = {
+            "asked": _asked(
+                source,
+                layer,
+                pool,
+                input_size,
+                precision,
+                half_weights,
+                unit_length,
+                resize,
+                calibrate,
+            ),
             "layer": layer,
             "pool": pool,
             "weights": source.label,
@@ -209,7 +285,7 @@ def _export(
             "precision": precision,
             **({"unit_length": "yes"} if unit_length else {}),
             "input_size": str(size),
-            "resize": resize,
+            "resize": resize or source.training.get("recipe", {}).get("resize", "nearest"),
             "dim": str(dim),
             "exporter": json.dumps(backend.versions(), sort_keys=True),
         }
@@ -271,7 +347,6 @@ class _Boxes:
     def __init__(
         self, target: Path, model: keras.Model, samples: np.ndarray, clock: _Clock
     ) -> None:
-        from ..embedder.locate import locate_file
         from . import locate
 
         self.path = locate_file(target)

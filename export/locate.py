@@ -20,10 +20,10 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import onnxruntime as ort
 from onnx import TensorProto, helper
 
 from ..embedder.locate import OUTPUT
+from ..embedder.runtime import runtime
 from ..errors import ArgumentError, ExportError
 from . import onnx
 
@@ -115,7 +115,7 @@ def verify(path: Path, pixels: np.ndarray, reference: list[np.ndarray]) -> float
     """The worst relative error of the file's activations against Keras'; raises ExportError."""
     onnx.check(path)
     try:
-        session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        session = runtime().InferenceSession(str(path), providers=["CPUExecutionProvider"])
         found = [
             session.run([OUTPUT], {"image": np.ascontiguousarray(picture[None])})[0][0]
             for picture in shapes(pixels)

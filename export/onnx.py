@@ -32,6 +32,7 @@ import tf2onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from ..embedder.runtime import runtime
 from ..errors import ExportError
 from .vgg16 import BGR_MEAN, first_line
 
@@ -49,7 +50,7 @@ _PIXELS = "pixels"
 _NETWORK = "network"
 
 
-@dataclass
+@dataclass(eq=False)
 class Graph:
     """A graph under construction: nodes in any order, constants as arrays.
 
@@ -184,8 +185,6 @@ def fold_constants(graph: Graph) -> None:
 
 def to_float16(graph: Graph) -> None:
     """Weights and arithmetic of the network in half precision; its ends stay float32."""
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-
     floats = {name for name, value in graph.constants.items() if value.dtype == np.float32}
     skeleton = helper.make_graph(
         graph.nodes,
@@ -203,7 +202,7 @@ def to_float16(graph: Graph) -> None:
             if name not in floats
         ],
     )
-    proto = convert_float_to_float16(
+    proto = runtime("transformers.float16").convert_float_to_float16(
         make_model(skeleton, graph.domains), keep_io_types=[graph.pixels, graph.output]
     )
     half = from_proto(proto, graph.size, graph.dim)

@@ -25,16 +25,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from onnxruntime.quantization import (
-    CalibrationDataReader,
-    CalibrationMethod,
-    QuantFormat,
-    QuantType,
-    quantize_static,
-)
 
+from ..embedder.runtime import runtime
 from ..errors import ArgumentError
 from .onnx import Graph, from_proto, make_model, ordered
+
+quantization = runtime("quantization")
 
 _WEIGHTED = ("Conv", "Gemm", "MatMul", "ConvTranspose")
 
@@ -42,7 +38,7 @@ _WEIGHTED = ("Conv", "Gemm", "MatMul", "ConvTranspose")
 _BATCH = 4
 
 
-class _Pictures(CalibrationDataReader):
+class _Pictures(quantization.CalibrationDataReader):  # type: ignore[name-defined]
     """Hands out uint8 pictures ``(n, S, S, 3)`` in small batches, a range at a time."""
 
     def __init__(self, pixels: np.ndarray) -> None:
@@ -122,17 +118,17 @@ def _quantise(
             before, after = Path(work) / "float.onnx", Path(work) / "int8.onnx"
             onnx.save(proto, before)
             proto.Clear()
-            quantize_static(
+            quantization.quantize_static(
                 before,
                 after,
                 _Pictures(usable),
-                quant_format=QuantFormat.QDQ,
+                quant_format=quantization.QuantFormat.QDQ,
                 per_channel=True,
                 reduce_range=True,
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
+                activation_type=quantization.QuantType.QUInt8,
+                weight_type=quantization.QuantType.QInt8,
                 nodes_to_exclude=exclude,
-                calibrate_method=CalibrationMethod.MinMax,
+                calibrate_method=quantization.CalibrationMethod.MinMax,
                 extra_options={"CalibStridedMinMax": min(_BATCH, len(usable))},
             )
             return onnx.load(after)

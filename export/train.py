@@ -31,7 +31,15 @@ from ..errors import ArgumentError, ExportError, ModelError, VsearchError
 from ..version import __version__
 from ..words import plural
 from .training.recipe import Recipe
-from .weights import Source, resolve, write_classes, write_training
+from .training.standing import CURVE, HISTORY, Replaces, beside, digest, is_trained, option
+from .weights import (
+    Source,
+    read_classes,
+    read_training,
+    resolve,
+    write_classes,
+    write_training,
+)
 
 if TYPE_CHECKING:
     from .training.catalogue import Catalogue
@@ -62,6 +70,8 @@ class TrainReport:
         val: loss and accuracy of the best epoch on the val side; empty without one.
         skipped: pictures that could not be read, and why.
         notes, warnings: in words.
+        already: the file was there, trained by this recipe on these pictures; nothing was done,
+            and the rest is what the file says of itself (not `val` and `skipped`).
     """
 
     path: Path
@@ -77,6 +87,7 @@ class TrainReport:
     skipped: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    already: bool = False
 
 
 def train(
@@ -98,18 +109,21 @@ def train(
         data: records with categories; their group decides the side they are on.
         recipe: every choice that the weights depend on. Of a base from a file, width and batch
             normalisation of the convolutions are the file's.
-        output: the ``.keras`` file.
+        output: the ``.keras`` file. One that this recipe made of these pictures is left as it
+            is; any other is refused, unless `restart` says that it may go.
         also: further data sets, to train on alone.
         work: folder for decoded pictures, the convolutions' outputs and checkpoints. By default
             one beside `output`, removed in the end; a named one is kept, so that other runs on the
             same pictures find them there.
-        restart: begin anew where a checkpoint is found; otherwise go on from it.
+        restart: begin anew where a checkpoint is found, which is gone on from otherwise, and
+            replace `output` in the end. Stopped, such a run goes on without it.
         group_column: what the groups are, in words, for the model's record.
         like_base: fields of the recipe that are rather as `vsearch train` made the base with, where
             the base is a file that it made: "input_size", "units".
 
     Raises:
-        ArgumentError, DatasetError, ModelError: what `data`, `recipe` or the base say.
+        ArgumentError, DatasetError, ModelError: what `data`, `recipe` or the base say; another
+            model is at `output`.
         ExportError: a file that cannot be written, a download out of reach.
         MissingDependencyError: no Keras, or none of its backends.
     """
@@ -118,13 +132,18 @@ def train(
     _check_target(target)
     source = _base(recipe.base, log)
     recipe = _following(recipe, source, like_base, log)
-    from . import backend
-
-    backend.prepare_keras()
     from .training.catalogue import gather
 
     catalogue = gather([data, *also], recipe)
     folder = Path(work).expanduser() if work is not None else _own_folder(target)
+    asked = digest(recipe, catalogue)
+    replaces = Replaces(folder, target, asked)
+    # What was stopped after --restart goes on: that the old model may go was said already.
+    if not restart and not replaces.said() and is_trained(target, recipe, asked):
+        return _report_of(target)
+    from . import backend
+
+    backend.prepare_keras()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -133,8 +152,11 @@ def train(
             _CONSEQUENCE,
             "Name another: --work",
         ) from error
-    run = _Run(catalogue, recipe, source, folder, target, group_column, progress, log)
+    if restart:
+        replaces.say()
+    run = _Run(catalogue, recipe, source, folder, target, asked, group_column, progress, log)
     report = run.go(restart)
+    replaces.forget()
     if work is None:
         _remove_work(folder)
     return report
@@ -147,11 +169,33 @@ def _own_folder(target: Path) -> Path:
 
 def _remove_work(folder: Path) -> None:
     """Take away what a run keeps in its folder, and the folder if nothing else is in it."""
-    for pattern in ("pixels-*", "outputs-*", "checkpoint.npz", "best.npz", ".*.tmp"):
+    for pattern in (
+        "pixels-*", "outputs-*", "checkpoint.npz", "best.npz", HISTORY, CURVE, ".*.tmp"
+    ):  # fmt: skip
         for file in folder.glob(pattern):
             file.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # it holds something of the user's
         folder.rmdir()
+
+
+def _report_of(target: Path) -> TrainReport:
+    """The report of a model that is there, from what it says of itself."""
+    from .training.judge import Units
+
+    record = read_training(target)
+    return TrainReport(
+        path=target,
+        history=beside(target, HISTORY),
+        curve=beside(target, CURVE),
+        classes=read_classes(target),
+        sides=record["pictures"],
+        epochs=record["epochs"],
+        best_epoch=record["best_epoch"],
+        units={name: Units(**found) for name, found in record["units"].items()},
+        matches=record["matches"],
+        val={},
+        already=True,
+    )
 
 
 def _base(spec: str, log: Callable[[str], None]) -> Source:
@@ -182,16 +226,8 @@ def _following(
     recipe = dataclasses.replace(recipe, **taken)
     for name in ("pool", "resize", "batch_norm"):
         if name in theirs and theirs[name] != getattr(recipe, name):
-            log(f"the base {source.label} was made {_option(name, theirs[name])}, unlike this one")
+            log(f"the base {source.label} was made {option(name, theirs[name])}, unlike this one")
     return recipe
-
-
-def _option(name: str, value: object) -> str:
-    """A choice as one gives it to `vsearch train`."""
-    option = f"--{name.replace('_', '-')}"
-    if not value:
-        return f"without {option}"
-    return f"with {option}" if value is True else f"with {option} {value}"
 
 
 def _check_target(target: Path) -> None:
@@ -218,17 +254,18 @@ class _Run:
         source: Source,
         folder: Path,
         target: Path,
+        asked: str,
         group_column: str,
         progress: bool,
         log: Callable[[str], None],
     ) -> None:
+        self._asked = asked
         self.catalogue, self.recipe, self.source = catalogue, recipe, source
         self.folder, self.target, self.group_column = folder, target, group_column
         self.progress, self.log = progress, log
         self._test = len(catalogue.of_side("test"))
 
     def go(self, restart: bool) -> TrainReport:
-        from .training import pictures
         from .training.feed import Feed
         from .training.loop import Validation, compiled, run
 
@@ -250,21 +287,24 @@ class _Run:
         if recipe.loss == "contrastive":
             outputs += network.shape.dense
         model = network.whole(*outputs) if recipe.unfreeze else network.behind(*outputs)
-        digest = recipe.digest(
-            pictures.stamp(catalogue.records, catalogue.sides.tolist(), catalogue.labels.tolist())
-        )
-        checkpoints = self.folder / f"run-{digest}" if self._work_is_shared() else self.folder
+        run_digest = digest(recipe, catalogue)
+        checkpoints = self.folder / f"run-{run_digest}" if self._work_is_shared() else self.folder
         checkpoints.mkdir(exist_ok=True)
         if restart:
             for name in ("checkpoint.npz", "best.npz"):
                 (checkpoints / name).unlink(missing_ok=True)
         compiled(model, recipe, len(catalogue.classes), feed.steps)
         state = run(
-            model, feed, validation, recipe, checkpoints, digest,
-            progress=self.progress, epoch_done=self._write_history, log=self.log,
+            model, feed, validation, recipe, checkpoints, run_digest,
+            progress=self.progress, log=self.log,
+            epoch_done=lambda state: self._write_history(state, checkpoints / HISTORY,
+                                                         checkpoints / CURVE),
         )  # fmt: skip
         units, matches = self._judged(network, val)
         self._save(network, units, matches, state)
+        # Not before: an older model keeps its own until it is replaced.
+        history, curve = beside(self.target, HISTORY), beside(self.target, CURVE)
+        self._write_history(state, history, curve)
         warnings = [
             f"{name}: {text}"
             for name, found in units.items()
@@ -273,8 +313,8 @@ class _Run:
         best = state.history[(state.best_epoch or state.epoch) - 1]
         return TrainReport(
             path=self.target,
-            history=self._beside("history.csv"),
-            curve=self._beside("curve.png"),
+            history=history,
+            curve=curve,
             classes=catalogue.classes,
             sides=self._sides(),
             epochs=state.epoch,
@@ -417,6 +457,7 @@ class _Run:
 
         catalogue, recipe = self.catalogue, self.recipe
         return {
+            "asked": self._asked,
             "recipe": recipe.as_json(),
             "channels": self._channels,
             "pictures": self._sides(),
@@ -436,14 +477,11 @@ class _Run:
             },
         }
 
-    def _beside(self, ending: str) -> Path:
-        return self.target.with_name(f"{self.target.stem}.{ending}")
-
-    def _write_history(self, state: Progress) -> None:
+    def _write_history(self, state: Progress, file: Path, curve: Path) -> None:
         from .training import history
 
-        history.write_csv(self._beside("history.csv"), state.history)
-        history.draw(self._beside("curve.png"), state.history, state.best_epoch, self.target.stem)
+        history.write_csv(file, state.history)
+        history.draw(curve, state.history, state.best_epoch, self.target.stem)
 
     def _sides_in_words(self) -> str:
         catalogue = self.catalogue

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import onnxruntime as ort
 from PIL import Image, ImageDraw, UnidentifiedImageError
 
+from ..embedder.runtime import runtime
 from ..errors import ExportError, ImageError
 
 #: fp32: largest ‖onnx - keras‖₂ / ‖keras‖₂ of a picture.
@@ -152,6 +152,7 @@ def of_unit_length(features: np.ndarray) -> np.ndarray:
 
 def onnx_outputs(path: Path, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """``features`` and ``codes`` of the file at ``path``, by ONNX Runtime on the CPU."""
+    ort = runtime()
     try:
         session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         parts = [

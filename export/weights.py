@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import ArgumentError, ExportError, MissingDependencyError, ModelError
+from ..installing import how_to_install
 
 #: The layers that only the network with its dense top has.
 TOP_LAYERS = ("flatten", "fc1", "fc2", "predictions")
@@ -267,7 +268,7 @@ def _inspect_file(path: Path, label: str) -> Source:
         raise _not_keras(path, "it is empty")
     if magic.startswith(b"PK\x03\x04"):
         _need_suffix(path, (".keras",))
-        classes, training = _read_classes(path), _read_training(path)
+        classes, training = read_classes(path), read_training(path)
         return Source(label, "model", path, digest, classes=classes, training=training)
     if magic == b"\x89HDF\r\n\x1a\n":
         _need_suffix(path, (".h5", ".hdf5"))
@@ -282,7 +283,7 @@ def _inspect_hdf5(path: Path, label: str, digest: str) -> Source:
         raise MissingDependencyError(
             f"Reading {path} needs the package h5py, which comes with Keras",
             "Nothing was exported",
-            "Install what the export needs with: pip install 'vsearch_fast[cpu,export]'",
+            f"Install what the export needs with: {how_to_install('cpu,export')}",
         ) from error
     kernels: list[tuple[int, ...]] = []
 
@@ -310,14 +311,16 @@ def _inspect_hdf5(path: Path, label: str, digest: str) -> Source:
     return Source(label, "legacy-weights" if legacy else "weights", path, digest, dense=dense)
 
 
-def _read_classes(path: Path) -> list[str]:
+def read_classes(path: Path) -> list[str]:
+    """What `write_classes` wrote; ModelError for what is no ``.keras`` file."""
     names = _read_member(path, _CLASSES_MEMBER, [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise _not_keras(path, f"its {_CLASSES_MEMBER} is no list of names")
     return names
 
 
-def _read_training(path: Path) -> dict[str, Any]:
+def read_training(path: Path) -> dict[str, Any]:
+    """What `write_training` wrote; ModelError for what is no ``.keras`` file."""
     training = _read_member(path, _TRAINING_MEMBER, {})
     if not isinstance(training, dict) or not isinstance(training.get("recipe", {}), dict):
         raise _not_keras(path, f"its {_TRAINING_MEMBER} does not tell how it was trained")

@@ -8,13 +8,11 @@ limits before anything leaves the registers; only pairs below theirs are looked 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
-
 import numba
 import numpy as np
 
-from .cache import compiled
+from ..loading import once
+from .cache import Kernel, compiled
 from .rows import next_tile
 from .select import append, histogram_for, shrink_whole
 from .simd import count_trailing_zeros, hamming_u8_1x8, hamming_u8_4x2
@@ -33,15 +31,19 @@ _SIGNATURE = _I64(
 )  # fmt: skip
 
 
-@cache
-def scanner(length: int) -> Callable[..., int]:
-    """The scan kernel for rows of ``length`` bytes: unrolled for usual widths, else generic.
+def scanner(length: int) -> Kernel:
+    """The scan kernel for rows of ``length`` bytes: unrolled for usual widths, else generic."""
+    return _scanner(length // 64 if length in UNROLLED else 0)
+
+
+@once
+def _scanner(words: int) -> Kernel:
+    """The scan kernel for rows of so many vectors of 64 bytes; 0: of any length.
 
     The kernel scans rows ``start`` to ``stop`` for all queries; see `select` for the
     buffers. Queries and limits are padded to `QUERY_MULTIPLE`. Rows need unit stride within a
     row, nothing else. Returns -1: every bit pattern has a distance.
     """
-    words = length // 64 if length in UNROLLED else 0
 
     def hamming_scan(
         query_base, query_stride, queries,
@@ -63,7 +65,8 @@ def scanner(length: int) -> Callable[..., int]:
         while position < stop:
             count, position = next_tile(position, stop, live, numbers, tile_rows, 8)
             if queries == 1:
-                tile_limits[:] = limits[0]
+                for j in range(8):
+                    tile_limits[j] = limits[0]
                 for r in range(0, count, 8):
                     below = hamming_u8_1x8(
                         words, query_base, query_stride, row_base, row_stride,
@@ -78,8 +81,9 @@ def scanner(length: int) -> Callable[..., int]:
                             0, tile[j], id_offset + numbers[r + j],
                             distances_at, ids_at, counts_at, capacity,
                         ):  # fmt: skip
-                            shrink_whole(0, k, distances, ids, counts, limits, histogram)
-                    tile_limits[:] = limits[0]
+                            shrink_whole(np.int64(0), k, distances, ids, counts, limits, histogram)
+                    for j in range(8):
+                        tile_limits[j] = limits[0]
                 continue
             for q in range(0, queries, 4):
                 for a in range(4):

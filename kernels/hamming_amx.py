@@ -110,6 +110,10 @@ def _scan(
     return -1
 
 
+#: What a scan by tiles needs compiled.
+KERNEL = _scan
+
+
 def pack_queries(queries: NDArray[np.uint8]) -> NDArray[np.int8]:
     """Packed bits ``(q, b)`` as the columns of `amx.dot_i8_32x32`, -1 for a set bit.
 

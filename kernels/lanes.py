@@ -71,7 +71,7 @@ def lane_scan(
                             0, tile[j], id_offset + numbers[r + j],
                             distances_at, ids_at, counts_at, capacity,
                         ):  # fmt: skip
-                            shrink(0, k, distances, ids, counts, limits)
+                            shrink(np.int64(0), k, distances, ids, counts, limits)
                     elif not tile[j] < np.inf:
                         return numbers[r + j]
             continue

@@ -12,3 +12,8 @@ E1, E2, SUM, SQUARES = range(FACTS)
 def width_of(dim: int) -> int:
     """Bytes of a sketched row of ``dim`` numbers."""
     return max(1, -(-dim // PADDING)) * PADDING
+
+
+def rounding(dim: int) -> float:
+    """How far, relatively, a defined distance may lie from the true one."""
+    return (dim / 32 + 16) * 2.0**-53

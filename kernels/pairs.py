@@ -9,8 +9,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from .cache import compiled
-from .select import append_bound, shrink_bounds
+from .cache import compiled, within
+from .select import append_bound, keep_bounds, shrink_bounds
 
 _F64, _I64 = numba.float64, numba.int64
 PAIRS = (
@@ -19,7 +19,7 @@ PAIRS = (
 )  # fmt: skip
 
 
-@numba.njit
+@within
 def drop_above(queries, rows, lowers, start, count, limits):
     """Drop the pairs from ``start`` on whose lower bound is above their query's limit.
 
@@ -33,13 +33,13 @@ def drop_above(queries, rows, lowers, start, count, limits):
     return kept
 
 
-@numba.njit
+@within
 def drop_both(queries, rows, lowers, refined, count, limits):
     """`drop_above` for a list whose first ``refined`` pairs were refined.
 
     Returns how many refined pairs are left, and how many in all.
     """
-    front = drop_above(queries, rows, lowers, 0, refined, limits)
+    front = drop_above(queries, rows, lowers, np.int64(0), refined, limits)
     for i in range(refined, count):
         j = front + i - refined
         queries[j], rows[j], lowers[j] = queries[i], rows[i], lowers[i]
@@ -66,19 +66,19 @@ def bring_forward(queries, rows, lowers, start, count, k, smallest, counts, orde
     capacity)``, ``counts`` and ``order`` are work space as `select.shrink_bounds` takes it.
     Returns the end of the pairs moved.
     """
-    counts[:] = 0
     smallest_at, counts_at, capacity = smallest.ctypes.data, counts.ctypes.data, smallest.shape[1]
-    limits = np.full(len(counts), np.inf)
+    limits = np.empty(len(counts))
+    for query in range(len(counts)):
+        counts[query], limits[query] = 0, np.inf
     for i in range(start, count):
-        query = queries[i]
+        query = np.int64(queries[i])
         if lowers[i] < limits[query] and append_bound(
             query, lowers[i], smallest_at, counts_at, capacity
         ):
             limits[query] = shrink_bounds(query, k, smallest, counts, order)
     for query in range(len(counts)):
         if counts[query] >= k:
-            held = smallest[query, : counts[query]]
-            limits[query] = np.partition(held, k - 1)[k - 1]
+            limits[query] = keep_bounds(smallest[query], counts[query], k, order)
     front = start
     for i in range(start, count):
         if not lowers[i] > limits[queries[i]]:

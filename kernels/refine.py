@@ -19,7 +19,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from .cache import compiled
+from .cache import compiled, within
 from .select import append, append_bound, shrink, shrink_bounds
 from .simd import l1_f32_1x1, l2_f32_1x1, near_l1_f32, near_l2_f32
 
@@ -34,7 +34,7 @@ def _pointer_to_halves(typingctx, address):
     return types.CPointer(types.uint16)(types.intp), codegen
 
 
-@numba.njit
+@within
 def _halves_at(address, dim):
     return numba.carray(_pointer_to_halves(address), dim)
 
@@ -54,15 +54,22 @@ _PAIRS = (
 )  # fmt: skip
 
 
-@numba.njit
+@within
 def _source_of(row, firsts, guess):
     """The source that holds a row id; consecutive pairs mostly share one."""
     if firsts[guess] <= row and (guess + 1 == len(firsts) or row < firsts[guess + 1]):
         return guess
-    return np.searchsorted(firsts, row, side="right") - 1
+    low, high = 0, len(firsts)  # the first source behind it lies within
+    while low < high:
+        middle = (low + high) // 2
+        if firsts[middle] <= row:
+            low = middle + 1
+        else:
+            high = middle
+    return low - 1
 
 
-@numba.njit
+@within
 def _widen(halves, floats, bits):
     """float16, as uint16, to float32 (``bits`` is the same memory as uint32), exactly.
 
@@ -78,7 +85,7 @@ def _widen(halves, floats, bits):
         bits[i] |= (half & np.uint32(0x8000)) << np.uint32(16)
 
 
-@numba.njit
+@within
 def _row_at(row, source, widened, firsts, bases, strides, are_halves, wide, wide_bits):
     """Where a row lies as float32, with its source and the row that ``wide`` holds; both are
     guesses before: consecutive pairs mostly share them."""
@@ -117,9 +124,9 @@ def refine_f32(
     unit *= 1.0 + 2.0 * unit
     lost = dim * 2.0**-125
     gamma = (dim / 32 + 16) * 2.0**-52
-    done, source, widened = 0, 0, -1
+    done, source, widened = 0, np.int64(0), np.int64(-1)
     for i in range(start, stop):
-        query, row = pair_queries[i], pair_rows[i]
+        query, row = np.int64(pair_queries[i]), pair_rows[i]
         if pair_lowers[i] > limits[query]:
             continue
         done += 1
@@ -167,9 +174,9 @@ def refine_f64(
     number_at, found_at = number.ctypes.data, found.ctypes.data
     distances_at, ids_at, counts_at = distances.ctypes.data, ids.ctypes.data, counts.ctypes.data
     capacity = distances.shape[1]
-    done, source, widened = 0, 0, -1
+    done, source, widened = 0, np.int64(0), np.int64(-1)
     for i in range(start, stop):
-        query, row = pair_queries[i], pair_rows[i]
+        query, row = np.int64(pair_queries[i]), pair_rows[i]
         if pair_lowers[i] > min(limits[query], caps[query]):
             continue
         done += 1
@@ -212,7 +219,7 @@ def pair_distances(
     number = np.zeros(1, np.int64)
     found = np.empty(1, np.float64)
     number_at, found_at = number.ctypes.data, found.ctypes.data
-    source, widened = 0, -1
+    source, widened = np.int64(0), np.int64(-1)
     for i in range(start, stop):
         at, source, widened = _row_at(
             pair_rows[i], source, widened, firsts, bases, strides, are_halves, wide, wide_bits

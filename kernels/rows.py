@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numba
+from .cache import within
 
 
-@numba.njit
+@within
 def next_tile(position, stop, live, numbers, tile_rows, pad):
     """List up to ``tile_rows`` live rows from ``position`` on in ``numbers``.
 

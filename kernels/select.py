@@ -17,21 +17,21 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from .cache import compiled
+from .cache import compiled, within
 
 
-@numba.njit
+@within
 def _before(distance, number, pivot, pivot_number):
     return distance < pivot or (distance == pivot and number < pivot_number)
 
 
-@numba.njit
+@within
 def _swap(distances, ids, a, b):
     distances[a], distances[b] = distances[b], distances[a]
     ids[a], ids[b] = ids[b], ids[a]
 
 
-@numba.njit
+@within
 def _sift(distances, ids, root, count):
     while True:
         child = 2 * root + 1
@@ -47,17 +47,18 @@ def _sift(distances, ids, root, count):
         root = child
 
 
-@numba.njit
+@within
 def sort_pairs(distances, ids, count):
     """Heapsort of the first ``count`` pairs by (distance, id), in place."""
     for root in range(count // 2 - 1, -1, -1):
         _sift(distances, ids, root, count)
+    first = np.int64(0)
     for last in range(count - 1, 0, -1):
-        _swap(distances, ids, 0, last)
-        _sift(distances, ids, 0, last)
+        _swap(distances, ids, first, last)
+        _sift(distances, ids, first, last)
 
 
-@numba.njit
+@within
 def keep_smallest(distances, ids, count, k):
     """Quickselect: move the k smallest of the first ``count`` pairs to the front, unordered.
 
@@ -150,7 +151,7 @@ def append_bound(typingctx, query, bound, bounds_at, counts_at, capacity):
     return types.int64(types.int64, types.float64, *words), codegen
 
 
-@numba.njit
+@within
 def shrink(query, k, distances, ids, counts, limits):
     """Keep the k smallest pairs of a query's full buffer, and lower its limit to the largest."""
     held = distances[query]
@@ -162,32 +163,41 @@ def shrink(query, k, distances, ids, counts, limits):
     counts[query] = k
 
 
-@numba.njit
+@within
+def keep_bounds(bounds, count, k, order):
+    """Move the k smallest of the first ``count`` bounds to the front; returns the largest of them.
+
+    ``order``, of as many places, is work space that holds different numbers and keeps them.
+    """
+    keep_smallest(bounds, order, count, k)
+    limit = bounds[0]
+    for i in range(1, k):
+        limit = max(limit, bounds[i])
+    return limit
+
+
+@within
 def shrink_bounds(query, k, bounds, counts, order):
     """Keep the k smallest bounds of a query's full buffer; returns the largest of them.
 
     ``order`` ``(capacity,)`` is work space that holds different numbers and keeps them.
     """
     held = bounds[query]
-    keep_smallest(held, order, len(held), k)
     counts[query] = k
-    limit = held[0]
-    for i in range(1, k):
-        limit = max(limit, held[i])
-    return limit
+    return keep_bounds(held, len(held), k, order)
 
 
 #: Largest whole distance that is selected by counting.
 COUNTED = 1 << 16
 
 
-@numba.njit
+@within
 def histogram_for(most):
     """Work space of `shrink_whole` for distances up to ``most``; empty where they are too many."""
     return np.zeros(most + 1 if most <= COUNTED else 0, np.int64)
 
 
-@numba.njit
+@within
 def shrink_whole(query, k, distances, ids, counts, limits, histogram):
     """`shrink` for whole distances that came in ascending order of id: by counting, in two
     passes that keep their order."""
@@ -203,7 +213,8 @@ def shrink_whole(query, k, distances, ids, counts, limits, histogram):
     while below + histogram[limit] < k:
         below += histogram[limit]
         limit += 1
-    histogram[: most + 1] = 0
+    for distance in range(most + 1):
+        histogram[distance] = 0
     # Of those at the limit the first ones stay: their ids are the lowest.
     ties = k - below
     count = 0
@@ -217,22 +228,7 @@ def shrink_whole(query, k, distances, ids, counts, limits, histogram):
     counts[query] = k
 
 
-_MERGE = [
-    numba.void(
-        numba.types.Array(kind, 3, "C"),
-        numba.types.Array(numba.int64, 3, "C"),
-        numba.types.Array(numba.int64, 2, "C"),
-        numba.types.Array(kind, 2, "C"),
-        numba.types.Array(numba.int64, 2, "C"),
-        numba.int64,
-        numba.int64,
-    )
-    for kind in (numba.int32, numba.float64)
-]
-
-
-@compiled(*_MERGE)
-def merge(distances, ids, counts, best, best_ids, start, stop):
+def _merge(distances, ids, counts, best, best_ids, start, stop):
     """The k smallest pairs of all workers' buffers, in order, for queries ``start`` to ``stop``.
 
     ``distances`` and ``ids`` are ``(workers, queries, capacity)``, of which ``counts``
@@ -244,16 +240,31 @@ def merge(distances, ids, counts, best, best_ids, start, stop):
     pooled = np.empty(workers * capacity, distances.dtype)
     pooled_ids = np.empty(workers * capacity, np.int64)
     for query in range(start, stop):
-        total = 0
+        total = np.int64(0)
         for worker in range(workers):
-            held = counts[worker, query]
-            pooled[total : total + held] = distances[worker, query, :held]
-            pooled_ids[total : total + held] = ids[worker, query, :held]
-            total += held
+            # Loops, since a slice that is assigned takes the compiler a second.
+            for i in range(counts[worker, query]):
+                pooled[total] = distances[worker, query, i]
+                pooled_ids[total] = ids[worker, query, i]
+                total += 1
         keep_smallest(pooled, pooled_ids, total, k)
         sort_pairs(pooled, pooled_ids, k)
-        best[query] = pooled[:k]
-        best_ids[query] = pooled_ids[:k]
+        for i in range(k):
+            best[query, i] = pooled[i]
+            best_ids[query, i] = pooled_ids[i]
+
+
+#: `_merge` by the type of the distances.
+MERGE = {
+    np.dtype(name): compiled(
+        numba.void(
+            numba.types.Array(kind, 3, "C"), numba.types.Array(numba.int64, 3, "C"),
+            numba.types.Array(numba.int64, 2, "C"), numba.types.Array(kind, 2, "C"),
+            numba.types.Array(numba.int64, 2, "C"), numba.int64, numba.int64,
+        )
+    )(_merge)
+    for name, kind in (("int32", numba.int32), ("float64", numba.float64))
+}  # fmt: skip
 
 
 @compiled(
@@ -270,14 +281,14 @@ def lower_limits(bounds, counts, k, limits):
     """
     workers, queries, capacity = bounds.shape
     pooled = np.empty(workers * capacity)
-    order = np.arange(workers * capacity)
+    order = np.empty(workers * capacity, np.int64)
+    for i in range(len(order)):
+        order[i] = i
     for query in range(queries):
-        total = 0
+        total = np.int64(0)
         for worker in range(workers):
-            held = counts[worker, query]
-            pooled[total : total + held] = bounds[worker, query, :held]
-            total += held
-        if total < k:
-            continue
-        keep_smallest(pooled, order, total, k)
-        limits[query] = min(limits[query], pooled[:k].max())
+            for i in range(counts[worker, query]):
+                pooled[total] = bounds[worker, query, i]
+                total += 1
+        if total >= k:
+            limits[query] = min(limits[query], keep_bounds(pooled, total, k, order))

@@ -134,13 +134,14 @@ def sketch_rows(row_base, row_stride, dim, lo, step, sketches, facts):
     for row in range(len(sketches)):
         source = row_base + row * row_stride
         out = sketches[row].ctypes.data
-        sketches[row, dim:] = 0
+        for i in range(dim, sketches.shape[1]):
+            sketches[row, i] = 0
         _sketch_whole(source, whole, lo, step, inverse, out, sums_at)
         e1, e2, total, squares = sums[0], sums[1], sums[2], sums[3]
         if whole < dim:
             values = numba.carray(_as_floats(source + 4 * whole), dim - whole)
-            rest[:] = np.float32(lo)
-            rest[: dim - whole] = values
+            for i in range(8):
+                rest[i] = values[i] if i < dim - whole else np.float32(lo)
             _sketch_whole(rest_at, 8, lo, step, inverse, bytes_at, sums_at)
             # Each number for itself: the padding has a residual where lo is no float32.
             for i in range(dim - whole):
@@ -159,11 +160,6 @@ def sketch_rows(row_base, row_stride, dim, lo, step, sketches, facts):
         if first_bad < 0 and not e2 < np.inf:
             first_bad = row
     return first_bad
-
-
-def rounding(dim: int) -> float:
-    """How far, relatively, a defined distance may lie from the true one."""
-    return (dim / 32 + 16) * 2.0**-53
 
 
 @numba.njit(inline="always")

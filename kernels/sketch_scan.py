@@ -11,13 +11,11 @@ In a tile, a comparison in float32 with some slack stands before the bounds them
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
-
 import numba
 import numpy as np
 
-from .cache import compiled
+from ..loading import once
+from .cache import Kernel, compiled
 from .pairs import PAIRS, drop_both
 from .rows import next_tile
 from .select import append_bound, shrink_bounds
@@ -49,8 +47,8 @@ _SIGNATURE = numba.types.UniTuple(_I64, 3)(
 )  # fmt: skip
 
 
-@cache
-def scanner(operation: int, level: int, wide: bool) -> Callable[..., tuple[int, int, int]]:
+@once
+def scanner(operation: int, level: int, wide: bool) -> Kernel:
     """The scan kernel for ABSOLUTE (L1) or PRODUCT (L2), at a level of instructions.
 
     ``wide`` for rows of more than `NARROW` bytes. The kernel scans rows ``start`` to ``stop``
@@ -110,7 +108,8 @@ def scanner(operation: int, level: int, wide: bool) -> Callable[..., tuple[int, 
                         np.int64(facts[row, 3]) - signed * np.int64(facts[row, 2])
                     )
             if wide:
-                totals[:] = 0
+                for i in range(len(totals)):
+                    totals[i] = 0
                 for block in range(0, width, BLOCK):
                     length = min(BLOCK, width - block)
                     at = 0

@@ -9,6 +9,11 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from vsearch_fast.embedder.runtime import without_telemetry
+
+# Tests and their helpers import ONNX Runtime themselves.
+without_telemetry()
+
 # Time decides no test: the machine may be busy, and kernels compile at their first call.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")

@@ -23,6 +23,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .loading import LOCK
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -63,9 +64,11 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
-        return getattr(import_module(f".{_HOME[name]}", __name__), name)
+        with LOCK:  # a fork meanwhile would leave the child with half of it
+            return getattr(import_module(f".{_HOME[name]}", __name__), name)
     if name in ("datasets", "errors"):
-        return import_module(f".{name}", __name__)
+        with LOCK:
+            return import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

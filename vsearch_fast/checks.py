@@ -51,17 +51,16 @@ def check_text(value: object, what: str, consequence: str) -> str:
     return str(value)  # NumPy's strings are a subclass; SQLite and JSON know the plain ones
 
 
-def check_scalar(value: object, what: str, consequence: str) -> None:
-    """ArgumentError unless `value` is a JSON scalar (NaN and infinity are none)."""
-    if value is None or type(value) in (str, bool):
-        return
-    if type(value) is int and value.bit_length() <= _LARGEST_INT_BITS:
-        return
-    if type(value) is float and math.isfinite(value):
-        return
-    raise ArgumentError(
-        f"{what} holds {value!r} ({type(value).__name__})",
-        consequence,
-        f"Use str, int (up to {_LARGEST_INT_BITS} bits), finite float, bool or None (for NumPy's "
-        "scalars: .item())",
-    )
+def check_scalar(value: object, what: str, consequence: str) -> Scalar:
+    """`value` when it is a JSON scalar (NaN and infinity are none); NumPy's as Python's."""
+    plain = value.item() if isinstance(value, np.generic) else value
+    if plain is None or isinstance(plain, str | bool):
+        return plain
+    if type(plain) is int and plain.bit_length() <= _LARGEST_INT_BITS:
+        return plain
+    if type(plain) is float and math.isfinite(plain):
+        return plain
+    cure = f"Use str, int (up to {_LARGEST_INT_BITS} bits), finite float, bool or None"
+    if isinstance(plain, float) and math.isnan(plain):
+        cure = "Use None for a value that is missing, or leave the column out"
+    raise ArgumentError(f"{what} holds {value!r} ({type(value).__name__})", consequence, cure)

@@ -12,8 +12,10 @@ from .version import __version__
 
 #: Where the `command` of each name is. It is imported when it is called for.
 COMMANDS = {
+    "backup": "commands.backup",
     "bench": "bench.__main__",
     "calibrate": "commands.calibrate",
+    "compact": "commands.compact",
     "demo": "commands.demo",
     "eval": "evaluate.__main__",
     "export": "export.__main__",
@@ -26,6 +28,7 @@ COMMANDS = {
     "search": "commands.search",
     "serve": "commands.serve",
     "train": "commands.train",
+    "verify": "commands.verify",
 }
 
 

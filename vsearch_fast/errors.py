@@ -13,6 +13,7 @@
     ├── StoreError                           an index that cannot be read or written
     │   ├── DamagedError                     bytes on the disk that are not those written
     │   ├── ReplacedError                    an index that was removed or replaced while open
+    │   ├── CompactedError                   rows got other numbers between two parts of a reading
     │   ├── LockedError                      a second writer
     │   ├── DuplicateIdError  (ValueError)   an id that the index holds already
     │   └── UnknownIdError    (KeyError)     an id that the index does not hold
@@ -82,6 +83,10 @@ class DamagedError(StoreError):
 
 class ReplacedError(StoreError):
     """An index that was removed, or another put at its place, since it was opened."""
+
+
+class CompactedError(StoreError):
+    """An index that was compacted between two parts of one reading, which is to begin anew."""
 
 
 class LockedError(StoreError):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,7 +21,7 @@ from .recipe import Recipe
 _CONSEQUENCE = "Nothing was trained"
 
 
-@dataclass
+@dataclass(eq=False)
 class Catalogue:
     """Pictures of one or several data sets, an entry of each array a picture.
 
@@ -60,6 +63,19 @@ class Catalogue:
             self.sides[kept],
             self.notes,
         )
+
+
+def stamp(records: Sequence[Record], *more: object) -> str:
+    """Stands for these pictures as they are now, and `more`: 16 hexadecimal digits."""
+    digest = hashlib.sha256(json.dumps([str(each) for each in more]).encode())
+    for record in records:
+        try:
+            status = os.stat(record.path)
+            state = f"{status.st_size}:{status.st_mtime_ns}"
+        except OSError:
+            state = "gone"
+        digest.update(f"{record.path}\0{record.box}\0{state}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 def gather(data: Sequence[Sequence[Record]], recipe: Recipe) -> Catalogue:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ...datasets.records import Record
 from . import frozen, pictures
+from .catalogue import stamp
 from .feed import Inputs, Outputs, Pixels
 from .network import Network
 from .pictures import Log, Selected, preprocessed
@@ -76,7 +77,7 @@ class Convolved:
         """`weights` stands for those of the convolutions."""
         self._recipe = recipe
         body = network.shape
-        name = pictures.stamp(
+        name = stamp(
             records, weights, body.width, body.input_size, body.body_norm, body.pool, recipe.resize
         )
         source = frozen.Pictures(records, recipe.input_size, recipe.resize)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from ...images.decoding import load
 from ...machine import available_threads
 from ...threads import run_ahead
 from ..vgg16 import BGR_MEAN
+from .catalogue import stamp
 
 Log = Callable[[str], None]
 
@@ -49,19 +49,6 @@ class Selected:
 def preprocessed(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """What the network takes: BGR minus VGG's mean, float32, of RGB uint8 (n, S, S, 3)."""
     return pixels[..., ::-1].astype(np.float32) - np.array(BGR_MEAN, np.float32)
-
-
-def stamp(records: Sequence[Record], *more: object) -> str:
-    """Stands for these pictures as they are now, and `more`: 16 hexadecimal digits."""
-    digest = hashlib.sha256(json.dumps([str(each) for each in more]).encode())
-    for record in records:
-        try:
-            status = os.stat(record.path)
-            state = f"{status.st_size}:{status.st_mtime_ns}"
-        except OSError:
-            state = "gone"
-        digest.update(f"{record.path}\0{record.box}\0{state}\n".encode())
-    return digest.hexdigest()[:16]
 
 
 def decoded(

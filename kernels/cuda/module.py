@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from ...loading import package
 from . import sources
 from .device import Shape
 
@@ -22,11 +23,9 @@ class CudaDevice:
     """A device of `vsearch_fast.kernels.cuda.device.Device`, by its CUDA number."""
 
     def __init__(self, number: int) -> None:
-        import cupy
-
-        self._cupy = cupy
+        self._cupy: Any = package("cupy")
         self.number = number
-        properties = cupy.cuda.runtime.getDeviceProperties(number)
+        properties = self._cupy.cuda.runtime.getDeviceProperties(number)
         self.name = properties["name"].decode()
         self.capability = (int(properties["major"]), int(properties["minor"]))
         self.processors = int(properties["multiProcessorCount"])

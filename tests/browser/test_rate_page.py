@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 
 from vsearch_fast.index import Index, Item
 
-pytest.importorskip("uvicorn", reason="uvicorn is missing: pip install 'vsearch_fast[serve]'")
+pytest.importorskip("uvicorn", reason="uvicorn is missing: pip install '.[serve]'")
 
 NAMES = ("vgg-secret", "trained-secret")
 QUERIES = 4

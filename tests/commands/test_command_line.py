@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 from tiny_model import write_tiny_model
@@ -16,6 +18,20 @@ def test_help_teaches(vsearch):
         code, text, _ = vsearch(command, "--help")
         assert code == 0
         assert "Usage: vsearch " + command in text
+
+
+@pytest.mark.parametrize("door", ["", ".bench", ".evaluate", ".export"])
+def test_every_door_explains_itself(door):
+    """By the package's name too: Debian has another command called vsearch."""
+    arguments = [sys.executable, "-m", f"vsearch_fast{door}", "-h"]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("Usage: ") and "-h, --help" in done.stdout
+
+
+def test_the_second_door_is_the_command():
+    arguments = [sys.executable, "-m", "vsearch_fast", "info", "nowhere.index"]
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith("Error: ")
 
 
 def test_info(vsearch, indexed, model):

@@ -16,9 +16,7 @@ from tiny_model import write_tiny_model
 
 from vsearch_fast.embedder import Embedder
 
-pytest.importorskip(
-    "onnxruntime", reason="onnxruntime is not installed: pip install 'vsearch_fast[cpu]'"
-)
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install '.[cpu]'")
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -124,7 +122,8 @@ def test_locate_skips_what_cannot_be_read(
     assert "skipped" in err
     assert "0.png" in err
     _, listed, _ = vsearch("locate", folder, "--model", model, "--json")
-    assert len(json.loads(listed)) == 5
+    *boxes, broken = json.loads(listed)
+    assert len(boxes) == 5 and broken["box"] is None and "not an image" in broken["error"]
     code, out, _ = vsearch("locate", folder, "--model", model, "--on-error", "raise")
     assert (code, out) == (1, "")
     code, out, err = vsearch("locate", folder / "0.png", "--model", model)
@@ -202,8 +201,8 @@ def test_search_skips_what_has_no_box(
     code, out, err = vsearch(*asked, "--on-error", "skip")
     assert code == 0
     assert "broken.png" in err
-    (result,) = json.loads(out)
-    assert result["query"].endswith("2.png")
+    result, skipped = json.loads(out)
+    assert result["query"].endswith("2.png") and skipped["query"] == str(broken)
     assert result["box"] is not None
 
 

@@ -115,7 +115,9 @@ def test_search_skips_broken_photos_when_asked(vsearch, indexed, pictures):
     assert code == 0
     assert "skipped" in err
     answers = json.loads(out)
-    assert len(answers) == 6
+    assert len(answers) == 7
+    broken = answers.pop()
+    assert broken["query"].endswith("broken.png") and broken["hits"] == [] and broken["error"]
     assert all(answer["hits"][0]["path"] == answer["query"] for answer in answers)
 
 

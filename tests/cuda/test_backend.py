@@ -74,7 +74,7 @@ def refused(kind, *words):
 
 def test_without_cupy(monkeypatch):
     monkeypatch.setattr(cuda, "installed", lambda: False)
-    refused(MissingDependencyError, "CuPy is not installed", "vsearch_fast[gpu]")
+    refused(MissingDependencyError, "CuPy is not installed", "[gpu]")
     with pytest.raises(MissingDependencyError):
         Resident(ROWS)
     with warnings.catch_warnings():

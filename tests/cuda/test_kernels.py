@@ -98,7 +98,7 @@ def test_a_flushed_row_that_seems_far_stays(kernel):
     there, asked = (Compared(device.upload(as_rows(array))) for array in (row, query))
     scan(
         device, f"{metric}_floats", asked, there, None, 0, 1, 0, lists, unit,
-        sketch.rounding(16), lost, kernel,
+        layout.rounding(16), lost, kernel,
     )  # fmt: skip
     [[(lower, upper, _)]] = listed(lists)
     lower, upper = np.array([lower, upper], np.uint64).view(np.float64)
@@ -141,7 +141,7 @@ def check_scan(capability: tuple[int, int], kernel: str, case: dict) -> None:
     device.write(lists.limits, keys)
     stored = as_rows(database)
     there, asked = Compared(device.upload(stored)), Compared(device.upload(as_rows(query)))
-    gamma, scale, lost = sketch.rounding(dim), 0.0, dim * 2.0**-124
+    gamma, scale, lost = layout.rounding(dim), 0.0, dim * 2.0**-124
     if metric == "hamming":
         there.sums = count_bits(device, there.rows)
         asked.sums = count_bits(device, asked.rows)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vsearch_fast.datasets import Record, deepfashion
+from vsearch_fast.datasets import Record, deepfashion, detect
+from vsearch_fast.datasets.notes import Notes
 from vsearch_fast.errors import ArgumentError, DatasetError
 
 # As the data set's own files are: odd header spacing, padding, zero-padded boxes, an empty
@@ -177,7 +178,7 @@ P = "img/Long_Dress/img_00000001.jpg"
         ("list_category_img.txt", "3\n", "4\n", 5, "ends after 3 rows, and line 1 says 4"),
         ("list_category_img.txt", "3\n", "2\n", 5, "ends after 3 rows, and line 1 says 2"),
         ("list_category_img.txt", "3\n", "\n", 1, "the number of rows should stand here"),
-        ("list_category_img.txt", "4  \n", "\n", 5, "1 words where a picture and a category"),
+        ("list_category_img.txt", "4  \n", "\n", 5, "1 word where a picture and a category"),
         ("list_category_img.txt", "4  \n", "5  \n", 5, "the category is '5', not 1 to 4"),
         ("list_category_img.txt", "4  \n", "0  \n", 5, "the category is '0'"),
         ("list_category_img.txt", "4  \n", "-1\n", 5, "the category is '-1'"),
@@ -188,12 +189,12 @@ P = "img/Long_Dress/img_00000001.jpg"
         ("list_category_cloth.txt", "Dress                   3", "Dress  4", 6, "type is '4', not"),
         ("list_bbox.txt", "000 000 001 010", "000 000 001", 5, "4 words where a picture and 4"),
         ("list_bbox.txt", "000 000 001 010", "000 000 000 010", 5, "000 000 000 010 is empty"),
-        ("list_bbox.txt", "000 000 001 010", "000 000 1.5 010", 5, "is not four whole numbers"),
+        ("list_bbox.txt", "000 000 001 010", "000 000 1,5 010", 5, "is not four numbers"),
         ("list_bbox.txt", P, "img/Other/1.jpg", 5, "'img/Other/1.jpg' is not in list_category_img"),
         ("list_bbox.txt", P, NAMES[0], 5, "is there twice"),
         ("list_bbox.txt", f"{P}                          000 000 001 010\n", "", 4, "after 2 rows"),
         ("list_eval_partition.txt", "test\n", "best\n", 5, "partition is 'best', not train, val"),
-        ("list_eval_partition.txt", "test\n", "\n", 5, "1 words where a picture and a partition"),
+        ("list_eval_partition.txt", "test\n", "\n", 5, "1 word where a picture and a partition"),
         ("list_eval_partition.txt", P, "img/x.jpg", 5, "'img/x.jpg' is not in"),
         ("list_attr_cloth.txt", "lace   2", "lace   6", 5, "type is '6', not 1 to 5"),
         ("list_attr_img.txt", " 1 -1 -1\n", " 1 -1\n", 5, "2 labels where .* has 3 attributes"),
@@ -403,3 +404,22 @@ def test_a_picture_already_in_place_under_another_name_is_kept(tmp_path):
     deepfashion.write([record], root, img="img")
     assert picture.read_bytes() == content
     assert [r.path for r in deepfashion.read(root)] == [picture]
+
+
+def test_without_files_of_attributes(root: Path) -> None:
+    notes = Notes()
+    for name in ("list_attr_cloth.txt", "list_attr_img.txt"):
+        (root / "Anno" / name).unlink()
+        if name == "list_attr_cloth.txt":
+            with pytest.raises(DatasetError, match="list_attr_cloth"):  # one alone: incomplete
+                detect.read(root)
+    records, _ = detect.read(root, notes=notes)
+    assert len(records) == 3 and all("attributes" not in each.metadata for each in records)
+    assert "no attributes" in notes.told()[0]
+
+
+def test_boxes_are_rounded(root: Path) -> None:
+    path = root / "Anno" / "list_bbox.txt"
+    text = path.read_text()
+    path.write_text(text.replace("000 000 001 010", "0.4 0.6 1.4 9.5", 1))
+    assert deepfashion.read(root)[2].box == (0, 1, 1, 10)

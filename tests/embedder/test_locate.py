@@ -19,9 +19,7 @@ from vsearch_fast.embedder import Embedder
 from vsearch_fast.embedder.locate import box_of, largest_component, locate_file, threshold, weighted
 from vsearch_fast.errors import ArgumentError, ImageError, ModelError, ModelMismatchError
 
-pytest.importorskip(
-    "onnxruntime", reason="onnxruntime is not installed: pip install 'vsearch_fast[cpu]'"
-)
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install '.[cpu]'")
 
 GRIDS = st.tuples(st.integers(1, 12), st.integers(1, 12), st.integers(0, 2**32 - 1))
 

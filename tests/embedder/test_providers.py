@@ -26,7 +26,7 @@ from vsearch_fast.embedder.session import file_precision
 from vsearch_fast.errors import ArgumentError, ModelError
 
 ort = pytest.importorskip(
-    "onnxruntime", reason="onnxruntime is not installed: pip install 'vsearch_fast[cpu]'"
+    "onnxruntime", reason="onnxruntime is not installed: pip install '.[cpu]'"
 )
 
 GPU = [TENSORRT, CUDA, CPU]  # what a GPU wheel offers on any machine
@@ -183,7 +183,7 @@ def test_a_graph_that_is_refused_is_done_without(pretend: Any, model: Path) -> N
 def test_what_the_wheel_lacks_is_an_error(model: Path, asked: Any) -> None:
     with pytest.raises(ArgumentError, match=r"lacks (CUDA|Tensorrt)ExecutionProvider") as caught:
         Embedder(model, providers=asked)
-    assert "pip install 'vsearch_fast[gpu]'" in caught.value.cure
+    assert "pip install" in caught.value.cure and "[gpu]" in caught.value.cure
 
 
 @pytest.mark.parametrize("asked", ["cuda", "tensorrt", [CUDA, CPU]])

@@ -21,9 +21,7 @@ from vsearch_fast.embedder import Batch, Embedder, ImageSkippedWarning
 from vsearch_fast.errors import ArgumentError
 from vsearch_fast.threads import run_ahead
 
-pytest.importorskip(
-    "onnxruntime", reason="onnxruntime is not installed: pip install 'vsearch_fast[cpu]'"
-)
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install '.[cpu]'")
 
 
 @given(st.lists(st.booleans(), max_size=30))

@@ -401,7 +401,7 @@ def test_a_missing_package_is_named(
     with pytest.raises(MissingDependencyError) as caught:
         export(slim, output=target)
     assert f"needs the package {package}" in caught.value.cause
-    assert "pip install 'vsearch_fast[cpu,export]'" in caught.value.cure
+    assert "pip install" in caught.value.cure and "[cpu,export]" in caught.value.cure
 
 
 def test_another_keras_backend_is_refused(

@@ -67,7 +67,7 @@ def test_no_gpu_is_said_before_the_work(slim: Path, tmp_path: Path, provider: st
     assert result.exit_code == 1 and "build the network" not in result.output
     assert f"--verify-on {provider} cannot be done here" in result.output
     assert "ExecutionProvider" in result.output and "Nothing was exported" in result.output
-    assert "pip install 'vsearch_fast[gpu]'" in result.output
+    assert "pip install" in result.output and "[gpu]" in result.output
     assert not (tmp_path / "m.onnx").exists()
 
 

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from vsearch_fast.datasets import garments, splits
-from vsearch_fast.errors import ExportError, ModelError
+from vsearch_fast.errors import ArgumentError, ExportError, ModelError
 
 FREE = [
     *("--base", "random:3", "--unfreeze", "--width", "0.0625", "--input-size", "32"),
@@ -90,7 +90,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(
     file = catalogue.parent / "killed.keras"
     command = vsearch("train", "--data", catalogue, *FREE, "--epochs", "4", "-o", file)
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    history = catalogue.parent / "killed.history.csv"
+    history = catalogue.parent / "killed.training" / "history.csv"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
         if history.is_file() and len(history.read_text().splitlines()) > 1:
@@ -104,7 +104,10 @@ def test_a_killed_run_goes_on_to_the_same_weights(
     unbroken = weights(trained[0])
     for ours, theirs in zip(weights(file), unbroken, strict=True):
         assert np.array_equal(ours, theirs)
-    other = run("train", "--data", catalogue, *FREE, "--epochs", "1", "--seed", "1", "-o", file)
+    other = run(
+        *("train", "--data", catalogue, *FREE, "--epochs", "1", "--seed", "1", "-o", file),
+        "--restart",
+    )
     assert "going on" not in other
     assert not all(map(np.array_equal, weights(file), unbroken))
 
@@ -259,3 +262,72 @@ def test_the_command_line(catalogue: Path, tmp_path: Path) -> None:
         assert result.exit_code == 2 and text in said
     help_text = runner.invoke(group, ["train", "--help"]).output
     assert "adadelta (1.0 when no rate is given)" in " ".join(help_text.split())
+
+
+def test_what_is_trained_is_not_replaced_unasked(catalogue: Path, tmp_path: Path) -> None:
+    """Again is done already; another recipe is refused; --restart replaces, stopped or not."""
+    file = tmp_path / "a.keras"
+    slim = [
+        *("--base", "random:0", "--width", "0.0625", "--input-size", "32", "--batch-size", "16"),
+        "--quiet",
+    ]
+
+    def train(*more: str, data: Path = catalogue, expected: int = 0) -> str:
+        return run("train", "--data", data, *slim, *more, "-o", file, expected=expected)
+
+    train("--units", "32", "--epochs", "2")
+    history = tmp_path / "a.history.csv"
+    before = file.read_bytes(), history.read_bytes()
+
+    start = time.monotonic()
+    said = train("--units", "32", "--epochs", "2")
+    assert "is trained already" in said and "epoch 1" not in said
+    seconds = time.monotonic() - start
+    said = train("--units", "16", "--epochs", "2", expected=1)
+    assert "with --units 32, not with --units 16" in said and "--restart" in said
+    assert "Nothing was trained, so that it is not lost" in said
+    fewer = tmp_path / "fewer.csv"
+    lines = (catalogue / "garments.csv").read_text().splitlines()
+    fewer.write_text("\n".join(lines[:-4]))
+    said = run(
+        *("train", "--data", catalogue, "--csv", fewer, *slim, "--units", "32", "--epochs", "2"),
+        *("-o", file),
+        expected=1,
+    )
+    assert "of other pictures" in said
+    assert (file.read_bytes(), history.read_bytes()) == before
+    assert not (tmp_path / "a.training").exists() and seconds < 60
+
+    # Stopped while it replaces: the old pair is whole, and the same command goes on.
+    process = subprocess.Popen(
+        vsearch(
+            *("train", "--data", catalogue, *slim, "--units", "16", "--epochs", "300"),
+            *("--patience", "0", "-o", file, "--restart"),
+        ),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    watched = tmp_path / "a.training" / "history.csv"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None and not watched.is_file():
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert (file.read_bytes(), history.read_bytes()) == before
+    resumed = run(
+        *("train", "--data", catalogue, *slim, "--units", "16", "--epochs", "300"),
+        *("--patience", "0", "-o", file),
+    )
+    assert "going on from the checkpoint" in resumed
+    assert len(history.read_text().splitlines()) == 301 and file.read_bytes() != before[0]
+    assert not (tmp_path / "a.training").exists()
+
+
+def test_somebody_elses_file_is_refused(catalogue: Path, tmp_path: Path) -> None:
+    from vsearch_fast.export.train import Recipe, train
+
+    file = tmp_path / "a.keras"
+    file.write_text("notes")
+    recipe = Recipe(base="random:0", input_size=32, units=8, width=0.0625)
+    with pytest.raises(ArgumentError, match="does not say how it was made"):
+        train(garments.read(catalogue), recipe, file)
+    assert file.read_text() == "notes"

@@ -45,6 +45,35 @@ def test_12_bit_grey_keeps_its_high_8_bits() -> None:
     np.testing.assert_array_equal(np.asarray(images.decode(data))[:, :, 0], values >> 4)
 
 
+@pytest.mark.parametrize("picture_format", ["PNG", "TIFF"])
+def test_12_bit_numbers_in_a_16_bit_file_are_not_nearly_black(picture_format: str) -> None:
+    values = np.random.default_rng(0).integers(0, 4096, (9, 7)).astype(np.uint16)
+    shown = images.decode(encode(Image.fromarray(values), picture_format))
+    np.testing.assert_array_equal(np.asarray(shown)[:, :, 0], values >> 4)
+    values[0, 0] = 4096  # more than 12 bits: 16
+    shown = images.decode(encode(Image.fromarray(values), picture_format))
+    np.testing.assert_array_equal(np.asarray(shown)[:, :, 0], values >> 8)
+    black = np.full((4, 4), 255, np.uint16)  # 8 bits would do: truly black
+    shown = images.decode(encode(Image.fromarray(black), picture_format))
+    assert not np.asarray(shown).any()
+
+
+@pytest.mark.parametrize(("colour_type", "channels"), [(2, 3), (6, 4)])
+def test_12_bit_numbers_in_16_bit_colour_are_refused_in_words(
+    colour_type: int, channels: int
+) -> None:
+    values = np.random.default_rng(0).integers(0, 4096, (7, 9, channels))
+    if channels == 4:
+        values[:, :, 3] = 65535
+    rows = values.astype(">u2").reshape(7, -1).view(np.uint8)
+    with pytest.raises(ImageError, match="is 16-bit colour with values below 4,096 of 65,536"):
+        images.decode(write_png(rows, 16, colour_type))
+    values[3, 3, 1] = 4096
+    rows = values.astype(">u2").reshape(7, -1).view(np.uint8)
+    shown = np.asarray(images.decode(write_png(rows, 16, colour_type)))
+    np.testing.assert_array_equal(shown, values[:, :, :3] >> 8)
+
+
 def test_32_bit_grey_is_taken_only_where_its_scale_is_plain() -> None:
     levels = np.array([[0, 1, 100, 255]])
     for mode in ("F", "I"):
@@ -122,7 +151,7 @@ def test_a_transparent_colour_is_white() -> None:
     shown = np.asarray(images.decode(data))[:, :, 0]
     np.testing.assert_array_equal(shown, np.where(grey == grey[0, 0], 255, grey))
 
-    deep = grey.astype(np.uint16) * 7
+    deep = grey.astype(np.uint16) * 200
     data = write_png(deep.astype(">u2").view(np.uint8), 16, 0, struct.pack(">H", deep[0, 0]))
     shown = np.asarray(images.decode(data))[:, :, 0]
     np.testing.assert_array_equal(shown, np.where(deep == deep[0, 0], 255, deep >> 8))

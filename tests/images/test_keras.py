@@ -18,7 +18,7 @@ from vsearch_fast import images
 @pytest.fixture(scope="session")
 def keras_pixels() -> Callable[[bytes, int], np.ndarray]:
     utils = pytest.importorskip(
-        "keras.utils", reason="Keras is not installed: pip install 'vsearch_fast[export]'"
+        "keras.utils", reason="Keras is not installed: pip install '.[export]'"
     )
 
     def pixels(data: bytes, size: int) -> np.ndarray:

@@ -91,7 +91,7 @@ def test_queries_are_decoded_as_the_index_was(
     assert hit["distance"] > 0 and len(nvimgcodec) == 6
     assert "were decoded by nvimgcodec: by libjpeg-turbo some bits" in err
     # The index goes on as it began.
-    (pictures / "9.jpg").write_bytes((pictures / "3.jpg").read_bytes())
+    (pictures / "9.jpg").write_bytes((pictures / "3.jpg").read_bytes() + b"other bytes")
     assert vsearch(*arguments)[0] == 0 and len(nvimgcodec) == 7
     code, _, err = vsearch(*arguments, "--decoder", LIBJPEG_TURBO)
     assert code == 1 and "were decoded by nvimgcodec, not by libjpeg-turbo" in err
@@ -178,7 +178,7 @@ def test_a_provider_that_cannot_be_had_is_an_error(
     arguments = ["index", pictures, "-o", tmp_path / "i", "--model", model]
     code, _, err = vsearch(*arguments, "--provider", "cuda")
     assert code == 1 and "lacks CUDAExecutionProvider" in err
-    assert "The model was not loaded" in err and "pip install 'vsearch_fast[gpu]'" in err
+    assert "The model was not loaded" in err and "[gpu]" in err
     assert not (tmp_path / "i").exists()
     assert vsearch(*arguments, "--provider", "gpu")[0] == 2
 

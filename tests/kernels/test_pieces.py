@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,6 +14,10 @@ from hypothesis import strategies as st
 from numba.core import config
 
 from vsearch_fast.kernels import cache, reference, select
+
+# As Python can call them.
+_keep_smallest = numba.njit(select.keep_smallest.py_func)
+_sort_pairs = numba.njit(select.sort_pairs.py_func)
 
 
 def test_oracle_by_hand():
@@ -52,8 +57,8 @@ def test_keep_smallest_and_sort(problem):
     values, order, k = problem
     distances, ids = np.array(values, np.int32), np.array(order, np.int64)
     want = sorted(zip(values, order, strict=True))[:k]
-    select.keep_smallest(distances, ids, len(distances), k)
-    select.sort_pairs(distances, ids, k)
+    _keep_smallest(distances, ids, len(distances), k)
+    _sort_pairs(distances, ids, k)
     assert list(zip(distances[:k].tolist(), ids[:k].tolist(), strict=True)) == want
 
 
@@ -73,35 +78,8 @@ def test_no_order_makes_selection_quadratic():
     values = median_of_three_killer(20_000)
     for k in (1, 9_999, 19_999):
         distances, ids = values.copy(), np.arange(len(values))
-        select.keep_smallest(distances, ids, len(distances), k)
+        _keep_smallest(distances, ids, len(distances), k)
         assert sorted(distances[:k]) == sorted(values)[:k]
-
-
-def test_damaged_cache_is_made_anew(tmp_path):
-    """What a power cut leaves of a compiled kernel must not stop every later process."""
-    code = (
-        "import numpy as np; from vsearch_fast import topk; x = np.eye(3, dtype=np.float32);"
-        "print(topk(x, x, 1, metric='l1')[1].ravel().tolist())"
-    )
-    environment = os.environ | {"VSEARCH_CACHE_DIR": str(tmp_path)}
-
-    def run():
-        return subprocess.run(
-            [sys.executable, "-c", code],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-
-    assert run() == "[0, 1, 2]"
-    files = [*tmp_path.rglob("*.nbi"), *tmp_path.rglob("*.nbc")]
-    assert files
-    for file in files:
-        file.write_bytes(b"")
-    assert run() == "[0, 1, 2]"
-    run()
-    assert all(file.stat().st_size for file in tmp_path.rglob("*.nb[ic]"))
 
 
 def test_numba_without_its_compiler_is_named():
@@ -112,28 +90,6 @@ def test_numba_without_its_compiler_is_named():
     )  # fmt: skip
     assert done.returncode == 1
     assert "Unset NUMBA_DISABLE_JIT" in done.stderr
-
-
-def test_cache_setting_is_put_back(monkeypatch, tmp_path):
-    monkeypatch.setattr(config, "CACHE_DIR", "elsewhere")
-    cache.compiled("int64(int64)")(lambda x: x + 1)
-    assert config.CACHE_DIR == "elsewhere"  # type: ignore[attr-defined]
-
-
-def test_cache_folder_changes_with_the_sources(monkeypatch, tmp_path):
-    monkeypatch.setenv("VSEARCH_CACHE_DIR", str(tmp_path / "cache"))
-    sources = tmp_path / "kernels"
-    sources.mkdir()
-    (sources / "a.py").write_text("1")
-    monkeypatch.setattr(cache, "__file__", str(sources / "cache.py"))
-    folders = []
-    for text, cpu in (("1", "x"), ("2", "x"), ("2", "y")):
-        (sources / "a.py").write_text(text)
-        monkeypatch.setenv("NUMBA_CPU_NAME", cpu)
-        cache._folder.cache_clear()
-        folders.append(cache._folder())
-    cache._folder.cache_clear()
-    assert len(set(folders)) == 3
 
 
 @pytest.mark.parametrize("variable", ["VSEARCH_CACHE_DIR", "XDG_CACHE_HOME"])

@@ -3,6 +3,7 @@ and the bounds that `select` holds."""
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 import pytest
 from contract_data import FLOAT_DATA, FLOAT_METRICS, LAYOUTS, QUERIES, assert_same, floats
@@ -168,7 +169,7 @@ def test_every_half_is_widened_exactly():
     """All 65,536, infinities and NaN included, to the same bits as NumPy's."""
     halves = np.arange(1 << 16, dtype=np.uint16)
     floats32 = np.empty(1 << 16, np.float32)
-    refine._widen(halves, floats32, floats32.view(np.uint32))
+    numba.njit(refine._widen.py_func)(halves, floats32, floats32.view(np.uint32))
     want = halves.view(np.float16).astype(np.float32)
     nan = np.isnan(want)
     assert (np.isnan(floats32) == nan).all()

@@ -162,7 +162,7 @@ def check_bounds(queries: np.ndarray, rows: np.ndarray, lo: float, step: float) 
                 else:
                     between = step * np.sqrt(float((apart[j] ** 2).sum()))
                 errors = q_facts[i, column] + x_facts[j, column]
-                lower, upper = sketch.bounds.py_func(between, errors, sketch.rounding(dim))
+                lower, upper = sketch.bounds.py_func(between, errors, layout.rounding(dim))
                 assert 0 <= lower <= defined[j] <= upper
                 # No wider than the triangle inequality has them, but for rounding.
                 assert upper - lower <= 2 * errors + 1e-9 * between + 1e-9 * errors
@@ -199,7 +199,7 @@ def test_bounds_enclose_sums_that_are_rounded_one_way(step, up):
 @pytest.mark.parametrize("errors", [np.inf, np.nan])
 def test_bounds_of_rows_that_are_not_finite_exclude_nothing(errors):
     for between in (0.0, 1.0, 3e38):
-        lower, upper = sketch.bounds.py_func(between, errors, sketch.rounding(8))
+        lower, upper = sketch.bounds.py_func(between, errors, layout.rounding(8))
         assert lower == 0
         assert not upper < np.inf
 
@@ -316,7 +316,7 @@ def test_bounds_that_a_scan_lists(level, metric, dim, queries, data):
     unlimited = np.full(padded, np.inf)
     stop, refined, pairs = sketch_scan.scanner(operation, level, wide)(
         handed.ctypes.data, x.shape[1], queries, constants, errors, x.ctypes.data, x.shape[1],
-        x_facts, step, sketch.rounding(dim), 1, 11, 1000, live, 3, 20,
+        x_facts, step, layout.rounding(dim), 1, 11, 1000, live, 3, 20,
         uppers, counts, unlimited, unlimited.copy(), np.arange(capacity), *listed, 0, 0,
     )  # fmt: skip
     assert (stop, refined, pairs) == (11, 0, 9 * queries)
@@ -355,7 +355,7 @@ def test_only_rows_within_the_limit_are_listed(level, queries, dim):
         between = step * (np.sqrt(sums) if metric == "l2" else sums)
         errors = q_facts[:queries, column, None] + facts[:, column]
         lowers = np.array(
-            [[sketch.bounds.py_func(b, e, sketch.rounding(dim))[0]
+            [[sketch.bounds.py_func(b, e, layout.rounding(dim))[0]
               for b, e in zip(*line, strict=True)]
              for line in zip(between, errors, strict=True)]
         )  # fmt: skip
@@ -366,7 +366,7 @@ def test_only_rows_within_the_limit_are_listed(level, queries, dim):
             _, _, pairs = sketch_scan.scanner(operation, level, False)(
                 handed.ctypes.data, x.shape[1], queries,
                 q_facts[:, layout.SQUARES].astype(np.int64), q_facts[:, column].copy(),
-                x.ctypes.data, x.shape[1], facts, step, sketch.rounding(dim),
+                x.ctypes.data, x.shape[1], facts, step, layout.rounding(dim),
                 0, 200, 0, everything, 16, 400,
                 np.empty((4, 900)), np.zeros(4, np.int64), limits.copy(), limits.copy(),
                 np.arange(900), *listed, 0, 0,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from rating_data import indexes
 
-pytest.importorskip("fastapi", reason="FastAPI is missing: pip install 'vsearch_fast[serve]'")
+pytest.importorskip("fastapi", reason="FastAPI is missing: pip install '.[serve]'")
 from fastapi.testclient import TestClient
 
 from vsearch_fast.rating import Ratings, Settings, make
@@ -174,3 +174,39 @@ def test_the_described_api_keeps_its_description(tmp_path):
 
             ask()
         assert len(met) == 6
+
+
+def test_foreign_pages_judge_nothing(client, ratings):
+    ok(client.post("/api/rate/raters", json={"nickname": "ann"}))
+    task = ok(client.get("/api/rate/next", params={"nickname": "ann"}))["task"]
+    body = {"nickname": "ann", "number": task["number"], "answer": ANSWER.get(task["mode"])}
+    for headers in (
+        {"Origin": "https://evil.example"},
+        {"Origin": "http://localhost", "Sec-Fetch-Site": "cross-site"},
+        {"Origin": "http://localhost", "Sec-Fetch-Site": "same-site"},
+        {"Origin": "http://evil.example", "Host": "evil.example"},
+    ):
+        refused(client.post("/api/rate/judgements", json=body, headers=headers), 403)
+        refused(client.post("/api/rate/undo", json={"nickname": "ann"}, headers=headers), 403)
+    assert ratings.judgements() == []
+    own = {"Origin": "https://shop.example", "Sec-Fetch-Site": "same-origin"}
+    ok(client.post("/api/rate/judgements", json=body, headers=own))  # through nginx, by its name
+    assert len(ratings.judgements()) == 1
+
+
+def test_a_file_that_was_removed_takes_no_judgement(client, ratings, tmp_path):
+    ok(client.post("/api/rate/raters", json={"nickname": "ann"}))
+    task = ok(client.get("/api/rate/next", params={"nickname": "ann"}))["task"]
+    body = {"nickname": "ann", "number": task["number"], "answer": ANSWER[task["mode"]]}
+    assert ok(client.get("/healthz")) == {"status": "ok", "pictures": 0}
+    ratings.file.rename(tmp_path / "aside.sqlite")
+    for _ in range(2):
+        answer = client.post("/api/rate/judgements", json=body)
+        error = refused(answer, 503)
+        assert answer.headers["retry-after"] and str(tmp_path) not in json.dumps(error)
+        refused(client.get("/healthz"), 503)
+        assert ok(client.get("/livez")) == {"status": "ok"}
+        (tmp_path / "r.sqlite").touch()  # another file of the name is not the one
+    (tmp_path / "aside.sqlite").replace(ratings.file)
+    ok(client.post("/api/rate/judgements", json=body))  # as the page sends it again
+    assert len(ratings.judgements()) == 1 and ok(client.get("/healthz"))

@@ -52,19 +52,23 @@ def test_a_token(index_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
         assert page.status_code == 401 and page.text.startswith("This server wants a token")
         answer = client.get(f"/?id=001.png&token={token}")
         assert answer.status_code == 303
-        assert answer.headers["location"] == "/?id=001.png"
+        assert answer.headers["location"] == "./?id=001.png"
         assert "HttpOnly" in answer.headers["set-cookie"]
         assert "SameSite=Strict" in answer.headers["set-cookie"]
+        assert "Path" not in answer.headers["set-cookie"]  # of the folder, wherever that is
         assert client.get("/api/catalogue").status_code == 200  # by the cookie
         client.cookies.clear()
+        base = str(client.base_url).rstrip("/")
         for path, place in {
-            "//evil.example/": "/evil.example/",
-            "/%5cevil.example": "/%5Cevil.example",
-            "/%09/evil.example": "/%09/evil.example",
-            "/a%0d%0aSet-Cookie:%20b=c": "/a%0D%0ASet-Cookie%3A%20b%3Dc",
+            "/%5cevil.example": "./%5Cevil.example",
+            "/a%0d%0aSet-Cookie:%20b=c": "./a%0D%0ASet-Cookie%3A%20b%3Dc",
+            "/https:evil.example": "./https%3Aevil.example",
         }.items():
-            answer = client.head(f"{str(client.base_url).rstrip('/')}{path}?token={token}")
+            answer = client.head(f"{base}{path}?token={token}")
+            client.cookies.clear()
             assert answer.status_code == 303 and answer.headers["location"] == place
+        for path in ("//evil.example/", "/%09/evil.example", "/api/catalogue"):  # no page's
+            assert client.get(f"{base}{path}?token={token}").status_code == 401
     assert token not in "".join(capfd.readouterr())
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 from PIL import Image
-from served import CATEGORIES, METRICS, make_catalogue, png, refused, search, serving, wait_for
+from served import CATEGORIES, METRICS, make_catalogue, png, refused, search, serving
 
 pytest.importorskip("fastapi", reason="the server's packages are not installed: .[serve]")
 
@@ -88,13 +88,3 @@ def test_an_empty_index_is_served(tmp_path: Path) -> None:
     with serving(index_path) as (client, _):
         assert client.get("/api/catalogue").json()["pictures"] == 0
         assert search(client, png(), metric="all")["results"][0]["matches"] == []
-
-
-def test_an_index_that_was_replaced_is_served_no_longer(tmp_path: Path) -> None:
-    index_path = make_catalogue(tmp_path / "a", 4)
-    with serving(index_path) as (client, catalogue):
-        wait_for(lambda: len(catalogue.facts.thresholds) == 3)
-        index_path.rename(tmp_path / "b")
-        catalogue.refresh()
-        refused(client.post("/api/search", data={"id": "001.png"}), 503, "replaced")
-        refused(client.get("/api/items"), 503, "replaced")

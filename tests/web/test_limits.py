@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -10,7 +11,8 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from served import refused, serving, wait_for
+from PIL import Image
+from served import make_catalogue, refused, serving, wait_for
 
 pytest.importorskip("fastapi", reason="the server's packages are not installed: .[serve]")
 
@@ -104,3 +106,86 @@ def test_silent_connections_are_closed(index_path: Path, monkeypatch: pytest.Mon
         with socket.create_connection((address.hostname, address.port), timeout=20) as silent:
             assert silent.recv(10) == b""
         assert time.monotonic() - began < 10
+
+
+def asked_raw(client: httpx.Client, request: bytes) -> bytes:
+    """The answer to these bytes, up to the end of the connection or 3 seconds of silence."""
+    address = urlsplit(str(client.base_url))
+    with socket.create_connection((address.hostname, address.port), timeout=3) as connection:
+        connection.sendall(request)
+        answer = b""
+        with contextlib.suppress(OSError):
+            while part := connection.recv(65_536):
+                answer += part
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        ("GET /livez HTTP/1.0|Host: localhost", 200),
+        ("GET /livez HTTP/1.0", 403),  # which names no host
+        ("GET /livez HTTP/1.1|Host: localhost|Host: evil.example|Connection: close", 400),
+        ("GET /livez HTTP/1.1|Host: localhost|Connection: Upgrade, close|Upgrade: websocket", 200),
+        ("GET /livez HTTP/1.1|Host: localhost|Connection: close|X: " + "x" * 200_000, 400),
+        ("POST /nope HTTP/1.1|Host: localhost|Content-Length: 9|Expect: 100-continue"
+         "|Connection: close", 404),
+        ("POST /nope HTTP/1.1|Host: localhost|Content-Length: " + "9" * 30, 400),
+        ("POST /nope HTTP/1.1|Host: localhost|Content-Length: 99999999999999|Connection: close",
+         404),
+        ("POST /nope HTTP/1.1|Host: localhost|Content-Length: 5|Transfer-Encoding: chunked"
+         "|Connection: close||0|", 404),
+    ],
+)  # fmt: skip
+def test_odd_requests(
+    client: httpx.Client, lines: str, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = asked_raw(client, lines.replace("|", "\r\n").encode() + b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 %d " % status), answer[:200]
+    assert b"100 Continue" not in answer
+    assert "pip install" not in caplog.text
+    assert client.get("/livez").status_code == 200
+
+
+def test_pictures_that_shrink_while_they_are_shown(tmp_path: Path) -> None:
+    """An uncompressed picture is read, never mapped: mapped, its end would end the server."""
+    index_path = make_catalogue(tmp_path, 2)
+    path = tmp_path / "pictures" / "000.png"
+    Image.effect_noise((3000, 3000), 60).save(path, "BMP")
+    whole = path.read_bytes()
+    ended = threading.Event()
+
+    def shrink() -> None:
+        while not ended.is_set():
+            with path.open("r+b") as file:
+                file.truncate(2000)
+                time.sleep(0.005)
+                file.write(whole)
+
+    shrinker = threading.Thread(target=shrink)
+    with serving(index_path) as (client, _):
+        shrinker.start()
+        try:
+            for _ in range(15):
+                answer = client.get("/api/thumbnails", params={"id": "000.png"})
+                assert answer.status_code in (200, 404)
+                box = {"id": "000.png", "box": "0,0,2000,2000"}
+                answer = client.post("/api/search", data=box)
+                assert answer.status_code in (200, 400, 404, 415)
+        finally:
+            ended.set()
+            shrinker.join()
+
+
+def test_a_disk_without_room_for_an_upload(
+    index_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with serving(index_path) as (client, _):
+        monkeypatch.setattr("tempfile.TemporaryFile", full)
+        answer = client.post("/api/search", files={"image": ("a.png", b"x" * 3_000_000)})
+        refused(answer, 503, "disk")
+        monkeypatch.undo()
+        assert client.post("/api/search", data={"id": "001.png"}).status_code == 200

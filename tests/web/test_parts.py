@@ -83,6 +83,40 @@ def test_what_comes_while_a_batch_runs_is_the_next_one() -> None:
     assert seen == [[0], [1, 3]]
 
 
+def test_who_gives_up_leaves_the_queue_though_requests_hold_arrays() -> None:
+    """Arrays have no one truth of being equal: a request is told from others by itself."""
+    go = threading.Event()
+    seen: list[int] = []
+
+    def work(requests: Any) -> list[int]:
+        seen.append(len(requests))
+        go.wait(20)
+        return [int(request[0]) for request in requests]
+
+    async def ask() -> None:
+        batcher: Batcher[np.ndarray, int] = Batcher(work, largest=10, waiting=9)
+        row = np.arange(4)
+        first = asyncio.create_task(batcher.submit(row))
+        while not seen:
+            await asyncio.sleep(0.001)
+        later = [asyncio.create_task(batcher.submit(row + n % 2)) for n in range(6)]
+        await asyncio.sleep(0)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await batcher.submit(row + 1)
+        for n in (5, 1, 3):
+            later[n].cancel()
+        answers = await asyncio.gather(*(later[n] for n in (5, 1, 3)), return_exceptions=True)
+        assert all(isinstance(answer, asyncio.CancelledError) for answer in answers)
+        assert len(batcher) == 3
+        go.set()
+        assert await first == 0 and await asyncio.gather(*(later[n] for n in (0, 2, 4))) == [0] * 3
+        batcher.close()
+
+    asyncio.run(ask())
+    assert seen == [1, 3]
+
+
 def test_an_error_of_a_whole_batch_reaches_all_and_ends_nothing() -> None:
     def work(requests: Any) -> list[int]:
         if 0 in requests:

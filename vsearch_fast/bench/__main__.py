@@ -11,6 +11,7 @@ import click
 
 from ..disk.replacing import replace_text
 from ..terminal.console import run
+from ..terminal.keeping import stands
 from ..words import METRICS
 from .cases import KINDS
 from .peers import KEYS
@@ -134,6 +135,7 @@ def _output(context: click.Context, parameter: click.Parameter, value: Path | No
     callback=_output,
     help="Also draw the bars and a roofline into this .png, .svg or .pdf file.",
 )
+@click.option("--overwrite", is_flag=True, help="Replace such files of an earlier run.")
 def command(
     quick: bool,
     parts: tuple[str, ...],
@@ -154,6 +156,7 @@ def command(
     faiss_blas: str,
     json_file: Path | None,
     plot_file: Path | None,
+    overwrite: bool,
 ) -> None:
     """Measure exact search on this machine, against its roofs and against other libraries.
 
@@ -169,6 +172,12 @@ def command(
     python -m vsearch_fast.bench --all --model vgg16-fc1.onnx
     python -m vsearch_fast.bench --metric hamming --rows 200000 --queries 64 --peers faiss
     """
+    for name, file in (("--json", json_file), ("--plot", plot_file)):
+        if file is not None and not overwrite:
+            stands(
+                file, None, "", consequence="Nothing was measured", name=name,
+                said="holds what an earlier run measured",
+            )  # fmt: skip
     if features is not None and model is not None:
         raise click.UsageError("give --features or --model, not both")
     if pictures is not None and model is None:

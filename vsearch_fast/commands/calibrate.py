@@ -13,6 +13,7 @@ import click
 from ..errors import StoreError
 from ..index.index import Index
 from ..index.thresholds import QUANTILE, SAMPLE, Threshold
+from ..indexing.columns import column_named
 from ..terminal import options
 from ..words import METRICS, Metric
 
@@ -46,8 +47,9 @@ def _sample(ctx: click.Context, parameter: click.Parameter, value: str) -> int |
 @click.option(
     "--group",
     metavar="COLUMN",
-    help="Items with the same value in this metadata column (a sender, a product) are not "
-    "each other's nearest: a match is then another thing of its kind, not another view of it.",
+    help="Items with the same value in this metadata column (a sender, a product; by the index's "
+    "name of it or your list's own) are not each other's nearest: a match is then another thing of "
+    "its kind, not another view of it.",
 )
 @click.option(
     "--sample",
@@ -79,10 +81,12 @@ def command(
 
     \b
     vsearch calibrate photos.index
-    vsearch calibrate photos.index --group sender --quantile 0.9
+    vsearch calibrate photos.index --group sender_id --quantile 0.9
     """
     names = METRICS if metric == "all" else (metric,)
     with Index.open(index_path, mode="rw") as found:
+        if group is not None:
+            group = column_named(found, group)
         taken = [
             found.calibrate(
                 name, quantile=quantile, sample=sample, group=group, threads=threads,

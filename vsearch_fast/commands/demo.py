@@ -25,7 +25,7 @@ from ..results.page import write_page
 from ..results.picture import write_picture
 from ..results.result import Result
 from ..terminal import options
-from ..words import METRICS
+from ..words import METRICS, plural
 
 VIEWS = 3
 QUERIES = 40
@@ -65,7 +65,7 @@ def run(
     clock = Clock(say)
     started = time.perf_counter()
 
-    say(f"1. A catalogue of {items} garments, {VIEWS} pictures each")
+    say(f"1. A catalogue of {plural(items, 'garment')}, {VIEWS} pictures each")
     with clock.step("drawing"):
         records = render_catalogue(folder / "garments", items=items, views=VIEWS, progress=True)
     catalogue, photos = _split(records)
@@ -77,12 +77,12 @@ def run(
     say(f"  {running(embedder)}")
     trained = embedder.metadata["trained"] != "no"
 
-    say(f"3. An index of {len(catalogue)} pictures")
+    say(f"3. An index of {plural(len(catalogue), 'picture')}")
     with clock.step("indexing"):
         index = _index(folder, embedder, model, catalogue)
 
     queries = photos[:QUERIES]
-    say(f"4. {len(queries)} photos of indexed garments, in another pose, light and place")
+    say(f"4. {plural(len(queries), 'photo')} of indexed garments, in another pose, light and place")
     with index:
         with clock.step("features of the photos"):
             features = embedder.embed(
@@ -101,7 +101,8 @@ def run(
                 for hits, record in zip(answers, queries, strict=True)
             )
             say(
-                f"  {metric:8} {milliseconds:6.1f} ms for {len(queries)} searches; "
+                f"  {metric:8} {milliseconds:6.1f} ms for "
+                f"{plural(len(queries), 'search', 'searches')}; "
                 f"the same garment comes first for {found} of {len(queries)}"
             )
             results += [
@@ -181,7 +182,8 @@ def _file(folder: Path, weights: str) -> Path:
 def _index(folder: Path, embedder: Embedder, model: Path, catalogue: list[Record]) -> Index:
     """The index of the catalogue by this model, brought up to date, open."""
     path = folder / f"garments-{embedder.model_id[:8]}.index"
-    index = sync.open_index(path, embedder, model, f"the demo's garments in {folder.resolve()}")
+    origin = f"the demo's garments in {folder.resolve()}"
+    index = sync.open_index(path, embedder, model, origin, root=folder / "garments")
     try:
         sync.apply(index, embedder, sync.plan(index, catalogue), on_error="raise", progress=True)
     except BaseException:

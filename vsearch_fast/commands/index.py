@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -11,6 +12,7 @@ import click
 from ..errors import ImageError
 from ..terminal import options
 from ..terminal.console import tell
+from ..words import plural
 
 if TYPE_CHECKING:
     from ..datasets.deepfashion import Partition
@@ -55,8 +57,10 @@ if TYPE_CHECKING:
     type=click.Choice(["skip", "raise"]),
     default="skip",
     show_default=True,
-    help="A picture that cannot be read: report it and go on, or stop.",
+    help="A picture, a folder or a line of a list that cannot be read: report it and go on, or "
+    "stop.",
 )
+@options.exclude
 @click.option("--batch-size", type=click.IntRange(1), help="Pictures the network takes at once.")
 @click.option(
     "--dtype",
@@ -68,6 +72,7 @@ if TYPE_CHECKING:
 @options.decoder
 @options.threads
 @options.max_pixels
+@options.json_flag
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def command(
     source: Path,
@@ -79,20 +84,24 @@ def command(
     partition: Partition | None,
     keep_missing: bool,
     on_error: Literal["skip", "raise"],
+    exclude: tuple[str, ...],
     batch_size: int | None,
     dtype: str | None,
     provider: str,
     decoder: str,
     threads: int | None,
     max_pixels: int | None,
+    as_json: bool,
     quiet: bool,
 ) -> None:
     """Index the pictures of SOURCE, or bring an index up to date with them.
 
     SOURCE is a folder of pictures (its first level of sub-folders are categories), a CSV
-    file, or a DeepFashion data set. Files and folders whose name begins with a dot, and links
-    to folders, are left out. Run again after a stop, it goes on where it ended; run
-    again later, it applies what is new, changed or gone, and reads nothing else.
+    file, or a DeepFashion data set. Pictures are known by their content, whatever their
+    ending. What is left out is counted: what is no picture, files and folders whose name
+    begins with a dot, folders of systems and network drives (@eaDir, #recycle, __MACOSX,
+    lost+found), links to folders. Run again after a stop, it goes on where it ended; run
+    again later, it applies what is new, changed or gone; a renamed picture is recognised.
 
     \b
     vsearch index photos/ -o photos.index
@@ -102,26 +111,32 @@ def command(
     vsearch index lamps/ -o lamps.index --model vgg16-fc1.onnx
     """
     from ..datasets import detect
+    from ..datasets.notes import Notes
     from ..embedder.embedder import ImageSkippedWarning
+    from ..indexing.columns import own_names
     from ..indexing.recorded import embedder_for, model_file, running
     from ..indexing.sync import adopt, apply, open_index, plan
-    from ..results.text import skipped_text
+    from ..results.text import shown, skipped_text
 
     # Where broken pictures are skipped, so are those that a list names and that are not there.
+    notes = Notes()
     records, origin = detect.read(
         source, layout, csv=csv_file, columns=dict(columns), partition=partition,
-        missing="keep" if on_error == "skip" else "raise",
+        missing="keep" if on_error == "skip" else "raise", exclude=exclude, on_error=on_error,
+        notes=notes,
     )  # fmt: skip
+    root, named = source if source.is_dir() else source.parent, own_names(dict(columns))
     model = model or model_file(index_path)
     embedder = embedder_for(
         index_path, model, decoder=decoder, writing=True, say=tell, providers=provider,
         batch_size=batch_size, threads=threads, max_pixels=max_pixels,
     )  # fmt: skip
     tell(running(embedder))
-    with open_index(index_path, embedder, model, origin, dtype) as target:
-        todo = plan(target, records, keep_missing=keep_missing)
+    with open_index(index_path, embedder, model, origin, dtype, root=root, columns=named) as target:
+        unlisted = [folder for folder, _ in notes.left_out.unlisted]
+        todo = plan(target, records, keep_missing=keep_missing, unlisted=unlisted)
         if not keep_missing:
-            adopt(target, todo, origin, model)
+            adopt(target, todo, origin, model, root=root, columns=named)
         _tell_plan(todo, index_path)
         done = 0
 
@@ -137,18 +152,40 @@ def command(
             )
         except KeyboardInterrupt:
             click.echo(
-                f"\nStopped. {done} pictures of this run are in {index_path}; the same command "
-                "goes on from there.",
+                f"\nStopped after {plural(done, 'picture')} of this run, which {index_path} holds; "
+                "the same command goes on from there.",
                 err=True,
             )
             raise
         for skipped in outcome.skipped:
             tell(skipped_text(skipped))
-        click.echo(
-            f"{outcome.added} added, {outcome.replaced} replaced, {outcome.described} described "
-            f"anew, {outcome.removed} removed, {todo.unchanged} unchanged, "
-            f"{len(outcome.skipped)} skipped: {len(target)} pictures in {index_path}"
-        )
+        counts = {
+            "added": outcome.added,
+            "replaced": outcome.replaced,
+            "described": outcome.described,
+            "recognised": outcome.recognised,
+            "removed": outcome.removed,
+            "unchanged": todo.unchanged,
+        }
+        skipped_in_all = len(outcome.skipped) + len(notes.lines)
+        if as_json:
+            named_reasons = [{"name": each.name, "reason": each.reason} for each in outcome.skipped]
+            facts = {
+                "index": str(index_path), **counts, "skipped": named_reasons,
+                "left_out": notes.facts(), "pictures": len(target),
+            }  # fmt: skip
+            click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
+            for line in notes.told():
+                tell(shown(line))
+        else:
+            again = f", {outcome.recognised} recognised" if outcome.recognised else ""
+            click.echo(
+                f"{outcome.added} added, {outcome.replaced} replaced, {outcome.described} "
+                f"described anew{again}, {outcome.removed} removed, {todo.unchanged} unchanged, "
+                f"{skipped_in_all} skipped: {plural(len(target), 'picture')} in {index_path}"
+            )
+            for line in notes.told():
+                click.echo(shown(line))
         if outcome.skipped and not len(target):
             raise ImageError(
                 "no picture could be read", f"{index_path} is empty", "See the reasons above"
@@ -159,9 +196,11 @@ def _tell_plan(todo: Plan, index_path: Path) -> None:
     if todo.nothing:
         click.echo(f"{index_path} is up to date.", err=True)
         return
+    again = f"{len(todo.recognised)} recognised, " if todo.recognised else ""
     click.echo(
         f"{len(todo.new)} new, {len(todo.changed)} changed, {len(todo.described)} with other "
-        f"metadata, {len(todo.moved)} moved, {len(todo.vanished)} vanished, {todo.unchanged} "
+        f"metadata, {len(todo.moved)} moved, {again}{len(todo.vanished)} vanished, "
+        f"{todo.unchanged} "
         "unchanged",
         err=True,
     )

@@ -33,5 +33,7 @@ def command(index_path: Path, as_json: bool) -> None:
         click.echo(f"{name:13} {value}")
     for limit in limits:
         click.echo(f"{'match within':13} {limit}")
+    if "columns" in model:
+        model["columns"] = ", ".join(f"{role}={own}" for role, own in model["columns"].items())
     for name, value in model.items():
         click.echo(f"model {name:7} {value}")

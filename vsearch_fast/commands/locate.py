@@ -12,11 +12,12 @@ import click
 from ..checks import PixelBox
 from ..terminal import options
 from ..terminal.console import tell
+from ..words import plural
 
 if TYPE_CHECKING:
     from ..datasets.detect import Layout
     from ..datasets.records import Record
-    from ..embedder.embedder import Embedder
+    from ..embedder.embedder import Embedder, Skipped
 
 
 # Of a sheet: photos at most and in a row, pixels between them, the colour of true boxes.
@@ -73,6 +74,7 @@ def _sheet(ctx: click.Context, parameter: click.Parameter, value: Path | None) -
     show_default=True,
     help="A photo that cannot be read: report it and go on, or stop.",
 )
+@options.exclude
 @options.threads
 @options.max_pixels
 def command(
@@ -87,6 +89,7 @@ def command(
     leave_out: tuple[str, ...],
     limit: int | None,
     on_error: Literal["skip", "raise"],
+    exclude: tuple[str, ...],
     threads: int | None,
     max_pixels: int | None,
 ) -> None:
@@ -100,9 +103,11 @@ def command(
     vsearch locate new/ --model vgg16-fc1.onnx --sheet boxes.jpg
     vsearch locate garments/garments.csv --measure
     """
+    from ..datasets.notes import Notes
     from ..embedder.embedder import Embedder
     from ..errors import ArgumentError
-    from ..images.files import find_images
+    from ..images.finding import find_images
+    from ..results.text import shown
 
     if sheet is not None and not sheet.absolute().parent.is_dir():
         raise ArgumentError(
@@ -115,13 +120,23 @@ def command(
     if measure and len(sources) > 1:
         raise click.UsageError("--measure takes one data set")
     paths: list[Path] = []
+    notes = Notes()
     for source in () if measure else sources:
-        paths += find_images(source) if source.is_dir() else [source]
+        if source.is_dir():
+            paths += find_images(
+                source, exclude=exclude, on_error=on_error, left_out=notes.left_out
+            )
+        else:
+            paths.append(source)
     if not measure and not paths:
         raise ArgumentError(
             f"there is no picture in {', '.join(map(str, sources))}",
             "No box was looked for",
             "Name a photo or a folder that holds some",
+        )
+    if sheet is not None and any(path.absolute() == sheet.absolute() for path in paths):
+        raise ArgumentError(
+            f"the sheet {sheet} is one of the photos", "No box was looked for", "Name another file"
         )
     embedder = Embedder(model, "cpu", threads=threads, max_pixels=max_pixels)
     located = _Located(embedder, on_error)
@@ -131,13 +146,18 @@ def command(
         # Where broken pictures are skipped, so are those that a list names and that are not there.
         records, _ = detect.read(
             sources[0], layout, csv=csv_file, columns=dict(columns),
-            missing="keep" if on_error == "skip" else "raise",
+            missing="keep" if on_error == "skip" else "raise", exclude=exclude,
+            on_error=on_error, notes=notes,
         )  # fmt: skip
+        for line in notes.told():
+            tell(shown(line))
         if limit is not None and limit < len(records):
             records = [records[i * len(records) // limit] for i in range(limit)]
         true = _measure(records, located, leave_out, as_json)
     else:
         true = []
+        for line in notes.told():
+            tell(shown(line))
         _list(paths, located, as_json)
     if sheet is not None:
         _draw(sheet, located.found, true)
@@ -149,6 +169,7 @@ class _Located:
     def __init__(self, embedder: Embedder, on_error: Literal["skip", "raise"]) -> None:
         self.embedder, self.on_error = embedder, on_error
         self.found: list[tuple[Path, PixelBox]] = []
+        self.skipped: list[Skipped] = []
 
     def __call__(self, path: Path) -> PixelBox | None:
         from ..embedder.embedder import Skipped
@@ -160,7 +181,8 @@ class _Located:
         except ImageError as error:
             if self.on_error == "raise":
                 raise
-            tell(skipped_text(Skipped(len(self.found), str(path), error.cause)))
+            self.skipped.append(Skipped(len(self.found), str(path), error.cause))
+            tell(skipped_text(self.skipped[-1]))
             return None
         self.found.append((path, box))
         return box
@@ -183,7 +205,12 @@ def _list(paths: Sequence[Path], locate: _Located, as_json: bool) -> None:
             click.echo(f"{','.join(map(str, box))}  {shown(str(path))}")
     locate.check()
     if as_json:
-        listed = [{"photo": str(path), "box": box} for path, box in locate.found]
+        listed: list[dict[str, object]] = [
+            {"photo": str(path), "box": box} for path, box in locate.found
+        ]
+        listed += [
+            {"photo": each.name, "box": None, "error": each.reason} for each in locate.skipped
+        ]
         click.echo(json.dumps(listed, indent=1, ensure_ascii=False))
 
 
@@ -206,7 +233,8 @@ def _measure(
             click.echo(json.dumps(listed, indent=1))
             return []
         click.echo(
-            f"P@1 of {found[0].queries:,} pictures in {found[0].groups:,} groups, own group "
+            f"P@1 of {plural(found[0].queries, 'picture')} in {plural(found[0].groups, 'group')}, "
+            "own group "
             "forbidden; what cutting adds, with its 95% interval (paired, over groups)"
         )
         for each in found:
@@ -228,7 +256,7 @@ def _measure(
         ]
         click.echo(json.dumps(listed, indent=1))
     else:
-        click.echo(f"Intersection over union with {len(boxed):,} true boxes")
+        click.echo(f"Intersection over union with {plural(len(boxed), 'true box', 'true boxes')}")
         click.echo(f"{'box':30} median   {boxes.RIGHT} or more")
         for way in ways:
             click.echo(f"{way.name:30} {way.median:6.3f}   {way.right:7.1%}")

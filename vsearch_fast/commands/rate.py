@@ -11,10 +11,11 @@ from click.core import ParameterSource
 
 from ..disk.replacing import replace_text, replacing
 from ..errors import MissingDependencyError, VsearchError
+from ..installing import how_to_install
 from ..rating.opening import opened
 from ..terminal import options
 from ..terminal.console import tell
-from ..words import METRICS
+from ..words import METRICS, plural
 from . import serving
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ FILE = Path("ratings.sqlite")
               help="Write the report as ratings.txt, .csv, .json and .png there, too.")  # fmt: skip
 @serving.host
 @serving.port
+@serving.public_url
 @options.backend
 @options.threads
 def command(
@@ -75,6 +77,7 @@ def command(
     output: Path | None,
     host: str,
     port: int,
+    public_url: str | None,
     backend: str,
     threads: int | None,
 ) -> None:
@@ -87,7 +90,7 @@ def command(
 
     \b
     vsearch rate photos.index --metric all --mode better
-    vsearch rate vgg16.index trained.index --mode both --group sender -o study.sqlite
+    vsearch rate vgg16.index trained.index --mode both --group sender_id -o study.sqlite
     vsearch rate -o study.sqlite                  go on
     vsearch rate -o study.sqlite --report --output report/
     """
@@ -101,9 +104,14 @@ def command(
         with Ratings.open(file) as ratings:
             _report(ratings, layout, output)
         return
+    from ..index.index import Index
+    from ..indexing.columns import column_named
     from .serving import require_server
 
     require_server()
+    if group is not None and index_paths:
+        with Index.open(index_paths[0]) as found:
+            group = column_named(found, group)
     chosen = list(dict.fromkeys(_metrics(metrics)))
     settings = Settings(mode, queries, results, judged, group, category, seed)
     # Of a study that is there, only what the command line says is compared.
@@ -116,14 +124,15 @@ def command(
     from ..web.server import listen, run, settings_for, token_for
 
     token = token_for(host)
+    limits = settings_for(host, token, public_url)
     sock = listen(host, port)  # first: an address that is taken is told at once
     with opened(file, index_paths, chosen, settings, backend, threads, said, say=tell) as ratings:
         from ..web.app import create_app
 
         given = len(ratings.judgements())
         tell(f"{_told(ratings.study)} Ratings go to {file}, which holds {given:,}.")
-        app = create_app(None, settings_for(host, token), rating=ratings)
-        run(app, sock, token=token, open_path="/rate", say=tell)
+        app = create_app(None, limits, rating=ratings)
+        run(app, sock, token=token, public=limits.public, open_path="/rate", say=tell)
 
 
 def _metrics(given: Sequence[Metric | Literal["all"]]) -> list[Metric]:
@@ -187,8 +196,9 @@ def _told(study: Study) -> str:
 
     names = ", ".join(system.name for system in study.systems)
     return (
-        f"{len(study.queries):,} queries, {len(study.systems)} systems ({names}), "
-        f"{total(study):,} judgements a rater."
+        f"{plural(len(study.queries), 'query', 'queries')}, "
+        f"{plural(len(study.systems), 'system')} ({names}), "
+        f"{plural(total(study), 'judgement')} a rater."
     )
 
 
@@ -196,5 +206,5 @@ def _missing(error: ImportError) -> MissingDependencyError:
     return MissingDependencyError(
         f"The package {error.name}, which ratings need, is not installed",
         "Nothing was rated or reported",
-        "Install it with pip install 'vsearch_fast[cpu,serve]'",
+        f"Install it with {how_to_install('cpu,serve')}",
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -13,7 +15,7 @@ from ..errors import ArgumentError, ImageError
 from ..index.where import read_where, where_in_words
 from ..terminal import options
 from ..terminal.console import tell
-from ..words import METRICS, Metric
+from ..words import METRICS, Metric, plural
 
 if TYPE_CHECKING:
     from ..embedder.embedder import Embedder
@@ -50,7 +52,8 @@ if TYPE_CHECKING:
     multiple=True,
     callback=options.pairs,
     metavar="COLUMN=VALUE",
-    help="Only pictures with this metadata. Repeat a column for any of its values, "
+    help="Only pictures with this metadata; COLUMN is the index's name or your list's own. Repeat "
+    "a column for any of its values, "
     "name several for all of them.",
 )
 @click.option(
@@ -78,8 +81,15 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Write the matches as a page that needs no other file.",
 )
+@options.photos
+@options.exclude
 @options.json_flag
-@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@click.option(
+    "--csv",
+    "as_csv",
+    is_flag=True,
+    help="Print CSV; metadata columns are called metadata.NAME.",
+)
 @click.option(
     "--on-error",
     type=click.Choice(["skip", "raise"]),
@@ -105,6 +115,8 @@ def command(
     no_match: bool,
     model: Path | None,
     html_file: Path | None,
+    photos_root: Path | None,
+    exclude: tuple[str, ...],
     as_json: bool,
     as_csv: bool,
     on_error: Literal["skip", "raise"],
@@ -126,8 +138,10 @@ def command(
     """
     from ..commands.calibrate import thresholds
     from ..embedder.embedder import ImageSkippedWarning
-    from ..images.files import find_images
+    from ..images.finding import LeftOut, find_images
     from ..index.index import Index
+    from ..indexing.columns import column_named
+    from ..indexing.photos import Photos
     from ..indexing.recorded import embedder_for, model_file, running
     from ..results import text
     from ..results.page import write_page
@@ -144,8 +158,14 @@ def command(
             f"the folder of {html_file} does not exist", "Nothing was searched", "Make it first"
         )
     queries: list[Path] = []
+    left_out = LeftOut()
     for photo in photos:
-        queries += find_images(photo) if photo.is_dir() else [photo]
+        if photo.is_dir():
+            queries += find_images(photo, exclude=exclude, on_error=on_error, left_out=left_out)
+        else:
+            queries.append(photo)
+    for line in left_out.lines():
+        tell(text.shown(line))
     if not queries:
         raise ArgumentError(
             f"there is no picture in {', '.join(map(str, photos))}",
@@ -156,6 +176,8 @@ def command(
         raise click.UsageError("--box is for one photo: it would be another part of each")
     if box is not None and auto_box:
         raise click.UsageError("--box and --auto-box exclude each other")
+    if box is not None:
+        box = _within(queries[0], box, max_pixels)
     model = model or model_file(index_path)
     embedder = embedder_for(
         index_path, model, decoder=decoder, writing=False, say=tell, providers=provider,
@@ -165,15 +187,19 @@ def command(
         tell(running(embedder))
     warnings.simplefilter("ignore", ImageSkippedWarning)  # they are listed
     with Index.open(index_path, model_id=embedder.model_id) as found:
+        pictures = Photos(found, photos_root)
+        columns = found.columns()
+        filtered = read_where([(column_named(found, name), value) for name, value in where])
         boxes = [box] * len(queries)
         if auto_box:
             boxes = [_located(embedder, query, on_error) for query in queries]
         features = embedder.embed(queries, boxes, on_error=on_error, progress=len(queries) > 16)
         for skipped in embedder.skipped:
             tell(text.skipped_text(skipped))
-        left_out = {skipped.position for skipped in embedder.skipped}
+        skipped_photos = list(embedder.skipped)
+        unread = {skipped.position for skipped in skipped_photos}
         searched = [
-            pair for n, pair in enumerate(zip(queries, boxes, strict=True)) if n not in left_out
+            pair for n, pair in enumerate(zip(queries, boxes, strict=True)) if n not in unread
         ]
         if not searched:
             raise ImageError("no photo could be read", "Nothing was searched", "See the reasons")
@@ -187,7 +213,7 @@ def command(
         for name in metrics:
             limit = limits.get(name)
             answers, proof = found.search(
-                features, k, name, read_where(where), limit.distance if limit else max_distance,
+                features, k, name, filtered, limit.distance if limit else max_distance,
                 threads, backend=backend, explain=True,
             )  # fmt: skip
             if explain:
@@ -196,7 +222,7 @@ def command(
                 Result(
                     str(query),
                     name,
-                    hits,
+                    pictures.of(hits),
                     part,
                     only_matches=max_distance == "auto",
                     threshold=limit,
@@ -213,18 +239,52 @@ def command(
                 ("pictures", f"{len(found):,}"),
                 ("model", str(found.model.get("layer", ""))),
             ]
+            if asked_where:
+                facts.append(("filter", asked_where))
+            if asked_distance is not None:
+                facts.append(("within", f"{asked_distance:g}"))
             facts += [("match within", str(limit)) for limit in limits.values() if limit]
             if found.model.get("trained") == "no":
                 facts.append(("warning", "untrained network"))
             write_page(html_file, results, title="Matches", facts=facts)
+            _tell_gone(results, photos_root)
     if as_json:
-        click.echo(text.as_json(results))
+        click.echo(text.as_json(results, skipped_photos))
     elif as_csv:
-        click.echo(text.as_csv(results), nl=False)
+        click.echo(text.as_csv(results, columns), nl=False)
     else:
         click.echo(text.as_text(results))
     if html_file is not None:
         click.echo(f"Page: {html_file}", err=True)
+
+
+def _within(photo: Path, box: PixelBox, max_pixels: int | None) -> PixelBox:
+    """The box cut to the photo, as it is searched for; as it is where the photo is broken."""
+    from ..images.boxes import pixel_box
+    from ..images.decoding import upright_size
+    from ..images.refusals import MAX_PIXELS
+
+    try:
+        size = upright_size(photo, max_pixels=max_pixels or MAX_PIXELS)
+    except ImageError:
+        return box  # told when it is read
+    inside = pixel_box(box, size, str(photo))
+    if inside != box:
+        shown = ",".join(map(str, inside))
+        tell(f"The box reaches beyond {photo}: it is cut to {shown}.")
+    return inside
+
+
+def _tell_gone(results: Sequence[Result], root: Path | None) -> None:
+    """Say how many matches have no picture on the page, and what would find them."""
+    paths = {hit.path for result in results for hit in result.hits if hit.path is not None}
+    gone = sum(not os.path.isfile(path) for path in paths)
+    if gone:
+        where = "where the index says" if root is None else f"below {root}"
+        tell(
+            f"{plural(gone, 'picture')} of {len(paths):,} {'is' if gone == 1 else 'are'} not "
+            f"{where}: --photos ROOT names the folder where they are now."
+        )
 
 
 def _located(

@@ -11,7 +11,7 @@ import click
 
 from ..terminal import options
 from ..terminal.console import tell
-from ..words import METRICS
+from ..words import METRICS, plural
 from . import serving
 from .serving import require_server
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @click.argument("index_path", metavar="INDEX", type=click.Path(path_type=Path))
 @serving.host
 @serving.port
+@serving.public_url
 @click.option("--model", type=click.Path(path_type=Path), metavar="FILE",
               help="The model, if it was moved since the index was made.")  # fmt: skip
 @click.option("--max-upload", type=click.IntRange(1_000), default=20_000_000, show_default=True,
@@ -40,6 +41,7 @@ def command(
     index_path: Path,
     host: str,
     port: int,
+    public_url: str | None,
     model: Path | None,
     max_upload: int,
     max_pixels: int,
@@ -59,6 +61,7 @@ def command(
     vsearch serve photos.index
     vsearch serve photos.index --port 9000
     vsearch serve photos.index --host 0.0.0.0      for others too, with a token
+    vsearch serve photos.index --public-url https://shop.example/find/     behind a proxy
     vsearch serve photos.index --ratings ratings.sqlite     and ask for people's judgement
     """
     require_server()
@@ -69,8 +72,10 @@ def command(
     from ..web.server import listen, run, settings_for, token_for
 
     token = token_for(host)
+    settings = replace(
+        settings_for(host, token, public_url), upload_bytes=max_upload, max_pixels=max_pixels
+    )
     sock = listen(host, port)  # first: an address that is taken is told at once
-    settings = replace(settings_for(host, token), upload_bytes=max_upload, max_pixels=max_pixels)
     model = model or model_file(index_path)
     embedder = embedder_for(
         index_path, model, decoder=decoder, writing=False, say=tell, providers=provider,
@@ -83,13 +88,14 @@ def command(
         catalogue = Catalogue(
             index_path, index, embedder, settings, backend=backend, threads=threads
         )
-        tell(f"{catalogue.facts.pictures:,} pictures in {index_path}.")
+        tell(f"{plural(catalogue.facts.pictures, 'picture')} in {index_path}.")
         with (
             contextlib.nullcontext()
             if ratings is None
             else _study(ratings, index_path, backend, threads) as study
         ):
-            run(create_app(catalogue, settings, study), sock, token=token, say=tell)
+            app = create_app(catalogue, settings, study, say=tell)
+            run(app, sock, token=token, public=settings.public, say=tell)
 
 
 def _study(

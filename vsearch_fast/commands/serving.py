@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ..errors import MissingDependencyError
+from ..installing import how_to_install
 
 host = click.option(
     "--host",
@@ -20,6 +21,12 @@ port = click.option(
     show_default=True,
     help="0 takes a free one.",
 )
+public_url = click.option(
+    "--public-url",
+    metavar="URL",
+    help="Where browsers reach it through a reverse proxy, such as https://shop.example/find/. "
+    "Who may come is then the proxy's to say, or VSEARCH_TOKEN's.",
+)
 
 
 def require_server() -> None:
@@ -33,5 +40,5 @@ def require_server() -> None:
         raise MissingDependencyError(
             f"The package {error.name}, which the server needs, is not installed",
             "Nothing is served",
-            "Install it with pip install 'vsearch_fast[cpu,serve]'",
+            f"Install it with {how_to_install('cpu,serve')}",
         ) from error

@@ -249,7 +249,11 @@ def _dense(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[
     help="For decoded pictures, convolutions' outputs and checkpoints; kept for other "
     "runs. [default: beside the output, removed in the end]",
 )
-@click.option("--restart", is_flag=True, help="Begin anew instead of going on.")
+@click.option(
+    "--restart",
+    is_flag=True,
+    help="Begin anew instead of going on, and in the end replace a model that is there.",
+)
 @click.option(
     "-o",
     "--output",
@@ -278,7 +282,8 @@ def command(
     By default the convolutions stay as they are, their outputs are computed once and kept on
     disk, and a new fc1 is learnt before a softmax over the categories. Pictures of one group
     are on one side: trained on, used to choose the epoch, or never seen. Stopped, the same
-    command goes on from the last epoch.
+    command goes on from the last epoch; done, it has nothing to do, and a model that another
+    recipe or other pictures made is not replaced without --restart.
 
     \b
     vsearch train --data shop/items.csv --column group=product -o shop.keras
@@ -286,6 +291,7 @@ def command(
     vsearch export --weights shop.keras --layer fc1 -o shop.onnx
     """
     from ..datasets import detect
+    from ..datasets.notes import Notes
     from ..datasets.splits import SHARES
     from ..export.train import train
     from ..export.training.recipe import Recipe
@@ -297,8 +303,11 @@ def command(
         recipe = Recipe(shares=shares or dict(SHARES), pool=pool or "", **choices)
     except ArgumentError as error:
         raise click.UsageError(str(error)) from error
-    records, _ = detect.read(data, layout, csv=csv_file, columns=dict(columns))
-    more = [detect.read(each)[0] for each in also]
+    notes = Notes()
+    records, _ = detect.read(data, layout, csv=csv_file, columns=dict(columns), notes=notes)
+    more = [detect.read(each, notes=notes)[0] for each in also]
+    for line in notes.told():
+        tell(line)
     try:
         report = train(
             records,
@@ -313,8 +322,15 @@ def command(
             log=tell,
         )
     except KeyboardInterrupt:
-        tell("\nStopped. The same command goes on from the last epoch that was finished.")
+        again = "The same command, without --restart," if restart else "The same command"
+        tell(f"\nStopped. {again} goes on from the last epoch that was finished.")
         raise
+    if report.already:
+        click.echo(
+            f"{report.path} is trained already, by this recipe on these pictures. Nothing was "
+            "done; --restart trains it anew."
+        )
+        return
     for line in report.skipped[:20]:
         tell(f"skipped {line}")
     if len(report.skipped) > 20:

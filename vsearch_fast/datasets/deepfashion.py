@@ -33,6 +33,7 @@ import numpy as np
 
 from ..checks import PixelBox, Scalar
 from ..errors import ArgumentError, DatasetError
+from ..words import plural
 from .deepfashion_types import ATTRIBUTE_TYPES, CATEGORY_TYPES, PARTITIONS
 from .deepfashion_write import write
 from .records import Record
@@ -120,6 +121,12 @@ def read(
     if check_files:
         _check_files(records)
     return records
+
+
+def has_attributes(root: str | os.PathLike[str]) -> bool:
+    """Whether the data set has a file of attributes; one alone is an incomplete data set."""
+    names = ("list_attr_cloth.txt", "list_attr_img.txt")
+    return any((Path(root) / place / name).is_file() for place in _PLACES for name in names)
 
 
 def attribute_types(root: str | os.PathLike[str]) -> dict[str, str]:
@@ -238,7 +245,11 @@ def _read_categories(file: Path, categories: int) -> tuple[list[str], list[int]]
     for line, content in _open_rows(file):
         words = _text(file, line, content).split()
         if len(words) != 2:
-            _wrong(file, line, f"{len(words)} words where a picture and a category should stand")
+            _wrong(
+                file,
+                line,
+                f"{plural(len(words), 'word')} where a picture and a category should stand",
+            )
         name, label = words
         if not label.isdecimal() or not 1 <= int(label) <= categories:
             _wrong(file, line, f"the category is {label!r}, not 1 to {categories}")
@@ -274,17 +285,21 @@ class _Pictures:
 
 
 def _read_boxes(folder: Path, rows: Mapping[str, int]) -> list[PixelBox | None]:
-    file = _find(folder, "list_bbox.txt", ", or read with boxes=False")
+    file = _find(folder, "list_bbox.txt", ", or read with boxes=False (vsearch: --format folder)")
     pictures = _Pictures(file, rows)
     boxes: list[PixelBox | None] = [None] * len(rows)
     for line, content in _open_rows(file):
         words = _text(file, line, content).split()
         if len(words) != 5:
-            _wrong(file, line, f"{len(words)} words where a picture and 4 numbers should stand")
+            _wrong(
+                file,
+                line,
+                f"{plural(len(words), 'word')} where a picture and 4 numbers should stand",
+            )
         try:
-            x1, y1, x2, y2 = map(int, words[1:])
-        except ValueError:
-            _wrong(file, line, f"the box {' '.join(words[1:])} is not four whole numbers")
+            x1, y1, x2, y2 = (round(float(word)) for word in words[1:])
+        except (ValueError, OverflowError):
+            _wrong(file, line, f"the box {' '.join(words[1:])} is not four numbers")
         if x1 >= x2 or y1 >= y2:
             _wrong(file, line, f"the box {' '.join(words[1:])} is empty")
         boxes[pictures.row(line, words[0])] = x1, y1, x2, y2
@@ -304,7 +319,11 @@ def _read_partitions(folder: Path, rows: Mapping[str, int], required: bool) -> l
     for line, content in _open_rows(file):
         words = _text(file, line, content).split()
         if len(words) != 2:
-            _wrong(file, line, f"{len(words)} words where a picture and a partition should stand")
+            _wrong(
+                file,
+                line,
+                f"{plural(len(words), 'word')} where a picture and a partition should stand",
+            )
         if words[1] not in PARTITIONS:
             _wrong(file, line, f"the partition is {words[1]!r}, not {', '.join(PARTITIONS)}")
         partitions[pictures.row(line, words[0])] = sys.intern(words[1])
@@ -381,4 +400,8 @@ def _check_labels(file: Path, line: int, content: bytes, count: int) -> None:
         if word not in (b"1", b"-1", b"0"):
             _wrong(file, line, f"an attribute's label is {word!r}, not 1, -1 or 0")
     if len(words) != count:
-        _wrong(file, line, f"{len(words)} labels where list_attr_cloth.txt has {count} attributes")
+        _wrong(
+            file,
+            line,
+            f"{plural(len(words), 'label')} where list_attr_cloth.txt has {count} attributes",
+        )

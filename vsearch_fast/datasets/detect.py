@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from ..errors import ArgumentError
 from . import deepfashion, folder, inshop
 from .deepfashion import Partition
+from .notes import Notes
 from .records import Record
 
 Layout = Literal["auto", "folder", "csv", "deepfashion"]
@@ -27,6 +28,9 @@ def read(
     columns: Mapping[str, str] | None = None,
     partition: Partition | None = None,
     missing: Literal["raise", "keep"] = "raise",
+    exclude: Sequence[str] = (),
+    on_error: Literal["raise", "skip"] = "raise",
+    notes: Notes | None = None,
 ) -> tuple[list[Record], str]:
     """Records of a folder, a CSV file or a DeepFashion data set, and their *origin*.
 
@@ -34,13 +38,15 @@ def read(
     two benchmarks, `deepfashion` or `inshop`, its files say.
 
     Two reads of different lists or parts of one folder have different origins, so that an
-    index made of one is not taken for an index of the other. ``columns`` and ``missing`` as in
-    `folder.read`; a CSV file may be the source itself. Raises ArgumentError for options that
-    do not go together, DatasetError as the readers do.
+    index made of one is not taken for an index of the other. ``columns``, ``missing``,
+    ``exclude``, ``on_error`` and ``notes`` as in `folder.read`; a CSV or TSV file may be the
+    source itself. A DeepFashion data set whose attribute files are both missing is read without
+    attributes, which is noted. Raises ArgumentError for options that do not go together,
+    DatasetError as the readers do.
     """
     if layout == "auto":
         layout = "folder"
-        if csv is not None or source.suffix.lower() == ".csv":
+        if csv is not None or source.suffix.lower() in (".csv", ".tsv"):
             layout = "csv"
         elif (source / GARMENTS).is_file():
             layout, csv = "csv", source / GARMENTS
@@ -50,6 +56,7 @@ def read(
         (partition, "deepfashion", "A partition is for DeepFashion data sets"),
         (columns, "csv", "Columns are named for a CSV file"),
         (csv, "csv", "A CSV file was named"),
+        (exclude, "folder", "Patterns leave out files of a folder (--exclude)"),
     ):
         if given and layout != wanted:
             raise ArgumentError(
@@ -62,10 +69,24 @@ def read(
         part = f", partition {partition}" if partition else ""
         if inshop.is_inshop(source):
             return inshop.read(source, partition), place + part
-        return deepfashion.read(source, partition=partition), place + part
+        attributes = deepfashion.has_attributes(source)
+        if not attributes and notes is not None:
+            notes.remarks.append(
+                f"{source} has no list_attr_cloth.txt and no list_attr_img.txt: its pictures have "
+                "no attributes"
+            )
+        found = deepfashion.read(source, partition=partition, attributes=attributes)
+        return found, place + part
     if layout == "csv":
         if csv is None:
             source, csv = source.parent, source
-        listed = folder.read(source, csv=csv, columns=columns or None, missing=missing)
+        listed = folder.read(
+            source,
+            csv=csv,
+            columns=columns or None,
+            missing=missing,
+            on_error=on_error,
+            notes=notes,
+        )
         return listed, f"{os.path.abspath(source)}, listed in {os.path.abspath(csv)}"
-    return folder.read(source), place
+    return folder.read(source, exclude=exclude, on_error=on_error, notes=notes), place

@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 
 from ..checks import PixelBox, Scalar
 from ..errors import DatasetError
+from ..words import plural
 from .deepfashion import Partition, _find, _open_rows, _picture_folder, _text, _wrong
 from .deepfashion_types import CATEGORY_TYPES
 from .records import Record
@@ -61,7 +62,11 @@ def read(root: str | os.PathLike[str], partition: Partition | None = None) -> li
     for line, content in _open_rows(file):
         words = _text(file, line, content).split()
         if len(words) != 3:
-            _wrong(file, line, f"{len(words)} words where a picture, item and status should stand")
+            _wrong(
+                file,
+                line,
+                f"{plural(len(words), 'word')} where a picture, item and status should stand",
+            )
         name, item, status = words
         if status not in STATUSES:
             _wrong(file, line, f"the status is {status!r}, not {', '.join(STATUSES)}")
@@ -95,14 +100,19 @@ def _read_boxes(folder: Path) -> dict[str, tuple[PixelBox, dict[str, Scalar]]]:
     for line, content in _open_rows(file):
         words = _text(file, line, content).split()
         if len(words) != 7:
-            _wrong(file, line, f"{len(words)} words where a picture and 6 numbers should stand")
+            _wrong(
+                file,
+                line,
+                f"{plural(len(words), 'word')} where a picture and 6 numbers should stand",
+            )
         try:
-            kind, pose, x1, y1, x2, y2 = map(int, words[1:])
+            kind, pose = map(int, words[1:3])
+            x1, y1, x2, y2 = (round(float(word)) for word in words[3:])
             facts: dict[str, Scalar] = {
                 "category_type": CATEGORY_TYPES[range(1, 4).index(kind)],
                 "pose": POSES[range(1, 7).index(pose)],
             }
-        except ValueError:
+        except (ValueError, OverflowError):
             _wrong(file, line, f"{' '.join(words[1:])} is not a type, a pose and a box")
         if x1 >= x2 or y1 >= y2:
             _wrong(file, line, f"the box {' '.join(words[3:])} is empty")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from ..checks import PixelBox, Scalar
 from ..errors import ArgumentError
@@ -40,13 +44,23 @@ class Record:
 
     def columns(self) -> dict[str, Scalar]:
         """What an index stores as metadata: `metadata`, then item, category, group and
-        partition where they are known. A field wins over a metadata column of its name."""
-        columns = dict(self.metadata)
+        partition where they are known. A field wins over a metadata column of its name.
+
+        NumPy's scalars, as tables of pandas hold them, are Python's values of the same worth;
+        a number that is none (NaN), which is how pandas writes an empty cell, is None.
+        """
+        columns = {name: _plain(value) for name, value in self.metadata.items()}
         for role in ROLES:
-            value = getattr(self, role)
+            value = _plain(getattr(self, role))
             if value is not None:
                 columns[role] = value
         return columns
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def check_left_out(names: Iterable[str], records: Sequence[Record], consequence: str) -> None:

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..checks import PixelBox, positive
-from ..errors import ArgumentError, ImageError
+from ..errors import ArgumentError, ImageError, ModelMismatchError
 from ..images.boxes import Box
 from ..images.decoding import Source, decode, load
 from ..images.jpeg import AUTO, Decoder, find_decoder
@@ -38,7 +38,8 @@ from ..threads import run_ahead
 from .locate import Locator
 from .providers import ProviderFallbackWarning, Providers, cuda_device
 from .runner import BoundRunner, Run, plain
-from .session import open_session, read_metadata, runtime
+from .runtime import runtime
+from .session import open_session, read_metadata
 
 __all__ = [
     "Batch",
@@ -91,7 +92,7 @@ class Batch:
     skipped: list[Skipped]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Decoded:
     """One picture's pixels, uint8 (S, S, 3), or why there are none."""
 
@@ -128,6 +129,9 @@ class Embedder:
     providers and processors may differ in the last bits: ``vsearch export --verify-on cuda``
     counts how many code bits do.
 
+    It can be pickled, for processes that are spawned, forkserver, joblib and the like: it is
+    opened again there, from the same file.
+
     Attributes: `dim` (d), `model_id` (64 hexadecimal digits), `input_size` (S), `resize`
     (the rule's name), `metadata` (the export's entries, all strings), `provider` (ONNX
     Runtime's name of the one that runs the network) and `providers` (with those behind it),
@@ -138,7 +142,7 @@ class Embedder:
     Raises ModelError for a file that is missing, no ONNX model, of another origin or of
     another format version, and for a provider that does not start; ArgumentError for an
     unknown provider or decoder or a size below 1; MissingDependencyError without ONNX Runtime
-    (``pip install 'vsearch_fast[cpu]'``) or without the decoder.
+    (the extra ``cpu``) or without the decoder.
     """
 
     def __init__(
@@ -172,7 +176,9 @@ class Embedder:
         self.skipped: list[Skipped] = []
         device = cuda_device(session)
         self.batch_size = asked or (BATCH_SIZE if device is None else GPU_BATCH_SIZE)
-        self._path = path
+        # Found again after a change of the working folder, and where it is unpickled.
+        self._path = Path(os.path.abspath(path))
+        self._asked = (providers, batch_size, threads, self.max_pixels)
         self._locator: Locator | None = None
         self._session = session
         self._network: Run = plain(session)
@@ -186,6 +192,14 @@ class Embedder:
                 input_size=self.input_size,
                 dim=self.dim,
             )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as what opens it again, in another process as in this one: file and choices.
+
+        The providers and threads that were left open are chosen where it is opened. Opening
+        raises what `Embedder` does, and ModelMismatchError where the file is another by then.
+        """
+        return _reopened, (str(self._path), self.model_id, *self._asked, self.decoder)
 
     def __repr__(self) -> str:
         return (
@@ -201,7 +215,7 @@ class Embedder:
         """
         names = ("layer", "pool", "weights", "precision", "trained")
         return {name: self.metadata.get(name, "") for name in names} | {
-            "file": os.path.abspath(self._path),
+            "file": str(self._path),
             "input_size": self.input_size,
             "resize": self.resize,
             "decoder": self.decoder,
@@ -384,6 +398,29 @@ class Embedder:
             }
             return [empty[output] for output in outputs]
         return self._network(outputs, pixels)
+
+
+def _reopened(
+    path: str,
+    model_id: str,
+    providers: Providers,
+    batch_size: int | None,
+    threads: int | None,
+    max_pixels: int,
+    decoder: str,
+) -> Embedder:
+    """What an Embedder is unpickled by."""
+    embedder = Embedder(
+        path, providers, batch_size, threads, max_pixels=max_pixels, decoder=decoder
+    )
+    if embedder.model_id != model_id:
+        raise ModelMismatchError(
+            f"{path} holds the model {embedder.model_id[:12]}…, and the Embedder was pickled with "
+            f"{model_id[:12]}…",
+            _NOT_LOADED,
+            "Put the file of then back, or make the Embedder anew",
+        )
+    return embedder
 
 
 def _decode(

@@ -79,6 +79,7 @@ class Locator:
     """
 
     def __init__(self, model: Path, model_id: str, threads: int) -> None:
+        self._opened_by = (model, model_id, threads)
         path = locate_file(model)
         if not path.is_file():
             raise ModelError(
@@ -99,6 +100,10 @@ class Locator:
         self.stride = int(metadata["stride"])
         self.long_side = int(metadata["long_side"])
         self.resize = metadata["resize"]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as what opens it again."""
+        return Locator, self._opened_by
 
     def activation(self, image: Image.Image) -> NDArray[np.float32]:
         """The layer's output for an RGB picture, float32 (rows, columns, channels)."""

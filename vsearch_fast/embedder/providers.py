@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ArgumentError
+from ..installing import how_to_install
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -94,7 +95,7 @@ def attempts(asked: Providers, ort: Any, precision: str) -> list[Attempt]:
             f"The installed ONNX Runtime {problem}",
             _NOT_LOADED,
             f"Choose among {', '.join(available)}; for a GPU, pip uninstall onnxruntime, then "
-            "pip install 'vsearch_fast[gpu]' (CUDA 12) or 'vsearch_fast[gpu-cuda13]'",
+            f"{how_to_install('gpu')} (CUDA 12; for CUDA 13 the extra gpu-cuda13)",
         )
     return [attempt]
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import MissingDependencyError, ModelError
+from ..errors import ModelError
 from ..images.decoding import RESIZE_FILTERS
 from .providers import (
     CPU,
@@ -21,6 +21,7 @@ from .providers import (
     missing_libraries,
     without_graph,
 )
+from .runtime import runtime
 
 PREFIX = "vsearch_fast."
 """Before each name in the model file's metadata."""
@@ -68,19 +69,6 @@ def open_session(path: Path, providers: Providers, threads: int) -> Any:
             )
         return session
     raise AssertionError("there is always an attempt")
-
-
-def runtime() -> Any:
-    """The module onnxruntime; MissingDependencyError without it."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingDependencyError(
-            "The package onnxruntime, which runs the network, is not installed",
-            "No picture can be turned into features",
-            "Install it with pip install 'vsearch_fast[cpu]'",
-        ) from error
-    return onnxruntime
 
 
 def file_precision(path: Path) -> str:

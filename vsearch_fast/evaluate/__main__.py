@@ -15,6 +15,7 @@ import click
 
 from ..terminal import options
 from ..terminal.console import run, tell
+from .rows import AND
 
 if TYPE_CHECKING:
     from ..datasets.detect import Layout
@@ -111,6 +112,12 @@ _STANDARD = "imagenet-fc1, imagenet-fc2, retrained-all, retrained-top, untrained
     metavar="FOLDER",
     help="Where features are kept, so that they are computed once. [default: OUTPUT/features]",
 )
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Replace results on other data, or of another protocol, in FOLDER. A table of the same "
+    "is brought up to date without.",
+)
 @options.provider
 @options.backend
 @options.threads
@@ -134,6 +141,7 @@ def command(
     queries: int,
     seed: int,
     cache: Path | None,
+    overwrite: bool,
     provider: str,
     backend: str,
     threads: int | None,
@@ -154,6 +162,7 @@ def command(
         --group sender_id --leave-out Other -o results --model mine=mine.onnx
     """
     from ..datasets import detect
+    from ..datasets.notes import Notes
     from ..errors import ArgumentError
     from . import output as outputs
     from . import picture
@@ -171,7 +180,8 @@ def command(
     packaged = packaged_rows(files)
     words = training_words(data, layout, csv_file, columns, group, leave_out)
     in_words = shlex.join(map(str, words))
-    rows = table_rows(files, packaged, in_words)
+    again = shlex.join(command_words(context.command_path))
+    rows = table_rows(files, packaged, in_words, again)
     picture.check()
     if output.exists() and not output.is_dir():
         raise ArgumentError(f"{output} is a file", "Nothing was evaluated", "Name a folder")
@@ -180,7 +190,12 @@ def command(
         if not quiet:
             tell(line)
 
-    records, _ = detect.read(data, layout, csv=csv_file, columns=dict(columns), missing="keep")
+    notes = Notes()
+    records, _ = detect.read(
+        data, layout, csv=csv_file, columns=dict(columns), missing="keep", notes=notes
+    )
+    for line in notes.told():
+        say(line)
     # Every picture below a plain folder is data, and so would the contact sheets be.
     listed = csv_file is not None or any(record.metadata for record in records)
     if not listed and output.resolve().is_relative_to(data.resolve()):
@@ -203,10 +218,13 @@ def command(
         split_seed=split_seed, columns=attributes or None, backend=backend, threads=threads,
         provider=provider,
     )  # fmt: skip
+    asked = outputs.asked_of(data, [*words[2:], group], options)
+    if not overwrite:
+        outputs.check_place(output, asked)
     try:
         if train is not None:
             trained = slim_rows(output / "models", words, SCALES[train], say, quiet=quiet)
-            rows = table_rows(files, [*trained, *packaged], in_words)
+            rows = table_rows(files, [*trained, *packaged], in_words, again)
         study = evaluate(
             records, rows, cache or output / outputs.CACHE, options=options,
             attribute_types=types, say=say, progress=not quiet,
@@ -221,7 +239,7 @@ def command(
 
     click.echo(text(study))
     study = _without_folders(study)
-    for path in outputs.write(study, output, command_line(context.command_path)):
+    for path in outputs.write(study, output, command_line(context.command_path), asked):
         say(f"wrote {path}")
 
 
@@ -238,18 +256,24 @@ def _attribute_types(data: Path) -> dict[str, str] | None:
         return None
 
 
+def command_words(name: str) -> list[str]:
+    """The command as it was given; `name` is that of the program, and of the command in it."""
+    words, known = sys.argv[1:], name.split()
+    return [*known, *(words[1:] if words[:1] == known[-1:] else words)]
+
+
 def command_line(name: str) -> str:
-    """The command that was given, without the folders of its files."""
-    words = [_bare(word) for word in sys.argv[1:] if word != name.split()[-1]]
-    return shlex.join([*name.split(), *words])
+    """The command that was given, without the folders of this machine."""
+    return shlex.join(map(_bare, command_words(name)))
 
 
 def _without_folders(study: Study) -> Study:
-    """The study as files tell it: its commands, too, name no folder of this machine."""
+    """The study as files tell it: its commands, too, name no folder of this machine. They are
+    whole on the terminal."""
 
     def bare(row: ModelRow) -> ModelRow:
-        steps = [map(_bare, shlex.split(step)) for step in row.command.split(" && ")]
-        return replace(row, command=" && ".join(map(shlex.join, steps)))
+        steps = [map(_bare, shlex.split(step)) for step in row.command.split(AND)]
+        return replace(row, command=AND.join(map(shlex.join, steps)))
 
     return replace(
         study, rows=[bare(row) for row in study.rows], not_run=[bare(row) for row in study.not_run]
@@ -257,8 +281,9 @@ def _without_folders(study: Study) -> Study:
 
 
 def _bare(word: str) -> str:
+    """An absolute path by its last part; a relative one names no machine."""
     head, equals, tail = word.rpartition("=")
-    return f"{head}{equals}{Path(tail).name}" if "/" in tail else word
+    return f"{head}{equals}{Path(tail).name}" if Path(tail).is_absolute() else word
 
 
 if __name__ == "__main__":

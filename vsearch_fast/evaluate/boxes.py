@@ -34,7 +34,7 @@ CROPPED = ("query cut", "both cut")
 RIGHT = 0.5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Overlap:
     """Intersection over union of one way to place boxes: float64 ``(n,)``, a picture each."""
 

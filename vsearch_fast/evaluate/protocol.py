@@ -50,7 +50,7 @@ class Relation(Protocol):
         """``(m,)``: the queries that it says something of."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Same:
     """Two rows match that have the same label; ``labels`` int64 ``(n,)``, -1 for unknown."""
 
@@ -64,7 +64,7 @@ class Same:
         return np.asarray(self.labels[queries] >= 0, bool)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Jaccard:
     """Sets of positive attributes, bool ``(n, attributes)``: shared ones over all of the two.
 
@@ -84,7 +84,7 @@ class Jaccard:
         return np.asarray(self.positive[queries].any(axis=1), bool)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Truth:
     """What one relation says under one rule of eligibility, by query, whatever the model.
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ..errors import ArgumentError, ExportError
 from ..models.shipped import default_model
-from .rows import ModelRow
+from .rows import AND, ModelRow
 
 Say = Callable[[str], None]
 
@@ -159,7 +159,7 @@ def slim_rows(
 def _row(steps: _Steps, name: str, weights: Path, command: str, layer: str) -> ModelRow:
     file = weights.with_name(f"{weights.stem}-{layer}.onnx")
     export = steps.make(file, "export", "--weights", weights, "--layer", layer)
-    return ModelRow(name, file, f"{command} && {export}", _NOTE)
+    return ModelRow(name, file, f"{command}{AND}{export}", _NOTE)
 
 
 class _Steps:
@@ -193,7 +193,5 @@ class _Steps:
             )
 
     def _text(self, words: Sequence[object]) -> str:
-        """The command as one would type it, paths by their last name: a table names no machine's
-        folders."""
-        shown = [word.name if isinstance(word, Path) else str(word) for word in words]
-        return shlex.join(["vsearch", *shown])
+        """The command as one would type it."""
+        return shlex.join(["vsearch", *map(str, words)])

@@ -328,7 +328,7 @@ def as_csv(study: Study) -> str:
     return out.getvalue()
 
 
-def as_json(study: Study, command: str) -> str:
+def as_json(study: Study, command: str, asked: str = "") -> str:
     """All of it, with what it depends on."""
     versions = {"vsearch_fast": __version__, "python": platform.python_version()}
     for name in _VERSIONS:
@@ -337,6 +337,7 @@ def as_json(study: Study, command: str) -> str:
         except metadata.PackageNotFoundError:
             continue
     record: dict[str, Any] = {
+        "asked": asked,
         "command": command,
         "versions": versions,
         "options": dataclasses.asdict(study.options),

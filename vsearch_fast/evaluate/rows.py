@@ -37,8 +37,12 @@ class ModelRow:
     baseline: str | None = None
 
 
+#: Between the steps of a row's command, as a shell has it.
+AND = " && "
+
 #: Rows that no table leaves out, by the name that `--model NAME=FILE` fills them by. In their
-#: commands "{data}" stands for the words that name the data set to `vsearch train`.
+#: commands "{data}" stands for the words that name the data set to `vsearch train`. The last step,
+#: the evaluation with the new row, is added by `table_rows`.
 STANDARD: Mapping[str, ModelRow] = {
     "imagenet-fc1": ModelRow(
         "VGG-16 fc1 (fc6), ImageNet",
@@ -56,7 +60,7 @@ STANDARD: Mapping[str, ModelRow] = {
     ),
     "retrained-top": ModelRow(
         "VGG-16 re-trained, N most common",
-        command="vsearch train {data} --base imagenet --classes top:N "
+        command="vsearch train {data} --base imagenet --classes top:8 "
         "--output retrained-top.keras && vsearch export --weights retrained-top.keras "
         "--layer fc1 -o retrained-top.onnx",
     ),
@@ -71,6 +75,7 @@ def table_rows(
     files: Mapping[str, Path] | None = None,
     more: list[ModelRow] | None = None,
     data: str = "--data DATA",
+    again: str = "vsearch eval DATA -o OUTPUT",
 ) -> list[ModelRow]:
     """All rows of a table, in its order: the standard ones, `more`, other files, baselines.
 
@@ -78,18 +83,21 @@ def table_rows(
         files: model files by a key of `STANDARD`, or by a name of one's own.
         more: further rows, such as those that a recipe has made.
         data: how `vsearch train` is told the data set, in the commands of rows without a file.
+        again: the evaluation, which those commands end with.
 
     Raises:
         ArgumentError: two rows of one name.
     """
     given = dict(files or {})
     rows = [
-        _filled(row, given.pop(key, None), data)
+        _filled(row, given.pop(key, None), data, again, key)
         for key, row in STANDARD.items()
         if key != "untrained"
     ]
     rows += more or []
-    untrained = _filled(STANDARD["untrained"], given.pop("untrained", None), data)
+    untrained = _filled(
+        STANDARD["untrained"], given.pop("untrained", None), data, again, "untrained"
+    )
     rows += [ModelRow(name, file) for name, file in given.items()]
     rows.append(untrained)
     rows += [ModelRow(each.name, baseline=key) for key, each in BASELINES.items()]
@@ -102,9 +110,10 @@ def table_rows(
     return rows
 
 
-def _filled(row: ModelRow, file: Path | None, data: str) -> ModelRow:
+def _filled(row: ModelRow, file: Path | None, data: str, again: str, key: str) -> ModelRow:
     """A standard row with its file, if there is one, and its command about this data."""
-    row = replace(row, command=row.command.replace("{data}", data))
+    made = row.command.replace("{data}", data)
+    row = replace(row, command=f"{made}{AND}{again} --model {key}={key}.onnx")
     return row if file is None else replace(row, file=file, why_not="")
 
 

@@ -78,7 +78,7 @@ class Scope:
     names: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Study:
     """All that was measured.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from .boxes import Box, pixel_box
 from .decoding import RESIZE_FILTERS, Source, decode, load, reduced, upright_size
-from .files import FORMATS, IMAGE_SUFFIXES, find_images
+from .finding import find_images
+from .readers import FORMATS, IMAGE_SUFFIXES
 from .refusals import MAX_PIXELS
 
 __all__ = [

@@ -20,25 +20,18 @@ and whatever is wrong with a picture is an `ImageError` that names it.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import threading
 
 import numpy as np
-from PIL import (
-    Image,
-    ImageFile,
-    JpegImagePlugin,
-)
+from PIL import Image, ImageFile
 
 from ..errors import ArgumentError
 from .boxes import Box, pixel_box
-from .files import (
-    open_picture,
-    read_header,
-)
+from .files import read_picture
 from .jpeg import Decoder, Pixels, jpeg_bytes, sample_nearest
+from .readers import Jpeg
 from .refusals import MAX_PIXELS, check_pixels, guarded, refusal
 from .rgb import SWAPPING, TRANSPOSE, orientation, to_rgb
 
@@ -111,9 +104,11 @@ def decode(
       is laid over white, rounded to the nearest level. Pillow does not show the colour that
       a 16-bit colour PNG marks; it stays.
     - CMYK becomes RGB by Pillow's plain rule, without colour profiles, as in Keras.
-    - 16-bit grey and colour keep their high byte (12-bit grey its high 8 bits). 32-bit grey
-      is taken where its values are levels from 0 to 255, and refused elsewhere: nothing in
-      the file says what black and white are.
+    - 16-bit grey and colour keep their high byte, 12-bit grey its high 8 bits, also in a
+      16-bit file (all values below 4096, some above 255). 16-bit colour that would have 16
+      levels at most, and be nearly black, is refused: Pillow has dropped the rest. 32-bit
+      grey is taken where its values are levels from 0 to 255, and refused elsewhere: nothing
+      in the file says what black and white are.
 
     `box` is x1, y1, x2, y2 in pixels of the upright picture, rounded to whole pixels (halves
     to even) and clipped to the picture. `name` stands for the picture in errors; it defaults
@@ -121,18 +116,17 @@ def decode(
 
     Raises ImageError for a file that is missing, not a regular file, empty, of another
     format, corrupt, or cut off before its last pixel; for more than `max_pixels` pixels
-    (width times height, read from the header; GIF, TIFF and WebP are held to Pillow's own
-    limit besides); for an array of another type or shape; and for a box that is inverted,
-    not finite, or has no pixel of the picture in it. ArgumentError for a box that is not
-    four numbers and for a source that is none of the above.
+    (width times height, read from the header); for an array of another type or shape; and
+    for a box that is inverted, not finite, or has no pixel of the picture in it.
+    ArgumentError for a box that is not four numbers and for a source that is none of the
+    above.
     """
     if isinstance(source, (str, os.PathLike)):
         name = os.fspath(source) if name is None else name
-        with open_picture(os.fspath(source), name, max_pixels) as opened:
-            image = guarded(to_rgb, opened, name)
+        image = read_picture(os.fspath(source), name, max_pixels, to_rgb)
     elif isinstance(source, (bytes, bytearray, memoryview)):
         name = "The picture given as bytes" if name is None else name
-        image = guarded(to_rgb, read_header(io.BytesIO(source), name, max_pixels), name)
+        image = read_picture(bytes(source), name, max_pixels, to_rgb)
     elif isinstance(source, Image.Image):
         name = "The PIL image given" if name is None else name
         check_pixels(source.size, name, max_pixels)
@@ -143,7 +137,7 @@ def decode(
         image = _from_array(source, name, max_pixels)
     else:
         raise ArgumentError(
-            f"A {type(source).__name__} is not a picture",
+            f"{type(source).__name__} is not a picture",
             "Nothing was read",
             "Give a path, bytes, a PIL image or a uint8 array",
         )
@@ -164,16 +158,16 @@ def reduced(
     A JPEG is decoded at an eighth, a quarter or half of its size where that is enough: several
     times as fast. Arguments and errors as for `decode`.
     """
-    file: contextlib.AbstractContextManager[ImageFile.ImageFile]
-    if isinstance(source, bytes):
-        name = "The picture given as bytes" if name is None else name
-        file = contextlib.nullcontext(read_header(io.BytesIO(source), name, max_pixels))
-    else:
-        name = os.fspath(source) if name is None else name
-        file = open_picture(os.fspath(source), name, max_pixels)
-    with file as opened:
+    if not isinstance(source, bytes):
+        source = os.fspath(source)
+    if name is None:
+        name = "The picture given as bytes" if isinstance(source, bytes) else source
+
+    def small(opened: ImageFile.ImageFile) -> Image.Image:
         opened.draft(None, (size, size))  # None keeps the mode
-        image = guarded(to_rgb, opened, name)
+        return to_rgb(opened)
+
+    image = read_picture(source, name, max_pixels, small)
     image.thumbnail((size, size), Image.Resampling.LANCZOS)
     return image
 
@@ -184,9 +178,12 @@ def upright_size(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) 
     Raises ImageError as `decode`, but for what only its pixels would tell.
     """
     name = os.fspath(path)
-    with open_picture(name, name, max_pixels) as image:
+
+    def upright(image: ImageFile.ImageFile) -> tuple[int, int]:
         width, height = image.size
         return (height, width) if orientation(image) >= 5 else (width, height)
+
+    return read_picture(name, name, max_pixels, upright)
 
 
 def _stretched(image: Image.Image, size: int, resize: str) -> np.ndarray:
@@ -212,7 +209,7 @@ def _load_jpeg(
     if data is None:
         return None
     try:
-        header = JpegImagePlugin.jpeg_factory(io.BytesIO(data))
+        header = Jpeg(io.BytesIO(data))
         transpose = TRANSPOSE.get(orientation(header))
         width, height = header.size
         if header.mode not in ("L", "RGB") or not 0 < width * height <= max_pixels:

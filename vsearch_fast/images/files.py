@@ -1,77 +1,134 @@
-"""Picture files: found in folders, told by their content, opened with their header read."""
+"""Picture files: told by their content, opened with their header read, decoded."""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import stat
 import struct
+import threading
+import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
-from PIL import (
-    BmpImagePlugin,
-    GifImagePlugin,
-    ImageFile,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
+import numpy as np
+from PIL import ImageFile
 
-from ..errors import ArgumentError, ImageError
+from ..errors import ImageError
 from .jpeg import SIGNATURE
+from .jpeg_end import END, completed, has_end
+from .png_chunks import PNG, without_text
+from .readers import FORMATS, PREFIX, kind_of
 from .refusals import check_pixels, guarded, refusal
 
-IMAGE_SUFFIXES = frozenset(
-    {".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
-)
-"""Endings, in lower case, of the files that `find_images` lists."""
+Result = TypeVar("Result")
 
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WebP")
-"""Formats read; of a GIF, TIFF or WebP with several pictures the first."""
+# Larger files are not read a second time, whole.
+_LARGEST_MENDED = 256 * 2**20
 
-_OPENERS: tuple[tuple[tuple[bytes, ...], Callable[[BinaryIO], ImageFile.ImageFile]], ...] = (
-    # The plugins are called directly: Image.open would apply Pillow's process-wide pixel
-    # limit, warn halfway to it, and try any reader that other code has registered.
-    ((SIGNATURE,), JpegImagePlugin.jpeg_factory),
-    ((b"\x89PNG\r\n\x1a\n",), PngImagePlugin.PngImageFile),
-    ((b"GIF87a", b"GIF89a"), GifImagePlugin.GifImageFile),
-    ((b"BM",), BmpImagePlugin.BmpImageFile),
-    (tuple(TiffImagePlugin.PREFIXES), TiffImagePlugin.TiffImageFile),
-)
+# Filters of warnings are of the process: one at a time changes them.
+_filters_lock = threading.Lock()
 
 
-def find_images(folder: str | os.PathLike[str]) -> list[Path]:
-    """All picture files under `folder`, at any depth, sorted by path.
+def read_picture(
+    source: str | bytes,
+    name: str,
+    max_pixels: int,
+    step: Callable[[ImageFile.ImageFile], Result],
+) -> Result:
+    """What `step` makes of a picture's file whose header is read: a path, or the file's bytes.
 
-    A picture file is anything but a folder whose name ends in one of `IMAGE_SUFFIXES`, in any
-    case; a link that leads nowhere is listed too, so that whoever reads it reports it. Files
-    and folders whose name begins with a dot are left out, and links to folders are not
-    followed. Raises ArgumentError when `folder` is not a folder, and ImageError when it or a
-    folder in it cannot be listed.
+    What Pillow refuses for what is not among the pixels is read once more without it: a JPEG
+    that lacks nothing but its end marker, a PNG with more text or a larger colour profile than
+    Pillow takes, a remark that the process made an error of. ImageError for whatever is wrong.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        problem = "is not a folder" if folder.exists() else "does not exist"
-        raise ArgumentError(
-            f"{folder} {problem}", "No pictures were looked for", "Give a folder of pictures"
+    if _lacks_end(source):
+        return _read_without_end(source, name, max_pixels, step)
+    try:
+        return _read(source, name, max_pixels, step)
+    except ImageError as error:
+        if isinstance(error.__cause__, Warning):
+            with _filters_lock, warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return _read(source, name, max_pixels, step)
+        refused = error
+    if refused.__cause__ is not None:
+        for mended in without_text(_whole(source, PNG)):
+            with contextlib.suppress(ImageError):
+                return _read(mended, name, max_pixels, step)
+    raise refused
+
+
+def _read(
+    source: str | bytes,
+    name: str,
+    max_pixels: int,
+    step: Callable[[ImageFile.ImageFile], Result],
+) -> Result:
+    file: contextlib.AbstractContextManager[ImageFile.ImageFile]
+    if isinstance(source, bytes):
+        file = contextlib.nullcontext(read_header(io.BytesIO(source), name, max_pixels))
+    else:
+        file = open_picture(source, name, max_pixels)
+    with file as opened:
+        return guarded(step, opened, name)
+
+
+def _lacks_end(source: str | bytes) -> bool:
+    """Whether it is a JPEG file without its end marker; False for what cannot be read."""
+    if isinstance(source, bytes):
+        return source.startswith(SIGNATURE) and not has_end(source)
+    try:
+        status = os.stat(source)  # first: opening a named pipe would wait for a writer
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST_MENDED:
+            return False
+        with open(source, "rb") as file:
+            if file.peek(3)[:3] != SIGNATURE:
+                return False
+            file.seek(-len(END), os.SEEK_END)
+            if file.read() == END:
+                return False
+            file.seek(0)
+            return not has_end(file.read())
+    except (OSError, ValueError):
+        return False
+
+
+def _read_without_end(
+    source: str | bytes,
+    name: str,
+    max_pixels: int,
+    step: Callable[[ImageFile.ImageFile], Result],
+) -> Result:
+    """As `_read`, of a JPEG whose end marker is missing: ImageError where more is."""
+    data = _whole(source, SIGNATURE)
+    with contextlib.closing(read_header(io.BytesIO(data), name, max_pixels)):
+        pass  # refuses what is wrong with the header, and too large a picture
+
+    def pixels(jpeg: bytes) -> np.ndarray:
+        return _read(jpeg, name, max_pixels, np.asarray)
+
+    whole = completed(data, pixels)
+    if whole is None:
+        raise refusal(
+            f"{name} cannot be decoded: it is cut off before its last pixel",
+            "Fetch or copy the file again, or leave it out",
         )
+    return _read(whole, name, max_pixels, step)
 
-    def refuse(error: OSError) -> None:
-        raise ImageError(
-            f"{error.filename} cannot be listed ({error.strerror})",
-            "No list of pictures was made, as it would lack some",
-            "Make the folder readable, or move it away",
-        ) from error
 
-    found = []
-    for parent, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = [entry for entry in folders if not entry.startswith(".")]
-        paths = (Path(parent, entry) for entry in files if not entry.startswith("."))
-        found += [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES]
-    return sorted(found)
+def _whole(source: str | bytes, signature: bytes) -> bytes:
+    """The file's bytes where it begins so and is not huge; else none."""
+    if isinstance(source, str):
+        try:
+            with open(source, "rb") as file:
+                if file.peek(len(signature))[: len(signature)] != signature:
+                    return b""
+                source = file.read(_LARGEST_MENDED + 1)
+        except (OSError, ValueError):
+            return b""
+    return source if source.startswith(signature) and len(source) <= _LARGEST_MENDED else b""
 
 
 @contextlib.contextmanager
@@ -99,31 +156,24 @@ def open_picture(path: str, name: str, max_pixels: int) -> Iterator[ImageFile.Im
 
 def read_header(file: BinaryIO, name: str, max_pixels: int) -> ImageFile.ImageFile:
     """An open file's picture, not decoded yet; its type is found by its first bytes."""
-    prefix = file.read(30)
+    prefix = file.read(PREFIX)
     if not prefix:
         raise refusal(f"{name} is empty", "Fetch or copy the file again")
-    opener = _opener(prefix)
-    if opener is None:
+    kind = kind_of(prefix)
+    if kind is None:
         raise refusal(
             f"{name} is not an image of a format that is read here",
             f"Convert it to one of {', '.join(FORMATS)}",
         )
-    if opener is WebPImagePlugin.WebPImageFile:
+    if kind.opener is None:
+        raise refusal(f"{name} is a {kind.name} picture, which nothing here reads", kind.cure)
+    if kind.name == "WebP":
         # Its constructor already makes the canvas.
         check_pixels(guarded(_webp_size, prefix, name), name, max_pixels)
     file.seek(0)
-    image = guarded(opener, file, name)
+    image = guarded(kind.opener, file, name)
     check_pixels(image.size, name, max_pixels)
     return image
-
-
-def _opener(prefix: bytes) -> Callable[[BinaryIO], ImageFile.ImageFile] | None:
-    if prefix[:4] == b"RIFF" and prefix[8:12] == b"WEBP":
-        return WebPImagePlugin.WebPImageFile
-    for signatures, opener in _OPENERS:
-        if prefix.startswith(signatures):
-            return opener
-    return None
 
 
 def _webp_size(header: bytes) -> tuple[int, int]:

@@ -30,6 +30,8 @@ from PIL import Image, features
 
 from ..checks import PixelBox
 from ..errors import ArgumentError, MissingDependencyError
+from ..installing import how_to_install
+from .jpeg_end import has_end
 
 AUTO = "auto"
 LIBJPEG_TURBO = "libjpeg-turbo"
@@ -136,7 +138,7 @@ def _libjpeg_turbo(in_pillow: bool) -> Decoder:
             raise MissingDependencyError(
                 "Pillow is built with another libjpeg here, and simplejpeg is not installed",
                 _NOT_CHOSEN,
-                "Install it with pip install 'vsearch_fast[jpeg]'",
+                f"Install it with {how_to_install('jpeg')}",
             )
         return Decoder(LIBJPEG_TURBO, _pillow(), None)
 
@@ -202,6 +204,8 @@ def _by_nvimgcodec(nvimgcodec: Any) -> Pixels:
     )
 
     def pixels(data: bytes) -> np.ndarray | None:
+        if not has_end(data):
+            return None  # Pillow decides whether it is whole
         try:
             if not hasattr(own, "decoder"):
                 own.decoder = nvimgcodec.Decoder(

@@ -12,9 +12,11 @@ import numpy as np
 from PIL import Image
 
 from ..errors import ArgumentError
+from ..words import plural
 from .boxes import Box
 from .decoding import Source
-from .files import find_images
+from .finding import find_images
+from .readers import FORMATS
 
 Images = Source | Iterable[Source]
 """One picture, a folder of them, or any iterable of pictures."""
@@ -54,7 +56,7 @@ def pair(images: Images, boxes: Boxes | None = None) -> Pairs:
         )
     box_total = _length(aligned)
     if total is not None and box_total is not None and total != box_total:
-        raise _unequal(f"{box_total} for {total} pictures")
+        raise _unequal(f"{box_total} for {plural(total, 'picture')}")
     return Pairs(_zip(sources, aligned), total)
 
 
@@ -67,7 +69,7 @@ def _sources(images: Images) -> tuple[Iterable[Source], bool]:
                 raise ArgumentError(
                     f"The folder {os.fspath(images)} holds no picture files",
                     "Nothing was read",
-                    "Name a folder with JPEG, PNG, WebP, BMP, TIFF or GIF files in it or below",
+                    f"Name a folder with pictures in it or below: {', '.join(FORMATS)}",
                 )
             return found, False
         return [images], True
@@ -89,9 +91,15 @@ def _sources(images: Images) -> tuple[Iterable[Source], bool]:
             "Nothing was read",
             "Give its path, or its bytes: file.read()",
         )
+    if isinstance(images, (set, frozenset)):
+        raise ArgumentError(
+            f"A {type(images).__name__} of pictures was given, which has no order",
+            "Nothing was read",
+            "Give a list: sorted(pictures), so that you know whose features each row is",
+        )
     if not isinstance(images, Iterable):
         raise ArgumentError(
-            f"A {type(images).__name__} is neither a picture nor an iterable of pictures",
+            f"{type(images).__name__} is neither a picture nor an iterable of pictures",
             "Nothing was read",
             "Give a path, bytes, a PIL image, a uint8 array, a folder, or an iterable of them",
         )
@@ -117,7 +125,7 @@ def _is_one_box(boxes: object) -> bool:
 def _zip(sources: Iterable[Source], boxes: Iterable[Any]) -> Iterator[tuple[Source, Box | None]]:
     for count, (source, box) in enumerate(zip_longest(sources, boxes, fillvalue=_ABSENT)):
         if source is _ABSENT:
-            raise _unequal(f"more than the {count} pictures")
+            raise _unequal(f"more than the {plural(count, 'picture')}")
         if box is _ABSENT:
             raise _unequal(f"{count} for more pictures")
         yield source, box

@@ -16,6 +16,12 @@ Such a picture takes 0.7 GB of memory while it is decoded, and twice that with t
 Result = TypeVar("Result")
 
 
+class UnclearScale(Exception):
+    """A whole picture whose numbers do not say what black and white are; `cure` what to do."""
+
+    cure = "Convert it to 8-bit grey or colour first"
+
+
 def guarded(step: Callable[[Any], Result], argument: Any, name: str) -> Result:
     """Run one step of Pillow's; whatever it raises becomes an ImageError.
 
@@ -25,14 +31,16 @@ def guarded(step: Callable[[Any], Result], argument: Any, name: str) -> Result:
     """
     try:
         return step(argument)
-    except ImageError:
+    except (ImageError, MemoryError):
         raise
+    except UnclearScale as error:
+        raise refusal(f"{name} is {error}", error.cure) from None
     except Exception as error:
         detail = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-        raise refusal(
-            f"{name} cannot be decoded: it is damaged, cut off or of an unknown kind ({detail})",
-            "Fetch or copy the file again, or leave it out",
-        ) from error
+        cause = f"{name} cannot be decoded: it is damaged, cut off or of an unknown kind ({detail})"
+        if "truncated" in detail.lower():
+            cause = f"{name} cannot be decoded: it is cut off before its last pixel ({detail})"
+        raise refusal(cause, "Fetch or copy the file again, or leave it out") from error
 
 
 def check_pixels(size: tuple[int, int], name: str, max_pixels: int) -> None:

@@ -9,6 +9,8 @@ from PIL import (
     TiffImagePlugin,
 )
 
+from .refusals import UnclearScale
+
 TRANSPOSE = {  # by EXIF orientation; 1 is upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -24,8 +26,11 @@ SWAPPING = [TRANSPOSE[orientation] for orientation in (5, 6, 7, 8)]  # width and
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """Decode the pixels; upright and over white. Returns `image` itself if nothing changes."""
+    is_deep_colour = _is_deep_colour(image)
     image.load()
     transpose = TRANSPOSE.get(orientation(image))
+    if is_deep_colour and image.mode in ("RGB", "RGBA"):
+        _refuse_nearly_black(image)
     if image.mode == "I" or image.mode == "F" or image.mode.startswith("I;16"):
         image = _deep_grey(image)
     if image.has_transparency_data:
@@ -58,6 +63,21 @@ def _over_white(image: Image.Image) -> Image.Image:
     return canvas
 
 
+def _is_deep_colour(image: Image.Image) -> bool:
+    """Whether a file that is not decoded yet holds colour of 16 bits."""
+    return any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+
+
+def _refuse_nearly_black(image: Image.Image) -> None:
+    """Of 16-bit colour Pillow keeps the high byte: 12-bit numbers would leave 16 levels."""
+    highest = max(high for _, high in image.convert("RGB").getextrema())  # type: ignore[misc]
+    if 1 <= highest < 16:
+        raise UnclearScale(
+            f"16-bit colour with values below {256 * (highest + 1):,} of 65,536, nearly black: "
+            "12-bit numbers, or underexposed"
+        )
+
+
 def _deep_grey(image: Image.Image) -> Image.Image:
     """Grey of more than 8 bits as 8-bit grey, mode L or LA (see `decode`)."""
     values = np.asarray(image)
@@ -65,15 +85,14 @@ def _deep_grey(image: Image.Image) -> Image.Image:
         low, high = float(values.min()), float(values.max())
         # Floats up to 1 are levels of another scale, which Keras shows as black.
         if not (low >= 0 and (1 < high <= 255 or low == high == 0)):
-            raise ValueError(
-                f"32-bit grey with values from {low:g} to {high:g}, not 0 to 255: "
-                "convert it to 8-bit grey first"
-            )
+            raise UnclearScale(f"32-bit grey with values from {low:g} to {high:g}, not 0 to 255")
         return image.convert("L")
     bits = 16
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         # Pillow opens 12-bit TIFF as I;16 without scaling it.
         bits = image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (16,))[0]
+    if bits == 16 and 256 <= values.max(initial=0) < 4096:
+        bits = 12  # a sensor's numbers as they are: as 16 bits they would be nearly black
     grey = Image.fromarray((values >> (bits - 8)).astype(np.uint8))
     transparent = image.info.get("transparency")
     if transparent is not None:

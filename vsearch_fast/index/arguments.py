@@ -19,6 +19,10 @@ from ..errors import ArgumentError, DTypeError, DuplicateIdError
 from ..kernels.reference import pack_bits
 from .items import Item, check_id, check_item, facet
 
+_ITEMS = (
+    "Pass items of the index with what is new: dataclasses.replace(index.get(id), metadata={...})"
+)
+
 #: Bytes of float32 that are checked or converted at a time.
 BLOCK_BYTES = 16 << 20
 
@@ -61,6 +65,32 @@ def ids(values: Iterable[str], consequence: str) -> list[str]:
             f"ids is the single string {values!r}", consequence, "Pass a list of ids"
         )
     return [check_id(value, consequence) for value in values]
+
+
+def ordered(values: Iterable[str], consequence: str) -> Iterable[str]:
+    """ArgumentError for ids without an order, of which nobody knows which row is whose."""
+    if isinstance(values, set | frozenset):
+        raise ArgumentError(
+            f"ids is a {type(values).__name__}, which has no order",
+            consequence,
+            "Pass a list, in the order of the rows",
+        )
+    return values
+
+
+def changed(values: Any, consequence: str) -> list[Item]:
+    """Items to describe anew: an `Item`, or several of them."""
+    if isinstance(values, Item):
+        values = [values]
+    if isinstance(values, Mapping | str | bytes) or not isinstance(values, Iterable):
+        raise ArgumentError(f"items is a {type(values).__name__}", consequence, _ITEMS)
+    found = list(values)
+    for value in found:
+        if not isinstance(value, Item):
+            raise ArgumentError(
+                f"An item is {value!r}, of type {type(value).__name__}", consequence, _ITEMS
+            )
+    return [check_item(item, consequence) for item in found]
 
 
 def refuse_twice(names: list[str], consequence: str) -> None:
@@ -198,7 +228,6 @@ def where(
             choices: list[Any] = list(values)
         else:
             choices = [values]
-        for value in choices:
-            check_scalar(value, f"where[{column!r}]", consequence)
-        facets[column] = tuple(sorted({facet(value) for value in choices}))
+        plain = [check_scalar(value, f"where[{column!r}]", consequence) for value in choices]
+        facets[column] = tuple(sorted({facet(value) for value in plain}))
     return facets

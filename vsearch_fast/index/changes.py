@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from xxhash import xxh3_64_intdigest
 
 from ..disk.writing import write_error
 from ..errors import DamagedError, DuplicateIdError
@@ -55,7 +54,7 @@ def running_sums(
             except OSError as error:
                 raise write_error(files.path(name, segment), error, consequence) from error
             right = rows == within and len(values) == -(-within // granule)
-            if not right or (len(head) and xxh3_64_intdigest(head.data) != values[whole]):
+            if not right or (len(head) and sums.sum_of(head) != values[whole]):
                 raise _damaged(files, name, segment, offset - len(head), offset)
         running[name] = sums.RunningSums(kind, files.segment_rows, start, kept, head)
     return running

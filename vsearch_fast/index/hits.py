@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..checks import PixelBox, Scalar
+from ..errors import CompactedError, DamagedError
 from ..search.proof import Proof
 from .finder import Finder, kinds_of
 from .snapshot import Filter
-from .store import CompactedError, Store
+from .store import Store
+from .sums import CURE
 
 #: Searches begun anew beside a writer, before it is made to wait for one.
 _ATTEMPTS = 3
@@ -87,5 +89,10 @@ def find_hits(
     # Once more in one transaction, for which writers wait.
     with store.reading("Nothing was searched"):
         answer = attempt()
-    assert answer is not None
+    if answer is None:
+        raise DamagedError(
+            f"{store.database.file} is damaged (a row that lives has no item)",
+            "Nothing was returned",
+            CURE,
+        )
     return answer

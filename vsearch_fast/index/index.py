@@ -31,15 +31,17 @@ from . import arguments, schema
 from .changes import Changes
 from .finder import Finder
 from .hits import Hit, find_hits
-from .items import Item, check_id, check_item
+from .items import Item, check_id
+from .reading import Checks, checks_wanted
 from .store import Store
 from .thresholds import QUANTILE, SAMPLE, Threshold, Thresholds
+from .upkeep import Upkeep
 
 _NOT_ADDED = "None of the rows was added"
 _NOT_SEARCHED = "Nothing was searched"
 
 
-class Index:
+class Index(Upkeep):
     """An index folder, opened by `Index.create` or `Index.open`.
 
     Many processes may search an index while one writes to it; each search sees all that was
@@ -118,6 +120,8 @@ class Index:
         *,
         mode: Literal["r", "rw"] = "r",
         model_id: str | None = None,
+        checksums: Checks | None = None,
+        damaged: bool = False,
     ) -> Self:
         """Open an index; nothing is read per row.
 
@@ -125,6 +129,10 @@ class Index:
             path: its folder.
             mode: "r" to search, "rw" to change it too (one writer at a time).
             model_id: the model whose features will be searched for or added.
+            checksums: check rows when this process "first" reads them, "always" at every search,
+                or "never". None: what the environment variable VSEARCH_CHECKSUMS says, else
+                "first".
+            damaged: open what is damaged, too, as far as that can be: to verify and repair it.
 
         Raises:
             ModelMismatchError: `model_id` is given and not the index's.
@@ -135,7 +143,12 @@ class Index:
             raise ArgumentError(
                 f'mode is {mode!r}, not "r" or "rw"', "Nothing was opened", "Pass one of them"
             )
-        store = Store(Path(path), writable=mode == "rw")
+        store = Store(
+            Path(path),
+            writable=mode == "rw",
+            checks=checks_wanted(checksums),
+            whole=not damaged,
+        )
         if model_id is not None and model_id != store.meta.model_id:
             store.close()
             raise ModelMismatchError(
@@ -196,7 +209,7 @@ class Index:
             DuplicateIdError: an id named twice, or held already.
             StoreError: a full disk, an index opened for reading, ...; nothing is lost.
         """
-        names = arguments.ids(ids, _NOT_ADDED)
+        names = arguments.ids(arguments.ordered(ids, _NOT_ADDED), _NOT_ADDED)
         rows = arguments.matrix(features, self.dim, "features", _NOT_ADDED)
         bits = None if codes is None else arguments.codes(codes, self.dim, "codes", _NOT_ADDED)
         for array, what in ((rows, "features"), (bits, "codes")):
@@ -221,15 +234,16 @@ class Index:
             codes = pack_bits(vectors) if bits is None else np.ascontiguousarray(bits[part])
             yield {"vectors": vectors, "codes": codes}
 
-    def update(self, items: Iterable[Item]) -> None:
+    def update(self, items: Item | Iterable[Item]) -> None:
         """Replace path, box, metadata and stamp of the items of these ids; rows and features
         stay.
 
         Raises:
+            ArgumentError: what is no `Item`, or one that an index cannot hold.
             UnknownIdError: an id that the index does not hold; nothing was changed.
         """
         consequence = "Nothing was changed"
-        checked = [check_item(item, consequence) for item in items]
+        checked = arguments.changed(items, consequence)
         arguments.refuse_twice([item.id for item in checked], consequence)
         if checked:
             self._changes.update(checked)

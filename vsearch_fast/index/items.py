@@ -58,10 +58,10 @@ def check_item(item: Item, consequence: str) -> Item:
         check_text(item.stamp, f"The stamp of item {item.id!r}", consequence)
     if box is not None:
         box = check_box(box, item.id, consequence)
-    check_metadata(item.metadata, item.id, consequence)
-    if path is item.path and box is item.box:
+    metadata = check_metadata(item.metadata, item.id, consequence)
+    if path is item.path and box is item.box and metadata is item.metadata:
         return item
-    return Item(item.id, path, box, item.metadata, item.stamp)
+    return Item(item.id, path, box, metadata, item.stamp)
 
 
 def check_box(box: Any, name: str, consequence: str) -> PixelBox:
@@ -79,14 +79,15 @@ def check_box(box: Any, name: str, consequence: str) -> PixelBox:
     return x1, y1, x2, y2
 
 
-def check_metadata(metadata: object, name: str, consequence: str) -> None:
-    """ArgumentError unless `metadata` is flat: JSON scalars by column name."""
+def check_metadata(metadata: object, name: str, consequence: str) -> Mapping[str, Scalar]:
+    """The metadata when it is flat: JSON scalars by column name; NumPy's scalars as Python's."""
     if not isinstance(metadata, Mapping):
         raise ArgumentError(
             f"The metadata of item {name!r} is a {type(metadata).__name__}, not a mapping",
             consequence,
             "Give a dict of column name to value",
         )
+    plain: dict[str, Scalar] = {}
     for column, value in metadata.items():
         if not isinstance(column, str) or not column:
             raise ArgumentError(
@@ -95,7 +96,11 @@ def check_metadata(metadata: object, name: str, consequence: str) -> None:
                 "Name columns by strings that are not empty",
             )
         check_text(column, f"A metadata column's name of item {name!r}", consequence)
-        check_scalar(value, f"Metadata column {column!r} of item {name!r}", consequence)
+        plain[str(column)] = check_scalar(
+            value, f"Metadata column {column!r} of item {name!r}", consequence
+        )
+    same = all(plain[column] is value for column, value in metadata.items())
+    return metadata if same else plain
 
 
 def metadata_text(metadata: Mapping[str, Scalar]) -> str:

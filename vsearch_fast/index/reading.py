@@ -8,15 +8,15 @@ later searches pay nothing; a file that was replaced meanwhile is another one (`
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
-from xxhash import xxh3_64_intdigest
 
-from ..errors import DamagedError
+from ..errors import ArgumentError, DamagedError
 from ..search.sketches import Sketch
 from . import sums
 from .segments import Mapped, SegmentFiles
@@ -24,7 +24,26 @@ from .stored_sketches import FACTS, SKETCHES, Covered
 
 #: When rows are checked: when a process first reads them, at every search, never.
 Checks = Literal["first", "always", "never"]
+_VARIABLE = "VSEARCH_CHECKSUMS"
 CHECKS: tuple[Checks, ...] = ("first", "always", "never")
+
+
+def checks_wanted(value: Checks | None) -> Checks:
+    """The value, or what the environment says.
+
+    Raises:
+        ArgumentError: neither is one of CHECKS.
+    """
+    source = "checksums"
+    if value is None:
+        source = _VARIABLE
+        value = cast(Checks, os.environ.get(_VARIABLE) or "first")
+    if value not in CHECKS:
+        raise ArgumentError(
+            f"{source} is {value!r}", "Nothing was opened", f"Use one of {', '.join(CHECKS)}"
+        )
+    return value
+
 
 #: Blocks of a segment whose sums are remembered: 8 bytes a row of vectors.
 _KEPT_BLOCKS = 4096
@@ -159,7 +178,7 @@ class Reading:
         part.claimed[granules] = needed
         found = np.fromiter(
             (
-                xxh3_64_intdigest(part.array[first : first + count].data)
+                sums.sum_of(part.array[first : first + count])
                 for first, count in zip(
                     (granules * part.granule).tolist(), needed.tolist(), strict=True
                 )
@@ -191,7 +210,7 @@ class Reading:
             # Rows that came since are summed, too: those granules are hashed again.
             for i in np.flatnonzero(summed > counts):
                 first = int(granules[i]) * part.granule
-                found[i] = xxh3_64_intdigest(part.mapped.array[first : first + int(summed[i])].data)
+                found[i] = sums.sum_of(part.mapped.array[first : first + int(summed[i])])
             bad = np.flatnonzero((found != held) | (summed < counts))
             if len(bad):
                 raise self._damaged(sql, kind, segment, granules[bad], part)
@@ -236,13 +255,13 @@ class Reading:
         line = sql.execute(
             "SELECT id FROM items WHERE row BETWEEN ? AND ? ORDER BY row LIMIT 1", (first, last)
         ).fetchone()
-        rows = f"row {first}" if first == last else f"rows {first} to {last}"
-        item = "" if line is None else f", item {line[0]!r}"
-        if line is not None and first != last:
-            item += " and others"
+        item = "" if line is None else f" (item {line[0]!r})"
+        rows = f"row {first}{item} is not as it was"
+        if first != last:
+            item = "" if line is None else f" ({line[0]!r} and others)"
+            rows = f"of rows {first} to {last}{item} some are not as they were"
         return DamagedError(
-            f"{self.files.path(kind, segment)} is damaged: {rows}{item} are not as they were"
-            " written (checksum)",
+            f"{self.files.path(kind, segment)} is damaged: {rows} written (checksum)",
             self._consequence,
             sums.CURE,
         )

@@ -34,13 +34,6 @@ from ..errors import DamagedError, StoreError
 WRITE_BYTES = 16 << 20
 
 
-class Fed(Protocol):
-    """What is given the rows that are appended, as `sums.RunningSums` is."""
-
-    def feed(self, rows: np.ndarray) -> None:
-        """The next rows, (n, width)."""
-
-
 @dataclass(frozen=True, slots=True)
 class Kind:
     """What one kind of segment holds in a row: `width` values of `dtype` (NumPy's string
@@ -82,6 +75,13 @@ class Mapped:
     sums: dict[int, tuple[int, np.ndarray]] = field(default_factory=dict)
 
 
+class Fed(Protocol):
+    """What is given all rows as they are appended: `sums.RunningSums`."""
+
+    def feed(self, rows: np.ndarray) -> None:
+        """The next rows, (n, width)."""
+
+
 class SegmentFiles:
     """The segment files of one index folder.
 
@@ -100,6 +100,7 @@ class SegmentFiles:
         self.segment_rows = segment_rows
         self.generation = generation
         self._maps: dict[tuple[str, int], Mapped] = {}
+        self._pinned = False
 
     def name(self, kind: str, segment: int) -> str:
         """A segment's file name."""
@@ -160,6 +161,8 @@ class SegmentFiles:
         """A segment file in memory. Asking again costs a look at the file: it may have been cut
         or, by a restored one, replaced."""
         kind = self.kinds[kind_name]
+        if self._pinned:
+            return self._maps[kind_name, segment]
         found = self._found(kind, segment, consequence)
         identity = found.st_dev, found.st_ino
         mapped = self._maps.get((kind_name, segment))
@@ -328,6 +331,10 @@ class SegmentFiles:
             for kind, count in rows.items()
             for segment in range(self.segments(count))
         )
+
+    def pin(self) -> None:
+        """Keep what is mapped, whatever becomes of the files."""
+        self._pinned = True
 
     def close(self) -> None:
         """Forget the maps; arrays handed out stay valid."""

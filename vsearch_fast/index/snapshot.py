@@ -33,7 +33,7 @@ class State:
     tombs: int | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Snapshot:
     """The rows that a search may see: those of one committed state.
 

@@ -57,36 +57,31 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..checks import Scalar
 from ..disk.database import Database
 from ..disk.folder import Folder
 from ..disk.writing import write_error
-from ..errors import ArgumentError, ReplacedError, StoreError, UnknownIdError
-from . import item_rows, schema, sealing, stored_sketches
+from ..errors import (
+    CompactedError,
+    DamagedError,
+    ReplacedError,
+    StoreError,
+)
+from . import schema, sealing, stored_sketches
+from .item_reading import ItemReading
 from .item_rows import ItemRows
 from .items import Item
-from .reading import CHECKS, Checks, Reading
+from .reading import Checks, Reading
 from .segments import SegmentFiles
 from .snapshot import Filter, Snapshot, State
 from .stored_sketches import FACTS, SKETCHES, Covered
 from .upgrading import upgrade
-
-#: Filters whose masks are kept until the next commit.
-_KEPT_FILTERS = 16
-
-#: Bits of a page's place that are its row; the rest is the index's generation.
-_ROW_BITS = 40
-
-
-class CompactedError(StoreError):
-    """The index was compacted between two parts of one reading, which is to begin anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +99,7 @@ class View:
     reading: Reading
 
 
-class Store:
+class Store(ItemReading):
     """An opened index folder: rows and items as they are read, and what a change
     begins and ends with (`changes.py` makes them).
 
@@ -115,6 +110,8 @@ class Store:
         folder: made by `create`.
         writable: hold the write lock, and drop what an unfinished add has left.
         checks: when rows are checked against their sums (`reading.py`).
+        database: the folder of its database, where that is another (`frozen.py`).
+        whole: refuse what is damaged. Otherwise it can be opened to be verified and repaired.
 
     Attributes:
         folder: as it was named, absolute.
@@ -126,20 +123,25 @@ class Store:
         LockedError: another writer.
     """
 
-    def __init__(self, folder: Path, *, writable: bool, checks: Checks = "first") -> None:
-        if checks not in CHECKS:
-            raise ArgumentError(
-                f"checksums is {checks!r}", "Nothing was opened", f"Use one of {', '.join(CHECKS)}"
-            )
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        writable: bool,
+        checks: Checks = "first",
+        database: Path | None = None,
+        whole: bool = True,
+    ) -> None:
         self.folder = folder.absolute()
-        self.writable, self.checks = writable, checks
+        self.writable, self.checks, self._whole = writable, checks, whole
         schema.refuse_what_is_no_index(self.folder)
         try:
             self.place = Folder(self.folder)
+            held = self.place if database is None else Folder(database)
         except OSError as error:
             raise write_error(self.folder, error, "The index was not opened") from error
         try:
-            self.database = Database(self.place, schema.DATABASE_NAME, writable=writable)
+            self.database = Database(held, schema.DATABASE_NAME, writable=writable)
         except BaseException:
             self.place.close()
             raise
@@ -155,7 +157,8 @@ class Store:
                 self._snapshot = Snapshot(State(0, 0, 0), self.files_of(state), None)
                 self.found_by_change = self._snapshot
                 rows = self.rows_by_kind(sql)
-                self._snapshot.files.check(rows)
+                if whole:
+                    self._snapshot.files.check(rows)
             if writable:
                 with self.change("The index was not opened", upgraded=False):
                     self._snapshot.files.drop_tail(self._committed)
@@ -185,6 +188,7 @@ class Store:
     def close(self) -> None:
         """Close the files and release the write lock. Does nothing when done already."""
         self.database.close()
+        self.database.folder.close()
         self.place.close()
 
     # Reading
@@ -206,7 +210,12 @@ class Store:
         if not self.meta.sketched:
             return []
         segments = -(-state.rows // self.meta.segment_rows)
-        return stored_sketches.read(sql, self.database.file, segments, summed=self.meta.summed)
+        try:
+            return stored_sketches.read(sql, self.database.file, segments, summed=self.meta.summed)
+        except DamagedError:
+            if self._whole:
+                raise
+            return [Covered(0, ())] * segments
 
     def rows_by_kind(self, sql: sqlite3.Connection) -> dict[str, int]:
         """Committed rows of each kind that is known here."""
@@ -298,12 +307,7 @@ class Store:
         if files.generation != state.generation:
             files = self.files_of(state)
             self._tombstones = np.empty(0, np.int64)
-        known = len(self._tombstones)
-        if state.removed != known:
-            lines = sql.execute("SELECT row FROM tombstones WHERE number > ?", (known,))
-            fresh = self.rows.numbers(lines)
-            self._tombstones = np.concatenate([self._tombstones, fresh])
-        self._check_tombstones(state)
+        self._read_tombstones(sql, state)
         live = None
         if state.removed:
             live = np.ones(state.rows, bool)
@@ -311,93 +315,20 @@ class Store:
         self._snapshot = Snapshot(state, files, live, self.covered(sql, state))
         return self._snapshot
 
-    def _check_tombstones(self, state: State) -> None:
-        rows = self._tombstones
-        if (
-            len(rows) != state.removed
-            or (state.tombs is not None and sealing.tombs(rows) != state.tombs)
-            or not ((rows >= 0) & (rows < state.rows)).all()
-        ):
+    def _read_tombstones(self, sql: sqlite3.Connection, state: State) -> None:
+        """Those that came since; where that does not fit (a repair), all."""
+        for known in (self._tombstones, np.empty(0, np.int64)):
+            lines = sql.execute("SELECT row FROM tombstones WHERE number > ?", (len(known),))
+            rows = np.concatenate([known, self.rows.numbers(lines)])
+            right = len(rows) == state.removed and state.tombs in (None, sealing.tombs(rows))
+            if right and ((rows >= 0) & (rows < state.rows)).all():
+                break
+        else:
             self._tombstones = np.empty(0, np.int64)
-            raise self.rows.damaged("the removed rows are not those written")
-
-    def _refuse_beyond(self, found: np.ndarray, rows: int) -> None:
-        if not ((found >= 0) & (found < rows)).all():
-            raise self.rows.damaged("a facet names a row that is not there")
-
-    def _mask(self, sql: sqlite3.Connection, snapshot: Snapshot, where: Filter) -> np.ndarray:
-        key = tuple((column, tuple(where[column])) for column in sorted(where))
-        mask = snapshot.filters.get(key)
-        if mask is None:
-            mask = np.ones(snapshot.state.rows, bool)
-            numbers = item_rows.column_numbers(sql)
-            for column, facets in where.items():
-                number = _column_number(numbers, column, "Nothing was searched")
-                match = np.zeros(snapshot.state.rows, bool)
-                for found in self.rows.matching(sql, number, facets):
-                    self._refuse_beyond(found, len(match))
-                    match[found] = True
-                mask &= match  # removed rows are out of it: they have no facets
-            if len(snapshot.filters) >= _KEPT_FILTERS:
-                snapshot.filters.clear()
-            snapshot.filters[key] = mask
-        return mask
-
-    def groups(self, column: str, rows: int, consequence: str) -> np.ndarray:
-        """A number for each of the first `rows` rows, int64, equal where rows have the same value
-        in this column. A row without one, or with null, has a number of its own.
-
-        Raises:
-            ArgumentError: a column that the index does not have.
-        """
-        groups = -1 - np.arange(rows)
-        with self.reading(consequence) as sql:
-            number = _column_number(item_rows.column_numbers(sql), column, consequence)
-            for group, found in enumerate(self.rows.grouped(sql, number)):
-                self._refuse_beyond(found, rows)
-                groups[found] = group
-        return groups
-
-    def items(
-        self, rows: Sequence[int], state: State, *, unchanged: bool
-    ) -> dict[int, Item] | None:
-        """Items by row of a state, for as long as they live.
-
-        With `unchanged`: None when anything but additions was committed since.
-
-        Raises:
-            CompactedError: rows have other numbers by now.
-        """
-        with self.reading("Nothing was read") as sql:
-            self.refuse_compacted(sql, state.generation, "Nothing was read")
-            now = sealing.read_state(sql)
-            if unchanged and now.edits != state.edits:
-                return None
-            found = self.rows.by_row(sql, rows)
-            if now.edits == state.edits and len(found) < len(set(rows)):
-                raise self.rows.damaged("an item that should be there is not")
-            return found
-
-    def find(self, ids: Sequence[str], consequence: str) -> list[tuple[int, Item]]:
-        """Row and item of every id, in order.
-
-        Raises:
-            UnknownIdError: names the first id that is not in the index.
-        """
-        with self.reading(consequence) as sql:
-            return self.found(sql, ids, consequence)
-
-    def found(
-        self, sql: sqlite3.Connection, ids: Sequence[str], consequence: str
-    ) -> list[tuple[int, Item]]:
-        """`find` in a transaction that is open."""
-        found = self.rows.by_id(sql, ids)
-        for id_ in ids:
-            if id_ not in found:
-                raise UnknownIdError(
-                    f"{self.folder} holds no item {id_!r}", consequence, "Check the id"
-                )
-        return [found[id_] for id_ in ids]
+            if self._whole:
+                raise self.rows.damaged("the removed rows are not those written")
+            rows = rows[(rows >= 0) & (rows < state.rows)]
+        self._tombstones = rows
 
     def find_with_view(
         self, ids: Sequence[str], kinds: Sequence[str], consequence: str
@@ -405,111 +336,6 @@ class Store:
         """`find`, and a view of the same state."""
         with self.reading(consequence) as sql:
             return self.found(sql, ids, consequence), self.view(None, kinds, consequence)
-
-    def contains(self, id_: str) -> bool:
-        """Whether a live row has this id."""
-        with self.reading("Nothing was read") as sql:
-            return bool(item_rows.present(sql, [id_]))
-
-    def _page(self, sql: sqlite3.Connection, row: int, limit: int | None) -> list[tuple[int, Item]]:
-        """The items after a row, as `ItemRows.after`, all that there are."""
-        snapshot = self._refresh(sql)
-        page = self.rows.after(sql, row, limit)
-        rows = [row for row, _ in page]
-        end = rows[-1] + 1 if page and limit and len(page) == limit else None
-        if limit is None and page:
-            end = rows[-1] + 1
-        stop = snapshot.state.rows if end is None else end
-        expected = np.arange(row + 1, stop)
-        if snapshot.live is not None:
-            expected = expected[snapshot.live[row + 1 : stop]]
-        if not np.array_equal(expected, rows):
-            raise self.rows.damaged(f"the items after row {row} are not those written")
-        return page
-
-    def iterate(self) -> Iterator[Item]:
-        """All items by row. The index may be changed meanwhile: items added are met, too."""
-        last, id_ = -1, ""
-        before: State | None = None
-        while True:
-            with self.reading("Nothing was read") as sql:
-                state = self._refresh(sql).state
-                if before is not None and before.generation != state.generation:
-                    last = self._row_after_compaction(sql, id_, before, state)
-                before = state
-                page = self._page(sql, last, None)
-            if not page:
-                return
-            last, id_ = page[-1][0], page[-1][1].id
-            yield from (item for _, item in page)
-
-    def _row_after_compaction(
-        self, sql: sqlite3.Connection, id_: str, before: State, state: State
-    ) -> int:
-        """The new row of the item that was the last to be read.
-
-        Raises:
-            CompactedError: items were removed or replaced, too, of which this may be one: a row
-                that has its id might be one at the end.
-        """
-        row = item_rows.present(sql, [id_]).get(id_)
-        compactions = state.generation - before.generation
-        if row is None or state.edits - before.edits != compactions:
-            raise CompactedError(
-                f"{self.folder} was changed and compacted while its items were read",
-                "Some of them were not read",
-                "Begin again",
-            )
-        return row
-
-    def page(
-        self, limit: int, after: int | None, where: Filter | None
-    ) -> tuple[list[Item], int | None]:
-        """The first `limit` live items that match `where` after a place, and the place of the
-        last of them; None instead where no item follows."""
-        with self.reading("Nothing was read") as sql:
-            snapshot = self._refresh(sql)
-            row = -1
-            if after is not None:
-                generation, row = divmod(after, 1 << _ROW_BITS)
-                if generation != snapshot.state.generation:
-                    raise CompactedError(
-                        f"{self.folder} was compacted since the page before",
-                        "Nothing was read",
-                        "Begin again with the first page",
-                    )
-            if where is None:
-                lines = self._page(sql, row, limit + 1)
-            else:
-                mask = self._mask(sql, snapshot, where)
-                rows = row + 1 + np.flatnonzero(mask[row + 1 :])[: limit + 1]
-                found = self.rows.by_row(sql, rows.tolist())
-                if len(found) < len(rows):
-                    raise self.rows.damaged("an item that should be there is not")
-                lines = sorted(found.items())
-            generation = snapshot.state.generation << _ROW_BITS
-        more = len(lines) > limit
-        lines = lines[:limit]
-        return [item for _, item in lines], generation + lines[-1][0] if more else None
-
-    def values(self, column: str, limit: int) -> list[tuple[Scalar, int]] | None:
-        """The values that live items have in this column, and how many have each; None where
-        there are more than `limit` values."""
-        with self.reading("Nothing was read") as sql:
-            number = _column_number(item_rows.column_numbers(sql), column, "Nothing was read")
-            found = self.rows.counted(sql, number, limit + 1)
-            if len(found) > limit:
-                return None
-            items = self.rows.by_row(sql, [row for row, _ in found])
-        if not all(row in items and column in items[row].metadata for row, _ in found):
-            raise self.rows.damaged("a facet names a row that does not have it")
-        return [(items[row].metadata[column], count) for row, count in found]
-
-    def columns(self) -> list[str]:
-        """Names of the metadata columns that live items have, sorted."""
-        with self.reading("Nothing was read") as sql:
-            self._refresh(sql)
-            return item_rows.columns_in_use(sql)
 
     def note(self, key: str) -> str | None:
         """What `write_note` has put under this key, by whichever writer."""
@@ -529,7 +355,7 @@ class Store:
         with self.reading("Nothing was read") as sql:
             rows = self.rows_by_kind(sql)
             files = self._refresh(sql).files
-            database = self.place.stat(schema.DATABASE_NAME).st_blocks * 512
+            database = self.database.folder.stat(schema.DATABASE_NAME).st_blocks * 512
             return database + files.bytes_on_disk(rows)
 
     def facts(self, state: State) -> dict[str, Any]:
@@ -608,12 +434,3 @@ class Store:
     def undone(self) -> None:
         """As `Seals.undone`: the disk may be full, so give back the segments that were begun."""
         self._snapshot.files.drop_tail(self._committed)
-
-
-def _column_number(numbers: Mapping[str, int], column: str, consequence: str) -> int:
-    if column not in numbers:
-        names = ", ".join(map(repr, sorted(numbers))) or "none so far"
-        raise ArgumentError(
-            f"The index has no metadata column {column!r}", consequence, f"Its columns are: {names}"
-        )
-    return numbers[column]

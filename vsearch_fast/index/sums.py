@@ -64,6 +64,11 @@ def segment_sum(kind: str, segment: int, rows: int, parameters: str | None) -> i
     return line_sum(kind, segment, rows, parameters)
 
 
+def sum_of(rows: np.ndarray) -> int:
+    """The sum of the bytes of rows, C-contiguous."""
+    return xxh3_64_intdigest(rows.data)
+
+
 def granule_rows(kind: Kind) -> int:
     """Rows of a granule: a power of two up to BLOCK_ROWS."""
     if kind.name != _SINGLY:

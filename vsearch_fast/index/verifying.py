@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DamagedError, StoreError
+from ..errors import CompactedError, DamagedError, StoreError
 from . import item_rows, schema, sealing, sums
 from .items import facet
 from .mixing import mixed
 from .segments import SegmentFiles
-from .store import CompactedError, Store
+from .store import Store
 from .sums import signed
 
 #: Blocks whose sums are asked for at a time.
@@ -144,11 +144,12 @@ def _segment(
                         sql, store.database.file, files.kinds[kind], segment, [block]
                     ).values()
                 except DamagedError as error:
-                    found.append(Damage(schema.DATABASE_NAME, error.cause))
+                    found.append(_unsummed(files, kind, segment, block, rows, error.cause))
                     continue
             first = block * sums.BLOCK_ROWS
-            if first + summed < min(stop, first + sums.BLOCK_ROWS):
-                found.append(Damage(schema.DATABASE_NAME, f"Some rows of {name} have no checksum"))
+            if first + summed < min(rows, first + sums.BLOCK_ROWS):
+                what = f"Some rows of {name} have no checksum"
+                found.append(_unsummed(files, kind, segment, block, rows, what))
             try:
                 values = files.read(kind, segment, first, first + summed)
                 made = sums.sums_of(values, granule)
@@ -162,6 +163,16 @@ def _segment(
                 what = "Rows are not as they were written"
                 found.append(_damage(store, files, kind, segment, begin, end, what))
         yield found, (stop - start) * row_bytes
+
+
+def _unsummed(
+    files: SegmentFiles, kind: str, segment: int, block: int, rows: int, what: str
+) -> Damage:
+    """Checksums, of one block, that are damaged or missing."""
+    first = segment * files.segment_rows
+    start = first + block * sums.BLOCK_ROWS
+    end = min(start + sums.BLOCK_ROWS, first + rows)
+    return Damage(schema.DATABASE_NAME, what, kind, start, end - 1)
 
 
 def _damage(

@@ -1,18 +1,20 @@
 """Bring an index up to date with a data set: new, changed and vanished pictures.
 
-A picture is known by its id and its *stamp*, the file's size and time of change (as make and
-rsync do): a file with an unchanged stamp is not read again. Work is committed in batches, so
-that a run that was stopped goes on where it ended.
+A picture is known by its id and its *stamp* (`content`), the file's size and time of change (as
+make and rsync do): a file with an unchanged stamp is not read again. A new or changed file whose
+bytes the index has seen, because it was renamed, moved, copied or touched, is read and not put
+through the network again. Work is committed in batches, so that a run that was stopped goes on
+where it ended.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -21,6 +23,8 @@ from ..embedder.embedder import Embedder, Skipped
 from ..errors import ArgumentError, DuplicateIdError, ImageError, ModelMismatchError
 from ..index.index import Index
 from ..index.items import Item, check_item, metadata_text
+from ..words import plural
+from .content import Seen, hashed_stamp, is_unchanged, stamp_of
 
 COMMIT_ROWS = 512
 COMMIT_SECONDS = 20.0
@@ -36,7 +40,10 @@ class Plan:
     described: list[Item] = field(default_factory=list)
     """The same picture with other metadata: its features stay."""
     moved: list[Item] = field(default_factory=list)
-    """The same picture under another path, the old one being gone: its features stay."""
+    """The same picture under another path, the old one being gone, or with another time of
+    change: its features stay."""
+    recognised: list[tuple[Item, str]] = field(default_factory=list)
+    """A picture whose bytes are those of the item of this id: it takes over its features."""
     refused: list[Skipped] = field(default_factory=list)
     """Pictures that an index cannot name, such as a file name that is no text."""
     vanished: list[str] = field(default_factory=list)
@@ -45,7 +52,10 @@ class Plan:
     @property
     def nothing(self) -> bool:
         """Whether the index is as the data set is, as far as it can be."""
-        return not (self.new or self.changed or self.described or self.moved or self.vanished)
+        return not (
+            self.new or self.changed or self.described or self.moved or self.recognised
+            or self.vanished
+        )  # fmt: skip
 
 
 @dataclass
@@ -56,19 +66,28 @@ class Outcome:
     replaced: int = 0
     described: int = 0
     removed: int = 0
+    recognised: int = 0
     skipped: list[Skipped] = field(default_factory=list)
 
 
 def open_index(
-    path: Path, embedder: Embedder, model: Path, origin: str, dtype: str | None = None
+    path: Path,
+    embedder: Embedder,
+    model: Path,
+    origin: str,
+    dtype: str | None = None,
+    *,
+    root: Path | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> Index:
     """Open the index at ``path`` for writing, or make it for this model (and ``dtype``).
 
     A new one notes ``model``, the embedder's file, where searches will look for it, its
-    decoder, which searches will use, and ``origin``, what it is made of in words. Raises
+    decoder, which searches will use, ``origin``, what it is made of in words, and of that the
+    folder ``root`` and its own names of ``columns``, by what they became. Raises
     ModelMismatchError for another model's, and for one whose pictures another decoder read.
     """
-    described = embedder.description | {"file": os.path.abspath(model), "source": origin}
+    described = embedder.description | _notes(model, origin, root, columns)
     index = Index.create(
         path,
         embedder.dim,
@@ -95,8 +114,27 @@ def check_decoder(index: Index, decoder: str) -> None:
         )
 
 
-def adopt(index: Index, todo: Plan, origin: str, model: Path) -> None:
-    """Note that the index now follows ``origin``, and where its model is.
+def _notes(
+    model: Path, origin: str, root: Path | None, columns: Mapping[str, str] | None
+) -> dict[str, Any]:
+    notes: dict[str, Any] = {"file": os.path.abspath(model), "source": origin}
+    if root is not None:
+        notes["root"] = os.path.abspath(root)
+    if columns:
+        notes["columns"] = dict(columns)
+    return notes
+
+
+def adopt(
+    index: Index,
+    todo: Plan,
+    origin: str,
+    model: Path,
+    *,
+    root: Path | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> None:
+    """Note that the index now follows ``origin``, and where its model is; as for `open_index`.
 
     Raises ArgumentError when it was made of something else and would lose pictures or
     metadata: forgetting to name a list must not empty an index.
@@ -105,34 +143,43 @@ def adopt(index: Index, todo: Plan, origin: str, model: Path) -> None:
     if before != origin and (todo.vanished or todo.described):
         made = f"was made from {before}" if before else "does not say what it was made from"
         raise ArgumentError(
-            f"{index.path} {made}; in {origin} {len(todo.vanished)} of its pictures are missing "
-            f"and {len(todo.described)} have other metadata",
+            f"{index.path} {made}; in {origin} {plural(len(todo.vanished), 'picture')} of it "
+            f"{'is' if len(todo.vanished) == 1 else 'are'} missing and {len(todo.described)} "
+            f"{'has' if len(todo.described) == 1 else 'have'} other metadata",
             "Nothing was changed",
             "Name the source as before, add --keep-missing to add this one to it, or name "
             "another index",
         )
-    file = os.path.abspath(model)
-    if before != origin or index.model.get("file") != file:
-        index.describe({**index.model, "source": origin, "file": file})
+    kept = {name: value for name, value in index.model.items() if name not in ("root", "columns")}
+    described = kept | _notes(model, origin, root, columns)
+    if described != index.model:
+        index.describe(described)
 
 
 def item_of(record: Record) -> Item:
     """A record as an index keeps it; a missing file has no stamp, and is found when read."""
     path = os.path.abspath(record.path)
-    try:
-        status = os.stat(path)
-        stamp = f"{status.st_size}:{status.st_mtime_ns}"
-    except OSError:
-        stamp = None
-    return Item(record.id, path, record.box, record.columns(), stamp)
+    return Item(record.id, path, record.box, record.columns(), stamp_of(path))
 
 
-def plan(index: Index, records: Iterable[Record], *, keep_missing: bool = False) -> Plan:
-    """Compare without reading a picture. ``keep_missing`` leaves vanished pictures in.
+def plan(
+    index: Index,
+    records: Iterable[Record],
+    *,
+    keep_missing: bool = False,
+    unlisted: Iterable[str] = (),
+) -> Plan:
+    """Compare; a picture is read only where one of its size may be the same.
+
+    ``keep_missing`` leaves vanished pictures in. Those below a folder of ``unlisted``, which
+    could not be listed, are left in anyway: nobody knows whether they have vanished.
 
     Raises DuplicateIdError when two records have one id.
     """
     known = {item.id: item for item in index}
+    kept_apart = tuple(os.path.join(os.path.abspath(folder), "") for folder in unlisted)
+    # float16 keeps no features from which all code bits would follow again.
+    embedded = Seen(known.values() if index.dtype == "float32" else ())
     result = Plan()
     seen: set[str] = set()
     for position, record in enumerate(records):
@@ -150,25 +197,42 @@ def plan(index: Index, records: Iterable[Record], *, keep_missing: bool = False)
             result.refused.append(Skipped(position, str(item.path), f"{error.cause}. {error.cure}"))
             continue
         before = known.pop(item.id, None)
-        if before is None:
-            result.new.append(item)
-        elif (
-            before.stamp != item.stamp
-            or before.box != item.box
-            or item.stamp is None
-            or (before.path != item.path and os.path.exists(str(before.path)))
-        ):
-            result.changed.append(item)
+        if before is None or not _is_as_before(before, item):
+            found = embedded.find(item)
+            if found is None:
+                (result.new if before is None else result.changed).append(item)
+                continue
+            source, stamp = found
+            item = replace(item, stamp=stamp)
+            if before is None or source != before.id:
+                result.recognised.append((item, source))
+            else:
+                result.moved.append(item)
+            continue
+        item = replace(item, stamp=before.stamp)  # with its hash
         # Compared as it is stored: to Python True equals 1.
-        elif metadata_text(before.metadata) != metadata_text(item.metadata):
+        if metadata_text(before.metadata) != metadata_text(item.metadata):
             result.described.append(item)
         elif before.path != item.path:
             result.moved.append(item)
         else:
             result.unchanged += 1
     if not keep_missing:
-        result.vanished = list(known)
+        result.vanished = [
+            item.id
+            for item in known.values()
+            if not (kept_apart and str(item.path).startswith(kept_apart))
+        ]
     return result
+
+
+def _is_as_before(before: Item, item: Item) -> bool:
+    """Whether it shows what it showed, as far as is known without reading it."""
+    return (
+        before.box == item.box
+        and is_unchanged(before.stamp, item.stamp)
+        and (before.path == item.path or not os.path.exists(str(before.path)))
+    )
 
 
 def apply(
@@ -190,6 +254,9 @@ def apply(
         first = todo.refused[0]
         raise ImageError(first.reason, "Nothing was indexed", f"Rename {first.name}")
     outcome = Outcome(skipped=list(todo.refused))
+    # First: their features are those of items that are replaced or removed below.
+    _take_over(index, todo.recognised)
+    outcome.recognised = len(todo.recognised)
     if todo.vanished:
         index.remove(todo.vanished)
         outcome.removed = len(todo.vanished)
@@ -228,6 +295,23 @@ def apply(
     return outcome
 
 
+def _take_over(index: Index, recognised: Sequence[tuple[Item, str]]) -> None:
+    """Add items with the features of others, which are still there when this begins."""
+    targets = {item.id for item, _ in recognised}
+    # Names that are exchanged: read before any of them is replaced.
+    crossed = [pair for pair in recognised if pair[1] in targets]
+    held = index.features([source for _, source in crossed]) if crossed else None
+    plain = [pair for pair in recognised if pair[1] not in targets]
+    for start in range(0, len(plain), COMMIT_ROWS):
+        part = plain[start : start + COMMIT_ROWS]
+        items = [item for item, _ in part]
+        features = index.features([source for _, source in part])
+        index.add([item.id for item in items], features, items, replace=True)
+    if held is not None:
+        items = [item for item, _ in crossed]
+        index.add([item.id for item in items], held, items, replace=True)
+
+
 class _Pending:
     """Rows that are embedded and not yet committed."""
 
@@ -251,10 +335,12 @@ class _Pending:
     def commit(self) -> int:
         """One transaction for all that is held; returns how many rows this run has committed."""
         if self._items:
+            # Its file was just read: to hash it costs little.
+            items = [replace(item, stamp=hashed_stamp(item)) for item in self._items]
             self._index.add(
-                [item.id for item in self._items],
+                [item.id for item in items],
                 np.concatenate(self._features),
-                self._items,
+                items,
                 codes=np.concatenate(self._codes),
                 replace=True,
             )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MissingDependencyError
+from ..installing import how_to_install
 from ..words import plural
 from .report import Figure, Report
 from .study import Study
@@ -34,7 +35,7 @@ def draw(study: Study, found: Report, file: Path) -> None:
         raise MissingDependencyError(
             "Matplotlib is not installed",
             "The chart was not drawn",
-            "pip install 'vsearch_fast[serve]'",
+            f"Install it with {how_to_install('serve')}",
         ) from None
     panels = [
         (len(items), height, show)

@@ -108,6 +108,7 @@ class Ratings:
         self.study = study
         self._sql = sql
         self._lock = threading.Lock()
+        self._identity = _identity(file)
 
     @classmethod
     def create(cls, file: str | os.PathLike[str], study: Study) -> Self:
@@ -286,10 +287,22 @@ class Ratings:
                 )
             ]
 
+    def check_still_there(self, consequence: str = "Nothing was stored") -> None:
+        """StoreError where the file was removed or replaced since it was opened: what is stored
+        would be in a file that nobody finds again."""
+        if _identity(self.file) != self._identity:
+            raise StoreError(
+                f"{self.file} was removed or replaced while it was used",
+                consequence,
+                "Put it back, or start again: what was stored before is in the file that was there",
+            )
+
     @contextmanager
     def _writing(self, consequence: str) -> Iterator[sqlite3.Connection]:
-        with _told(self.file, consequence), self._lock, _transaction(self._sql):
-            yield self._sql
+        with _told(self.file, consequence), self._lock:
+            self.check_still_there(consequence)
+            with _transaction(self._sql):
+                yield self._sql
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -312,6 +325,14 @@ def checked_nickname(nickname: str) -> str:
             f"Choose 1 to {LONGEST_NICKNAME} letters, digits or other printable characters",
         )  # fmt: skip
     return name
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(file)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _now() -> str:

@@ -51,10 +51,11 @@ def _within(result: Result) -> str:
     return "" if result.box is None else f"  box {','.join(map(str, result.box))}"
 
 
-def as_json(results: Sequence[Result]) -> str:
+def as_json(results: Sequence[Result], skipped: Sequence[Skipped] = ()) -> str:
     """A list with one object a query and metric; distances in full precision. Where hits had to
-    be matches, it says whether there are any, and the threshold (null of an empty index)."""
-    records = [
+    be matches, it says whether there are any, and the threshold (null of an empty index). Photos
+    that were skipped follow, with an `error` and no hits."""
+    records: list[dict[str, object]] = [
         {
             "query": result.query,
             "box": result.box,
@@ -73,6 +74,7 @@ def as_json(results: Sequence[Result]) -> str:
         }
         for result in results
     ]
+    records += [{"query": each.name, "error": each.reason, "hits": []} for each in skipped]
     return json.dumps(records, indent=1, ensure_ascii=False)
 
 
@@ -83,19 +85,25 @@ def _verdict(result: Result) -> dict[str, object]:
     return {"match": bool(result.hits), "threshold": None if limit is None else asdict(limit)}
 
 
-def as_csv(results: Sequence[Result]) -> str:
-    """A line a hit under a header; metadata columns follow the fixed ones.
+def as_csv(results: Sequence[Result], columns: Sequence[str] | None = None) -> str:
+    """A line a hit under a header; metadata columns follow the fixed ones, as `metadata.NAME`.
+
+    ``columns`` are those of the index, so that the header does not depend on what was found; by
+    default those that the hits have. Cells are as they are stored: nothing is done against
+    spreadsheets that take a cell beginning with ``=`` for a formula, as that would change data
+    for programs, which this is for.
 
     Where hits had to be matches, these are followed by a column `match` ("match" or "no match")
     and one of the threshold, and a query without a match has a line without a rank.
     """
     judged = any(result.only_matches for result in results)
-    columns = list(dict.fromkeys(name for r in results for hit in r.hits for name in hit.metadata))
+    if columns is None:
+        columns = list(dict.fromkeys(n for r in results for hit in r.hits for n in hit.metadata))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     fixed: list[object] = ["query", "metric", "rank", "id", "distance", "path", *_BOX]
     verdict: list[object] = ["match", "threshold"] if judged else []
-    writer.writerow([*fixed, *verdict, *columns])
+    writer.writerow([*fixed, *verdict, *(f"metadata.{name}" for name in columns)])
     for result in results:
         if judged:
             limit = "" if result.threshold is None else repr(result.threshold.distance)

@@ -15,16 +15,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arithmetic import usually
 from ..errors import ArgumentError, DeviceError
+from ..loading import once, package
 from ..machine import available_threads
 from . import tiling
 from .arguments import checked_array, checked_masks, checked_options, refuse_not_finite
-from .cpu import cascade, scan
 from .cpu.chunks import Problem
 from .proof import Proof, Work
 from .rows import Reading, converted, not_finite, segment_name
@@ -116,6 +117,7 @@ def topk(
     return (distances, ids, proof) if explain else (distances, ids)
 
 
+@usually
 def topk_segments(
     queries: NDArray,
     segments: Sequence[NDArray],
@@ -161,7 +163,8 @@ def topk_segments(
             "Nothing was searched",
             "Pass one a segment, made of its rows, or None",
         )
-    kernels = scan.family(metric, queries.shape[1])
+    cpu = _on_processor()
+    kernels = cpu.family(metric, queries.shape[1])
     queries = converted(queries, kernels.rows)
     if kernels.rows.kind == "f":
         refuse_not_finite(queries)
@@ -179,7 +182,7 @@ def topk_segments(
     if threads is None and pairs * max(1, dim * kernels.rows.itemsize) < tiling.TILING.inline_bytes:
         workers = 1
     work = Work()
-    level = _level
+    level = cpu.level
     on_devices = None
     if metric == "hamming":  # codes are as small as a sketch
         strategy = "scan"
@@ -205,11 +208,11 @@ def topk_segments(
         problem = Problem(
             metric, segments, lives, sketches or [None] * len(segments), best, reading
         )
-        work = cascade.search(problem, queries, workers, distances, ids)
+        work = cpu.cascade(problem, queries, workers, distances, ids)
         if work.scanned:
             strategy = "sketch and scan" if work.sketched else "scan"
     else:
-        read = scan.search(queries, segments, lives, kernels, workers, distances, ids, reading)
+        read = cpu.scan(queries, segments, lives, kernels, workers, distances, ids, reading)
         work = Work(scanned=pairs, bytes_read=read)
     proof = Proof(
         metric, strategy, level(), len(queries), live_rows,
@@ -236,9 +239,7 @@ def _search_on_devices(
 
     Returns the work and what names the devices.
     """
-    from .gpu.backend import run_search
-    from .gpu.request import Request, wanted
-
+    Request, wanted, run_search = _devices()
     request = Request(
         metric, queries, segments, lives, sketches or [None] * len(segments), resident, strategy,
         distances.shape[1], threads, lambda row: not_finite(row, segments),
@@ -255,10 +256,29 @@ def _search_on_devices(
     return work, lambda: name
 
 
-def _level() -> str:
-    from ..kernels.level import simd_level
+@once
+def _devices() -> tuple[Any, Any, Any]:
+    from .gpu.backend import run_search
+    from .gpu.request import Request, wanted
 
-    return simd_level()
+    return Request, wanted, run_search
+
+
+class _OnProcessor(NamedTuple):
+    family: Callable[[str, int], Any]
+    scan: Callable[..., int]
+    cascade: Callable[..., Work]
+    level: Callable[[], str]
+
+
+@once
+def _on_processor() -> _OnProcessor:
+    """What searches on the processor, and needs Numba."""
+    package("numba")
+    from ..kernels.level import simd_level
+    from .cpu import cascade, scan
+
+    return _OnProcessor(scan.family, scan.search, cascade.search, simd_level)
 
 
 def _chosen(sketches: Sequence[Any] | None, dim: int, rows: int, queries: int, best: int) -> str:

@@ -32,7 +32,7 @@ class Reading(Protocol):
         """Stored rows here and there, by the ids that results have; some more than once."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sources:
     """Where the stored rows of ids lie, as `kernels.refine` takes it."""
 

@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arithmetic import usually
 from ..kernels import layout
 from ..kernels.memory import aligned
+from ..loading import once, package
 from ..machine import available_threads
 from ..threads import run
 from . import tiling
@@ -42,7 +44,7 @@ class Run:
     """Residuals in proportion to the spread of the rows that lo and step were chosen by."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Sketch:
     """The sketch of the first rows of an array.
 
@@ -71,13 +73,21 @@ class Sketch:
         )
 
 
+@once
+def _kernels() -> Any:
+    package("numba")
+    from ..kernels import sketch
+
+    return sketch
+
+
+@usually
 def choose_run(rows: NDArray, start: int = 0, before: Run | None = None) -> Run:
     """A run for these rows, with the parameters of the one before where they serve as well.
 
     Equal parameters spare a search from sketching its queries anew.
     """
-    from ..kernels import sketch
-
+    sketch = _kernels()
     sample = converted(rows[:: max(1, len(rows) // _SAMPLE)][:_SAMPLE])
     sample = sample[np.isfinite(sample).all(axis=1)]
     if before is not None:
@@ -91,8 +101,7 @@ def choose_run(rows: NDArray, start: int = 0, before: Run | None = None) -> Run:
 
 def _lost(sample: NDArray[np.float32], lo: float, step: float) -> float:
     """Residuals in proportion to how far the numbers spread."""
-    from ..kernels import sketch
-
+    sketch = _kernels()
     if sample.size == 0:
         return 0.0
     spread = float(sample.std(dtype=np.float64))
@@ -100,17 +109,17 @@ def _lost(sample: NDArray[np.float32], lo: float, step: float) -> float:
     return residual / spread if spread > 0 else residual
 
 
+@usually
 def sketch_block(
     rows: NDArray, lo: float, step: float, out: NDArray[np.uint8], facts: NDArray[np.float64]
 ) -> bool:
     """Sketch rows into ``out`` and ``facts``; whether all of them are finite."""
-    from ..kernels import sketch
-
     block = converted(rows)
     base = block.__array_interface__["data"][0]
-    return sketch.sketch_rows(base, block.strides[0], block.shape[1], lo, step, out, facts) < 0
+    return _kernels().sketch_rows(base, block.strides[0], block.shape[1], lo, step, out, facts) < 0
 
 
+@usually
 def build(array: NDArray, threads: int | None = None) -> Sketch:
     """Sketch all rows of an array of floats, in parallel."""
 

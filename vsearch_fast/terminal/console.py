@@ -15,6 +15,8 @@ from ..errors import VsearchError
 
 def run(command: click.Command, name: str, arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command and leave the process: 0 done, 1 an error, 2 usage, 130 interrupted."""
+    # Of `python -m vsearch_fast.bench` as of `vsearch bench`, which has it of its group.
+    command.context_settings.setdefault("help_option_names", ["-h", "--help"])
     for stream in (sys.stdout, sys.stderr):
         # A file's name need not be text: what no encoding can print is shown escaped.
         if isinstance(stream, io.TextIOWrapper):

@@ -95,6 +95,20 @@ def data_set(
     return decorate
 
 
+photos = click.option(
+    "--photos",
+    "photos_root",
+    type=click.Path(path_type=Path),
+    metavar="ROOT",
+    help="Where the folder that INDEX was made of is now, if it was moved or mounted elsewhere.",
+)
+exclude = click.option(
+    "--exclude",
+    multiple=True,
+    metavar="PATTERN",
+    help="Leave out files and folders of this name, such as '*-small.jpg' or drafts; with a slash, "
+    "of this path below the folder. Repeat for several.",
+)
 backend = click.option(
     "--backend",
     type=click.Choice(["auto", "cpu", "cuda"]),

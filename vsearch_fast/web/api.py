@@ -2,21 +2,25 @@
 
 # Without `from __future__ import annotations`: FastAPI reads the annotations of the routes, which
 # name what only their enclosing function knows.
-from typing import Annotated, Any, Literal
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
 
+from ..errors import UnknownIdError, VsearchError
 from ..index.hits import Hit
 from ..index.items import Item as IndexItem
 from ..words import METRICS
 from . import conditional, schemas
-from .catalogue import Catalogue
 from .catalogue import Query as WhatToSearch
 from .faults import NotFoundError, RequestError
 from .metrics import CONTENT_TYPE, Metrics
 from .schemas import errors
 from .service import Searched, Service
 from .thumbnails import Size
+
+if TYPE_CHECKING:
+    from ..rating.ratings import Ratings
 
 DEFAULT_K = 12
 
@@ -55,9 +59,11 @@ def router(service: Service, *, rating: bool) -> APIRouter:
         examples=[["category=Dress"]],
     )
 
-    @routes.get("/api/catalogue", responses=errors(), tags=["catalogue"], summary="What is served")
+    @routes.get(
+        "/api/catalogue", responses=errors(429), tags=["catalogue"], summary="What is served"
+    )
     async def about() -> schemas.CatalogueAnswer:
-        facts = catalogue.facts
+        facts = await service.facts()
         return schemas.CatalogueAnswer(
             name=catalogue.name,
             pictures=facts.pictures,
@@ -204,16 +210,32 @@ def router(service: Service, *, rating: bool) -> APIRouter:
     return routes
 
 
-def operation(catalogue: Catalogue | None, metrics: Metrics) -> APIRouter:
+def operation(service: Service | None, rating: "Ratings | None", metrics: Metrics) -> APIRouter:
     """The routes by which a server is watched."""
     routes = APIRouter()
 
+    @routes.head("/livez", include_in_schema=False)
+    @routes.get("/livez", tags=["operation"], summary="Whether the process answers")
+    async def livez() -> schemas.Alive:
+        """For a supervisor, which starts it again where not. It says nothing of the index."""
+        return schemas.Alive(status="ok")
+
     @routes.head("/healthz", include_in_schema=False)
-    @routes.get("/healthz", tags=["operation"], summary="Whether it answers")
+    @routes.get(
+        "/healthz", responses=errors(), tags=["operation"], summary="Whether searches are answered"
+    )
     async def healthz() -> schemas.Health:
-        return schemas.Health(
-            status="ok", pictures=0 if catalogue is None else catalogue.facts.pictures
-        )
+        """For a load balancer, which asks others where not (503, with the reason)."""
+        trouble = None if service is None else await service.trouble()
+        if trouble is None and rating is not None:
+            trouble = await asyncio.to_thread(_trouble_of, rating)
+        if trouble is not None:
+            raise RequestError(
+                503, trouble, "Searches or ratings are refused meanwhile",
+                "Who runs the server finds more in its output", retry_after=2,
+            )  # fmt: skip
+        pictures = 0 if service is None else service.catalogue.facts.pictures
+        return schemas.Health(status="ok", pictures=pictures)
 
     @routes.get(
         "/metrics",
@@ -227,6 +249,17 @@ def operation(catalogue: Catalogue | None, metrics: Metrics) -> APIRouter:
         return Response(metrics.text(), media_type=CONTENT_TYPE)
 
     return routes
+
+
+def _trouble_of(rating: "Ratings") -> str | None:
+    try:
+        rating.check_still_there()
+        rating.done("")
+    except UnknownIdError:  # it was looked for, and is nobody's name
+        return None
+    except VsearchError:
+        return "The ratings cannot be read, or stored"
+    return None
 
 
 def no_such_page() -> NotFoundError:

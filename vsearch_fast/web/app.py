@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Depends, FastAPI, Request
@@ -47,9 +47,16 @@ A server that others can reach wants its token with each request: `Authorization
 
 
 def create_app(
-    catalogue: Catalogue | None, settings: Settings, rating: Ratings | None = None
+    catalogue: Catalogue | None,
+    settings: Settings,
+    rating: Ratings | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> FastAPI:
-    """The ASGI application that serves a catalogue, a rating study, or both."""
+    """The ASGI application that serves a catalogue, a rating study, or both.
+
+    `say` is told before the first searches, which may take a while, and which are over when the
+    first request is answered.
+    """
     metrics = Metrics()
     thumbnails = Thumbnails(settings.thumbnail_bytes, settings.max_pixels)
     service = None if catalogue is None else Service(catalogue, settings, metrics, thumbnails)
@@ -59,11 +66,16 @@ def create_app(
         if service is None:
             yield
             return
+        say("Making the first searches; the first time ever their code is compiled.")
+        try:
+            # In one thread, and before any request: so nothing is compiled or loaded twice.
+            await asyncio.to_thread(service.catalogue.warm)
+        except VsearchError as error:  # it may pass; /healthz tells
+            _log.error("The first searches failed: %s", error)
         tasks = [
             asyncio.create_task(service.refresh_for_ever()),
             asyncio.create_task(service.watch_for_ever()),
         ]
-        tasks[0].add_done_callback(_log_end)
         yield
         for task in tasks:
             task.cancel()
@@ -78,9 +90,11 @@ def create_app(
         dependencies=[] if settings.token is None else [Depends(HTTPBearer(auto_error=False))],
         docs_url=None,  # our own page: the usual one takes its scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # to an address with a host's name: behind a proxy a wrong one
+        servers=[{"url": "./"}],  # the folder of the description, wherever a proxy has put it
     )
     app.state.thumbnails = thumbnails
-    app.include_router(api.operation(catalogue, metrics))
+    app.include_router(api.operation(service, rating, metrics))
     if service is not None:
         app.include_router(api.router(service, rating=rating is not None))
     if rating is not None:
@@ -93,6 +107,20 @@ def create_app(
     return app
 
 
+def out_of_order(request: Request, error: Exception) -> JSONResponse:
+    """What is the owner's to mend: the client need not know the server's folders."""
+    _log.error("%s %s: %s", request.method, request.url.path, error)
+    return JSONResponse(
+        told(
+            "The index, the ratings file, the network, the device or the disk does not work now",
+            "Nothing was done",
+            "Try again later; who runs the server finds the reason in its output",
+        ),
+        503,
+        {"Retry-After": "5"},
+    )
+
+
 def _tell_errors(app: FastAPI) -> None:
     """Every error becomes the JSON of `faults`, whoever raises it."""
 
@@ -101,18 +129,14 @@ def _tell_errors(app: FastAPI) -> None:
         status = status_of(error)
         if isinstance(error, RequestError):
             return JSONResponse(body(error), status, error.headers)
-        if status == 503:  # the owner's to mend: the client need not know the server's folders
-            _log.error("%s %s: %s", request.method, request.url.path, error)
-            return JSONResponse(
-                told(
-                    "The index, the ratings file, the network or the device does not work now",
-                    "Nothing was done",
-                    "Try again later; who runs the server finds the reason in its output",
-                ),
-                status,
-                {"Retry-After": "5"},
-            )
+        if status == 503:
+            return out_of_order(request, error)
         return JSONResponse(body(error), status)
+
+    @app.exception_handler(OSError)
+    async def the_machines(request: Request, error: OSError) -> JSONResponse:
+        # No descriptor, or no room for an upload's temporary file: there will be, by and by.
+        return out_of_order(request, error)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -128,6 +152,8 @@ def _tell_errors(app: FastAPI) -> None:
         # The framework wraps what goes wrong while a body is read.
         if isinstance(error.__cause__, RequestError):
             return await ours(request, error.__cause__)
+        if isinstance(error.__cause__, OSError | MemoryError):
+            return out_of_order(request, error.__cause__)
         if error.status_code == 404:
             return await ours(request, api.no_such_page())
         return JSONResponse(
@@ -135,9 +161,3 @@ def _tell_errors(app: FastAPI) -> None:
             error.status_code,
             error.headers,
         )
-
-
-def _log_end(task: asyncio.Task[None]) -> None:
-    """Say why the catalogue's facts are no longer refreshed; searches go on."""
-    if not task.cancelled() and task.exception() is not None:
-        _log.error("The catalogue is no longer looked at: %s", task.exception())

@@ -66,15 +66,15 @@ class Batcher(Generic[Request, Answer]):
         if len(self._queue) >= self._limit:
             raise BusyError
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        entry = (request, future)
-        self._queue.append(entry)
+        self._queue.append((request, future))
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._drain())
         try:
             return await future
         finally:
-            if future.cancelled() and entry in self._queue:
-                self._queue.remove(entry)
+            if future.cancelled():
+                # By identity: requests hold arrays, whose == is no truth.
+                self._queue = deque(entry for entry in self._queue if entry[1] is not future)
 
     async def _drain(self) -> None:
         loop = asyncio.get_running_loop()

@@ -7,34 +7,32 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
 
 from ..checks import PixelBox
 from ..embedder.embedder import Embedder
-from ..errors import ImageError, StoreError, UnknownIdError, VsearchError
+from ..errors import ArgumentError, ImageError, StoreError, UnknownIdError, VsearchError
 from ..images.boxes import pixel_box
 from ..images.decoding import decode, upright_size
 from ..images.jpeg import LIBJPEG_TURBO
 from ..index.hits import Hit
 from ..index.index import Index
 from ..index.items import Item
-from ..index.schema import DATABASE_NAME
 from ..index.thresholds import Threshold
 from ..index.where import read_where
 from ..words import METRICS, Metric
-from .faults import NotFoundError, RequestError
+from .current import Current, Facts, Opened
+from .faults import NotFoundError, RequestError, status_of
 from .lru import SizedCache
 from .settings import Settings
 
-_log = logging.getLogger("vsearch_fast.web")
-
+T = TypeVar("T")
 
 #: A column of more values is one of names, not of kinds: no list to choose from.
 _MOST_VALUES = 200
@@ -59,7 +57,7 @@ class Kept:
     box: PixelBox | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Query:
     """What is searched for, before the network.
 
@@ -77,7 +75,7 @@ class Query:
     box_from: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class SearchRequest:
     """One scan's worth of a query; `where` as `Index.search` takes it, or None."""
 
@@ -88,17 +86,17 @@ class SearchRequest:
     exclude: str | None = None
 
 
-@dataclass(slots=True)
-class Facts:
-    """What `/api/catalogue` tells, as of the last refresh."""
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The hits of a request, and the threshold of the index that they are of, if it has one."""
 
-    pictures: int = 0
-    columns: list[dict[str, Any]] = field(default_factory=list)
-    thresholds: dict[str, Threshold] = field(default_factory=dict)
+    hits: list[Hit]
+    threshold: Threshold | None
 
 
 class Catalogue:
-    """An opened index and its embedder, for the server.
+    """An index and its embedder, for the server: whatever index lies at its address at the
+    moment, as long as it is of the embedder's model.
 
     Args:
         path: the index folder.
@@ -118,14 +116,12 @@ class Catalogue:
         threads: int | None = None,
     ) -> None:
         self.name = path.resolve().name
-        self.index = index
         self.embedder = embedder
-        self.facts = Facts(pictures=len(index))
         self._settings = settings
         self._backend, self._threads = backend, threads
-        self._file = path / DATABASE_NAME
-        self._opened = _identity(self._file)
-        self.replaced = False
+        self._folder = path
+        self._current = Current(path, index, self._open, self._first_facts)
+        self._failing: set[str] = set()
         self._kept: SizedCache[str, Kept] = SizedCache(
             settings.kept_bytes, lambda kept: len(kept.data)
         )
@@ -143,42 +139,100 @@ class Catalogue:
 
     # What there is
 
+    @property
+    def index(self) -> Index:
+        """The index that was used last."""
+        return self._current.opened.index
+
+    @property
+    def facts(self) -> Facts:
+        """What is known of it."""
+        return self._current.opened.facts
+
+    def _open(self) -> Index:
+        index = Index.open(self._folder, model_id=self.embedder.model_id)
+        if self._backend == "cuda":
+            index.to("cuda")
+        return index
+
+    def _first_facts(self, index: Index) -> Facts:
+        return Facts(len(index), self._columns(index))
+
     def warm(self) -> None:
-        """Search once by each metric: kernels are loaded, files mapped before anybody waits."""
-        nothing = np.zeros(self.index.dim, np.float32)
+        """Search once by each metric, in this thread: kernels are compiled or loaded, and files
+        mapped, before anybody waits and before several threads do it at once."""
+        with self._current.use() as opened:
+            self._try_search(opened)
+
+    def _try_search(self, opened: Opened) -> None:
+        nothing = np.zeros(opened.index.dim, np.float32)
         for metric in METRICS:
-            self.index.search(nothing, 1, metric, threads=self._threads, backend=self._backend)
+            opened.index.search(nothing, 1, metric, threads=self._threads, backend=self._backend)
+
+    def look(self) -> bool:
+        """Whether there is something to refresh: another index. RequestError (503) where there
+        is none."""
+        with self._current.use() as opened:
+            return not opened.refreshed
 
     def refresh(self) -> None:
         """Bring `facts` up to date; the first time takes a threshold for each metric."""
-        if _identity(self._file) != self._opened and not self.replaced:
-            self.replaced = True
-            _log.error(
-                "%s was removed or replaced: nothing more is served. Start the server again.",
-                self.index.path,
-            )
-        facts = Facts(len(self.index), self._columns(), self.facts.thresholds)
-        self.facts = facts
-        thresholds: dict[str, Threshold] = {}
-        for metric in METRICS:
-            with contextlib.suppress(VsearchError):  # of a single item, say: then there is none
-                threshold = self.index.threshold(
-                    metric, threads=self._threads, backend=self._backend
-                )
-                if threshold is not None:
-                    thresholds[metric] = threshold
-                    facts.thresholds = dict(facts.thresholds) | thresholds
-        facts.thresholds = thresholds
-        with contextlib.suppress(StoreError):  # kept for the next start, where that can be
-            self.index.save_thresholds()
+        with self._current.use() as opened:
+            index = opened.index
+            facts = Facts(len(index), self._columns(index), opened.facts.thresholds)
+            opened.facts = facts
+            thresholds: dict[str, Threshold] = {}
+            for metric in METRICS:
+                with contextlib.suppress(VsearchError):  # of a single item, say: there is none
+                    threshold = index.threshold(
+                        metric, threads=self._threads, backend=self._backend
+                    )
+                    if threshold is not None:
+                        thresholds[metric] = threshold
+                        facts.thresholds = dict(facts.thresholds) | thresholds
+            facts.thresholds = thresholds
+            opened.refreshed = True
+            if self._current.is_still(opened):
+                with contextlib.suppress(StoreError):  # kept for the next start, where it can be
+                    index.save_thresholds()
 
-    def _columns(self) -> list[dict[str, Any]]:
-        names = self.index.columns()
+    def trouble(self) -> str | None:
+        """Why it cannot answer now, without names of this machine; None where it can.
+
+        What has failed since it last went well is tried.
+        """
+        try:
+            self._current.on(lambda opened: len(opened.index))
+            if "search" in self._failing:
+                self._current.on(self._try_search)
+                self._failing.discard("search")
+        except RequestError as error:
+            return error.cause
+        except Exception:
+            return "The index cannot be searched"
+        if "features" in self._failing:
+            try:
+                size = self.embedder.input_size
+                self.embedder.embed([np.zeros((size, size, 3), np.uint8)])
+            except Exception:
+                return "The network or its device fails"
+            self._failing.discard("features")
+        return None
+
+    def close(self) -> None:
+        """Close the index, unless it is the one that was given."""
+        self._current.close()
+
+    def _columns(self, index: Index) -> list[dict[str, Any]]:
+        names = index.columns()
         names.sort(key=lambda name: (_FIRST.index(name) if name in _FIRST else len(_FIRST), name))
         columns = []
-        pictures = len(self.index)
+        pictures = len(index)
         for name in names:
-            values = self.index.values(name, _MOST_VALUES)
+            try:
+                values = index.values(name, _MOST_VALUES)
+            except ArgumentError:  # removed meanwhile, with the last that had it
+                continue
             # As many values as there are things are names, though there be few things.
             most = _MOST_VALUES if name == "category" else max(2, pictures // 4)
             if values is not None and 1 < len(values) <= most:
@@ -195,12 +249,16 @@ class Catalogue:
         self, limit: int, after: int | None, where: list[str]
     ) -> tuple[list[Item], int | None]:
         """A page of the catalogue; see `Index.page`."""
-        return self.index.page(limit, after=after, where=parse_where(where))
+        wanted = parse_where(where)
+        return self._current.on(lambda opened: opened.index.page(limit, after=after, where=wanted))
 
     def item(self, id_: str) -> Item:
         """The item of this id; NotFoundError where there is none, which tells no folder's name."""
+        return self._of_item(id_, lambda index: index.get(id_))
+
+    def _of_item(self, id_: str, read: Callable[[Index], T]) -> T:
         try:
-            return self.index.get(id_)
+            return self._current.on(lambda opened: read(opened.index))
         except UnknownIdError:
             raise NotFoundError(
                 f"The catalogue holds no picture {id_[:80]!r}",
@@ -263,15 +321,19 @@ class Catalogue:
 
     def query_of_item(self, id_: str, box: str | None) -> Query:
         """An item of the catalogue, by its stored features or, with another box, by its picture."""
-        item = self.item(id_)
+        item, stored = self._of_item(
+            id_, lambda index: (index.get(id_), index.features([id_])[0] if box is None else None)
+        )
         size = self._size(item)
         width, height = size if size else (None, None)
         own = Query(
             None, None, None, id_, width, height, item.box, "catalogue" if item.box else None
         )
         asked = None if box in (None, "auto") else self._read_box(box, size)
-        if box is None or (asked is not None and asked == item.box):
-            return replace(own, features=self.index.features([id_])[0])
+        if asked is not None and asked == item.box:
+            stored = self._of_item(id_, lambda index: index.features([id_])[0])
+        if stored is not None:
+            return replace(own, features=stored)
         path = self._path(item)
         try:
             image = decode(path, name=id_, max_pixels=self._settings.max_pixels)
@@ -347,40 +409,58 @@ class Catalogue:
 
     def embed(self, queries: Sequence[Query]) -> list[np.ndarray | Exception]:
         """Features (dim,) of each query by one run of the network."""
-        rows = self.embedder.embed([query.pixels for query in queries if query.pixels is not None])
+        try:
+            rows = self.embedder.embed([q.pixels for q in queries if q.pixels is not None])
+        except Exception:
+            self._failing.add("features")
+            raise
         for query, row in zip(queries, rows, strict=True):
             if query.kept is not None:
                 self._features.put((query.kept, query.box), row)
+        self._failing.discard("features")
         return list(rows)
 
-    def search(self, requests: Sequence[SearchRequest]) -> list[list[Hit] | Exception]:
-        """The hits of each request: those of one metric and filter share a scan."""
+    def search(self, requests: Sequence[SearchRequest]) -> list[Found | Exception]:
+        """What is found for each request: those of one metric and filter share a scan."""
         groups: dict[tuple[Any, ...], list[int]] = {}
         for number, request in enumerate(requests):
             groups.setdefault((request.metric, _filter_key(request.where)), []).append(number)
-        answers: list[list[Hit] | Exception] = [[] for _ in requests]
+        answers: list[Found | Exception] = [Found([], None) for _ in requests]
         for numbers in groups.values():
-            first = requests[numbers[0]]
-            # One more where the query is itself an item, which is not its own match.
-            k = max(requests[n].k + (requests[n].exclude is not None) for n in numbers)
-            queries = np.stack([requests[n].features for n in numbers])
             try:
-                found = self.index.search(
-                    queries,
-                    k,
-                    first.metric,
-                    first.where,
-                    threads=self._threads,
-                    backend=self._backend,
-                )
+                found, threshold = self._scan([requests[n] for n in numbers])
             except VsearchError as error:
                 for n in numbers:
                     answers[n] = error
                 continue
             for n, hits in zip(numbers, found, strict=True):
                 own = requests[n]
-                answers[n] = [hit for hit in hits if hit.id != own.exclude][: own.k]
+                kept = [hit for hit in hits if hit.id != own.exclude][: own.k]
+                answers[n] = Found(kept, threshold)
         return answers
+
+    def _scan(self, requests: Sequence[SearchRequest]) -> tuple[list[list[Hit]], Threshold | None]:
+        """The hits of requests of one metric and filter, and the threshold of that metric."""
+        first = requests[0]
+        # One more where the query is itself an item, which is not its own match.
+        k = max(request.k + (request.exclude is not None) for request in requests)
+        queries = np.stack([request.features for request in requests])
+
+        def scan(opened: Opened) -> tuple[list[list[Hit]], Threshold | None]:
+            found = opened.index.search(
+                queries, k, first.metric, first.where,
+                threads=self._threads, backend=self._backend,
+            )  # fmt: skip
+            return found, opened.facts.thresholds.get(first.metric)
+
+        try:
+            result = self._current.on(scan)
+        except Exception as error:
+            if not isinstance(error, VsearchError) or status_of(error) >= 500:
+                self._failing.add("search")
+            raise
+        self._failing.discard("search")
+        return result
 
 
 def unshowable(error: ImageError) -> NotFoundError:
@@ -404,15 +484,6 @@ def parse_where(texts: Sequence[str]) -> dict[str, list[Any]] | None:
             )  # fmt: skip
         pairs.append((column, value))
     return read_where(pairs)
-
-
-def _identity(file: Path) -> tuple[int, int] | None:
-    """Which file it is, whatever it holds; None where there is none."""
-    try:
-        found = file.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _filter_key(where: Mapping[str, Sequence[Any]] | None) -> str:

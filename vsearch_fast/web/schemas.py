@@ -164,8 +164,14 @@ class CatalogueAnswer(BaseModel):
     note: str
 
 
+class Alive(BaseModel):
+    """The process answers."""
+
+    status: str = Field(examples=["ok"])
+
+
 class Health(BaseModel):
-    """The server answers."""
+    """Searches and ratings are answered."""
 
     status: str = Field(examples=["ok"])
     pictures: int

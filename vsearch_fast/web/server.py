@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import errno
 import ipaddress
+import json
 import os
 import re
+import resource
 import secrets
+import signal
 import socket
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -17,6 +25,8 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..errors import ArgumentError, VsearchError
+from .faults import told
+from .public import PublicUrl, parse
 from .settings import Settings
 
 TOKEN_VARIABLE = "VSEARCH_TOKEN"
@@ -26,6 +36,16 @@ _HEADER_SECONDS = 10
 
 #: Connections at once; beyond them new ones are told 503.
 _CONNECTIONS = 512
+
+#: Descriptors that connections leave to indexes, pictures and uploads, and those that the process
+#: asks the system for, where it may have more than it has.
+_SPARE, _WANTED = 24, 4096
+
+#: Connections taken up at once: fewer than are spare, since each is counted afterwards.
+_ACCEPTED = 8
+
+#: Seconds that requests under way are given when the server is ended, and then the process.
+_GRACE, _LAST = 1, 2.5
 
 
 class _Patient(H11Protocol):
@@ -38,8 +58,37 @@ class _Patient(H11Protocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        spare = _spare_descriptors()
+        if len(self.connections) > _CONNECTIONS or spare < _SPARE:
+            self._refuse(transport, lingering=spare > _SPARE / 2)
+            return
         self._quiet_since = self.loop.time()
         self._watch()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Nothing: an upgrade that somebody asks for is answered as a plain request."""
+
+    def _refuse(self, transport: Any, *, lingering: bool) -> None:
+        """Tell 503 without waiting for the request; where there is room, wait a moment for it to
+        come, since a connection closed before is reset, and its answer lost."""
+        content = json.dumps(
+            told(
+                "More connections are open than the server can have",
+                "The request was not read",
+                "Send it again in some seconds",
+            )
+        ).encode()
+        transport.write(
+            b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
+            b"Retry-After: 5\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s"
+            % (len(content), content)
+        )
+        self.data_received = lambda data: None  # type: ignore[method-assign]
+        if lingering and transport.can_write_eof():
+            transport.write_eof()
+            self.loop.call_later(0.5, transport.close)
+        else:
+            transport.close()
 
     def on_response_complete(self) -> None:
         self._quiet_since = self.loop.time()
@@ -54,6 +103,26 @@ class _Patient(H11Protocol):
             self.transport.close()
             return
         self.loop.call_later(_HEADER_SECONDS / 4, self._watch)
+
+
+def _spare_descriptors() -> int:
+    """File descriptors that the process may still open, as far as it can be told."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if limit == resource.RLIM_INFINITY:
+        return 1 << 20
+    try:
+        return limit - len(os.listdir("/dev/fd"))
+    except OSError:  # none even for this look
+        return 0
+
+
+def _ask_for_descriptors() -> None:
+    """As many as the system lets the process have, up to what it can use."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _WANTED if hard == resource.RLIM_INFINITY else min(hard, _WANTED)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def is_loopback(host: str) -> bool:
@@ -84,11 +153,14 @@ def token_for(host: str) -> str | None:
     return own or secrets.token_urlsafe(24)
 
 
-def settings_for(host: str, token: str | None) -> Settings:
+def settings_for(host: str, token: str | None, public_url: str | None = None) -> Settings:
     """The usual limits of a server at `host`; by what names it is asked there is no matter where
-    others reach it."""
+    others reach it. ArgumentError for a `public_url` that is none."""
     usual = Settings()
-    return replace(usual, token=token, hosts=usual.hosts if is_loopback(host) else None)
+    return replace(
+        usual, token=token, hosts=usual.hosts if is_loopback(host) else None,
+        public=None if public_url is None else parse(public_url),
+    )  # fmt: skip
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -118,10 +190,12 @@ def run(
     sock: socket.socket,
     *,
     token: str | None,
+    public: PublicUrl | None = None,
     open_path: str = "/",
     say: Callable[[str], None],
 ) -> None:
-    """Serve until Ctrl-C or SIGTERM, then end what is under way."""
+    """Serve until Ctrl-C or SIGTERM, then end what is under way, or leave it: within 3 seconds."""
+    _ask_for_descriptors()
     host, port = sock.getsockname()[:2]
     name = "127.0.0.1" if host == "0.0.0.0" else f"[{host}]" if ":" in host else host
     address = f"http://{name}:{port}{open_path}" + (f"?token={token}" if token else "")
@@ -129,6 +203,9 @@ def run(
     lines = [f"Serving on {address}"]
     if host in ("0.0.0.0", "::"):
         lines.append(f"From other machines: {address.replace(name, socket.gethostname(), 1)}")
+    if public is not None:
+        asked = f"?token={token}" if token else ""
+        lines.append(f"Through the proxy: {public}{open_path[1:]}{asked}")
     server.announce = lambda: say("\n".join([*lines, "Stop with Ctrl-C."]))
     server.run([sock])
 
@@ -139,23 +216,47 @@ def configured(app: FastAPI) -> uvicorn.Config:
         app,
         http=_Patient,
         ws="none",
+        proxy_headers=False,  # whoever sends X-Forwarded-For would be believed, if only from here
         # Addresses hold what people search for, and once a token: no line for each.
         access_log=False,
         log_config=None,  # whose handlers would keep the stderr of this moment for ever
         log_level="warning",
-        limit_concurrency=_CONNECTIONS,
         timeout_keep_alive=_HEADER_SECONDS,
-        timeout_graceful_shutdown=10,
+        timeout_graceful_shutdown=_GRACE,
+        backlog=_ACCEPTED,
         server_header=False,
     )
 
 
 class _Announcing(uvicorn.Server):
-    """Says its address once it answers there."""
+    """Says its address once it answers there, and ends when it is told to."""
 
     announce: Callable[[], None]
+    _ending = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        for sock in sockets or ():
+            sock.listen(_CONNECTIONS)  # as many may wait; uvicorn made it as few as it takes up
         if self.started:
             self.announce()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        if not self._ending:
+            self._ending = True
+            threading.Thread(target=_end_at_last, args=(sig,), daemon=True).start()
+
+
+def _end_at_last(sig: int) -> None:
+    """End the process as the signal would have, if a scan, the network or the compiler keeps its
+    threads busy: none of them can be interrupted, and Python waits for them before it ends.
+
+    Nothing is lost: what was committed to an index or a ratings file is on the disk.
+    """
+    time.sleep(_LAST)
+    if sig == signal.SIGINT:
+        os._exit(130)  # as `terminal.console` ends
+    # Python sets no handler but in the main thread, which may be busy.
+    ctypes.CDLL(None).signal(ctypes.c_int(sig), ctypes.c_void_p(0))
+    os.kill(os.getpid(), sig)

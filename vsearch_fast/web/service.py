@@ -11,6 +11,7 @@ Queues are bounded (429), and a request that takes too long is told so (503).
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -25,12 +26,15 @@ from ..index.thresholds import Threshold
 from ..machine import available_threads
 from ..words import METRICS, Metric
 from .batching import Batcher
-from .catalogue import Catalogue, Query, SearchRequest, parse_where, unshowable
+from .catalogue import Catalogue, Found, Query, SearchRequest, parse_where, unshowable
+from .current import Facts
 from .faults import RequestError
 from .metrics import Metrics
 from .settings import Settings
 from .thumbnails import Thumbnails
 from .workers import Workers
+
+_log = logging.getLogger("vsearch_fast.web")
 
 T = TypeVar("T")
 
@@ -38,8 +42,14 @@ T = TypeVar("T")
 _LARGEST_SCAN = 64
 _LARGEST_RUN = 32
 
-#: Seconds between two looks at what the catalogue holds; searches see changes at once.
+#: Seconds between two counts of what the catalogue holds; searches see changes at once.
 _REFRESH = 60
+
+#: Seconds between two looks at whether the catalogue was replaced, and two at its health.
+_LOOK = 1.0
+
+#: Seconds in which a healthy catalogue has answered.
+_HEALTHY = 5.0
 
 #: Seconds between two looks at whether the event loop is late.
 _WATCH = 0.1
@@ -82,10 +92,12 @@ class Service:
             catalogue.embed, largest=_LARGEST_RUN, waiting=settings.waiting,
             observe=metrics.batch("features"),
         )  # fmt: skip
-        self._scans: Batcher[SearchRequest, list[Hit]] = Batcher(
+        self._scans: Batcher[SearchRequest, Found] = Batcher(
             catalogue.search, largest=_LARGEST_SCAN, waiting=3 * settings.waiting,
             observe=metrics.batch("search"),
         )  # fmt: skip
+        self._looking: asyncio.Future[str | None] | None = None
+        self._looked_at = 0.0
         metrics.gauge("vsearch_waiting_features", "Pictures that wait for the network.",
                       lambda: len(self._network))  # fmt: skip
         metrics.gauge("vsearch_waiting_search", "Queries that wait for a scan.",
@@ -99,11 +111,42 @@ class Service:
             self.metrics.late(max(0.0, time.perf_counter() - began - _WATCH))
 
     async def refresh_for_ever(self) -> None:
-        """Warm the searches up, then keep the catalogue's facts up to date until cancelled."""
-        await asyncio.to_thread(self.catalogue.warm)
+        """Keep the catalogue's facts up to date until cancelled, whatever goes wrong meanwhile."""
+        looks = 0
+        said = ""
         while True:
-            await asyncio.to_thread(self.catalogue.refresh)
-            await asyncio.sleep(_REFRESH)
+            try:
+                new = await asyncio.to_thread(self.catalogue.look)
+                if new or looks % round(_REFRESH / _LOOK) == 0:
+                    await asyncio.to_thread(self.catalogue.refresh)
+                said = ""
+            except RequestError:
+                pass  # was said where it was noticed
+            except Exception as error:  # of a lock, a disk, a device: there will be better times
+                if str(error) != said:
+                    said = str(error)
+                    _log.error("What the catalogue holds could not be counted: %s", error)
+            looks += 1
+            await asyncio.sleep(_LOOK)
+
+    async def trouble(self) -> str | None:
+        """Why searches cannot be answered now, or None; looked for once a second at most,
+        however often it is asked."""
+        looking = self._looking
+        if looking is None or (looking.done() and time.monotonic() - self._looked_at > _LOOK):
+            looking = self._looking = asyncio.ensure_future(
+                asyncio.to_thread(self.catalogue.trouble)
+            )
+            self._looked_at = time.monotonic()
+        await asyncio.wait([looking], timeout=_HEALTHY)
+        if looking.done():
+            return looking.result()
+        return f"The index has not answered within {_HEALTHY:g} seconds"
+
+    async def facts(self) -> Facts:
+        """What the index that lies there now holds."""
+        await self._within(self._reading.run(self.catalogue.look))
+        return self.catalogue.facts
 
     async def search(
         self, prepare: Callable[[], Query], k: int, metric: str, where: list[str]
@@ -115,7 +158,6 @@ class Service:
     async def _search(
         self, prepare: Callable[[], Query], k: int, metric: str, where: list[str]
     ) -> Answer:
-        self._check_still_there()
         filters = parse_where(where)
         times = [time.perf_counter()]
         query = await self._pictures.run(prepare)
@@ -129,9 +171,8 @@ class Service:
         async def one(name: Metric) -> Searched:
             began = time.perf_counter()
             request = SearchRequest(features, name, k, filters, query.id)
-            hits = await self._scans.submit(request)
-            threshold = self.catalogue.facts.thresholds.get(name)
-            return Searched(name, hits, threshold, time.perf_counter() - began)
+            found = await self._scans.submit(request)
+            return Searched(name, found.hits, found.threshold, time.perf_counter() - began)
 
         names = METRICS if metric == "all" else (metric,)
         results = await asyncio.gather(*(one(name) for name in names))  # type: ignore[arg-type]
@@ -150,15 +191,14 @@ class Service:
         self, limit: int, after: int | None, where: list[str], ids: list[str] | None
     ) -> tuple[list[Item], int | None]:
         """A page of the catalogue, or just the items of some ids."""
-        self._check_still_there()
         if ids:
             item = self.catalogue.item
-            return await self._reading.run(lambda: [item(id_) for id_ in ids]), None
-        return await self._reading.run(self.catalogue.items, limit, after, where)
+            some = self._reading.run(lambda: [item(id_) for id_ in ids])
+            return await self._within(some), None
+        return await self._within(self._reading.run(self.catalogue.items, limit, after, where))
 
     async def thumbnail(self, id_: str | None, key: str | None, size: int) -> bytes:
         """A JPEG of a picture of the catalogue, or of an earlier upload."""
-        self._check_still_there()
 
         def make() -> bytes:
             if key is not None:
@@ -185,16 +225,7 @@ class Service:
                 retry_after=5,
             ) from None
 
-    def _check_still_there(self) -> None:
-        if self.catalogue.replaced:
-            raise RequestError(
-                503,
-                "The index was removed or replaced while it was served",
-                "Nothing was searched or sent, as it would be of the old one",
-                "Who runs the server starts it again",
-            )
-
     def close(self) -> None:
         """Start nothing more; running work ends."""
-        for part in (self._pictures, self._reading, self._network, self._scans):
+        for part in (self._pictures, self._reading, self._network, self._scans, self.catalogue):
             part.close()

@@ -47,7 +47,7 @@ def _all() -> dict[str, _File]:
 
 def router(*, search: bool, rating: bool) -> APIRouter:
     """Routes of the pages: ``/`` (search, or else ``/rate``), ``/rate``, ``/docs``, and
-    ``/static/NAME``."""
+    ``/static/NAME``. No page names a path from the host's root: a proxy may put them anywhere."""
     known = _all()
     routes = APIRouter(include_in_schema=False)
 
@@ -76,5 +76,12 @@ def router(*, search: bool, rating: bool) -> APIRouter:
         @routes.api_route("/rate", methods=_READ)
         async def rate(request: Request) -> Response:
             return answer(request, "rate.html")
+
+    # As people write them; relative, so that it holds wherever a proxy has put the page.
+    @routes.api_route("/docs/", methods=_READ)
+    @routes.api_route("/rate/", methods=_READ)
+    async def without_slash(request: Request) -> Response:
+        name = request.url.path.rstrip("/").rpartition("/")[2]
+        return Response(status_code=308, headers={"Location": f"../{name}"})
 
     return routes

@@ -7,6 +7,8 @@ from threading import Event
 import numpy as np
 from numpy.typing import NDArray
 
+from ...kernels import select
+from ...kernels.cache import Kernel
 from ...threads import run
 from .. import tiling
 
@@ -14,6 +16,11 @@ from .. import tiling
 def capacity_for(k: int) -> int:
     """Pairs that a selection buffer holds: above k, so that shrinking it is cheap a pair."""
     return k + max(k, 32)
+
+
+def merging(distances: np.dtype) -> Kernel:
+    """The kernel of `merge` for such distances."""
+    return select.MERGE[distances]
 
 
 def merge(
@@ -24,14 +31,13 @@ def merge(
     best_ids: NDArray[np.int64],
 ) -> None:
     """Write the k smallest pairs of all workers' buffers to ``best`` and ``best_ids``, in order."""
-    from ...kernels import select
-
     queries, k = best.shape
     parts = len(distances) if queries * k >= tiling.TILING.many_pairs else 1
+    kernel = merging(distances.dtype)
     borders = [queries * part // parts for part in range(parts + 1)]
 
     def work(part: int) -> None:
         first, last = borders[part : part + 2]
-        select.merge(distances, ids, counts, best, best_ids, first, last)
+        kernel(distances, ids, counts, best, best_ids, first, last)
 
     run(work, parts, Event())

@@ -21,14 +21,28 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ...kernels.cache import Kernel, prepare
+from ...kernels.pairs import bring_forward, drop_listed
+from ...kernels.refine import refine_f32, refine_f64
+from ...kernels.select import lower_limits
+from ...kernels.sketch import sketch_rows
 from ...threads import run
 from .. import tiling
 from ..proof import Work
 from ..rows import not_finite
-from .buffers import capacity_for, merge
+from .buffers import capacity_for, merge, merging
 from .chunks import Chunk, Problem, cut_rows
-from .shared import PAIR_BYTES, Shared
+from .shared import PAIR_BYTES, Shared, scanner_of
 from .worker import Worker
+
+
+def kernels_for(problem: Problem) -> list[Kernel]:
+    """What such a search needs compiled (and `kernels.lanes`, where rows must be scanned)."""
+    scan = scanner_of(problem)
+    return [
+        sketch_rows, scan, bring_forward, drop_listed, refine_f32, lower_limits, refine_f64,
+        merging(np.dtype(np.float64)),
+    ]  # fmt: skip
 
 
 def search(
@@ -39,6 +53,7 @@ def search(
     ids: NDArray[np.int64],
 ) -> Work:
     """Search for all queries; write the result to ``distances`` and ``ids``."""
+    prepare(kernels_for(problem))
     chunks = cut_rows(problem, workers, len(queries))
     workers = min(workers, len(chunks))
     sizes = tiling.TILING
@@ -147,8 +162,6 @@ class _Batch:
         For a large k, whose limit takes many rows to fall. Nothing is proved by it: whoever
         starts from a guess finds out whether k rows lie within.
         """
-        from ...kernels.select import lower_limits
-
         shared = self.shared
         limits = np.full(len(shared.queries), np.inf)
         chunks = [chunk for chunk in self.chunks if chunk.run is not None and not chunk.build]
@@ -181,8 +194,6 @@ class _Batch:
         Bounds of one tier are of different rows, those of two tiers need not be: each tier
         proves a limit of its own.
         """
-        from ...kernels.select import lower_limits
-
         shared = self.shared
         limits = np.full(len(shared.queries), np.inf)
         for bounds, counts in zip(

@@ -13,7 +13,7 @@ from ..rows import Live, Reading, direct, readable
 from ..sketches import Run, Sketch, choose_run
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Problem:
     """One search, as it is the same for all batches and workers."""
 

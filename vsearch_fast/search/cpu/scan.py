@@ -15,10 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...kernels import amx, hamming, lanes
+from ...kernels.cache import Kernel, prepare
+from ...loading import once
 from ...threads import run
 from .. import tiling
 from ..rows import Live, Reading, converted, direct, no_mask, not_finite, padded_to
-from .buffers import capacity_for, merge
+from .buffers import capacity_for, merge, merging
 
 Scan = Callable[..., int]
 
@@ -31,6 +34,7 @@ class ManyQueries:
     multiple: int  # queries are padded to a multiple of this many
     growth: int  # bytes of a packed query for one of its own
     scanner: Callable[[NDArray], Scan]
+    kernel: Kernel
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Family:
     multiple: int  # queries are padded to a multiple of this many
     minimum_chunk: int
     scan: Scan
+    kernel: Kernel
     many: ManyQueries | None = None
 
     def many_for(self, queries: int) -> ManyQueries | None:
@@ -51,32 +56,38 @@ class Family:
 
 
 def family(metric: str, row_bytes: int) -> Family:
-    """Kernels of a metric; imported here, so that `import vsearch_fast` needs no Numba."""
+    """Kernels of a metric, for rows of so many bytes."""
     if metric == "hamming":
-        from ...kernels import amx, hamming
-
         many = None
         if row_bytes % 8 == 0 and row_bytes and amx.available():
-            from ...kernels import hamming_amx
-
+            hamming_amx = _hamming_amx()
             many = ManyQueries(
-                hamming_amx.MINIMUM_QUERIES, hamming_amx.QUERY_MULTIPLE, 8, hamming_amx.scanner
-            )
+                hamming_amx.MINIMUM_QUERIES, hamming_amx.QUERY_MULTIPLE, 8, hamming_amx.scanner,
+                hamming_amx.KERNEL,
+            )  # fmt: skip
         most = np.iinfo(np.int32).max
+        kernel = hamming.scanner(row_bytes)
         return Family(
             np.dtype(np.uint8), np.dtype(np.int32), most, hamming.QUERY_MULTIPLE, 4096,
-            hamming.scanner(row_bytes), many,
+            kernel, kernel, many,
         )  # fmt: skip
-    from ...kernels import lanes
-
     squared = metric == "l2"
 
     def scan(*arguments: Any) -> int:
         return lanes.lane_scan(*arguments, squared)
 
     return Family(
-        np.dtype(np.float32), np.dtype(np.float64), np.inf, lanes.QUERY_MULTIPLE, 512, scan
-    )
+        np.dtype(np.float32), np.dtype(np.float64), np.inf, lanes.QUERY_MULTIPLE, 512, scan,
+        lanes.lane_scan,
+    )  # fmt: skip
+
+
+@once
+def _hamming_amx() -> Any:
+    """Imported only where its instructions may be compiled."""
+    from ...kernels import hamming_amx
+
+    return hamming_amx
 
 
 @dataclass(frozen=True)
@@ -109,6 +120,7 @@ def search(
     workers = min(workers, len(chunks))
     capacity = capacity_for(distances.shape[1])
     many = kernels.many_for(len(queries))
+    prepare([many.kernel if many else kernels.kernel, merging(kernels.distances)])
     batch = min(
         max(1, sizes.query_bytes // (row_bytes * (many.growth if many else 1))),
         max(1, sizes.buffer_bytes // (workers * capacity * 16)),

@@ -8,8 +8,11 @@ from threading import Event
 import numpy as np
 from numpy.typing import NDArray
 
-from ...kernels import layout
+from ...kernels import layout, sketch_scan
+from ...kernels.cache import Kernel
+from ...kernels.level import simd_level
 from ...kernels.memory import aligned
+from ...kernels.simd_u8 import ABSOLUTE, PRODUCT, number_of, signed_queries
 from .. import tiling
 from ..rows import Sources, padded_to, readable
 from ..sketches import sketch_block
@@ -20,13 +23,20 @@ from .chunks import Problem
 PAIR_BYTES = 4 + 8 + 8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SketchedQueries:
     """Queries as the rows of a run are sketched, as `kernels.sketch_scan` takes them."""
 
     bytes: NDArray[np.uint8]
     constants: NDArray[np.int64]
     errors: NDArray[np.float64]
+
+
+def scanner_of(problem: Problem) -> Kernel:
+    """The kernel that bounds the pairs of a search."""
+    operation = PRODUCT if problem.squared else ABSOLUTE
+    wide = layout.width_of(problem.dim) > sketch_scan.NARROW
+    return sketch_scan.scanner(operation, number_of(simd_level()), wide)
 
 
 class Shared:
@@ -42,10 +52,6 @@ class Shared:
     """
 
     def __init__(self, problem: Problem, queries: NDArray[np.float32], workers: int) -> None:
-        from ...kernels import sketch, sketch_scan
-        from ...kernels.level import simd_level
-        from ...kernels.simd_u8 import ABSOLUTE, PRODUCT, number_of, signed_queries
-
         self.problem = problem
         self.count = len(queries)
         self.queries = padded_to(queries, sketch_scan.QUERY_MULTIPLE)
@@ -53,9 +59,9 @@ class Shared:
         self.width, self.facts = layout.width_of(problem.dim), layout.FACTS
         self.error_column = layout.E2 if problem.squared else layout.E1
         self.wide = self.width > sketch_scan.NARROW
-        self.scan = sketch_scan.scanner(operation, level, self.wide)
+        self.scan = scanner_of(problem)
         self.signed = signed_queries(operation, level)
-        self.gamma = sketch.rounding(problem.dim)
+        self.gamma = layout.rounding(problem.dim)
         row_bytes = min(self.width, sketch_scan.BLOCK) if self.wide else self.width
         sizes = tiling.TILING
         share = sizes.list_bytes // (PAIR_BYTES * workers)

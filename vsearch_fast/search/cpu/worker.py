@@ -7,7 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...kernels.lanes import lane_scan
 from ...kernels.memory import aligned
+from ...kernels.pairs import bring_forward, drop_listed
+from ...kernels.refine import refine_f32, refine_f64
+from ...kernels.select import lower_limits
 from .. import tiling
 from ..proof import Work
 from ..rows import Sources, converted, direct, no_mask, readable
@@ -183,8 +187,6 @@ class Worker:
 
     def drop(self) -> None:
         """Drop listed pairs that the limits exclude."""
-        from ...kernels.pairs import drop_listed
-
         np.minimum(self.limits, self.caps, out=self.limits)
         self.refined, self.listed = drop_listed(
             self.pair_queries, self.pair_rows, self.pair_lowers,
@@ -196,8 +198,6 @@ class Worker:
 
         Their true distances limit what follows more tightly than any upper bound of a sketch.
         """
-        from ...kernels.pairs import bring_forward
-
         end = bring_forward(
             self.pair_queries, self.pair_rows, self.pair_lowers, self.refined, self.listed,
             self.shared.problem.k, self.promising, self.promising_counts, self.order,
@@ -208,8 +208,6 @@ class Worker:
 
     def _lower_caps(self) -> None:
         """Take limits from bounds of buffers that hold k and are not full yet, too."""
-        from ...kernels.select import lower_limits
-
         number = slice(self.number, self.number + 1)
         lower_limits(
             self.shared.near_uppers[number], self.shared.counts[1, number],
@@ -218,8 +216,6 @@ class Worker:
 
     def refine_near(self, sources: Sources, end: int | None = None) -> None:
         """The second tier, for what it has not seen."""
-        from ...kernels.refine import refine_f32
-
         end = self.listed if end is None else end
         self._tell(self.refined, end)
         done = refine_f32(
@@ -232,8 +228,6 @@ class Worker:
 
     def decide(self, sources: Sources) -> None:
         """The third tier, for all that is listed; the list is empty then."""
-        from ...kernels.refine import refine_f64
-
         self._tell(0, self.listed)
         done = refine_f64(
             *self._pairs(sources, 0, self.listed), self.caps,
@@ -266,8 +260,6 @@ class Worker:
 
     def _scan(self, chunk: Chunk, rows: NDArray, mask: NDArray[np.uint8], count: int) -> int:
         """Compute every distance of a chunk by the definition."""
-        from ...kernels.lanes import lane_scan
-
         shared = self.shared
         if shared.problem.reading is not None:
             shared.problem.reading.rows(chunk.segment, chunk.start, chunk.stop)

@@ -9,8 +9,10 @@ from importlib.util import find_spec
 from typing import Any
 
 from ...errors import DeviceError, MissingDependencyError, VsearchError
+from ...installing import how_to_install
 from ...kernels.cuda import sources
 from ...kernels.cuda.device import Device
+from ...loading import package
 
 CURE = "Use backend='cpu', or see `vsearch gpu` for what is missing"
 
@@ -32,10 +34,10 @@ def devices() -> tuple[Device, ...]:
         raise MissingDependencyError(
             "CuPy is not installed",
             "Nothing was searched on a GPU",
-            "pip install 'vsearch_fast[gpu]' for CUDA 12, or 'vsearch_fast[gpu-cuda13]'",
+            f"{how_to_install('gpu')} for CUDA 12; for CUDA 13 the extra gpu-cuda13",
         )
     try:
-        import cupy
+        cupy: Any = package("cupy")
     except Exception as error:  # whatever a broken installation raises
         raise MissingDependencyError(
             f"CuPy is installed and cannot be imported: {error}",

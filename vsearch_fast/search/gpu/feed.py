@@ -17,7 +17,7 @@ Part = TypeVar("Part")
 Fill = Callable[[Part, Mapping[str, NDArray]], int]
 
 
-@dataclass
+@dataclass(eq=False)
 class _Slot:
     pinned: dict[str, NDArray]
     arrays: dict[str, Any]

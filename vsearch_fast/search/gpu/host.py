@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from threading import Event
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...loading import once, package
 from ...machine import available_threads
 from ...threads import run
 from ..rows import Sources, converted, readable
@@ -14,6 +16,14 @@ from .lists import Lists
 
 #: Pairs a thread from which waking another pays.
 _PAIRS_A_THREAD = 64
+
+
+@once
+def _pair_distances() -> Any:
+    package("numba")
+    from ...kernels.refine import pair_distances
+
+    return pair_distances
 
 
 class HostRows:
@@ -62,8 +72,6 @@ class HostRows:
         rows: NDArray[np.int64],
         squared: bool,
     ) -> NDArray[np.float64]:
-        from ...kernels.refine import pair_distances
-
         queries = np.ascontiguousarray(queries, np.float32)
         sources = self._direct
         if not self._all_direct:  # converted rows of odd arrays, just those
@@ -76,8 +84,10 @@ class HostRows:
         workers = max(1, min(most, len(rows) // _PAIRS_A_THREAD))
         borders = [len(rows) * worker // workers for worker in range(workers + 1)]
 
+        kernel = _pair_distances()
+
         def work(worker: int) -> None:
-            pair_distances(
+            kernel(
                 queries.ctypes.data, queries.strides[0], queries.shape[1],
                 sources.firsts, sources.bases, sources.strides, sources.halves,
                 pair_queries, rows, borders[worker], borders[worker + 1], distances, squared,

@@ -27,7 +27,7 @@ from .resident_rows import count_bits
 _ROWS_A_TASK = 256
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Passing:
     """Consecutive rows of one segment that are alike: sketched, to be sketched, or neither.
 

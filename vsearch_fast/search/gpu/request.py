@@ -27,7 +27,7 @@ _LARGEST_K = 1 << 20
 _ROWS_READ = 1024
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Request:
     """One search, as `search.topk_segments` has checked it."""
 

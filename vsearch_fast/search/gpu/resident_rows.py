@@ -46,7 +46,7 @@ def write_bit_counts(device: Device, rows: Any, sums: Any) -> None:
         )  # fmt: skip
 
 
-@dataclass
+@dataclass(eq=False)
 class _Extent:
     device: Device
     first: int

@@ -94,8 +94,6 @@ def search(
 
 class _Batch:
     def __init__(self, device: Device, problem: Problem, queries: NDArray, capacity: int) -> None:
-        from ...kernels import sketch
-
         self.device, self.problem, self.queries = device, problem, queries
         self.lists = Lists(device, len(queries), problem.k, capacity, not problem.exact)
         self.work = Work()
@@ -113,7 +111,7 @@ class _Batch:
             self.gamma = self.unit = self.lost = 0.0
         else:
             # Sums of float32: d additions, two roundings a term; subnormal numbers are flushed.
-            self.gamma = sketch.rounding(problem.dim)
+            self.gamma = layout.rounding(problem.dim)
             unit = (problem.dim + 16) * 2.0**-24
             self.unit, self.lost = unit * (1 + 2 * unit), problem.dim * 2.0**-124
 

@@ -1,0 +1,173 @@
+"""A copy of an index as it was at one moment, made while a writer writes.
+
+The database comes first, by SQLite's own backup: a moment's lock, and all of one commit. The rows
+that it counts are committed, and never written again, so that their files can be copied after it at
+leisure; a compaction meanwhile, which removes files, is noticed, and the copy begun anew. A full
+segment is a reflink where the file system has them, else a hard link, else copied: nothing ever
+writes into it (a repair puts another file at its place). The last segment, which grows, is never
+linked. The copy is verified before it gets its name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from ..disk.writing import sync_directory, write_error
+from ..errors import CompactedError, DamagedError, StoreError
+from . import schema, sealing
+from .segments import SegmentFiles
+from .store import Store
+from .verifying import Verified, verify
+
+_CONSEQUENCE = "No backup was made"
+
+#: Times that a copy is begun anew because the index was compacted meanwhile.
+_ATTEMPTS = 3
+
+#: ioctl that makes one file share another's blocks (linux/fs.h).
+_FICLONE = 0x40049409
+
+#: Called with the files that are copied and those to copy.
+Progress = Callable[[int, int], None]
+
+
+def back_up(
+    store: Store, target: Path, *, copy: bool = False, progress: Progress | None = None
+) -> Verified:
+    """Make the copy; see `Index.backup`."""
+    target = target.absolute()
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise StoreError(
+            f"{target} is there already", _CONSEQUENCE, "Name a folder that is new, or empty"
+        )
+    place = target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}.new")
+    try:
+        for _ in range(_ATTEMPTS):
+            place.mkdir(parents=True)
+            with contextlib.suppress(CompactedError):
+                _copy(store, place, copy, progress)
+                break
+            shutil.rmtree(place)
+        else:
+            raise CompactedError(
+                f"{store.folder} was compacted time and again meanwhile",
+                _CONSEQUENCE,
+                "Do it again",
+            )
+        made = Store(place, writable=False)
+        try:
+            found = verify(made)
+        finally:
+            made.close()
+        if not found.sound:
+            first = found.damages[0]
+            raise DamagedError(
+                f"{store.folder / first.file} is damaged: {first.what}",
+                f"{_CONSEQUENCE}, because it would be as damaged",
+                "Run `vsearch verify --repair` on the index first",
+            )
+        sync_directory(place)
+        os.rename(place, target)  # over an empty folder, too
+        with contextlib.suppress(PermissionError):  # one may write in a folder and not list it
+            sync_directory(target.parent)
+        return replace(found, path=str(target))
+    except OSError as error:
+        path = Path(error.filename) if error.filename else place
+        raise write_error(path, error, _CONSEQUENCE) from error
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _copy(store: Store, place: Path, copy: bool, progress: Progress | None) -> None:
+    store.copy_database(place / schema.DATABASE_NAME, _CONSEQUENCE)
+    _sync(place / schema.DATABASE_NAME)
+    taken = Store(place, writable=False, whole=False)
+    try:
+        with taken.reading(_CONSEQUENCE) as sql:
+            state, rows = sealing.read_state(sql), taken.rows_by_kind(sql)
+    finally:
+        taken.close()
+    files = store.files_of(state)
+    every = [
+        (kind, segment, min(files.segment_rows, count - segment * files.segment_rows))
+        for kind, count in rows.items()
+        for segment in range(files.segments(count))
+    ]
+    for done, (kind, segment, held) in enumerate(every, 1):
+        name = files.name(kind, segment)
+        try:
+            _copy_segment(files, kind, name, held, place / name, copy)
+        except FileNotFoundError:
+            _refuse_compacted(store, files)
+            raise
+        if progress:
+            progress(done, len(every))
+    _refuse_compacted(store, files)
+
+
+def _refuse_compacted(store: Store, files: SegmentFiles) -> None:
+    with store.reading(_CONSEQUENCE) as sql:
+        store.refuse_compacted(sql, files.generation, _CONSEQUENCE)
+
+
+def _copy_segment(
+    files: SegmentFiles, kind: str, name: str, rows: int, target: Path, copy: bool
+) -> None:
+    source = files.folder.open(name, os.O_RDONLY)
+    try:
+        made = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            if not copy and _reflinked(source, made):
+                return
+            if not copy and rows == files.segment_rows:
+                with contextlib.suppress(OSError):  # another file system, or one without links
+                    target.unlink()
+                    os.link(files.folder.path / name, target)
+                    if os.path.samestat(os.fstat(source), target.stat()):
+                        return
+                    target.unlink()
+                with contextlib.suppress(OSError):
+                    os.close(made)
+                made = os.open(target, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            shape = files.kinds[kind]
+            length = len(shape.header(files.segment_rows)) + rows * shape.row_bytes
+            _copied(source, made, length)
+            os.ftruncate(made, files.length(shape))
+            os.fsync(made)
+        finally:
+            os.close(made)
+    finally:
+        os.close(source)
+
+
+def _reflinked(source: int, target: int) -> bool:
+    try:
+        fcntl.ioctl(target, _FICLONE, source)
+    except OSError:
+        return False
+    os.fsync(target)
+    return True
+
+
+def _copied(source: int, target: int, length: int) -> None:
+    done = 0
+    while done < length:
+        count = os.sendfile(target, source, done, length - done)
+        if count == 0:
+            raise OSError(5, f"it ends after {done} bytes of {length}")
+        done += count
+
+
+def _sync(file: Path) -> None:
+    descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,233 @@
+"""Items, and what filters ask of them, as a `Store` reads them: each call is of one commit."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..checks import Scalar
+from ..errors import ArgumentError, CompactedError, UnknownIdError
+from . import item_rows, sealing
+from .item_rows import ItemRows
+from .items import Item
+from .snapshot import Filter, Snapshot, State
+
+#: Filters whose masks are kept until the next commit.
+_KEPT_FILTERS = 16
+
+#: Bits of a page's place that are its row; the rest is the index's generation.
+_ROW_BITS = 40
+
+
+class ItemReading:
+    """A part of `Store`, which has the rest."""
+
+    folder: Path
+    rows: ItemRows
+
+    def reading(self, consequence: str) -> contextlib.AbstractContextManager[sqlite3.Connection]:
+        """As `Store.reading`."""
+        raise NotImplementedError
+
+    def refuse_compacted(self, sql: sqlite3.Connection, generation: int, consequence: str) -> None:
+        """As `Store.refuse_compacted`."""
+        raise NotImplementedError
+
+    def _refresh(self, sql: sqlite3.Connection) -> Snapshot:
+        raise NotImplementedError
+
+    def _refuse_beyond(self, found: np.ndarray, rows: int) -> None:
+        if not ((found >= 0) & (found < rows)).all():
+            raise self.rows.damaged("a facet names a row that is not there")
+
+    def _mask(self, sql: sqlite3.Connection, snapshot: Snapshot, where: Filter) -> np.ndarray:
+        key = tuple((column, tuple(where[column])) for column in sorted(where))
+        mask = snapshot.filters.get(key)
+        if mask is None:
+            mask = np.ones(snapshot.state.rows, bool)
+            numbers = item_rows.column_numbers(sql)
+            for column, facets in where.items():
+                number = _column_number(numbers, column, "Nothing was searched")
+                match = np.zeros(snapshot.state.rows, bool)
+                for found in self.rows.matching(sql, number, facets):
+                    self._refuse_beyond(found, len(match))
+                    match[found] = True
+                mask &= match  # removed rows are out of it: they have no facets
+            if len(snapshot.filters) >= _KEPT_FILTERS:
+                snapshot.filters.clear()
+            snapshot.filters[key] = mask
+        return mask
+
+    def groups(self, column: str, rows: int, consequence: str) -> np.ndarray:
+        """A number for each of the first `rows` rows, int64, equal where rows have the same value
+        in this column. A row without one, or with null, has a number of its own.
+
+        Raises:
+            ArgumentError: a column that the index does not have.
+        """
+        groups = -1 - np.arange(rows)
+        with self.reading(consequence) as sql:
+            number = _column_number(item_rows.column_numbers(sql), column, consequence)
+            for group, found in enumerate(self.rows.grouped(sql, number)):
+                self._refuse_beyond(found, rows)
+                groups[found] = group
+        return groups
+
+    def items(
+        self, rows: Sequence[int], state: State, *, unchanged: bool
+    ) -> dict[int, Item] | None:
+        """Items by row of a state, for as long as they live.
+
+        With `unchanged`: None when anything but additions was committed since.
+
+        Raises:
+            CompactedError: rows have other numbers by now.
+        """
+        with self.reading("Nothing was read") as sql:
+            self.refuse_compacted(sql, state.generation, "Nothing was read")
+            now = sealing.read_state(sql)
+            if unchanged and now.edits != state.edits:
+                return None
+            found = self.rows.by_row(sql, rows)
+            if now.edits == state.edits and len(found) < len(set(rows)):
+                raise self.rows.damaged("an item that should be there is not")
+            return found
+
+    def find(self, ids: Sequence[str], consequence: str) -> list[tuple[int, Item]]:
+        """Row and item of every id, in order.
+
+        Raises:
+            UnknownIdError: names the first id that is not in the index.
+        """
+        with self.reading(consequence) as sql:
+            return self.found(sql, ids, consequence)
+
+    def found(
+        self, sql: sqlite3.Connection, ids: Sequence[str], consequence: str
+    ) -> list[tuple[int, Item]]:
+        """`find` in a transaction that is open."""
+        found = self.rows.by_id(sql, ids)
+        for id_ in ids:
+            if id_ not in found:
+                raise UnknownIdError(
+                    f"{self.folder} holds no item {id_!r}", consequence, "Check the id"
+                )
+        return [found[id_] for id_ in ids]
+
+    def contains(self, id_: str) -> bool:
+        """Whether a live row has this id."""
+        with self.reading("Nothing was read") as sql:
+            return bool(item_rows.present(sql, [id_]))
+
+    def _page(self, sql: sqlite3.Connection, row: int, limit: int | None) -> list[tuple[int, Item]]:
+        """The items after a row, as `ItemRows.after`, all that there are."""
+        snapshot = self._refresh(sql)
+        page = self.rows.after(sql, row, limit)
+        rows = [row for row, _ in page]
+        end = rows[-1] + 1 if page and limit and len(page) == limit else None
+        if limit is None and page:
+            end = rows[-1] + 1
+        stop = snapshot.state.rows if end is None else end
+        expected = np.arange(row + 1, stop)
+        if snapshot.live is not None:
+            expected = expected[snapshot.live[row + 1 : stop]]
+        if not np.array_equal(expected, rows):
+            raise self.rows.damaged(f"the items after row {row} are not those written")
+        return page
+
+    def iterate(self) -> Iterator[Item]:
+        """All items by row. The index may be changed meanwhile: items added are met, too."""
+        last, id_ = -1, ""
+        before: State | None = None
+        while True:
+            with self.reading("Nothing was read") as sql:
+                state = self._refresh(sql).state
+                if before is not None and before.generation != state.generation:
+                    last = self._row_after_compaction(sql, id_, before, state)
+                before = state
+                page = self._page(sql, last, None)
+            if not page:
+                return
+            last, id_ = page[-1][0], page[-1][1].id
+            yield from (item for _, item in page)
+
+    def _row_after_compaction(
+        self, sql: sqlite3.Connection, id_: str, before: State, state: State
+    ) -> int:
+        """The new row of the item that was the last to be read.
+
+        Raises:
+            CompactedError: items were removed or replaced, too, of which this may be one: a row
+                that has its id might be one at the end.
+        """
+        row = item_rows.present(sql, [id_]).get(id_)
+        compactions = state.generation - before.generation
+        if row is None or state.edits - before.edits != compactions:
+            raise CompactedError(
+                f"{self.folder} was changed and compacted while its items were read",
+                "Some of them were not read",
+                "Begin again",
+            )
+        return row
+
+    def page(
+        self, limit: int, after: int | None, where: Filter | None
+    ) -> tuple[list[Item], int | None]:
+        """The first `limit` live items that match `where` after a place, and the place of the
+        last of them; None instead where no item follows."""
+        with self.reading("Nothing was read") as sql:
+            snapshot = self._refresh(sql)
+            row = -1
+            if after is not None:
+                generation, row = divmod(after, 1 << _ROW_BITS)
+                if generation != snapshot.state.generation:
+                    raise CompactedError(
+                        f"{self.folder} was compacted since the page before",
+                        "Nothing was read",
+                        "Begin again with the first page",
+                    )
+            if where is None:
+                lines = self._page(sql, row, limit + 1)
+            else:
+                mask = self._mask(sql, snapshot, where)
+                rows = row + 1 + np.flatnonzero(mask[row + 1 :])[: limit + 1]
+                found = self.rows.by_row(sql, rows.tolist())
+                if len(found) < len(rows):
+                    raise self.rows.damaged("an item that should be there is not")
+                lines = sorted(found.items())
+            generation = snapshot.state.generation << _ROW_BITS
+        more = len(lines) > limit
+        lines = lines[:limit]
+        return [item for _, item in lines], generation + lines[-1][0] if more else None
+
+    def values(self, column: str, limit: int) -> list[tuple[Scalar, int]] | None:
+        """The values that live items have in this column, and how many have each; None where
+        there are more than `limit` values."""
+        with self.reading("Nothing was read") as sql:
+            number = _column_number(item_rows.column_numbers(sql), column, "Nothing was read")
+            found = self.rows.counted(sql, number, limit + 1)
+            if len(found) > limit:
+                return None
+            items = self.rows.by_row(sql, [row for row, _ in found])
+        if not all(row in items and column in items[row].metadata for row, _ in found):
+            raise self.rows.damaged("a facet names a row that does not have it")
+        return [(items[row].metadata[column], count) for row, count in found]
+
+    def columns(self) -> list[str]:
+        """Names of the metadata columns that live items have, sorted."""
+        with self.reading("Nothing was read") as sql:
+            self._refresh(sql)
+            return item_rows.columns_in_use(sql)
+
+
+def _column_number(numbers: Mapping[str, int], column: str, consequence: str) -> int:
+    if column not in numbers:
+        names = ", ".join(map(repr, sorted(numbers))) or "none so far"
+        raise ArgumentError(
+            f"The index has no metadata column {column!r}", consequence, f"Its columns are: {names}"
+        )
+    return numbers[column]

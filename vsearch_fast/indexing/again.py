@@ -1,0 +1,48 @@
+"""Items of an index embedded again, whose features were lost."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..embedder.embedder import Embedder, ImageSkippedWarning
+from ..errors import ModelMismatchError
+from ..index.items import Item
+
+
+def embed_again(
+    embedder: Embedder, index_path: Path, model_id: str, *, progress: bool
+) -> Callable[[Sequence[Item]], dict[str, np.ndarray]]:
+    """What `Index.repair` takes: the features of items whose pictures can be read.
+
+    Raises:
+        ModelMismatchError: the embedder's model is not the one of the index.
+    """
+    if embedder.model_id != model_id:
+        raise ModelMismatchError(
+            f"{index_path} holds features of model {model_id}, not of {embedder.model_id}",
+            "Nothing was repaired",
+            "Name the model that made it: --model FILE",
+        )
+
+    def embed(items: Sequence[Item]) -> dict[str, np.ndarray]:
+        readable = [item for item in items if item.path is not None]
+        found: dict[str, np.ndarray] = {}
+        with warnings.catch_warnings():
+            # What cannot be read is listed as dropped.
+            warnings.simplefilter("ignore", ImageSkippedWarning)
+            for batch in embedder.stream(
+                (str(item.path) for item in readable),
+                (item.box for item in readable),
+                on_error="skip",
+                progress=progress,
+                total=len(readable),
+            ):
+                for position, features in zip(batch.positions, batch.features, strict=True):
+                    found[readable[position].id] = features
+        return found
+
+    return embed

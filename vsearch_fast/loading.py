@@ -1,0 +1,66 @@
+"""What a process does once, when it first needs it: imports of large packages, compilation.
+
+Large packages import themselves in circles (Numba, CuPy), which two threads must not begin at
+once: Python then breaks the deadlock of its import locks by handing out half a module. And a
+child that is forked from a process whose other thread imports or compiles finds locks held for
+ever. So both are done under one lock, which is taken before any lock of Python's imports, and
+which a fork waits for.
+"""
+
+from __future__ import annotations
+
+# These (but os) have a lock of their own held over a fork. Were they first imported while a fork
+# waits for ours, Python would release theirs without having taken it.
+import concurrent.futures.thread  # noqa: F401
+import logging  # noqa: F401
+import os
+import random  # noqa: F401
+from collections.abc import Callable
+from functools import wraps
+from importlib import import_module
+from threading import RLock
+from types import ModuleType
+from typing import Any, TypeVar
+
+Made = TypeVar("Made")
+
+#: Held by whoever imports or compiles. Ask for no other lock that a search may hold while you
+#: hold it. Of the locks that are held over a fork this one is the last to be taken: files of the
+#: ground floor are the first to be imported, and Python asks the last first.
+LOCK = RLock()
+
+os.register_at_fork(
+    before=LOCK.acquire, after_in_parent=LOCK.release, after_in_child=LOCK.release
+)  # fmt: skip
+
+
+def once(make: Callable[..., Made]) -> Callable[..., Made]:
+    """Decorator: ``make`` runs once for each arguments, under the lock; what it made is kept.
+
+    Unlike `functools.cache`, which lets two threads make the same. Arguments are hashable and by
+    position. An error is not kept.
+    """
+    made: dict[tuple[Any, ...], Made] = {}
+
+    @wraps(make)
+    def kept(*arguments: Any) -> Made:
+        try:
+            return made[arguments]
+        except KeyError:
+            pass
+        with LOCK:
+            if arguments not in made:
+                made[arguments] = make(*arguments)
+            return made[arguments]
+
+    return kept
+
+
+@once
+def package(name: str) -> ModuleType:
+    """A package of others, imported as a whole before any part of it is asked for.
+
+    Raises:
+        ImportError: it is not installed, or broken.
+    """
+    return import_module(name)
