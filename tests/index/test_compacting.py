@@ -210,7 +210,7 @@ def test_a_damaged_row_is_not_copied(tmp_path: Path) -> None:
         content = bytearray(file.read_bytes())
         content[-5] ^= 1
         file.write_bytes(content)
-        with pytest.raises(DamagedError, match=r"vectors-00001.npy is damaged: rows 16 to 31"):
+        with pytest.raises(DamagedError, match=r"vectors-00001.npy is damaged: of rows 16 to 31"):
             compact(index._store)
         assert index.info()["rows"] == 60
 

@@ -93,12 +93,12 @@ def flip(file: Path, place: int, bit: int = 0) -> None:
 @pytest.mark.parametrize(
     ("kind", "row", "words"),
     [
-        ("vectors", 1700, "rows 1692 to 1755, item 'id 1692' and others"),
-        ("vectors", 0, "rows 0 to 63"),
-        ("codes", 1700, "rows 1500 to 2523"),
-        ("codes", 1400, "rows 1024 to 1499"),
-        ("sketches", 1100, "rows 1024 to 1499"),
-        ("facts", 10, "rows 0 to 1023, item 'id 0' and others"),
+        ("vectors", 1700, "of rows 1692 to 1755 ('id 1692' and others) some are not"),
+        ("vectors", 0, "of rows 0 to 63 ("),
+        ("codes", 1700, "of rows 1500 to 2523 ("),
+        ("codes", 1400, "of rows 1024 to 1499 ("),
+        ("sketches", 1100, "of rows 1024 to 1499 ("),
+        ("facts", 10, "of rows 0 to 1023 ('id 0' and others)"),
     ],
 )
 def test_a_flipped_row_is_named(copy: Path, kind: str, row: int, words: str) -> None:
@@ -342,7 +342,7 @@ def test_checksums_may_be_asked_for_at_every_search(copy: Path) -> None:
         byte = opened.read(1)[0]
         opened.seek(300)
         opened.write(bytes([byte ^ 1]))
-    with pytest.raises(DamagedError, match=r"codes-00000.npy is damaged: rows 0 to 1023"):
+    with pytest.raises(DamagedError, match=r"codes-00000.npy is damaged: of rows 0 to 1023"):
         search(always)
     assert search(first).shape == search(never).shape == np.shape(before[0])
     for store in (first, always, never):
