@@ -194,7 +194,8 @@ class Database:
         return self._depth > 1
 
     def vacuum(self) -> None:
-        """Give back the room in the file that deleted lines have left; waits for readers.
+        """Give back the room in the file that deleted lines have left, where it is a quarter or
+        more: readers and this wait for each other.
 
         Raises:
             StoreError: readers did not end, or the disk is full; the file is as it was.
@@ -202,7 +203,10 @@ class Database:
         with self._changing, inside(), self._told("The database was not made smaller"):
             self._refuse("The database was not made smaller")
             if self._writer is not None:
-                self._writer.execute("VACUUM")
+                (free,) = self._writer.execute("PRAGMA freelist_count").fetchone()
+                (pages,) = self._writer.execute("PRAGMA page_count").fetchone()
+                if 4 * free >= pages:
+                    self._writer.execute("VACUUM")
 
     @contextlib.contextmanager
     def _part(self, consequence: str) -> Iterator[None]:

@@ -10,9 +10,9 @@ that:
   none, and reads a file that is being written.
 
 So whoever uses SQLite does it `inside` this gate, and a fork waits until nobody is: statements and
-transactions of readers take milliseconds. A writer's transaction may last minutes, with SQLite
-idle meanwhile; it is `outside` for so long, and its file is noted (`written`): a child that would
-open it is refused in words.
+transactions of readers take milliseconds. It waits for a writer's transaction, too, but not for
+long: that may last minutes, with SQLite idle while rows are written. Its file is noted (`written`),
+and a child of a fork that has waited in vain is refused in words when it would open it.
 """
 
 from __future__ import annotations
@@ -28,13 +28,18 @@ from collections.abc import Iterator
 #: may open nothing.
 FORK_WAITS = 40.0
 
+#: Seconds that a fork waits for transactions that write.
+WRITER_WAITS = 2.0
+
 
 class _Gate:
     def __init__(self) -> None:
         self.condition = threading.Condition(threading.Lock())
         self.inside: Counter[int] = Counter()  # by thread: how deep
-        self.forking = 0
+        self.forking = 0  # forks that wait, or are under way
+        self.closed = False  # also to threads that are in a transaction which writes
         self.written: Counter[tuple[int, int]] = Counter()
+        self.writing: Counter[int] = Counter()  # by thread: transactions that write
 
 
 _gate = _Gate()
@@ -49,7 +54,7 @@ def inside() -> Iterator[None]:
     """Around every use of SQLite. Reentrant."""
     gate, me = _gate, threading.get_ident()
     with gate.condition:
-        while gate.forking and not gate.inside[me]:
+        while not gate.inside[me] and (gate.closed or (gate.forking and not gate.writing[me])):
             gate.condition.wait()
         gate.inside[me] += 1
     try:
@@ -65,16 +70,21 @@ def inside() -> Iterator[None]:
 @contextlib.contextmanager
 def written(identity: tuple[int, int]) -> Iterator[None]:
     """Around a transaction that writes the file of this device and inode."""
-    gate = _gate
+    gate, me = _gate, threading.get_ident()
     with gate.condition:
+        while gate.forking and not gate.writing[me] and not gate.inside[me]:
+            gate.condition.wait()
         gate.written[identity] += 1
+        gate.writing[me] += 1
     try:
         yield
     finally:
         with gate.condition:
-            gate.written[identity] -= 1
-            if not gate.written[identity]:
-                del gate.written[identity]
+            for counter, key in ((gate.written, identity), (gate.writing, me)):
+                counter[key] -= 1
+                if not counter[key]:
+                    del counter[key]
+            gate.condition.notify_all()
 
 
 def unsafe(identity: tuple[int, int]) -> bool:
@@ -86,9 +96,19 @@ def _before() -> None:
     gate, me = _gate, threading.get_ident()
     gate.condition.acquire()  # and held until the fork is done
     gate.forking += 1
-    end = time.monotonic() + FORK_WAITS
-    while any(thread != me for thread in gate.inside):
-        left = end - time.monotonic()
+    begun = time.monotonic()
+
+    def others(*counters: Counter[int]) -> bool:
+        return any(count and thread != me for of in counters for thread, count in of.items())
+
+    while others(gate.inside, gate.writing):
+        left = begun + WRITER_WAITS - time.monotonic()
+        if left <= 0:
+            break
+        gate.condition.wait(left)
+    gate.closed = True
+    while others(gate.inside):
+        left = begun + FORK_WAITS - time.monotonic()
         if left <= 0:
             break
         gate.condition.wait(left)
@@ -97,6 +117,7 @@ def _before() -> None:
 def _after_in_parent() -> None:
     gate = _gate
     gate.forking -= 1
+    gate.closed = False
     gate.condition.notify_all()
     gate.condition.release()
 
@@ -104,7 +125,7 @@ def _after_in_parent() -> None:
 def _after_in_child() -> None:
     global _gate, _closed_to_child, _written_at_fork
     old = _gate
-    _closed_to_child = _closed_to_child or bool(old.inside)
+    _closed_to_child = _closed_to_child or any(old.inside.values())
     _written_at_fork |= frozenset(old.written)
     _gate = _Gate()
 

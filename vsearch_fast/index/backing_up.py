@@ -11,6 +11,7 @@ linked. The copy is verified before it gets its name.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import secrets
@@ -30,6 +31,9 @@ _CONSEQUENCE = "No backup was made"
 
 #: Times that a copy is begun anew because the index was compacted meanwhile.
 _ATTEMPTS = 3
+
+#: Bytes that are copied at a time.
+_COPY_BYTES = 16 << 20
 
 #: ioctl that makes one file share another's blocks (linux/fs.h).
 _FICLONE = 0x40049409
@@ -159,10 +163,13 @@ def _reflinked(source: int, target: int) -> bool:
 def _copied(source: int, target: int, length: int) -> None:
     done = 0
     while done < length:
-        count = os.sendfile(target, source, done, length - done)
-        if count == 0:
-            raise OSError(5, f"it ends after {done} bytes of {length}")
-        done += count
+        part = os.pread(source, min(_COPY_BYTES, length - done), done)
+        if not part:
+            raise OSError(errno.EIO, f"it ends after {done} bytes of {length}")
+        written = 0
+        while written < len(part):
+            written += os.pwrite(target, part[written:], done + written)
+        done += len(part)
 
 
 def _sync(file: Path) -> None:
