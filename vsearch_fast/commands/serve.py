@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 @click.option("--ratings", type=click.Path(path_type=Path), metavar="FILE",
               help="A study of vsearch rate, to be rated at /rate; where there is none, one of "
               "INDEX is made that compares its distances.")  # fmt: skip
+@options.photos
 @options.provider
 @options.backend
 @options.decoder
@@ -46,6 +47,7 @@ def command(
     max_upload: int,
     max_pixels: int,
     ratings: Path | None,
+    photos_root: Path | None,
     provider: str,
     backend: str,
     decoder: str,
@@ -66,6 +68,7 @@ def command(
     """
     require_server()
     from ..index.index import Index
+    from ..indexing.photos import Photos
     from ..indexing.recorded import embedder_for, model_file, running
     from ..web.app import create_app
     from ..web.catalogue import Catalogue
@@ -84,8 +87,9 @@ def command(
     tell(running(embedder))
     with Index.open(index_path, model_id=embedder.model_id) as index:
         catalogue = Catalogue(
-            index_path, index, embedder, settings, backend=backend, threads=threads
-        )
+            index_path, index, embedder, settings, backend=backend, threads=threads,
+            photos=Photos(index, photos_root),
+        )  # fmt: skip
         if backend == "cuda":
             index.to("cuda")
         tell(f"{plural(catalogue.facts.pictures, 'picture')} in {index_path}.")

@@ -48,6 +48,7 @@ _NAMED = 20
     is_flag=True,
     help="With --repair: embed nothing again, drop all pictures whose features are lost.",
 )
+@options.photos
 @options.json_flag
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 @click.pass_context
@@ -58,6 +59,7 @@ def command(
     add: bool,
     model: Path | None,
     drop: bool,
+    photos_root: Path | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -88,7 +90,11 @@ def command(
                 if not verified.sound:
                     ctx.exit(1)
                 return
-            embed = None if drop else _embed(found, index_path, model, quiet=quiet or as_json)
+            embed = (
+                None
+                if drop
+                else _embed(found, index_path, model, photos_root, quiet=quiet or as_json)
+            )
             repaired = found.repair(embed, progress)
     if as_json:
         click.echo(json.dumps(repaired.as_dict(), indent=1, ensure_ascii=False))
@@ -103,17 +109,20 @@ def command(
         )
 
 
-def _embed(found: Any, index_path: Path, model: Path | None, *, quiet: bool) -> Embed:
+def _embed(
+    found: Any, index_path: Path, model: Path | None, photos: Path | None, *, quiet: bool
+) -> Embed:
     """Embeds what is lost; the network is loaded when something is."""
 
     def embed(items: Sequence[Any]) -> Any:
         from ..indexing.again import embed_again
+        from ..indexing.photos import Photos
         from ..indexing.recorded import embedder_for, model_file
 
         embedder = embedder_for(
             index_path, model or model_file(index_path), decoder="auto", writing=True, say=tell
         )
-        again = embed_again(embedder, index_path, found.model_id, progress=not quiet)
+        again = embed_again(embedder, found, Photos(found, photos), progress=not quiet)
         return again(items)
 
     return embed

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from ..embedder.embedder import Embedder, ImageSkippedWarning
 from ..errors import ModelMismatchError
+from ..index.index import Index
 from ..index.items import Item
+from .photos import Photos
 
 
 def embed_again(
-    embedder: Embedder, index_path: Path, model_id: str, *, progress: bool
+    embedder: Embedder, index: Index, photos: Photos, *, progress: bool
 ) -> Callable[[Sequence[Item]], dict[str, np.ndarray]]:
     """What `Index.repair` takes: the features of items whose pictures can be read.
+
+    Args:
+        photos: where they are.
 
     Raises:
         ModelMismatchError: the embedder's model is not the one of the index.
     """
-    if embedder.model_id != model_id:
+    if embedder.model_id != index.model_id:
         raise ModelMismatchError(
-            f"{index_path} holds features of model {model_id}, not of {embedder.model_id}",
+            f"{index.path} holds features of model {index.model_id}, not of {embedder.model_id}",
             "Nothing was repaired",
             "Name the model that made it: --model FILE",
         )
@@ -35,7 +39,7 @@ def embed_again(
             # What cannot be read is listed as dropped.
             warnings.simplefilter("ignore", ImageSkippedWarning)
             for batch in embedder.stream(
-                (str(item.path) for item in readable),
+                (str(photos(item.path)) for item in readable),
                 (item.box for item in readable),
                 on_error="skip",
                 progress=progress,

@@ -254,15 +254,17 @@ def apply(
         first = todo.refused[0]
         raise ImageError(first.reason, "Nothing was indexed", f"Rename {first.name}")
     outcome = Outcome(skipped=list(todo.refused))
-    # First: their features are those of items that are replaced or removed below.
-    _take_over(index, todo.recognised)
-    outcome.recognised = len(todo.recognised)
-    if todo.vanished:
-        index.remove(todo.vanished)
-        outcome.removed = len(todo.vanished)
-    if todo.described or todo.moved:
-        index.update(todo.described + todo.moved)
-        outcome.described = len(todo.described) + len(todo.moved)
+    # One transaction: a renamed picture is never there twice, nor not at all.
+    with index.transaction():
+        # First: their features are those of items that are replaced or removed below.
+        _take_over(index, todo.recognised)
+        outcome.recognised = len(todo.recognised)
+        if todo.vanished:
+            index.remove(todo.vanished)
+            outcome.removed = len(todo.vanished)
+        if todo.described or todo.moved:
+            index.update(todo.described + todo.moved)
+            outcome.described = len(todo.described) + len(todo.moved)
 
     items = todo.changed + todo.new
     if not items:

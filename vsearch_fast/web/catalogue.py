@@ -26,6 +26,7 @@ from ..index.index import Index
 from ..index.items import Item
 from ..index.thresholds import Threshold
 from ..index.where import read_where
+from ..indexing.photos import Photos
 from ..words import METRICS, Metric
 from .current import Current, Facts, Opened
 from .faults import NotFoundError, RequestError, status_of
@@ -104,6 +105,7 @@ class Catalogue:
             another has taken its place, or at the end.
         settings: its limits.
         backend, threads: for searches, as `Index.search` takes them.
+        photos: where pictures are; None: where the index says.
     """
 
     def __init__(
@@ -115,12 +117,14 @@ class Catalogue:
         *,
         backend: str = "auto",
         threads: int | None = None,
+        photos: Photos | None = None,
     ) -> None:
         self.name = path.resolve().name
         self.embedder = embedder
         self._settings = settings
         self._backend, self._threads = backend, threads
         self._folder = path
+        self._photos = Photos(index) if photos is None else photos
         self._current = Current(path, index, self._open, self._first_facts)
         self._failing: set[str] = set()
         self._kept: SizedCache[str, Kept] = SizedCache(
@@ -388,22 +392,24 @@ class Catalogue:
             raise RequestError(400, error.cause, _NOT_SEARCHED, error.cure) from None
 
     def _size(self, item: Item) -> tuple[int, int] | None:
-        if item.path is None:
+        path = self._photos(item.path)
+        if path is None:
             return None
         try:
-            return upright_size(item.path, max_pixels=self._settings.max_pixels)
+            return upright_size(path, max_pixels=self._settings.max_pixels)
         except ImageError:
             return None  # it is still found, by its stored features
 
     def _path(self, item: Item) -> str:
-        if item.path is None:
+        path = self._photos(item.path)
+        if path is None:
             raise NotFoundError(
                 f"The item {item.id!r} has no picture", _NOT_SEARCHED, "Search for it without a box"
             )
-        return item.path
+        return path
 
     def picture(self, id_: str) -> str:
-        """The path of an item's picture, as the index has it; UnknownIdError, NotFoundError."""
+        """The path of an item's picture, where it is now; UnknownIdError, NotFoundError."""
         return self._path(self.item(id_))
 
     # Work for batches
