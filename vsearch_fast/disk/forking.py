@@ -80,10 +80,8 @@ def written(identity: tuple[int, int]) -> Iterator[None]:
         yield
     finally:
         with gate.condition:
-            for counter, key in ((gate.written, identity), (gate.writing, me)):
-                counter[key] -= 1
-                if not counter[key]:
-                    del counter[key]
+            gate.written -= Counter([identity])  # which drops what is at zero
+            gate.writing -= Counter([me])
             gate.condition.notify_all()
 
 
