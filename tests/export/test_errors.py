@@ -265,7 +265,7 @@ def without_mean(graph: Any, inside: bool) -> None:
     graph.constants["bgr_mean"] = graph.constants["bgr_mean"] + 1
 
 
-original: Callable[[Any], None]
+original: Callable[[Any, bool], None]
 
 
 def test_a_graph_that_disagrees_is_refused(
