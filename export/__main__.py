@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from ..errors import ArgumentError, VsearchError
+from ..errors import ArgumentError, KeptError, VsearchError
 from ..terminal.console import tell
 from .arguments import RESIZE_RULES
 
@@ -195,22 +195,20 @@ def command(
         "locate": locate,
         "log": tell,
     }
-    if not overwrite:
-        try:
-            there = is_exported(weights, **choices)
-        except VsearchError as error:
-            raise click.ClickException(str(error)) from error
+    try:
+        there = not overwrite and is_exported(weights, **choices)
         if there and not (verify_images or verify_on):  # a further check makes it anew, the same
             click.echo(
                 f"{output} is exported already, from these weights by these options. Nothing was "
                 "done; --overwrite exports it anew."
             )
             return
-    try:
         report = export(weights, verify_images=verify_images, verify_on=verify_on or "", **choices)
     except KeyboardInterrupt:
         click.echo("Interrupted. Nothing was written.", err=True)
         context.exit(130)
+    except KeptError as error:
+        raise click.ClickException(str(error)) from error
     except ArgumentError as error:
         raise click.UsageError(str(error)) from error
     except VsearchError as error:

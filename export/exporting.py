@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..embedder.locate import locate_file
 from ..errors import ArgumentError, ModelError
 from ..terminal.keeping import stands
 from .arguments import check_arguments
@@ -200,7 +199,11 @@ def is_exported(
         ),
         name="--output",
     )  # fmt: skip
-    return found and (not locate or locate_file(target).is_file())
+    if not found or not locate:
+        return found
+    from ..embedder.locate import locate_file
+
+    return locate_file(target).is_file()
 
 
 def _asked(
@@ -390,6 +393,7 @@ class _Boxes:
         inside: bool,
         clock: _Clock,
     ) -> None:
+        from ..embedder.locate import locate_file
         from . import locate
 
         self.path = locate_file(target)

@@ -4,6 +4,7 @@
 
     VsearchError
     ├── ArgumentError         (ValueError)   a wrong value: shape, dimension, k, metric, NaN
+    │   └── KeptError                        an output is there that took minutes to make
     ├── DTypeError            (TypeError)    an array of a type that has no exact meaning here
     ├── ImageError            (ValueError)   a picture that cannot be read
     ├── DatasetError          (ValueError)   a data set's file that is wrong; names file and line
@@ -47,6 +48,10 @@ class VsearchError(Exception):
 
 class ArgumentError(VsearchError, ValueError):
     """A value out of range: a shape, a dimension, k, a metric's name, NaN or infinity."""
+
+
+class KeptError(ArgumentError):
+    """What took minutes to make is there, is something else, and is not replaced unasked."""
 
 
 class DTypeError(VsearchError, TypeError):

@@ -99,10 +99,10 @@ def test_vgg16_halves_a_picture_five_times(target: Path) -> None:
 
 
 def test_usage_errors_exit_with_2(slim: Path, target: Path) -> None:
-    result = invoke("--weights", slim, "--layer", "fc9", "-o", target)
+    result = invoke("--overwrite", "--weights", slim, "--layer", "fc9", "-o", target)
     assert result.exit_code == 2
     assert "no layer fc9" in result.output
-    result = invoke("--weights", slim, "-o", target.with_suffix(".jpg"))
+    result = invoke("--overwrite", "--weights", slim, "-o", target.with_suffix(".jpg"))
     assert result.exit_code == 2
     assert "does not end in .onnx" in result.output
     assert invoke("--weights", slim).exit_code == 2  # no --output
@@ -259,13 +259,13 @@ def test_a_really_full_disk(slim: Path, tmp_path: Path) -> None:
 # Disagreement and interruption
 
 
-def without_mean(graph: Any) -> None:
+def without_mean(graph: Any, inside: bool) -> None:
     """The preprocessing with another mean, as a wrong export would have it."""
-    original(graph)
+    original(graph, inside)
     graph.constants["bgr_mean"] = graph.constants["bgr_mean"] + 1
 
 
-original: Callable[[Any], None]
+original: Callable[[Any, bool], None]
 
 
 def test_a_graph_that_disagrees_is_refused(
@@ -280,7 +280,7 @@ def test_a_graph_that_disagrees_is_refused(
         ExportError, match=r"disagrees with Keras: on 12 samples the relative error is \d\.\d+e-\d"
     ):
         export(slim, output=target)
-    result = invoke("--weights", slim, "-o", target)
+    result = invoke("--weights", slim, "-o", target, "--overwrite")
     assert result.exit_code == 1
     assert "at most 1e-04 is allowed. Nothing was written." in result.output
 
@@ -368,14 +368,23 @@ def test_ctrl_c_leaves_nothing_behind(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(verify, step, interrupted)
-    result = invoke("--weights", slim, "-o", target)
+    result = invoke("--weights", slim, "-o", target, "--overwrite")
     assert result.exit_code == 130
     assert "Interrupted. Nothing was written." in result.output
 
 
 def test_a_real_ctrl_c(slim: Path, target: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "vsearch_fast.export", "--weights", slim, "-o", target],
+        [
+            sys.executable,
+            "-m",
+            "vsearch_fast.export",
+            "--weights",
+            slim,
+            "-o",
+            target,
+            "--overwrite",
+        ],
         stderr=subprocess.PIPE,
         text=True,
     )

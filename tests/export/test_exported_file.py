@@ -103,6 +103,7 @@ def test_metadata_says_what_the_file_is(slim: Path, exported: ExportReport) -> N
 
     entries = metadata(exported.path)
     versions = json.loads(entries.pop("exporter"))
+    assert len(entries.pop("asked")) == 64
     assert {"vsearch_fast", "tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime"} <= set(
         versions
     )

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from vsearch_fast.datasets import garments, splits
-from vsearch_fast.errors import ArgumentError, ExportError, ModelError
+from vsearch_fast.errors import ExportError, KeptError, ModelError
 
 FREE = [
     *("--base", "random:3", "--unfreeze", "--width", "0.0625", "--input-size", "32"),
@@ -326,6 +326,6 @@ def test_somebody_elses_file_is_refused(catalogue: Path, tmp_path: Path) -> None
     file = tmp_path / "a.keras"
     file.write_text("notes")
     recipe = Recipe(base="random:0", input_size=32, units=8, width=0.0625)
-    with pytest.raises(ArgumentError, match="does not say how it was made"):
+    with pytest.raises(KeptError, match="does not say how it was made"):
         train(garments.read(catalogue), recipe, file)
     assert file.read_text() == "notes"

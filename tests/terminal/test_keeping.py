@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vsearch_fast.errors import ArgumentError
+from vsearch_fast.errors import KeptError
 from vsearch_fast.terminal.keeping import stands
 
 
@@ -16,13 +16,13 @@ def test_the_rule(tmp_path: Path) -> None:
     assert not stands(file, None, "a", consequence="Nothing was made")
     file.write_text("")
     assert stands(file, "a", "a", consequence="Nothing was made")
-    with pytest.raises(ArgumentError) as refused:
+    with pytest.raises(KeptError) as refused:
         stands(file, "a", "b", consequence="Nothing was made", differences=["of 3, not 4", "red"])
     assert str(refused.value) == (
         f"{file} is there already and was made otherwise (of 3, not 4; red). Nothing was made, so "
         "that it is not lost. Name another file with -o, or pass --overwrite to replace this one."
     )
-    with pytest.raises(ArgumentError, match="does not say how"):
+    with pytest.raises(KeptError, match="does not say how"):
         stands(file, None, "b", consequence="Nothing was made")
 
 
@@ -56,10 +56,10 @@ def test_results_of_another_evaluation_are_kept(vsearch, tmp_path: Path) -> None
     folder.mkdir()
     (folder / "results.json").write_text(json.dumps({"asked": one}))
     check_place(folder, one)
-    with pytest.raises(ArgumentError, match="on other data or of another protocol"):
+    with pytest.raises(KeptError, match="on other data or of another protocol"):
         check_place(folder, "other")
     (folder / "results.json").write_text("notes of mine")
-    with pytest.raises(ArgumentError, match="does not say how it was made"):
+    with pytest.raises(KeptError, match="does not say how it was made"):
         check_place(folder, one)
 
 

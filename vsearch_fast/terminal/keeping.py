@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import ArgumentError
+from ..errors import KeptError
 
 #: The switch that replaces; where a stopped run can go on it is called `RESTART`, as ever.
 OVERWRITE = "--overwrite"
@@ -38,7 +38,7 @@ def stands(
         name: the option that names the target.
 
     Raises:
-        ArgumentError: it is there and is something else.
+        KeptError: it is there and is something else.
     """
     if not target.exists():
         return False
@@ -46,7 +46,7 @@ def stands(
         return True
     what = f" ({'; '.join(differences)})" if differences else ""
     said = said or ("was made otherwise" if held else "does not say how it was made")
-    raise ArgumentError(
+    raise KeptError(
         f"{target} is there already and {said}{what}",
         f"{consequence}, so that it is not lost",
         f"Name another file with {name}, or pass {switch} to replace this one",
