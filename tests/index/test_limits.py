@@ -135,7 +135,7 @@ def test_a_restored_file_is_checked_again(folder: Path) -> None:
             (folder / "restored").write_bytes(content)
             os.replace(folder / "restored", file)
             if flipped:
-                with pytest.raises(DamagedError, match=r"codes-00001.npy is damaged: of rows 64 to"):
+                with pytest.raises(DamagedError, match=r"codes-00001.npy is damaged: of rows 64"):
                     reader.search(features(1, DIM), 3, "hamming")
             else:
                 assert reader.search(features(1, DIM), 3, "hamming") == before

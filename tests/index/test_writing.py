@@ -12,8 +12,8 @@ import pytest
 from store_data import block, fill, make, rows_of
 
 from vsearch_fast.errors import ArgumentError, StoreError
+from vsearch_fast.index import item_reading
 from vsearch_fast.index import segments as segments_module
-from vsearch_fast.index import store as store_module
 from vsearch_fast.index.changes import Changes
 from vsearch_fast.index.items import Item, facet
 from vsearch_fast.index.store import Store
@@ -237,5 +237,5 @@ def test_masks_are_kept_until_something_is_committed(store: Store) -> None:
     assert live is not None and np.flatnonzero(~live).tolist() == [1, 7]
     for name in map(str, range(40)):
         reader.view({"colour": [facet(name)]}, ("codes",), "")
-    assert len(fresh.filters) <= store_module._KEPT_FILTERS
+    assert len(fresh.filters) <= item_reading._KEPT_FILTERS
     reader.close()
