@@ -84,7 +84,7 @@ from .stored_sketches import FACTS, SKETCHES, Covered
 from .upgrading import upgrade
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class View:
     """What one search sees.
 
