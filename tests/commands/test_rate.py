@@ -25,7 +25,8 @@ def served(monkeypatch):
     """Instead of serving: what would have been."""
     calls = []
 
-    def run(app, sock, *, token, open_path, say):
+    def run(app, sock, *, token, public, open_path, say):
+        assert public is None
         calls.append((app, sock.getsockname(), token, open_path))
         sock.close()
 
