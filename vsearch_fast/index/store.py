@@ -319,7 +319,12 @@ class Store(ItemReading):
         """Those that came since; where that does not fit (a repair), all."""
         for known in (self._tombstones, np.empty(0, np.int64)):
             lines = sql.execute("SELECT row FROM tombstones WHERE number > ?", (len(known),))
-            rows = np.concatenate([known, self.rows.numbers(lines)])
+            try:
+                rows = np.concatenate([known, self.rows.numbers(lines)])
+            except DamagedError:
+                if self._whole:
+                    raise
+                rows = known
             right = len(rows) == state.removed and state.tombs in (None, sealing.tombs(rows))
             if right and ((rows >= 0) & (rows < state.rows)).all():
                 break
