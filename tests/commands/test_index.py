@@ -264,3 +264,13 @@ def test_nothing_readable_is_an_error(vsearch, model, tmp_path):
     code, _, err = vsearch(*arguments)
     assert code == 1
     assert "no picture could be read" in err
+
+
+def test_codes_that_tell_nothing_are_warned_of(vsearch, model, tmp_path):
+    folder = tmp_path / "alike"
+    folder.mkdir()
+    for number in range(14):
+        Image.new("RGB", (40 + number, 40), (90, 120, 150)).save(folder / f"{number}.png")
+    code, _, err = vsearch("index", folder, "-o", tmp_path / "i", "--model", model, "--quiet")
+    assert code == 0
+    assert "bits are the same for all pictures" in err

@@ -167,6 +167,8 @@ def command(
             "removed": outcome.removed,
             "unchanged": todo.unchanged,
         }
+        if outcome.bits:
+            tell(f"Warning: {outcome.bits}.")
         skipped_in_all = len(outcome.skipped) + len(notes.lines)
         if as_json:
             named_reasons = [{"name": each.name, "reason": each.reason} for each in outcome.skipped]

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..datasets.records import Record
+from ..embedder.bits import BitTally
 from ..embedder.embedder import Embedder, Skipped
 from ..errors import ArgumentError, DuplicateIdError, ImageError, ModelMismatchError
 from ..index.index import Index
@@ -60,7 +61,8 @@ class Plan:
 
 @dataclass
 class Outcome:
-    """What a run did; ``skipped`` are pictures that could not be read."""
+    """What a run did; ``skipped`` are pictures that could not be read, and ``bits`` says where the
+    codes of those that were tell little ("" where they do)."""
 
     added: int = 0
     replaced: int = 0
@@ -68,6 +70,7 @@ class Outcome:
     removed: int = 0
     recognised: int = 0
     skipped: list[Skipped] = field(default_factory=list)
+    bits: str = ""
 
 
 def open_index(
@@ -278,8 +281,10 @@ def apply(
         progress=progress,
         total=len(items),
     )
+    tally = BitTally(index.dim)
     try:
         for batch in batches:
+            tally.add(batch.codes)
             pending.hold([items[p] for p in batch.positions], batch.features, batch.codes)
             outcome.skipped += batch.skipped
             gone = [items[s.position].id for s in batch.skipped if items[s.position].id in stale]
@@ -292,6 +297,7 @@ def apply(
         # Also on Ctrl-C or a broken picture: what is embedded is paid for.
         committed(pending.commit())
     unread = [items[s.position].id in stale for s in outcome.skipped[len(todo.refused) :]]
+    outcome.bits = tally.warning()
     outcome.replaced = len(todo.changed) - sum(unread)
     outcome.added = len(items) - len(unread) - outcome.replaced
     return outcome
