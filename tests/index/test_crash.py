@@ -159,7 +159,7 @@ def kill_at_random(folder: Path, kills: int, seed: int) -> None:
     for _ in range(kills):
         writer = Writer(folder, batch, 1000)
         writer.wait_until_open()
-        time.sleep(rng.random() ** 2 * 0.4)
+        time.sleep(rng.random() ** 2 * 0.8)
         writer.process.kill()
         reported = writer.reports()
         assert writer.process.exitcode == -signal.SIGKILL

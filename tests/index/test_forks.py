@@ -100,7 +100,7 @@ def test_forks_beside_threads_that_read(folder: Path) -> None:
 
 
 def test_forks_beside_a_writer_in_a_thread(folder: Path) -> None:
-    """A child of a moment at which its parent was writing is refused, all others read."""
+    """The fork waits for a short change, so that its child reads; one that was refused is told so."""
     answers = []
     with Index.open(folder, mode="rw") as writer, Index.open(folder) as reader:
         numbers = iter(range(10**6))
@@ -120,7 +120,7 @@ def test_forks_beside_a_writer_in_a_thread(folder: Path) -> None:
         assert errors == []
         assert consistent(reader) == consistent(writer) == "read"
     assert set(answers) <= {"read", "refused"}
-    assert "refused" in answers
+    assert "read" in answers
 
 
 def test_a_fork_during_a_long_add(tmp_path: Path) -> None:

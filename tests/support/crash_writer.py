@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-import vsearch_fast.kernels.sketch  # noqa: F401  (loaded before the kills are timed)
 from vsearch_fast.index import Index
+from vsearch_fast.kernels.layout import FACTS, width_of
+from vsearch_fast.search.sketches import choose_run, sketch_block
 
 DIM = 24
 SEGMENT_ROWS = 16
@@ -62,8 +63,17 @@ def die_at(step: int) -> Callable[[], int]:
     return lambda: steps
 
 
+def _load_kernels() -> None:
+    """Compile what an addition needs, or read it from the cache."""
+    rows = np.zeros((SEGMENT_ROWS, DIM), np.float32)
+    data = np.zeros((SEGMENT_ROWS, width_of(DIM)), np.uint8)
+    run = choose_run(rows)
+    sketch_block(rows, run.lo, run.step, data, np.zeros((SEGMENT_ROWS, FACTS)))
+
+
 def write_batches(pipe: Connection, folder: Path, first: int, batches: int, kill_at: int) -> None:
     """What the writer does: open or create the index, then add batches and report each."""
+    _load_kernels()  # before the kills are timed
     steps = die_at(kill_at) if kill_at else lambda: 0
     with Index.create(folder, DIM, segment_rows=SEGMENT_ROWS, exist_ok=True) as index:
         pipe.send("open")

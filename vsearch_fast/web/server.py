@@ -39,10 +39,11 @@ _CONNECTIONS = 512
 
 #: Descriptors that connections leave to indexes, pictures and uploads, and those that the process
 #: asks the system for, where it may have more than it has.
-_SPARE, _WANTED = 24, 4096
+_SPARE, _WANTED = 32, 4096
 
-#: Connections taken up at once: fewer than are spare, since each is counted afterwards.
-_ACCEPTED = 8
+#: Connections taken up at once: far fewer than are spare, since each is counted afterwards, some
+#: turns of the event loop later.
+_ACCEPTED = 4
 
 #: Seconds that requests under way are given when the server is ended, and then the process.
 _GRACE, _LAST = 1, 2.5
