@@ -15,6 +15,7 @@ import concurrent.futures.thread  # noqa: F401
 import logging  # noqa: F401
 import os
 import random  # noqa: F401
+import sys
 from collections.abc import Callable
 from functools import wraps
 from importlib import import_module
@@ -56,11 +57,14 @@ def once(make: Callable[..., Made]) -> Callable[..., Made]:
     return kept
 
 
-@once
 def package(name: str) -> ModuleType:
     """A package of others, imported as a whole before any part of it is asked for.
 
     Raises:
         ImportError: it is not installed, or broken.
     """
-    return import_module(name)
+    found = sys.modules.get(name)
+    if found is not None and not getattr(getattr(found, "__spec__", None), "_initializing", False):
+        return found
+    with LOCK:
+        return import_module(name)

@@ -47,7 +47,7 @@ def stands(
     what = f" ({'; '.join(differences)})" if differences else ""
     said = said or ("was made otherwise" if held else "does not say how it was made")
     raise KeptError(
-        f"{target} is there already and {said}{what}",
+        f"{target} is there already and {said + what}",
         f"{consequence}, so that it is not lost",
         f"Name another file with {name}, or pass {switch} to replace this one",
     )
