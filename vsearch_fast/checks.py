@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
 from pathlib import PurePath
 from typing import Any
 
@@ -41,10 +42,13 @@ def array_of(value: Any, name: str, consequence: str) -> NDArray:
         ArgumentError: a masked array that hides values.
         DTypeError: paths or pictures.
     """
-    if np.ma.isMaskedArray(value):
-        if np.ma.is_masked(value):
+    # Who has such an array has imported its module; to import it here would take a lock of
+    # Python's, which a child forked meanwhile waits for in vain.
+    masked: Any = sys.modules.get("numpy.ma")
+    if masked is not None and masked.isMaskedArray(value):
+        if masked.is_masked(value):
             raise ArgumentError(
-                f"{name} is a masked array that hides {int(np.ma.count_masked(value)):,} values",
+                f"{name} is a masked array that hides {int(masked.count_masked(value)):,} values",
                 consequence,
                 "Fill them (.filled(0)), or leave these rows out",
             )
