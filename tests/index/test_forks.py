@@ -100,7 +100,7 @@ def test_forks_beside_threads_that_read(folder: Path) -> None:
 
 
 def test_forks_beside_a_writer_in_a_thread(folder: Path) -> None:
-    """The fork waits for a short change, so that its child reads; one that was refused is told so."""
+    """The fork waits for a short change, so that its child reads; a refusal is in words."""
     answers = []
     with Index.open(folder, mode="rw") as writer, Index.open(folder) as reader:
         numbers = iter(range(10**6))

@@ -268,8 +268,8 @@ def test_interrupt_stops_the_threads(monkeypatch):
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_one_query_may_come_without_its_axis(metric):
-    rows = np.random.default_rng(3).standard_normal((30, 16)).astype(np.float32)
-    rows = pack_bits(rows) if metric == "hamming" else rows
+    made = np.random.default_rng(3).standard_normal((30, 16)).astype(np.float32)
+    rows = pack_bits(made) if metric == "hamming" else made
     assert_same(topk(rows[3], rows, 5, metric=metric), topk(rows[3:4], rows, 5, metric=metric))
 
 
