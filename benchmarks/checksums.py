@@ -8,10 +8,13 @@ Three costs, each a ratio of medians of runs that alternate, with checksums and 
 - *adding*: blocks of rows added to a new index. Without: the hash of every granule is a constant,
   so that all but the hashing is the same.
 - *cold*: the first search of a process, as a user meets it: from opening the index to its answer,
-  kernels loaded from their cache, files in the page cache (where reading is cheapest, and the
+  kernels loaded from their cache, files in the page cache (where reading is cheapest and the
   checksums' share the largest; --drop asks the kernel to forget the files first, as root).
 - *warm*: the searches after it, the same query, and other queries (which read other candidates
   for the first time).
+
+Wall-clock ratios of short runs are as noisy as the machine. So each process also says which share
+of its processor time was spent in checks: in hashing, comparing, and asking whether to hash.
 
 Every process prints its own times; nothing but the kernel's page cache is shared between them.
 """
@@ -43,27 +46,47 @@ _SEARCH = """
 import json, sys, time
 import numpy as np
 from vsearch_fast import Index
+from vsearch_fast.index import reading, store
 path, metric, checks, count = sys.argv[1:]
 queries = np.load(path + "-queries.npy")
-start = time.perf_counter()
-index = Index.open(path, checksums=checks)
-index.search(queries[0], 10, metric)
-cold = time.perf_counter() - start
-again, others = [], []
-for _ in range(int(count)):
-    start = time.perf_counter()
+spent = 0.0
+
+def timed(owner, name):
+    call = getattr(owner, name)
+    def measured(*arguments):
+        global spent
+        start = time.thread_time()
+        try:
+            return call(*arguments)
+        finally:
+            spent += time.thread_time() - start
+    setattr(owner, name, measured)
+
+for name in ("rows", "sketches", "pairs"):
+    timed(reading.Reading, name)
+timed(store.Store, "settle")
+
+def measured(search):
+    global spent
+    spent, start, cpu = 0.0, time.perf_counter(), time.process_time()
+    search()
+    return time.perf_counter() - start, spent / (time.process_time() - cpu)
+
+def cold():
+    global index
+    index = Index.open(path, checksums=checks)
     index.search(queries[0], 10, metric)
-    again.append(time.perf_counter() - start)
-for query in queries[1:]:
-    start = time.perf_counter()
-    index.search(query, 10, metric)
-    others.append(time.perf_counter() - start)
-print(json.dumps([cold, sorted(again)[len(again) // 2], sorted(others)[len(others) // 2]]))
+
+first = measured(cold)
+again = [measured(lambda: index.search(queries[0], 10, metric)) for _ in range(int(count))]
+others = [measured(lambda: index.search(query, 10, metric)) for query in queries[1:]]
+median = lambda runs: [sorted(values)[len(values) // 2] for values in zip(*runs)]
+print(json.dumps([first, median(again), median(others)]))
 """
 
 
-def _search(path: Path, metric: str, checks: str) -> list[float]:
-    """Seconds: cold, the same query again, other queries."""
+def _search(path: Path, metric: str, checks: str) -> list[list[float]]:
+    """Seconds, and the share of processor time in checks: cold, the same query again, others."""
     done = subprocess.run(
         [sys.executable, "-c", _SEARCH, str(path), metric, checks, str(_QUERIES)],
         capture_output=True, text=True, check=True,
@@ -126,7 +149,7 @@ def main(rows: int, dim: int, runs: int, drop: bool, json_file: Path | None) -> 
         for metric in METRICS:
             _search(path, metric, "never")  # compiles
 
-            def measure(checks: str, metric: str = metric) -> list[float]:
+            def measure(checks: str, metric: str = metric) -> list[list[float]]:
                 if drop:
                     Path("/proc/sys/vm/drop_caches").write_text("1")
                 return _search(path, metric, checks)
@@ -134,16 +157,22 @@ def main(rows: int, dim: int, runs: int, drop: bool, json_file: Path | None) -> 
             with_, without = _paired(runs, ("first", "never"), measure)
             record[metric] = {"with": with_, "without": without}
             for place, what in enumerate(("cold", "warm, the same query", "warm, other queries")):
-                _tell(f"{metric:7} {what}", [r[place] for r in with_], [r[place] for r in without])
+                _tell(
+                    f"{metric:7} {what}",
+                    [run[place][0] for run in with_],
+                    [run[place][0] for run in without],
+                    statistics.median(run[place][1] for run in with_),
+                )
     if json_file:
         json_file.write_text(json.dumps(record, indent=1) + "\n")
 
 
-def _tell(what: str, with_: list[float], without: list[float]) -> None:
+def _tell(what: str, with_: list[float], without: list[float], share: float | None = None) -> None:
     one, other = statistics.median(with_), statistics.median(without)
     click.echo(
         f"{what:32} {1000 * one:9.2f} ms with, {1000 * other:9.2f} ms without:"
         f" {100 * (one / other - 1):+5.1f}%"
+        + ("" if share is None else f"; {100 * share:.1f}% of the processor time is in checks")
     )
 
 

@@ -107,24 +107,22 @@ def serving(name: str = "serve-load.json") -> str:
 def checksums(name: str = "checksums.json") -> str:
     """What checksums cost."""
     record = _load(name)
-    lines = ["| what | with | without | cost |", "|---|--:|--:|--:|"]
+    lines = ["| what | with | without | cost | in checks |", "|---|--:|--:|--:|--:|"]
 
-    def line(what: str, with_: list[float], without: list[float]) -> str:
+    def line(what: str, with_: list[float], without: list[float], share: str = "") -> str:
         one, other = 1000 * statistics.median(with_), 1000 * statistics.median(without)
-        return f"| {what} | {one:,.1f} ms | {other:,.1f} ms | {100 * (one / other - 1):+.1f}% |"
+        cost = f"{100 * (one / other - 1):+.1f}%"
+        return f"| {what} | {one:,.1f} ms | {other:,.1f} ms | {cost} | {share} |"
 
     adding = record["adding"]
     lines.append(line("adding 20,000 rows", adding["with"], adding["without"]))
     for metric, title in METRICS.items():
         for place, what in enumerate(("cold", "warm, the same query", "warm, other queries")):
             runs = record[metric]
-            lines.append(
-                line(f"{title}, {what}", *([run[place] for run in runs[side]] for side in _SIDES))
-            )
+            with_, without = ([run[place][0] for run in runs[side]] for side in ("with", "without"))
+            share = statistics.median(run[place][1] for run in runs["with"])
+            lines.append(line(f"{title}, {what}", with_, without, f"{100 * share:.1f}%"))
     return "\n".join(lines)
-
-
-_SIDES = ("with", "without")
 
 
 def _accuracy(name: str) -> tuple[list[dict[str, str]], dict[str, str]]:
