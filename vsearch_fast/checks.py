@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import sys
+from collections.abc import Callable
 from pathlib import PurePath
 from typing import Any
 
@@ -18,6 +19,9 @@ PixelBox = tuple[int, int, int, int]
 
 Scalar = str | int | float | bool | None
 """A value of a metadata column."""
+
+Progress = Callable[[int, int], None]
+"""Is called with what is done and what there is to do."""
 
 _LARGEST_INT_BITS = 1024  # Python writes longer ones only when told to
 

@@ -16,10 +16,10 @@ import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from ..checks import Progress
 from ..disk.writing import sync_directory, write_error
 from ..errors import CompactedError, DamagedError, StoreError
 from . import schema, sealing
@@ -37,9 +37,6 @@ _COPY_BYTES = 16 << 20
 
 #: ioctl that makes one file share another's blocks (linux/fs.h).
 _FICLONE = 0x40049409
-
-#: Called with the files that are copied and those to copy.
-Progress = Callable[[int, int], None]
 
 
 def back_up(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -97,6 +97,58 @@ def _damaged(files: SegmentFiles, kind: str, segment: int, start: int, stop: int
     )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Written:
+    """Rows that are on the disk, and that the database does not count yet.
+
+    Attributes:
+        start: the first of them.
+        rows: how many there are with them.
+        running: their sums, by kind.
+        sketched: what of them is sketched; None where no sketches are kept.
+    """
+
+    start: int
+    rows: int
+    running: dict[str, sums.RunningSums]
+    sketched: stored_sketches.Extension | None
+
+    def note(self, sql: sqlite3.Connection, store: Store) -> None:
+        """Write what tables `segments`, `checksums` and `kinds` say of them."""
+        schema.write_segments(sql, store.meta.segment_rows, self.start, self.rows)
+        for kind, kept in self.running.items():
+            sums.write(sql, kind, kept.lines())
+        if self.sketched:
+            schema.write_kinds(sql, store.meta.kinds)
+            stored_sketches.write(sql, self.sketched)
+
+
+def write_rows(
+    store: Store,
+    files: SegmentFiles,
+    state: State,
+    covered: list[Covered],
+    count: int,
+    blocks: Iterable[dict[str, np.ndarray]],
+    consequence: str,
+) -> Written:
+    """Write `count` rows after those of a state to its files, and sketch what becomes complete.
+
+    Args:
+        covered: what is sketched of the state.
+        blocks: as `SegmentFiles.append` takes them.
+    """
+    with store.statements(consequence) as sql:
+        running = running_sums(store, sql, files, state, covered, consequence)
+    files.append(state.rows, blocks, running, consequence)
+    rows, sketched = state.rows + count, None
+    if store.meta.sketched:
+        check = check_of(store, files, state.rows, consequence)
+        sketched = stored_sketches.Extension(files, covered, rows, check)
+        files.append(sketched.start, sketched.blocks(), running, consequence)
+    return Written(state.rows, rows, running, sketched)
+
+
 class Changes:
     """The changes of one store."""
 
@@ -138,37 +190,17 @@ class Changes:
                 old = store.rows.by_row(sql, held.values())
                 if {item.id: row for row, item in old.items()} != held:
                     raise store.rows.damaged("the index of ids names other rows than the items")
-                running = running_sums(store, sql, store.files, state, covered, consequence)
-            rows = state.rows + len(items)
-            files = store.files
-            files.append(state.rows, blocks, running, consequence)
-            sketched = None
-            if store.meta.sketched:
-                sketched = stored_sketches.Extension(
-                    files, covered, rows, check_of(store, files, state.rows, consequence)
-                )
-                files.append(sketched.start, sketched.blocks(), running, consequence)
+            written = write_rows(
+                store, store.files, state, covered, len(items), blocks, consequence
+            )
             with store.statements(consequence) as sql:
                 item_rows.remove(sql, old)
                 item_rows.insert(sql, state.rows, items)
-                self._count(sql, state.rows, len(items), removed=len(old))
-                for kind, kept in running.items():
-                    sums.write(sql, kind, kept.lines())
-                if sketched:
-                    schema.write_kinds(sql, store.meta.kinds)
-                    stored_sketches.write(sql, sketched)
-
-    def _count(self, sql: sqlite3.Connection, start: int, added: int, removed: int) -> None:
-        rows = start + added
-        sql.execute(
-            "UPDATE state SET rows = ?, removed = removed + ?, edits = edits + ?",
-            (rows, removed, 1 if removed else 0),
-        )
-        each = self._store.meta.segment_rows
-        for segment in range(start // each, -(-rows // each)):
-            held = min(rows - segment * each, each)
-            for kind in schema.KINDS:
-                stored_sketches.write_segment(sql, kind, segment, held, None)
+                sql.execute(
+                    "UPDATE state SET rows = ?, removed = removed + ?, edits = edits + ?",
+                    (written.rows, len(old), 1 if old else 0),
+                )
+                written.note(sql, store)
 
     def update(self, items: Sequence[Item]) -> None:
         """Replace path, box, metadata and stamp of the items of these ids, in one transaction.

@@ -10,13 +10,14 @@ one generation or the other; the next writer removes what is of neither.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
+from ..checks import Progress
 from ..errors import StoreError
-from . import item_rows, schema, sealing, stored_sketches, sums
-from .changes import check_of, running_sums
+from . import item_rows, schema, sealing
+from .changes import write_rows
 from .reading import Reading
 from .segments import SegmentFiles
 from .snapshot import Snapshot, State
@@ -27,8 +28,6 @@ from .thresholds import renumbered
 _COPY_BYTES = 16 << 20
 
 _NOT_COMPACTED = "The index was not compacted, and is as it was"
-
-Progress = Callable[[int, int], None]
 
 
 def compact(store: Store, progress: Progress | None = None) -> int:
@@ -62,31 +61,16 @@ def _compact(store: Store, old: Snapshot, progress: Progress | None) -> None:
     files = SegmentFiles(
         store.place, store.meta.kinds, store.meta.segment_rows, old.state.generation + 1
     )
-    with store.statements(_NOT_COMPACTED) as sql:
-        empty = State(0, 0, 0, files.generation, 0)
-        running = running_sums(store, sql, files, empty, [], _NOT_COMPACTED)
-        reading = Reading(old.files, old.state.rows, schema.KINDS, [], "always", _NOT_COMPACTED)
-    files.append(0, _blocks(store, reading, rows, progress), running, _NOT_COMPACTED)
-    sketched = None
-    if store.meta.sketched:
-        sketched = stored_sketches.Extension(
-            files, [], len(rows), check_of(store, files, 0, _NOT_COMPACTED)
-        )
-        files.append(0, sketched.blocks(), running, _NOT_COMPACTED)
+    reading = Reading(old.files, old.state.rows, schema.KINDS, [], "always", _NOT_COMPACTED)
+    written = write_rows(
+        store, files, State(0, 0, 0, files.generation, 0), [], len(rows),
+        _blocks(store, reading, rows, progress), _NOT_COMPACTED,
+    )  # fmt: skip
     with store.statements(_NOT_COMPACTED) as sql:
         _renumber(sql, store, rows)
         sql.execute("DELETE FROM checksums")
-        for kind, kept in running.items():
-            sums.write(sql, kind, kept.lines())
         sql.execute("DELETE FROM segments")
-        each = store.meta.segment_rows
-        for segment in range(files.segments(len(rows))):
-            for kind in schema.KINDS:
-                held = min(each, len(rows) - segment * each)
-                stored_sketches.write_segment(sql, kind, segment, held, None)
-        if sketched:
-            schema.write_kinds(sql, store.meta.kinds)
-            stored_sketches.write(sql, sketched)
+        written.note(sql, store)
 
 
 def _blocks(

@@ -1,6 +1,6 @@
 """A damaged index made sound: what can be derived is made again, the rest embedded or dropped.
 
-In this order, all but the first step in one change:
+In this order, all of it in one change:
 
 1. A segment file that is missing, cut or without its header gets its length and header back; what
    it held is damaged, and known as such by its sums.
@@ -32,6 +32,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import Progress
 from ..disk.writing import write_error
 from ..errors import DamagedError
 from ..kernels.reference import pack_bits
@@ -43,7 +44,7 @@ from .segments import SegmentFiles
 from .store import Store
 from .stored_sketches import FACTS, SKETCHES
 from .upgrading import sum_rows
-from .verifying import Damage, Progress, Verified, verify
+from .verifying import Damage, Verified, verify
 
 _CONSEQUENCE = "The index was not repaired"
 
@@ -96,9 +97,8 @@ def repair(store: Store, embed: Embed | None = None, progress: Progress | None =
         return Repaired(found, found)
     work = _Work()
     try:
-        _mend_lengths(store)
-        exact = verify(store)
         with store.change(_CONSEQUENCE):
+            exact = verify(store) if _mend_lengths(store) else found
             _Repair(store, work, embed).run(exact.damages)
     except OSError as error:
         path = Path(error.filename) if error.filename else store.folder
@@ -109,7 +109,9 @@ def repair(store: Store, embed: Embed | None = None, progress: Progress | None =
     )
 
 
-def _mend_lengths(store: Store) -> None:
+def _mend_lengths(store: Store) -> bool:
+    """Whether a file had to be given its length or header."""
+    mended = False
     with store.reading(_CONSEQUENCE) as sql:
         rows = store.rows_by_kind(sql)
     for kind, count in rows.items():
@@ -121,6 +123,8 @@ def _mend_lengths(store: Store) -> None:
             with _patched(store.files, kind, segment, held) as file:
                 file.seek(0)
                 file.write(store.files.kinds[kind].header(store.files.segment_rows))
+            mended = True
+    return mended
 
 
 @contextlib.contextmanager
@@ -252,11 +256,7 @@ class _Repair:
 
     def _segments(self, sql: sqlite3.Connection) -> bool:
         rows = sealing.read_state(sql).rows
-        each = self.files.segment_rows
-        for segment in range(self.files.segments(rows)):
-            for kind in schema.KINDS:
-                held = min(each, rows - segment * each)
-                stored_sketches.write_segment(sql, kind, segment, held, None)
+        schema.write_segments(sql, self.files.segment_rows, 0, rows)
         if not self.store.meta.sketched:
             return False
         try:

@@ -259,6 +259,14 @@ def write_kinds(sql: sqlite3.Connection, kinds: Sequence[Kind]) -> None:
     )
 
 
+def write_segments(sql: sqlite3.Connection, segment_rows: int, start: int, rows: int) -> None:
+    """Note how many rows the segments of KINDS hold, from that of row `start` on, of `rows`."""
+    for segment in range(start // segment_rows, -(-rows // segment_rows)):
+        held = min(rows - segment * segment_rows, segment_rows)
+        for kind in KINDS:
+            stored_sketches.write_segment(sql, kind, segment, held, None)
+
+
 def refuse_what_is_no_index(folder: Path) -> None:
     """StoreError unless the folder has an index's SQLite file; says what it is instead."""
     if (folder / DATABASE_NAME).is_file():

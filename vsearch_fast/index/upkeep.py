@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from ..checks import Progress
 from ..errors import StoreError
 
 if TYPE_CHECKING:
     from .repairing import Embed, Repaired
     from .store import Store
     from .verifying import Verified
-
-#: Called with what is done and what there is to do.
-Progress = Callable[[int, int], None]
 
 
 class Upkeep:

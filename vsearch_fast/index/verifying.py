@@ -11,13 +11,14 @@ import contextlib
 import sqlite3
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..checks import Progress
 from ..errors import CompactedError, DamagedError, StoreError
 from . import item_rows, schema, sealing, sums
 from .items import facet
@@ -33,9 +34,6 @@ _BLOCKS = 64
 _ATTEMPTS = 3
 
 _CONSEQUENCE = "The index was not verified"
-
-#: Called with the bytes of rows that are done and those to do.
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ from .arguments import (
 )
 from .cpu.chunks import Problem
 from .proof import Proof, Work
-from .rows import Reading, converted, not_finite, segment_name
+from .rows import Reading, converted, live_rows, not_finite, segment_name
 from .sketches import Sketch, Sketched, build
 
 if TYPE_CHECKING:
@@ -181,15 +181,12 @@ def topk_segments(
     if kernels.rows.kind == "f":
         refuse_not_finite(queries)
 
-    live_rows = sum(
-        len(s) if live is None else int(np.count_nonzero(live))
-        for s, live in zip(segments, lives, strict=True)
-    )
-    best = min(k, live_rows)
+    live = live_rows(segments, lives)
+    best = min(k, live)
     distances = np.empty((len(queries), best), kernels.distances)
     ids = np.empty((len(queries), best), np.int64)
     dim = queries.shape[1]
-    pairs = live_rows * len(queries)
+    pairs = live * len(queries)
     workers = threads or available_threads()
     if threads is None and pairs * max(1, dim * kernels.rows.itemsize) < tiling.TILING.inline_bytes:
         workers = 1
@@ -204,7 +201,7 @@ def topk_segments(
             distances, ids,
         )  # fmt: skip
     if on_devices is None and metric != "hamming" and strategy == "auto":
-        strategy = _chosen(sketches, dim, live_rows, len(queries), best)
+        strategy = _chosen(sketches, dim, live, len(queries), best)
     if best == 0 or len(queries) == 0:
         pass
     elif on_devices is not None:
@@ -229,7 +226,7 @@ def topk_segments(
         read = cpu.scan(queries, segments, lives, kernels, workers, distances, ids, reading)
         work = Work(scanned=pairs, bytes_read=read)
     proof = Proof(
-        metric, strategy, level(), len(queries), live_rows,
+        metric, strategy, level(), len(queries), live,
         work.scanned, work.sketched, work.candidates, work.undecided, work.repeated,
         work.bytes_read,
     )  # fmt: skip
@@ -325,11 +322,8 @@ def _tried(
         queries[rest], problem.segments, problem.lives, cpu.family(problem.metric, problem.dim),
         workers, distances[rest], ids[rest], problem.reading,
     )  # fmt: skip
-    live_rows = sum(
-        len(rows) if live is None else int(np.count_nonzero(live))
-        for rows, live in zip(problem.segments, problem.lives, strict=True)
-    )
-    work.add(Work(scanned=live_rows * len(queries[rest]), bytes_read=read))
+    live = live_rows(problem.segments, problem.lives)
+    work.add(Work(scanned=live * len(queries[rest]), bytes_read=read))
     return work
 
 

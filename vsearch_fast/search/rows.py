@@ -32,6 +32,14 @@ class Reading(Protocol):
         """Stored rows here and there, by the ids that results have; some more than once."""
 
 
+def live_rows(segments: Sequence[NDArray], lives: Sequence[Live]) -> int:
+    """How many rows of all segments live."""
+    return sum(
+        len(rows) if live is None else int(np.count_nonzero(live))
+        for rows, live in zip(segments, lives, strict=True)
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class Sources:
     """Where the stored rows of ids lie, as `kernels.refine` takes it."""
