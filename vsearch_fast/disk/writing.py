@@ -8,10 +8,22 @@ from pathlib import Path
 
 from ..errors import StoreError
 
+#: Bytes given to one pwrite at most.
+WRITE_BYTES = 16 << 20
+
 
 def sync_directory(folder: Path) -> None:
     """Flush the folder's own entries, so that a new or renamed file survives a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    _sync(folder, os.O_DIRECTORY)
+
+
+def sync_file(path: Path) -> None:
+    """Flush what a file holds."""
+    _sync(path, 0)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
     try:
         os.fsync(descriptor)
     finally:
@@ -34,3 +46,16 @@ def write_error(path: Path, error: OSError, consequence: str) -> StoreError:
         cause = f"Writing {path} failed ({error.strerror or error})"
         cure = "Check the disk and do it again"
     return StoreError(cause, consequence, cure)
+
+
+def pwrite_all(descriptor: int, data: memoryview, offset: int, path: Path) -> None:
+    """pwrite in full: the call may write less than asked, for one when the disk fills up."""
+    done = 0
+    while done < len(data):
+        try:
+            written = os.pwrite(descriptor, data[done : done + WRITE_BYTES], offset + done)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        if written == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        done += written

@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..checks import Progress
-from ..disk.writing import sync_directory, write_error
+from ..disk.writing import WRITE_BYTES, pwrite_all, sync_directory, sync_file, write_error
 from ..errors import CompactedError, DamagedError, StoreError
 from . import schema, sealing
 from .segments import SegmentFiles
@@ -31,9 +31,6 @@ _CONSEQUENCE = "No backup was made"
 
 #: Times that a copy is begun anew because the index was compacted meanwhile.
 _ATTEMPTS = 3
-
-#: Bytes that are copied at a time.
-_COPY_BYTES = 16 << 20
 
 #: ioctl that makes one file share another's blocks (linux/fs.h).
 _FICLONE = 0x40049409
@@ -88,7 +85,7 @@ def back_up(
 
 def _copy(store: Store, place: Path, copy: bool, progress: Progress | None) -> None:
     store.copy_database(place / schema.DATABASE_NAME, _CONSEQUENCE)
-    _sync(place / schema.DATABASE_NAME)
+    sync_file(place / schema.DATABASE_NAME)
     taken = Store(place, writable=False, whole=False)
     try:
         with taken.reading(_CONSEQUENCE) as sql:
@@ -139,7 +136,7 @@ def _copy_segment(
                 made = os.open(target, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             shape = files.kinds[kind]
             length = len(shape.header(files.segment_rows)) + rows * shape.row_bytes
-            _copied(source, made, length)
+            _copied(source, made, length, target)
             os.ftruncate(made, files.length(shape))
             os.fsync(made)
         finally:
@@ -157,21 +154,11 @@ def _reflinked(source: int, target: int) -> bool:
     return True
 
 
-def _copied(source: int, target: int, length: int) -> None:
+def _copied(source: int, target: int, length: int, path: Path) -> None:
     done = 0
     while done < length:
-        part = os.pread(source, min(_COPY_BYTES, length - done), done)
+        part = os.pread(source, min(WRITE_BYTES, length - done), done)
         if not part:
             raise OSError(errno.EIO, f"it ends after {done} bytes of {length}")
-        written = 0
-        while written < len(part):
-            written += os.pwrite(target, part[written:], done + written)
+        pwrite_all(target, memoryview(part), done, path)
         done += len(part)
-
-
-def _sync(file: Path) -> None:
-    descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

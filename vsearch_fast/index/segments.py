@@ -27,11 +27,8 @@ import numpy as np
 
 from ..disk.folder import Folder
 from ..disk.mapping import map_array
-from ..disk.writing import write_error
+from ..disk.writing import pwrite_all, write_error
 from ..errors import DamagedError, StoreError
-
-#: Bytes given to one pwrite at most.
-WRITE_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +284,7 @@ class SegmentFiles:
                 opened[name] = segment, self._open_for_writing(path, kind, fresh)
                 created |= fresh
             data = values[done : done + count].reshape(-1).view(np.uint8).data
-            _pwrite_all(opened[name][1], data, header + offset * kind.row_bytes, path)
+            pwrite_all(opened[name][1], data, header + offset * kind.row_bytes, path)
             done += count
         return created
 
@@ -301,7 +298,7 @@ class SegmentFiles:
         descriptor = self.folder.open(path.name, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         try:
             os.ftruncate(descriptor, self.length(kind))
-            _pwrite_all(descriptor, memoryview(kind.header(self.segment_rows)), 0, path)
+            pwrite_all(descriptor, memoryview(kind.header(self.segment_rows)), 0, path)
         except OSError as error:
             os.close(descriptor)
             raise OSError(error.errno, error.strerror, str(path)) from error
@@ -350,16 +347,3 @@ def _sync_and_close(descriptor: int) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _pwrite_all(descriptor: int, data: memoryview, offset: int, path: Path) -> None:
-    """pwrite in full: the call may write less than asked, for one when the disk fills up."""
-    done = 0
-    while done < len(data):
-        try:
-            written = os.pwrite(descriptor, data[done : done + WRITE_BYTES], offset + done)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        if written == 0:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        done += written
