@@ -75,6 +75,33 @@ def machine(name: str = "cpu-2core-zen5.json") -> str:
     return "\n".join(lines)
 
 
+def small(data: str, name: str = "cpu-2core-small.json") -> str:
+    """Small databases: our time and strategy, and what the others took of it."""
+    results = [r for r in _load(name)["small"] if r["data"] == data]
+    others = list(dict.fromkeys(r["contender"] for r in results if not r["ours"]))
+    lines = [
+        f"| distance | rows | queries | ms | strategy | {' | '.join(others)} |",
+        f"|---|--:|--:|--:|---|{'--:|' * len(others)}",
+    ]
+    for r in results:
+        if not r["ours"]:
+            continue
+        case = (r["metric"], r["rows"], r["queries"])
+        ratios = {
+            other["contender"]: f"{tables.significant(other['ratio'])} x"
+            for other in results
+            if (other["metric"], other["rows"], other["queries"]) == case
+            and not other["ours"]
+            and not other["why_not"]
+        }
+        lines.append(
+            f"| {METRICS[r['metric']]} | {r['rows']:,} | {r['queries']} "
+            f"| {tables.significant(r['seconds'] * 1e3)} | {r['proof']['strategy']} "
+            f"| {' | '.join(ratios.get(other, '') for other in others)} |"
+        )
+    return "\n".join(lines)
+
+
 def by_rows(name: str = "cpu-2core-zen5-growth.json") -> str:
     """Time a row by the number of rows, noise after a ReLU and plain noise apart."""
     return _by_data(_load(name)["growth"], growth.growth_table)
@@ -202,6 +229,7 @@ _TABLES: dict[str, Callable[..., str]] = {
     "speed": speed,
     "proofs": proofs,
     "machine": machine,
+    "small": small,
     "by-rows": by_rows,
     "by-k": by_k,
     "serving": serving,

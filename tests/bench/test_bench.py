@@ -384,6 +384,22 @@ def test_growth_and_large_k(monkeypatch):
     assert "million pairs/s" not in done.output
 
 
+def test_small_databases(monkeypatch, tmp_path):
+    monkeypatch.setattr(cases, "SMALL", ((40, 1), (300, 70)))
+    file = tmp_path / "small.json"
+    done = bench("--only", "small", "--dim", "256", "--pairs", "1", "--data", "relu",
+                 "--peers", "numpy", "--json", file)  # fmt: skip
+    assert done.exit_code == 0, done.output
+    record = json.loads(file.read_text())
+    assert "results" not in record
+    ours = [r for r in record["small"] if r["ours"]]
+    assert [(r["metric"], r["rows"]) for r in ours] == [
+        ("l2", 40), ("l2", 300), ("l1", 40), ("l1", 300),
+    ]  # fmt: skip
+    assert {r["proof"]["strategy"] for r in ours if r["rows"] == 40} == {"scan"}
+    assert "| l2 | relu | 300 | 70 | NumPy, norms and BLAS |" in done.output
+
+
 def test_start_up(monkeypatch):
     """With stand-ins for the processes: one with an empty cache compiles for seconds."""
     assert footprint._seconds("print(0.5)") == 0.5

@@ -57,12 +57,33 @@ def test_what_is_no_index(tmp_path: Path, writable: bool) -> None:
     refused(other, "of some other program")
     (other / "index.sqlite").write_bytes(b"This is no database. " * 1000)
     refused(other, "index.sqlite is damaged")
-    unfinished = tmp_path / "unfinished"
-    unfinished.mkdir()
-    (unfinished / "index.sqlite.new").touch()
-    refused(unfinished, "interrupted.*Create it again")
-    make(unfinished).close()
-    assert Store(unfinished, writable=writable).state().rows == 0
+
+
+@pytest.mark.parametrize("writable", [False, True])
+@pytest.mark.parametrize(
+    "left", [["write.lock"], [""], ["-journal"], ["", "-journal", "write.lock"]]
+)
+def test_what_an_interrupted_creation_leaves(
+    tmp_path: Path, left: list[str], writable: bool
+) -> None:
+    for name in left:
+        (tmp_path / (name if name == "write.lock" else f"index.sqlite.new{name}")).touch()
+    with pytest.raises(StoreError, match=r"interrupted.*Create it again"):
+        Store(tmp_path, writable=writable)
+    make(tmp_path).close()
+    assert Store(tmp_path, writable=writable).state().rows == 0
+
+
+@pytest.mark.parametrize("writable", [False, True])
+def test_rows_without_their_database(store: Store, writable: bool) -> None:
+    fill(store, 0, 3)
+    store.close()
+    (store.folder / "index.sqlite").unlink()
+    for lock in ([], ["write.lock"]):
+        for name in lock:
+            (store.folder / name).touch()
+        with pytest.raises(StoreError, match=r"rows and no index\.sqlite.*Restore"):
+            Store(store.folder, writable=writable)
 
 
 @pytest.mark.parametrize(("version", "cure"), [(FORMAT + 1, "Upgrade"), (0, "Index the pictures")])

@@ -16,7 +16,7 @@ from ..words import METRICS
 from .cases import KINDS
 from .peers import KEYS
 
-PARTS = ("bars", "growth", "large-k", "footprint")
+PARTS = ("bars", "small", "growth", "large-k", "footprint")
 PLOTS = (".png", ".svg", ".pdf")
 
 
@@ -54,8 +54,9 @@ def _output(context: click.Context, parameter: click.Parameter, value: Path | No
     type=click.Choice(PARTS),
     multiple=True,
     default=("bars",),
-    help="Parts to run: bars (the table of cases, the default), growth (time a row by size), "
-    "large-k (k = 1000 against 10), footprint (memory and start); repeat for several.",
+    help="Parts to run: bars (the table of cases, the default), small (databases of up to "
+    "4,000 rows), growth (time a row by size), large-k (k = 1000 against 10), footprint (memory "
+    "and start); repeat for several.",
 )
 @click.option("--all", "every_part", is_flag=True, help="Run all parts.")
 @click.option(

@@ -60,6 +60,8 @@ QUICK = (
     ("l2", 10_000, 64),
     ("l2", 10_000, 1),
 )
+#: Small databases, where the work that does not grow with the rows tells: (rows, queries).
+SMALL = tuple((rows, queries) for rows in (256, 1000, 2000, 4000) for queries in (1, 64, 256))
 
 #: Small enough for the definition and every peer, in a batch and alone.
 SUITE = tuple(
@@ -67,6 +69,20 @@ SUITE = tuple(
     for metric in METRICS
     for rows, queries in ((2_000, 8), (2_000, 1))
 )
+
+
+def small_table(
+    metrics: tuple[str, ...], *, dim: int, k: int, data: tuple[str, ...], quick: bool = False
+) -> list[Case]:
+    """Cases of small databases for L1 and L2, which have two strategies to choose from."""
+    sizes = SMALL[1::3] if quick else SMALL
+    return [
+        Case(metric, rows, queries, dim, k, kind)  # type: ignore[arg-type]
+        for kind in data
+        for metric in dict.fromkeys(metrics)
+        if metric != "hamming"
+        for rows, queries in sizes
+    ]
 
 
 def table_of(

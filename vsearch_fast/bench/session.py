@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import ArgumentError
 from ..machine import available_threads
 from . import tables
-from .cases import table_of
+from .cases import small_table, table_of
 from .contenders import OURS, Contender
 from .data import Data, embed_features, read_features
 from .footprint import footprint, footprint_text
@@ -87,10 +87,17 @@ class Session:
                 f"{machine['cpu']}, {self.threads} threads, {machine['instructions']}; "
                 f"{dim} dimensions, k = {options.k}, {options.pairs} pairs"
             )
-            for line in warnings(machine) if "bars" in options.parts and self.peers else ():
-                self.show(line)
-            if "bars" in options.parts:
-                self._bars(data, dim, machine)
+            if tabled := [part for part in ("bars", "small") if part in options.parts]:
+                for line in warnings(machine) if self.peers else ():
+                    self.show(line)
+                self._measure_roofs()
+                for part in tabled:
+                    self._table(part, data, dim)
+                for library in machine["blas"]:
+                    self.show(
+                        f"- BLAS of {library['of']}: {library['library']}, kernels "
+                        f"{library['kernels']}, {library['threads']} threads"
+                    )
             common: dict[str, Any] = {
                 "dim": dim, "pairs": min(options.pairs, 7), "threads": self.threads,
                 "quick": options.quick, "say": self.say,
@@ -156,20 +163,29 @@ class Session:
         if found:
             self.show(f"\n{text(found)}")
 
-    def _bars(self, data: Data, dim: int, machine: dict[str, Any]) -> None:
-        options = self.options
-        self._roofs = measure_roofs(self.threads, quick=options.quick, say=self.say)
+    def _measure_roofs(self) -> None:
+        self._roofs = measure_roofs(self.threads, quick=self.options.quick, say=self.say)
         self.record["roofs"] = self._roofs.as_dict()
         self.show()
         for line in tables.roofs_lines(self._roofs):
             self.show(f"- {line}")
+
+    def _table(self, part: str, data: Data, dim: int) -> None:
+        """All contenders on the cases of this part."""
+        options = self.options
+        assert self._roofs is not None
         self.show(f"\n{tables.HEAD}")
-        cases = table_of(
-            options.metrics, rows=options.rows, queries=options.queries, dim=dim, k=options.k,
-            data=options.kinds, quick=options.quick,
-        )  # fmt: skip
+        if part == "small":
+            cases = small_table(
+                options.metrics, dim=dim, k=options.k, data=options.kinds, quick=options.quick
+            )
+        else:
+            cases = table_of(
+                options.metrics, rows=options.rows, queries=options.queries, dim=dim, k=options.k,
+                data=options.kinds, quick=options.quick,
+            )  # fmt: skip
         results: list[dict[str, Any]] = []
-        self.record["results"] = results
+        self.record["results" if part == "bars" else part] = results
         for case in cases:
             self.say(f"{case.metric}, {case.rows:,} rows: data")
             queries, database = data.load(case)
@@ -189,8 +205,3 @@ class Session:
                 self.show(f"- {tables.proof_line(r)}")
         for line in tables.absent(results):
             self.show(f"- {line}")
-        for library in machine["blas"]:
-            self.show(
-                f"- BLAS of {library['of']}: {library['library']}, kernels {library['kernels']}, "
-                f"{library['threads']} threads"
-            )

@@ -20,7 +20,7 @@ from ..disk.sqlite import connect, sql_error
 from ..disk.writing import sync_directory, write_error
 from ..errors import ArgumentError, DamagedError, StoreError
 from . import arguments, item_rows, sealing, stored_sketches, sums
-from .segments import Kind
+from .segments import Kind, is_segment
 from .upgrading import new_identity
 
 FORMAT = 2
@@ -30,6 +30,8 @@ DTYPES = {"float32": "<f4", "float16": "<f2"}
 APPLICATION_ID = 0x56534658
 DATABASE_NAME = "index.sqlite"
 _UNFINISHED_NAME = "index.sqlite.new"
+#: What a creation that was interrupted may leave.
+_LEFTOVERS = (f"{_UNFINISHED_NAME}-journal", _UNFINISHED_NAME, LOCK_NAME)
 
 #: What decoded the pictures of an index that does not say: Pillow, built with libjpeg-turbo.
 UNRECORDED_DECODER = "libjpeg-turbo"
@@ -183,8 +185,9 @@ def create(
     try:
         _refuse_other_files(folder, consequence)
         unfinished = folder / _UNFINISHED_NAME
-        for name in (f"{unfinished.name}-journal", unfinished.name):
-            (folder / name).unlink(missing_ok=True)
+        for name in _LEFTOVERS:
+            if name != LOCK_NAME:
+                (folder / name).unlink(missing_ok=True)
         kinds = [
             Kind("vectors", DTYPES[dtype], dim),
             Kind("codes", "|u1", -(-dim // 8)),
@@ -205,8 +208,7 @@ def _refuse_other_files(folder: Path, consequence: str) -> None:
     """StoreError when a new index must not be made here."""
     if not folder.is_dir():
         return
-    leftovers = {LOCK_NAME, _UNFINISHED_NAME, f"{_UNFINISHED_NAME}-journal"}
-    others = sorted(path.name for path in folder.iterdir() if path.name not in leftovers)
+    others = sorted(path.name for path in folder.iterdir() if path.name not in _LEFTOVERS)
     if DATABASE_NAME in others:
         raise StoreError(
             f"{folder} holds an index already",
@@ -276,17 +278,32 @@ def refuse_what_is_no_index(folder: Path) -> None:
         raise StoreError(f"{folder} does not exist", consequence, "Check the path")
     if not folder.is_dir():
         raise StoreError(f"{folder} is a file", consequence, "Name an index's folder")
-    if (folder / _UNFINISHED_NAME).exists() or (folder / LOCK_NAME).exists():
+    left = _left(folder)
+    if left and left.issubset(_LEFTOVERS):
         raise StoreError(
             f"{folder} holds an index whose creation was interrupted",
             consequence,
             "Create it again at the same place (it was empty)",
+        )
+    if any(is_segment(name) for name in left):
+        raise StoreError(
+            f"{folder} has an index's rows and no {DATABASE_NAME}, which says what they are",
+            consequence,
+            "Restore the file, or the folder, from a backup, or index the pictures again elsewhere",
         )
     raise StoreError(
         f"{folder} is not an index (it has no {DATABASE_NAME})",
         consequence,
         "Name the folder that `vsearch index` or Index.create made",
     )
+
+
+def _left(folder: Path) -> set[str]:
+    """Names in a folder without a database."""
+    try:
+        return {path.name for path in folder.iterdir()}
+    except OSError:  # one may open what is in a folder and not list it
+        return {name for name in _LEFTOVERS if (folder / name).exists()}
 
 
 def read_meta(sql: sqlite3.Connection, folder: Path) -> Meta:

@@ -342,6 +342,11 @@ class SegmentFiles:
 _NAME = re.compile(r"(?P<kind>[a-z]+)-(?:[1-9][0-9]*-)?(?P<segment>[0-9]{5,})\.npy")
 
 
+def is_segment(name: str) -> bool:
+    """Whether a file of this name is a segment of some generation."""
+    return _NAME.fullmatch(name) is not None
+
+
 def _sync_and_close(descriptor: int) -> None:
     try:
         os.fsync(descriptor)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 import numpy as np
@@ -36,20 +35,15 @@ from .arguments import (
     checked_options,
     refuse_not_finite,
 )
+from .choosing import strategy_for
 from .cpu.chunks import Problem
 from .proof import Proof, Work
 from .rows import Reading, converted, live_rows, not_finite, segment_name
-from .sketches import Sketch, Sketched, build
+from .sketches import Sketch, Sketched
 
 if TYPE_CHECKING:
     from .gpu.resident_rows import ResidentRows
     from .resident import Resident
-
-#: Below these, scanning stored rows is as fast; measured on two cores.
-_SKETCH_DIM = 128
-_SKETCH_ROWS = 2048
-#: Share of the rows that may be asked for before bounds have nothing to exclude.
-_SKETCH_SHARE = 8
 
 Result = tuple[NDArray, NDArray[np.int64]]
 
@@ -201,7 +195,7 @@ def topk_segments(
             distances, ids,
         )  # fmt: skip
     if on_devices is None and metric != "hamming" and strategy == "auto":
-        strategy = _chosen(sketches, dim, live, len(queries), best)
+        strategy = strategy_for(live, len(queries), dim, best, sketched=sketches is not None)
     if best == 0 or len(queries) == 0:
         pass
     elif on_devices is not None:
@@ -213,13 +207,11 @@ def topk_segments(
         strategy = "sketch" if work.sketched else "scan"
         if work.sketched and work.scanned:
             strategy = "sketch and scan"
-    elif strategy in ("sketch", "try"):
+    elif strategy == "sketch":
         problem = Problem(
             metric, segments, lives, sketches or [None] * len(segments), best, reading
         )
-        search = cpu.cascade if strategy == "sketch" else _tried
-        work = search(problem, queries, workers, distances, ids)
-        strategy = "sketch"
+        work = cpu.cascade(problem, queries, workers, distances, ids)
         if work.scanned:
             strategy = "sketch and scan" if work.sketched else "scan"
     else:
@@ -290,57 +282,3 @@ def _on_processor() -> _OnProcessor:
     from .cpu import cascade, scan
 
     return _OnProcessor(scan.family, scan.search, cascade.search, simd_level)
-
-
-def _tried(
-    problem: Problem,
-    queries: NDArray[np.float32],
-    workers: int,
-    distances: NDArray[np.float64],
-    ids: NDArray[np.int64],
-) -> Work:
-    """Search for the first queries by sketches, and for the rest as these recommend.
-
-    How many pairs sketches exclude depends on the data: of photographs nearly all, of noise in
-    thousands of dimensions hardly any, and then every distance is sooner computed at once.
-    """
-    cpu, sizes = _on_processor(), tiling.TILING
-    sketches = []
-    for i, (made, rows) in enumerate(zip(problem.sketches, problem.segments, strict=True)):
-        if made is None or len(made) < len(rows):
-            made = build(rows, workers)
-            if problem.reading is not None:
-                problem.reading.rows(i, 0, len(rows))
-        sketches.append(made)
-    problem = replace(problem, sketches=sketches)
-    first, rest = slice(sizes.tried_queries), slice(sizes.tried_queries, None)
-    work = cpu.cascade(problem, queries[first], workers, distances[first], ids[first])
-    if not work.scanned and work.candidates <= sizes.tried_share * work.sketched:
-        work.add(cpu.cascade(problem, queries[rest], workers, distances[rest], ids[rest]))
-        return work
-    read = cpu.scan(
-        queries[rest], problem.segments, problem.lives, cpu.family(problem.metric, problem.dim),
-        workers, distances[rest], ids[rest], problem.reading,
-    )  # fmt: skip
-    live = live_rows(problem.segments, problem.lives)
-    work.add(Work(scanned=live * len(queries[rest]), bytes_read=read))
-    return work
-
-
-def _chosen(sketches: Sequence[Any] | None, dim: int, rows: int, queries: int, best: int) -> str:
-    """The strategy for L1 and L2 that is likely the faster one; ``try``: the data decide."""
-    least_rows, least_queries, least_dim = tiling.TILING.try_from
-    if (
-        least_rows <= rows <= tiling.TILING.try_rows
-        and queries >= least_queries
-        and dim >= least_dim
-        and best <= rows // _SKETCH_SHARE
-    ):
-        return "try"
-    pays = (
-        dim >= _SKETCH_DIM
-        and rows >= _SKETCH_ROWS
-        and best <= rows // _SKETCH_SHARE
-        and (sketches is not None or queries >= tiling.TILING.build_queries)
-    )
-    return "sketch" if pays else "scan"

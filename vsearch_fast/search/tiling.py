@@ -52,17 +52,9 @@ class Tiling:
     sketch_rows: int = 1024
     """Rows that are sketched at a time, and for which (lo, step) are chosen."""
     build_queries: int = 8
-    """Queries from which sketching rows for one search pays; measured on two cores."""
+    """Queries from which sketching rows beyond a sketch for one search pays; measured."""
     build_rows: int = 256
     """Rows beyond a sketch from which sketching them for one search pays."""
-    tried_queries: int = 16
-    """Queries by which a search of few rows finds out whether sketches exclude enough."""
-    tried_share: float = 0.1
-    """Share of the pairs that sketches may leave, up to which they are the faster way."""
-    try_from: tuple[int, int, int] = (256, 64, 512)
-    """Rows, queries and numbers a row from which such a trial pays."""
-    try_rows: int = 8192
-    """Rows beyond which sketches are taken without a trial: a worker gives up by itself there."""
     first_rows: int = 2048
     """Rows whose nearest lower a worker's limits before it goes on."""
     fair_trial: int = 4096
