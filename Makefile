@@ -5,6 +5,8 @@
 # make test COVERAGE=1 counts what the tests run, and fails below the floor (pyproject.toml).
 PYTHON ?= python3
 VENV ?= .venv
+# Processes that run tests; each takes whole files.
+JOBS ?= 2
 PIP = $(VENV)/bin/pip --disable-pip-version-check install --quiet
 SOURCES = pyproject.toml constraints.txt
 
@@ -18,12 +20,12 @@ ifdef COVERAGE
 	$(VENV)/bin/coverage erase
 	@# Kernels are compiled anew, so that what makes their code is counted every time.
 	cache=$$(mktemp -d) && trap 'rm -rf "$$cache"' EXIT && \
-	  VSEARCH_CACHE_DIR="$$cache" $(VENV)/bin/coverage run -m pytest
+	  VSEARCH_CACHE_DIR="$$cache" $(VENV)/bin/coverage run -m pytest -n $(JOBS) --dist loadfile
 	@# Of processes that are killed, or may write no more, there is nothing to combine.
 	$(VENV)/bin/coverage combine --quiet
 	$(VENV)/bin/coverage report
 else
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile
 endif
 
 # The long matrices too.

@@ -30,8 +30,6 @@ pytest.register_assert_rewrite(
     *(file.stem for file in (Path(__file__).parent / "support").glob("*.py"))
 )
 
-_used_photos: set[str] = set()
-
 
 @pytest.fixture
 def photos(request: pytest.FixtureRequest) -> Path:
@@ -39,7 +37,7 @@ def photos(request: pytest.FixtureRequest) -> Path:
     folder = Path(os.environ.get(PHOTOS_VARIABLE, DEFAULT_PHOTOS))
     if not (folder / "images.csv").is_file():
         pytest.skip(f"no real photos in {folder}: set {PHOTOS_VARIABLE} to the clothing data set")
-    _used_photos.add(request.node.nodeid)
+    request.node.user_properties.append(("photos", folder.name))  # also of another process's test
     return folder
 
 
@@ -69,5 +67,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    passed = {report.nodeid for report in terminalreporter.stats.get("passed", [])}
-    terminalreporter.write_line(f"real photos: used by {len(_used_photos & passed)} passed tests")
+    passed = terminalreporter.stats.get("passed", [])
+    used = {report.nodeid for report in passed if "photos" in dict(report.user_properties)}
+    terminalreporter.write_line(f"real photos: used by {len(used)} passed tests")
