@@ -4,6 +4,7 @@ memory, a flush that fails. It is told as it is, and soon."""
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sqlite3
@@ -22,6 +23,7 @@ from processes import in_a_process
 from store_data import block, make
 
 from vsearch_fast.disk import database as database_module
+from vsearch_fast.disk.folder import Folder
 from vsearch_fast.errors import ArgumentError, DamagedError, ReplacedError, StoreError
 from vsearch_fast.index import Index, Item
 from vsearch_fast.index.changes import Changes
@@ -181,6 +183,25 @@ def test_hundreds_of_segments_and_few_descriptors(tmp_path: Path) -> None:
             print(index.info()["segments"])
     """
     assert in_a_process(textwrap.dedent(code)) == "250"
+
+
+def test_what_cannot_be_listed_is_left_for_later(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest of an addition is in nobody's way; no descriptor may be left to find it with."""
+
+    def fails(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with Index.open(folder) as index:
+        items = len(index)
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "names", fails)
+        with Index.open(folder, mode="rw") as index:
+            patch.setattr("vsearch_fast.index.segments.pwrite_all", fails)
+            with pytest.raises(StoreError, match="Too many open files"):
+                index.add(["new"], np.ones((1, index.dim), np.float32))
+            assert len(index) == items
 
 
 def test_no_address_space(tmp_path: Path) -> None:

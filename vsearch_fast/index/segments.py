@@ -309,15 +309,20 @@ class SegmentFiles:
 
     def drop_tail(self, rows: Mapping[str, int]) -> None:
         """Remove the segment files that hold no committed row (of so many of each kind), of other
-        generations all."""
-        for name in self.folder.names():
+        generations all.
+
+        What cannot be listed (no descriptor is left, say) or removed is dropped by the next open
+        for writing, and is in nobody's way until then."""
+        names = []
+        with contextlib.suppress(OSError):
+            names = self.folder.names()
+        for name in names:
             found = _NAME.fullmatch(name)
             if found is None or found["kind"] not in rows:
                 continue
             segment = int(found["segment"])
             kept = segment < self.segments(rows[found["kind"]])
             if not (kept and name == self.name(found["kind"], segment)):
-                # What cannot be removed is dropped by the next open for writing.
                 with contextlib.suppress(OSError):
                     self.folder.unlink(name)
 
