@@ -75,7 +75,24 @@ def test_more_pictures_are_a_button_away(page: Any) -> None:
     expect(page.locator("#more")).to_be_hidden()
 
 
-def test_an_upload_is_searched_with_a_proposed_box(page: Any, server: Any) -> None:
+def test_an_upload_is_compared_whole_as_the_catalogue_was_made(page: Any, server: Any) -> None:
+
+    def of_whole_pictures(route: Any) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json={**answer.json(), "boxed": False})
+
+    page.route("**/api/catalogue", of_whole_pictures)
+    page.goto("/")
+    with searching(page) as answer:
+        page.locator("#file").set_input_files(picture(server))
+    query = answer.value.json()["query"]
+    assert query["box"] is None and query["box_from"] is None
+    expect(page.locator("#query-box")).to_contain_text("The whole picture")
+    page.get_by_role("button", name="Propose box").click()
+    expect(page.locator("#query-box")).to_contain_text("Box proposed by the network")
+
+
+def test_in_a_catalogue_of_boxes_a_box_is_proposed(page: Any, server: Any) -> None:
     page.goto("/")
     with searching(page) as answer:
         page.locator("#file").set_input_files(picture(server))

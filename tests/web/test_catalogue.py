@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -18,13 +19,23 @@ from vsearch_fast.index import Index
 def test_what_is_served(client: httpx.Client) -> None:
     about = client.get("/api/catalogue").json()
     assert about["name"] == "tiny.index" and about["pictures"] == 30
-    assert about["locates"] and about["note"] == "untrained network"
+    assert about["locates"] and not about["boxed"] and about["note"] == "untrained network"
     columns = {column["name"]: column["values"] for column in about["columns"]}
     assert [value["value"] for value in columns["category"]] == list(CATEGORIES)
     assert {value["count"] for value in columns["category"]} == {10}
     assert {value["value"] for value in columns["new"]} == {True, False}
     assert "price" not in columns  # thirty prices of thirty pictures are no list to choose from
     assert set(about["thresholds"]) == set(METRICS)
+
+
+def test_whether_most_items_are_parts_of_pictures(tmp_path: Path) -> None:
+    index_path = make_catalogue(tmp_path, 4)
+    for boxed, told in ((2, False), (3, True)):
+        with Index.open(index_path, mode="rw") as index:
+            index.update([replace(item, box=(1, 2, 30, 40)) for item in list(index)[:boxed]])
+            assert index.info()["boxed"] == boxed
+        with serving(index_path) as (client, _):
+            assert client.get("/api/catalogue").json()["boxed"] is told
 
 
 def test_items_page_by_page(client: httpx.Client) -> None:

@@ -511,7 +511,8 @@ class Index(Upkeep):
 
     def info(self) -> dict[str, Any]:
         """What the index is: path, format, created, dim, dtype, model, model_id, rows (ever added),
-        live, removed, segments, segment_rows, bytes (on disk), columns (of metadata), thresholds
+        live, removed, segments, segment_rows, bytes (on disk), columns (of metadata), boxed
+        (items whose features are of a box, not of the whole picture), thresholds
         (by metric, those that are kept: `Threshold`'s attributes, and changes since)."""
         state = self._store.state()
         return {**self._store.facts(state), "thresholds": self._thresholds.facts(state)}

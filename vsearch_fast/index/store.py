@@ -355,6 +355,11 @@ class Store(ItemReading):
         with self.reading(consequence) as sql, contextlib.closing(sqlite3.connect(target)) as copy:
             sql.backup(copy)
 
+    def boxed(self) -> int:
+        """Items that have a box: their features are those of a part of the picture."""
+        with self.reading("Nothing was read") as sql:
+            return int(sql.execute("SELECT count(x1) FROM items").fetchone()[0])
+
     def bytes_on_disk(self) -> int:
         """Disk space that the index takes."""
         with self.reading("Nothing was read") as sql:
@@ -380,6 +385,7 @@ class Store(ItemReading):
             "segment_rows": self.meta.segment_rows,
             "bytes": self.bytes_on_disk(),
             "columns": self.columns(),
+            "boxed": self.boxed(),
             "checksums": self.meta.summed,
         }
 

@@ -70,6 +70,7 @@ def router(service: Service, *, rating: bool) -> APIRouter:
             metrics=list(METRICS),
             default_metric=METRICS[0],
             locates=catalogue.locates,
+            boxed=facts.boxed,
             columns=[schemas.Column(**column) for column in facts.columns],
             thresholds={
                 name: schemas.ThresholdAnswer(distance=limit.distance, text=str(limit))

@@ -161,7 +161,7 @@ class Catalogue:
         return index
 
     def _first_facts(self, index: Index) -> Facts:
-        return Facts(len(index), self._columns(index))
+        return Facts(len(index), self._columns(index), boxed=_boxed(index))
 
     def warm(self) -> None:
         """Search once by each metric, in this thread: kernels are compiled or loaded, and files
@@ -184,7 +184,9 @@ class Catalogue:
         """Bring `facts` up to date; the first time takes a threshold for each metric."""
         with self._current.use() as opened:
             index = opened.index
-            facts = Facts(len(index), self._columns(index), opened.facts.thresholds)
+            facts = Facts(
+                len(index), self._columns(index), opened.facts.thresholds, boxed=_boxed(index)
+            )
             opened.facts = facts
             thresholds: dict[str, Threshold] = {}
             for metric in METRICS:
@@ -468,6 +470,11 @@ class Catalogue:
             raise
         self._failing.discard("search")
         return result
+
+
+def _boxed(index: Index) -> bool:
+    """Whether most items are parts of their pictures."""
+    return 2 * index.info()["boxed"] > len(index)
 
 
 def unshowable(error: ImageError) -> NotFoundError:

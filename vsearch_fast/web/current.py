@@ -50,6 +50,7 @@ class Facts:
     pictures: int = 0
     columns: list[dict[str, Any]] = field(default_factory=list)
     thresholds: dict[str, Threshold] = field(default_factory=dict)
+    boxed: bool = False
 
 
 @dataclass(eq=False, slots=True)

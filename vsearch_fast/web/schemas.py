@@ -157,6 +157,10 @@ class CatalogueAnswer(BaseModel):
     metrics: list[str]
     default_metric: str
     locates: bool = Field(description='Whether it can propose a box: box "auto"')
+    boxed: bool = Field(
+        description="Whether most items are parts of their pictures, each its box: then a query "
+        "compares best as a part, too, and else as a whole picture"
+    )
     columns: list[Column]
     thresholds: dict[str, ThresholdAnswer] = Field(description="By metric, once they are taken")
     limits: Limits

@@ -79,7 +79,8 @@ class Page {
       alert.show(`“${file.name}” is too large`, parts);
       return;
     }
-    const box = this.catalogue.locates ? "auto" : "";
+    // Compared as the catalogue was made: whole with whole, a part with parts.
+    const box = this.catalogue.boxed && this.catalogue.locates ? "auto" : "";
     this.attempt({ ...withoutQuery(this.state), box }, { file, others, focus: true });
   }
 
