@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..datasets.records import Record
 from ..disk.replacing import replacing
-from ..errors import ArgumentError, ExportError, ModelError, VsearchError
+from ..errors import ArgumentError, ExportError, VsearchError
 from ..version import __version__
 from ..words import plural
 from .training.recipe import Recipe
@@ -201,17 +201,10 @@ def _report_of(target: Path) -> TrainReport:
 def _base(spec: str, log: Callable[[str], None]) -> Source:
     """The base that the argument names; its errors speak of training."""
     try:
-        source = resolve(spec, "block5_pool", log)
+        return resolve(spec, "block5_pool", log)
     except VsearchError as error:
         cure = (error.cure or "").replace("--weights", "--base")
         raise type(error)(error.cause.replace("--weights", "--base"), _CONSEQUENCE, cure) from error
-    if source.kind == "weights":
-        raise ModelError(
-            f"{source.path} holds weights without their layers' names",
-            _CONSEQUENCE,
-            "Pass the whole model, saved by model.save('FILE.keras')",
-        )
-    return source
 
 
 def _following(
