@@ -68,14 +68,16 @@ def read(
     if layout == "deepfashion":
         part = f", partition {partition}" if partition else ""
         if inshop.is_inshop(source):
-            return inshop.read(source, partition), place + part
+            return inshop.read(source, partition, on_error, notes), place + part
         attributes = deepfashion.has_attributes(source)
         if not attributes and notes is not None:
             notes.remarks.append(
                 f"{source} has no list_attr_cloth.txt and no list_attr_img.txt: its pictures have "
                 "no attributes"
             )
-        found = deepfashion.read(source, partition=partition, attributes=attributes)
+        found = deepfashion.read(
+            source, partition=partition, attributes=attributes, on_error=on_error, notes=notes
+        )
         return found, place + part
     if layout == "csv":
         if csv is None:
