@@ -67,13 +67,7 @@ def _sheet(ctx: click.Context, parameter: click.Parameter, value: Path | None) -
 @click.option(
     "--limit", type=click.IntRange(1), help="Pictures of the data set at most, evenly spaced."
 )
-@click.option(
-    "--on-error",
-    type=click.Choice(["skip", "raise"]),
-    default="skip",
-    show_default=True,
-    help="A photo that cannot be read: report it and go on, or stop.",
-)
+@options.on_error("skip", "A photo, a folder or a line of a list")
 @options.exclude
 @options.threads
 @options.max_pixels

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -72,6 +72,8 @@ def _dense(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[
     metavar="CATEGORY",
     help="A category that is none, such as Other; its pictures are left out. Repeat for several.",
 )
+@options.exclude
+@options.on_error("raise", "A folder or a line of a list")
 @click.option(
     "--classes",
     default="all",
@@ -269,6 +271,8 @@ def command(
     csv_file: Path | None,
     columns: list[tuple[str, str]],
     also: tuple[Path, ...],
+    exclude: tuple[str, ...],
+    on_error: Literal["skip", "raise"],
     output: Path,
     work: Path | None,
     restart: bool,
@@ -304,8 +308,19 @@ def command(
     except ArgumentError as error:
         raise click.UsageError(str(error)) from error
     notes = Notes()
-    records, _ = detect.read(data, layout, csv=csv_file, columns=dict(columns), notes=notes)
-    more = [detect.read(each, notes=notes)[0] for each in also]
+    missing: Literal["keep", "raise"] = "keep" if on_error == "skip" else "raise"
+    records, _ = detect.read(
+        data, layout, csv=csv_file, columns=dict(columns), missing=missing, exclude=exclude,
+        on_error=on_error, notes=notes,
+    )  # fmt: skip
+    more = []
+    for each in also:
+        # Patterns are for folders, and a list beside one may be right.
+        patterns = exclude if detect.layout_of(each) == "folder" else ()
+        found, _ = detect.read(
+            each, missing=missing, exclude=patterns, on_error=on_error, notes=notes
+        )
+        more.append(found)
     for line in notes.told():
         tell(line)
     try:
