@@ -182,10 +182,8 @@ def seen(vsearch, monkeypatch):
     def run(command, *arguments):
         monkeypatch.setattr("vsearch_fast.export.train.train", stop)
         monkeypatch.setattr("vsearch_fast.evaluate.study.evaluate", stop)
-        name = "--data" if command == "train" else "-o"
-        first, output = (name, arguments[0]), ("-o", arguments[0].with_name("x.keras"))
-        if command == "eval":
-            first, output = (arguments[0],), ("-o", arguments[0].with_name("results"))
+        first = ["--data", arguments[0]] if command == "train" else [arguments[0]]
+        output = ["-o", arguments[0].with_name("x.keras" if command == "train" else "results")]
         with pytest.raises(Seen) as caught:
             vsearch(command, *first, *arguments[1:], *output)
         return caught.value.args[0]

@@ -12,6 +12,7 @@ from ..export.arguments import RESIZE_RULES
 from ..export.training.recipe import AUGMENT, BALANCE, LOSSES, SCHEDULES
 from ..terminal import options
 from ..terminal.console import tell
+from ..words import plural
 
 if TYPE_CHECKING:
     from ..datasets.detect import Layout
@@ -358,10 +359,14 @@ def command(
     click.echo(f"{report.path}: {len(report.classes)} classes, {epochs}")
     if report.val:
         loss, accuracy = report.val["val_loss"], report.val["val_accuracy"]
-        click.echo(f"val side    loss {loss:.3f}, accuracy {accuracy:.3f}")
+        pictures = plural(report.sides["val"], "picture")
+        click.echo(f"val side    loss {loss:.3f}, accuracy {accuracy:.3f}, of {pictures}")
     if report.matches:
-        shown = ", ".join(f"{metric} {share:.3f}" for metric, share in report.matches.items())
-        click.echo(f"P@1         {shown} (nearest of another group, val side)")
+        shown = ", ".join(
+            f"{metric} {share.value:.3f} ({share.low:.3f} to {share.high:.3f})"
+            for metric, share in report.matches.items()
+        )
+        click.echo(f"P@1         {shown}: nearest of another group, val side, 95% intervals")
     for name, units in report.units.items():
         click.echo(
             f"{name:11} {units.active:.1%} of units active, {units.never:.1%} of bits never and "
