@@ -289,6 +289,13 @@ def refuse_what_is_no_index(folder: Path) -> None:
     )
 
 
+def read_model(sql: sqlite3.Connection) -> dict[str, Any]:
+    """`Meta.model`, as a change has it."""
+    (text,) = sql.execute("SELECT value FROM meta WHERE key = 'model'").fetchone()
+    model: dict[str, Any] = json.loads(text)
+    return model
+
+
 def read_meta(sql: sqlite3.Connection, folder: Path) -> Meta:
     """The index's `Meta`.
 
