@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..datasets.records import Record
 from ..disk.replacing import replacing
-from ..errors import ArgumentError, ExportError, ModelError, VsearchError
+from ..errors import ArgumentError, ExportError, VsearchError
 from ..version import __version__
 from ..words import plural
 from .training.recipe import Recipe
@@ -43,7 +43,7 @@ from .weights import (
 
 if TYPE_CHECKING:
     from .training.catalogue import Catalogue
-    from .training.judge import Units
+    from .training.judge import Share, Units
     from .training.loop import Progress
     from .training.material import Material
     from .training.network import Network
@@ -66,7 +66,8 @@ class TrainReport:
         sides: pictures trained on, used to choose the epoch, and never seen.
         epochs: how many were run; ``best_epoch`` is the one whose weights the file has.
         units: by dense layer, active and constant units (`training.judge.Units`).
-        matches: P@1 by metric on the val side by ``fc1``, own group forbidden; empty without one.
+        matches: P@1 by metric on the val side by ``fc1``, own group forbidden, with its 95%
+            interval (one that says none has the share alone); empty without a val side.
         val: loss and accuracy of the best epoch on the val side; empty without one.
         skipped: pictures that could not be read, and why.
         notes, warnings: in words.
@@ -82,7 +83,7 @@ class TrainReport:
     epochs: int
     best_epoch: int
     units: dict[str, Units]
-    matches: dict[str, float]
+    matches: dict[str, Share]
     val: dict[str, float]
     skipped: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -180,7 +181,7 @@ def _remove_work(folder: Path) -> None:
 
 def _report_of(target: Path) -> TrainReport:
     """The report of a model that is there, from what it says of itself."""
-    from .training.judge import Units
+    from .training.judge import Share, Units
 
     record = read_training(target)
     return TrainReport(
@@ -192,7 +193,10 @@ def _report_of(target: Path) -> TrainReport:
         epochs=record["epochs"],
         best_epoch=record["best_epoch"],
         units={name: Units(**found) for name, found in record["units"].items()},
-        matches=record["matches"],
+        matches={
+            name: Share(share, *record.get("intervals", {}).get(name, (share, share)))
+            for name, share in record["matches"].items()
+        },
         val={},
         already=True,
     )
@@ -201,17 +205,10 @@ def _report_of(target: Path) -> TrainReport:
 def _base(spec: str, log: Callable[[str], None]) -> Source:
     """The base that the argument names; its errors speak of training."""
     try:
-        source = resolve(spec, "block5_pool", log)
+        return resolve(spec, "block5_pool", log)
     except VsearchError as error:
         cure = (error.cure or "").replace("--weights", "--base")
         raise type(error)(error.cause.replace("--weights", "--base"), _CONSEQUENCE, cure) from error
-    if source.kind == "weights":
-        raise ModelError(
-            f"{source.path} holds weights without their layers' names",
-            _CONSEQUENCE,
-            "Pass the whole model, saved by model.save('FILE.keras')",
-        )
-    return source
 
 
 def _following(
@@ -266,6 +263,7 @@ class _Run:
         self._test = len(catalogue.of_side("test"))
 
     def go(self, restart: bool) -> TrainReport:
+        from .training import judge
         from .training.feed import Feed
         from .training.loop import Validation, compiled, run
 
@@ -309,7 +307,7 @@ class _Run:
             f"{name}: {text}"
             for name, found in units.items()
             for text in found.warnings(recipe.batch_norm)
-        ]
+        ] + judge.few(matches, len(val), len(set(catalogue.groups[val].tolist())))
         best = state.history[(state.best_epoch or state.epoch) - 1]
         return TrainReport(
             path=self.target,
@@ -406,7 +404,7 @@ class _Run:
         self._channels = [shape.channels(block) for block in range(1, 6)]
         return network
 
-    def _judged(self, network: Network, val: Any) -> tuple[dict[str, Units], dict[str, float]]:
+    def _judged(self, network: Network, val: Any) -> tuple[dict[str, Units], dict[str, Share]]:
         """Active units over a sample of all that was learnt from, and matches on the val side."""
         import numpy as np
 
@@ -433,7 +431,7 @@ class _Run:
         return {name: np.concatenate([p[i] for p in parts]) for i, name in enumerate(names)}
 
     def _save(
-        self, network: Network, units: dict[str, Units], matches: dict[str, float], state: Progress
+        self, network: Network, units: dict[str, Units], matches: dict[str, Share], state: Progress
     ) -> None:
         from .training import network as networks
 
@@ -451,7 +449,7 @@ class _Run:
             ) from error
 
     def _record(
-        self, units: dict[str, Units], matches: dict[str, float], state: Progress
+        self, units: dict[str, Units], matches: dict[str, Share], state: Progress
     ) -> dict[str, Any]:
         import keras
 
@@ -469,7 +467,8 @@ class _Run:
             "epochs": state.epoch,
             "best_epoch": state.best_epoch or state.epoch,
             "units": {name: dataclasses.asdict(found) for name, found in units.items()},
-            "matches": matches,
+            "matches": {name: share.value for name, share in matches.items()},
+            "intervals": {name: share[1:] for name, share in matches.items()},
             "versions": {
                 "vsearch_fast": __version__,
                 "keras": keras.__version__,

@@ -64,17 +64,11 @@ def feature_model(
         return _with_size(model, source, layer, input_size), source.sha256
     size = _vgg16_size(source, layer, input_size)
     classes = source.dense[-1][1] if source.dense else 1000
-    if source.kind == "weights":
-        # Keras numbers the layers in such a file, so the whole network has to be there.
-        last = "predictions" if source.dense else "block5_pool"
-        whole = vgg16(_dense_size(source) or size, last, classes)
-        _load_weights(whole, source)
-        return _with_size(_cut(whole, layer, pool), source, layer, size), source.sha256
     if source.seed is not None:
         model = _cut(vgg16(size, layer, kernels=partial(_draw, source.seed)), layer, pool)
         return model, _digest_kernels(model)
     model = _cut(vgg16(size, layer, classes), layer, pool)
-    _load_weights(model, source, by_name=True)
+    _load_weights(model, source)
     return model, source.sha256
 
 
@@ -160,12 +154,12 @@ def _dense_size(source: Source) -> int | None:
     return math.isqrt(source.dense[0][0] // _CHANNELS["block5"]) * MINIMUM_SIZE
 
 
-def _load_weights(model: keras.Model, source: Source, by_name: bool = False) -> None:
+def _load_weights(model: keras.Model, source: Source) -> None:
     try:
-        if by_name:
-            _load_by_name(model, source)
+        if source.kind == "weights":
+            _load_by_place(model, source)
         else:
-            model.load_weights(source.path)
+            _load_by_name(model, source)
     except ModelError:
         raise
     except Exception as error:  # Keras raises whatever its many readers raise
@@ -176,12 +170,23 @@ def _load_weights(model: keras.Model, source: Source, by_name: bool = False) -> 
         ) from error
 
 
+def _load_by_place(model: keras.Model, source: Source) -> None:
+    """Weights from where `keras3` found them."""
+    import h5py  # type: ignore[import-untyped]
+
+    with h5py.File(source.path, "r") as file:
+        for layer in model.layers:
+            if layer.weights:
+                group = file[source.places[layer.name]]["vars"]
+                layer.set_weights([group["0"][()], group["1"][()]])
+
+
 def _load_by_name(model: keras.Model, source: Source) -> None:
     """Weights from an HDF5 file whose groups are named as the layers, at whatever depth.
 
     A model in a model has its layers in a group of its own.
     """
-    import h5py  # type: ignore[import-untyped]
+    import h5py
 
     with h5py.File(source.path, "r") as file:
         arrays: dict[str, list[Any]] = {}

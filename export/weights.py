@@ -26,6 +26,7 @@ from typing import Any, Literal
 
 from ..errors import ArgumentError, ExportError, MissingDependencyError, ModelError
 from ..installing import how_to_install
+from . import keras3
 
 #: The layers that only the network with its dense top has.
 TOP_LAYERS = ("flatten", "fc1", "fc2", "predictions")
@@ -75,6 +76,7 @@ class Source:
         classes: names of the model's classes, empty when it does not say.
         training: how `vsearch train` made it (see `write_training`), empty when it does not say.
         dense: shapes of the dense kernels in a weights file, in the file's order.
+        places: where a file of Keras 3 has each layer's arrays (`keras3.Found`).
     """
 
     label: str
@@ -85,6 +87,7 @@ class Source:
     classes: list[str] = field(default_factory=list)
     training: dict[str, Any] = field(default_factory=dict)
     dense: tuple[tuple[int, ...], ...] = ()
+    places: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def trained(self) -> bool:
@@ -99,7 +102,7 @@ def resolve(spec: str, layer: str, log: Callable[[str], None]) -> Source:
     """
     if spec == "imagenet":
         _need_layer(layer)
-        return _inspect_file(imagenet_file(layer in TOP_LAYERS, log), label="imagenet")
+        return _inspect_file(imagenet_file(layer in TOP_LAYERS, log), "imagenet", layer, log)
     if spec == "random" or spec.startswith("random:"):
         if not re.fullmatch(r"random:\d{1,18}", spec):
             raise ArgumentError(
@@ -110,7 +113,7 @@ def resolve(spec: str, layer: str, log: Callable[[str], None]) -> Source:
         _need_layer(layer)
         return Source(label=spec, kind="random", seed=int(spec.removeprefix("random:")))
     path = Path(spec).expanduser()
-    source = _inspect_file(path, label=path.name)
+    source = _inspect_file(path, path.name, layer, log)
     if source.kind != "model":
         _need_layer(layer)
     return source
@@ -243,8 +246,11 @@ def _unreachable(url: str, seconds: float) -> str:
     return answer[0] if answer else f"no answer within {seconds:.0f} s"
 
 
-def _inspect_file(path: Path, label: str) -> Source:
-    """Tell a whole model from weights, by content; raises ModelError."""
+def _inspect_file(path: Path, label: str, layer: str, log: Callable[[str], None]) -> Source:
+    """Tell a whole model from weights, by content; raises ModelError.
+
+    Of weights those up to `layer` have to be VGG-16's.
+    """
     if path.is_dir():
         raise _not_keras(path, "it is a folder")
     try:
@@ -272,11 +278,13 @@ def _inspect_file(path: Path, label: str) -> Source:
         return Source(label, "model", path, digest, classes=classes, training=training)
     if magic == b"\x89HDF\r\n\x1a\n":
         _need_suffix(path, (".h5", ".hdf5"))
-        return _inspect_hdf5(path, label, digest)
+        return _inspect_hdf5(path, label, digest, layer, log)
     raise _not_keras(path, "it begins like neither a .keras nor an HDF5 file")
 
 
-def _inspect_hdf5(path: Path, label: str, digest: str) -> Source:
+def _inspect_hdf5(
+    path: Path, label: str, digest: str, layer: str, log: Callable[[str], None]
+) -> Source:
     try:
         import h5py  # type: ignore[import-untyped]
     except ImportError as error:
@@ -287,7 +295,10 @@ def _inspect_hdf5(path: Path, label: str, digest: str) -> Source:
         ) from error
     kernels: list[tuple[int, ...]] = []
 
-    def note(_: str, entry: Any) -> None:
+    def note(name: str, entry: Any) -> None:
+        # An optimiser keeps arrays of the same shapes.
+        if name.startswith("optimizer"):
+            return
         if isinstance(entry, h5py.Dataset) and entry.ndim in (2, 4):
             kernels.append(tuple(entry.shape))
 
@@ -296,19 +307,37 @@ def _inspect_hdf5(path: Path, label: str, digest: str) -> Source:
             whole = "model_config" in file.attrs
             legacy = "layer_names" in file.attrs or "model_weights" in file
             file.visititems(note)
+            convolutions = sum(len(shape) == 4 for shape in kernels)
+            if not whole and convolutions != 13:
+                raise ModelError(
+                    f"{path} holds weights of {convolutions} convolutional layers, and VGG-16 has "
+                    "13",
+                    "Nothing was exported",
+                    "Pass the whole model instead of its weights, saved by "
+                    "model.save('FILE.keras')",
+                )
+            found = None if whole or legacy else keras3.find(path, file)
     except (OSError, RuntimeError, KeyError) as error:
         raise _not_keras(path, f"it is damaged or cut short: {error}") from error
     if whole:
         return Source(label, "model", path, digest)
-    convolutions = sum(len(shape) == 4 for shape in kernels)
-    if convolutions != 13:
+    if found is None:
+        dense = tuple(shape for shape in kernels if len(shape) == 2)
+        return Source(label, "legacy-weights", path, digest, dense=dense)
+    reached = bool(found.dense) if layer == "flatten" else layer in found.places
+    if found.why and layer in TOP_LAYERS and not reached:
         raise ModelError(
-            f"{path} holds weights of {convolutions} convolutional layers, and VGG-16 has 13",
+            f"{path} does not tell for sure which of its layers is VGG-16's {layer}: {found.why}",
             "Nothing was exported",
-            "Pass the whole model instead of its weights, saved by model.save('FILE.keras')",
+            "Pass the whole model instead of its weights, saved by model.save('FILE.keras'), or "
+            "choose a layer of the convolutions, such as block5_pool with --pool avg",
         )
-    dense = tuple(shape for shape in kernels if len(shape) == 2)
-    return Source(label, "legacy-weights" if legacy else "weights", path, digest, dense=dense)
+    if not found.named:
+        log(
+            f"the layers in {path} have not VGG-16's names; they are taken by their order, which "
+            "fits in every shape"
+        )
+    return Source(label, "weights", path, digest, dense=found.dense, places=found.places)
 
 
 def read_classes(path: Path) -> list[str]:

@@ -22,14 +22,16 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache, update_wrapper
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import llvmlite
 import numba
 from llvmlite import binding
+from numba.core import event
 from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
@@ -156,7 +158,8 @@ class Kernel:
                     kept = files.load_overload(signature, dispatcher.targetctx)
                     if kept is None and not compiling:
                         return False
-                    dispatcher.compile(signature)
+                    with _left_at_the_end():
+                        dispatcher.compile(signature)
                 dispatcher.disable_compile()
                 self._machine = dispatcher
         return True
@@ -174,11 +177,37 @@ def compiled(*signatures: Any) -> Callable[[Callable], Kernel]:
     return lambda function: Kernel(function, signatures)
 
 
+class _Steps(event.Listener):
+    """Is told of each step of the compiler, and ends it within where the interpreter ends."""
+
+    def __init__(self) -> None:
+        self._thread = get_ident()
+
+    def on_start(self, event: Any) -> None:
+        # Others may compile what is theirs meanwhile.
+        if get_ident() == self._thread:
+            refuse_at_end()
+
+    def on_end(self, event: Any) -> None:
+        """The next step will tell."""
+
+
+@contextlib.contextmanager
+def _left_at_the_end() -> Iterator[None]:
+    """Compile something so that the end of the process waits for a step alone (0.5 s at most, of
+    2 to 4 s for a kernel): `refuse_at_end` is asked between them."""
+    steps = _Steps()
+    with (
+        event.install_listener("numba:run_pass", steps),
+        event.install_listener("numba:llvm_lock", steps),
+    ):
+        yield
+
+
 def prepare(kernels: Iterable[Kernel]) -> None:
     """Make kernels ready, and tell the log of those that must be compiled.
 
-    Each is compiled under the lock by itself, so that a fork, or the end of the process, waits
-    for one alone.
+    Each is compiled under the lock by itself, so that a fork waits for one alone.
     """
     missing = [kernel for kernel in kernels if not kernel.ready and not kernel.load(False)]
     for number, kernel in enumerate(missing):

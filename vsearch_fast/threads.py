@@ -80,7 +80,7 @@ def _leave() -> None:
     patience = time.monotonic() + 1
     while _stops and time.monotonic() < patience:
         time.sleep(0.005)
-    if LOCK.acquire(timeout=10):  # one kernel at a time is compiled under it
+    if LOCK.acquire(timeout=10):  # what is compiled under it stops at its next step
         LOCK.release()
 
 

@@ -94,11 +94,12 @@ def test_search_says_no_match(vsearch: Any, photos_index: Path, tmp_path: Path) 
 
 
 def test_calibrate(vsearch: Any, photos_index: Path) -> None:
-    code, out, _ = vsearch("calibrate", photos_index, "--group", "item", "--quantile", "0.5")
-    assert code == 0
+    code, out, err = vsearch("calibrate", photos_index, "--group", "item", "--quantile", "0.5")
+    assert code == 0 and "Warning" not in err
     assert out.count("50% of 24 items have their nearest of another item within it") == 3
-    code, out, _ = vsearch("calibrate", photos_index, "--metric", "l1", "--sample", "7", "--json")
+    code, out, err = vsearch("calibrate", photos_index, "--metric", "l1", "--sample", "7", "--json")
     assert code == 0
+    assert "Warning: 7 items tell little of the farthest 5%: 0 of them lie beyond" in err
     [made] = json.loads(out)
     assert (made["metric"], made["measured"], made["group"]) == ("l1", 7, None)
     with Index.open(photos_index, mode="rw") as index:

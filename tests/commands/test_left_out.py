@@ -163,3 +163,54 @@ def test_a_box_beyond_the_photo_is_told_as_it_is_searched(vsearch, indexed, pict
     assert f"it is cut to 5,6,{width},{height}" in err
     inside = vsearch("search", indexed, photo, "--box", "5,6,20,20")
     assert inside[2] == "" and "box 5,6,20,20" in inside[1]
+
+
+# Commands that learn and measure ----------------------------------------------------------------
+
+
+class Seen(Exception):
+    """What a command read, instead of minutes of work on it."""
+
+
+@pytest.fixture
+def seen(vsearch, monkeypatch):
+    """Runs `vsearch train` or `eval` up to its work; ids of the records, and what was said."""
+
+    def stop(records, *_, also=(), **__):
+        raise Seen(sorted(each.id for part in [records, *also] for each in part))
+
+    def run(command, *arguments):
+        monkeypatch.setattr("vsearch_fast.export.train.train", stop)
+        monkeypatch.setattr("vsearch_fast.evaluate.study.evaluate", stop)
+        first = ["--data", arguments[0]] if command == "train" else [arguments[0]]
+        output = ["-o", arguments[0].with_name("x.keras" if command == "train" else "results")]
+        with pytest.raises(Seen) as caught:
+            vsearch(command, *first, *arguments[1:], *output)
+        return caught.value.args[0]
+
+    return run
+
+
+@pytest.mark.parametrize("command", ["train", "eval"])
+def test_training_and_evaluation_leave_out_alike(seen, vsearch, mixed, command, tmp_path):
+    everything = seen(command, mixed)
+    patterns = ["--exclude", "lamp", "--exclude", "shoe/02.*"]
+    left = seen(command, mixed, *patterns)
+    assert left == [name for name in everything if "lamp" not in name and "02" not in name]
+    listing = tmp_path / "list.csv"
+    listing.write_text("path\nshoe/02\nshoe/none\nshoe/04,extra\n")
+    csv_file = ["--csv", listing]
+    assert seen(command, mixed, *csv_file, "--on-error", "skip")[:1] == ["shoe/02.png"]
+    first = ["--data", mixed] if command == "train" else [mixed]
+    code, _, err = vsearch(command, *first, *csv_file, *patterns, "-o", tmp_path / "x.keras")
+    assert code == 1 and "Patterns leave out files of a folder (--exclude)" in err
+    code, _, err = vsearch(command, *first, *csv_file, "-o", tmp_path / "x.keras")
+    assert code == 1 and "--on-error skip" in err
+
+
+def test_patterns_do_not_forbid_a_list_to_train_on_also(seen, mixed, tmp_path):
+    listing = tmp_path / "list.csv"
+    listing.write_text(f"path\n{mixed}/lamp/01.png\n")
+    ids = seen("train", mixed, "--exclude", "lamp", "--also", listing, "--also", mixed)
+    assert [name for name in ids if "lamp" in name] == ["pictures/lamp/01.png"]
+    assert ids.count("shoe/02.png") == 2

@@ -77,6 +77,7 @@ def test_locate_measures_against_true_boxes(
     assert ways["found"]["median"] > 0.85
     assert ways["found"]["right"] == 1
     assert ways["found"]["n"] == 6
+    assert ways["found"]["between"] == [pytest.approx(6 / (6 + 1.959964**2)), 1]  # Wilson's
     assert ways["whole picture"]["median"] == pytest.approx(80 * 120 / (240 * 300))
     assert vsearch(*listed, "--limit", 2)[1].startswith("Intersection over union with 2 true")
 
@@ -94,9 +95,10 @@ def test_locate_measures_what_cropping_does(vsearch: Run, model: Path, photos: A
     for each in figures:
         assert each["queries"] == 6
         assert each["groups"] == 3
-        assert 0 <= each["whole"] <= 1
+        assert 0 <= each["between"][0] <= each["whole"] <= each["between"][1] <= 1
         assert set(each["gains"]) == {"query cut", "both cut"}
-    assert "own group" in vsearch(*listed)[1]
+    _, out, err = vsearch(*listed)
+    assert "own group" in out and "Warning: 3 groups are few" in err
     code, _, err = vsearch(*listed, "--leave-out", "a", "--leave-out", "b")
     assert code == 1
     assert "pictures with a category that is not left out: 0 of 6" in err

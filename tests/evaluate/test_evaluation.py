@@ -132,6 +132,8 @@ def test_no_groups_have_one_rule(tmp_path, model):
     assert {figure.rule for figure in study.figures} == {ANY}
     assert value(study, CONTROL, "").value == pytest.approx(2 / 5)
     assert "own group" not in report.text(study)
+    # Each picture is its own group: six are no ground for percentiles.
+    assert "Note: the queries are of 6 groups alone" in report.text(study)
 
 
 def test_deepfashion_attributes(tmp_path):

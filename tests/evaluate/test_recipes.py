@@ -25,6 +25,8 @@ def test_the_words_name_the_same_data_and_groups(tmp_path: Path) -> None:
         "category=label", "--column", "group=sender", "--leave-out", "Other",
     ]  # fmt: skip
     assert training_words(tmp_path, "auto", None, [], "sender", ()) == ["--data", tmp_path]
+    words = training_words(tmp_path, "auto", None, [], None, (), ("a", "*.gif"), "skip")
+    assert words[2:] == ["--exclude", "a", "--exclude", "*.gif", "--on-error", "skip"]
     check_groups(tmp_path, Path("a.csv"), columns, "sender")
     with pytest.raises(ArgumentError, match="differ"):
         check_groups(tmp_path, Path("a.csv"), [("group", "item")], "sender")

@@ -340,7 +340,8 @@ def test_matches_are_their_definition(n: int, groups: int, seed: int) -> None:
         others = [(np.abs(features[i] - features[j]).sum(), j) for j in range(n)
                   if group[j] != group[i]]  # fmt: skip
         hits += bool(others) and labels[min(others)[1]] == labels[i]
-    assert found["l1"] == pytest.approx(hits / n)
+    assert found["l1"].value == pytest.approx(hits / n)
+    assert all(0 <= share.low <= share.value <= share.high <= 1 for share in found.values())
 
 
 def test_rare_classes_weigh_more_and_the_mean_weight_is_one() -> None:
@@ -385,4 +386,18 @@ def test_matches_of_the_own_group_do_not_count() -> None:
     features = np.array([[1, 0], [1.1, 0], [0, 1], [0.9, 0.1]], np.float32)
     labels, groups = np.array([0, 1, 1, 0], np.int32), np.array([0, 0, 1, 2], np.int32)
     # By L1: 0 -> 3 (0, hit); 1 -> 3 (0, miss); 2 -> 3 (miss); 3 -> 0 (hit).
-    assert matches(features, labels, groups)["l1"] == 0.5
+    assert matches(features, labels, groups)["l1"].value == 0.5
+
+
+def test_a_share_of_few_pictures_is_called_so() -> None:
+    from vsearch_fast.export.training.judge import few, matches
+
+    rng = np.random.default_rng(0)
+    labels = np.zeros(2000, np.int32)
+    features = rng.standard_normal((2000, 4)).astype(np.float32)
+    one = matches(features[:15], labels[:15], np.arange(15, dtype=np.int32) // 2)
+    (said,) = few(one, 15, 8)
+    # Eight hits of eight groups: Wilson's interval ends at 8 / (8 + 1.96^2).
+    assert "P@1 is of 15 pictures in 8 groups alone: 1.000 may as well be 0.676 or 1.000" in said
+    many = matches(features, labels, np.arange(2000, dtype=np.int32) // 2)
+    assert few(many, 2000, 1000) == []

@@ -106,3 +106,21 @@ def test_one_call_updates_an_id_once(tmp_path):
         with pytest.raises(DuplicateIdError, match="'a' is named twice"):
             index.update([Item("a", metadata={"c": 1}), Item("a", metadata={"c": 2})])
         assert index.get("a").metadata == {}
+
+
+def test_items_that_are_replaced_while_they_are_listed(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each id comes once, whether it was read before it was replaced or after."""
+    monkeypatch.setattr("vsearch_fast.index.item_rows._PAGE", 8)
+    listed = iter(index)
+    read = [next(listed).id for _ in range(20)]
+    early, late = read[3], f"item {ROWS - 5}"
+    index.add([early, late, "new"], features(3, seed=9), replace=True)
+    index.remove([read[5]])
+    index.add([read[5], "newer"], features(2, seed=8))
+    read += [item.id for item in listed]
+    assert len(read) == len(set(read))
+    assert set(read) == {f"item {row}" for row in range(ROWS)} | {"new", "newer"}
+    assert read[-3:] == [late, "new", "newer"]
+    assert len(list(index)) == ROWS + 2

@@ -85,6 +85,29 @@ def test_a_part_that_fails_and_is_caught_is_undone_alone(index: Index) -> None:
     assert index.verify().sound
 
 
+def test_what_is_said_of_the_model_is_what_was_committed(index: Index) -> None:
+    index.describe({"name": "first", "decoder": "libjpeg-turbo"})
+
+    def attributes() -> dict[str, object]:
+        return {name: getattr(index, name) for name in
+                ("model", "model_id", "dim", "dtype", "path", "decoder", "device")}  # fmt: skip
+
+    before = attributes()
+    with pytest.raises(RuntimeError), index.transaction():
+        index.describe({"name": "second", "decoder": "nvimgcodec"})
+        assert attributes() == before == attributes() | {"model": index.info()["model"]}
+        raise RuntimeError
+    assert attributes() == before
+    with index.transaction():
+        index.describe({"name": "third"})
+        with pytest.raises(RuntimeError), index.transaction():
+            index.describe({"name": "fourth"})
+            raise RuntimeError
+    assert index.model == index.info()["model"] == {"name": "third"}
+    with Index.open(index.path) as reader:
+        assert reader.model == {"name": "third"}
+
+
 def test_an_index_for_reading_has_no_transaction(index: Index) -> None:
     with (
         Index.open(index.path) as reader,

@@ -9,12 +9,14 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
 import numba
 import numpy as np
 import pytest
+from numba.core import event
 from processes import in_a_process
 
 from vsearch_fast.kernels import cache
@@ -182,7 +184,39 @@ def test_two_processes_compile_at_once(tmp_path):
     assert [each.wait(120) for each in both] == [0, 0]
 
 
-def test_an_exit_waits_for_one_kernel_at_most(tmp_path):
+def test_a_daemon_leaves_the_compiler_at_the_end(tmp_path, monkeypatch):
+    """Between two steps of a kernel, of which nothing is kept; another thread compiles on."""
+    monkeypatch.setenv("VSEARCH_CACHE_DIR", str(tmp_path))
+    kernel = cache.compiled("int64(int64)")(abs_twice)
+    told: list[bool] = []
+
+    class Ending(event.Listener):
+        def on_start(self, _):
+            monkeypatch.setattr("vsearch_fast.threads._ended", len(told) == 3)
+            told.append(threading.current_thread().daemon)
+
+        def on_end(self, _):
+            pass
+
+    errors = []
+
+    def compile_it():
+        try:
+            kernel(-3)
+        except RuntimeError as error:
+            errors.append(str(error))
+
+    with event.install_listener("numba:run_pass", Ending()):
+        daemon = threading.Thread(target=compile_it, daemon=True)
+        daemon.start()
+        daemon.join()
+    assert errors == ["The interpreter ends"] and 4 <= len(told) <= 5 and not kernel.ready
+    assert not kept(tmp_path)
+    monkeypatch.setattr("vsearch_fast.threads._ended", True)
+    assert kernel(-3) == 6 and kernel.ready  # this thread is no daemon
+
+
+def test_an_exit_does_not_wait_for_a_kernel(tmp_path):
     """The main thread ends while a daemon compiles its first search."""
     code = """if True:
         import threading, time

@@ -16,10 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rating_data import study
 
+from vsearch_fast.evaluate.protocol import wilson
 from vsearch_fast.rating import Judgement, summarise
 from vsearch_fast.rating import text as texts
 from vsearch_fast.rating.chart import draw
-from vsearch_fast.rating.report import alpha, figure, kappa, sign_test, wilson
+from vsearch_fast.rating.report import alpha, figure, kappa, sign_test
 
 
 def match(rater, query, picture, answer):

@@ -15,7 +15,11 @@ from ..index.index import Index
 from ..index.thresholds import QUANTILE, SAMPLE, Threshold
 from ..indexing.columns import column_named
 from ..terminal import options
-from ..words import METRICS, Metric
+from ..terminal.console import tell
+from ..words import METRICS, Metric, plural
+
+#: Distances beyond a threshold below which it rests on a few items.
+FEW_BEYOND = 5
 
 
 def _sample(ctx: click.Context, parameter: click.Parameter, value: str) -> int | None:
@@ -99,6 +103,14 @@ def command(
     else:
         for threshold in taken:
             click.echo(str(threshold))
+    few = [each for each in taken if each.beyond < FEW_BEYOND and each.quantile < 1]
+    if few:
+        one = few[0]
+        tell(
+            f"Warning: {plural(one.measured, 'item')} tell little of the farthest "
+            f"{100 * (1 - one.quantile):.3g}%: {one.beyond} of them lie beyond. With other items "
+            "the threshold may be quite another; take a lower --quantile, or name a distance"
+        )
 
 
 def thresholds(

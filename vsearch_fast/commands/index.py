@@ -52,14 +52,7 @@ if TYPE_CHECKING:
 @click.option(
     "--keep-missing", is_flag=True, help="Leave pictures in the index that SOURCE no longer lists."
 )
-@click.option(
-    "--on-error",
-    type=click.Choice(["skip", "raise"]),
-    default="skip",
-    show_default=True,
-    help="A picture, a folder or a line of a list that cannot be read: report it and go on, or "
-    "stop.",
-)
+@options.on_error("skip", "A picture, a folder or a line of a list")
 @options.exclude
 @click.option("--batch-size", type=click.IntRange(1), help="Pictures the network takes at once.")
 @click.option(

@@ -67,13 +67,7 @@ def _sheet(ctx: click.Context, parameter: click.Parameter, value: Path | None) -
 @click.option(
     "--limit", type=click.IntRange(1), help="Pictures of the data set at most, evenly spaced."
 )
-@click.option(
-    "--on-error",
-    type=click.Choice(["skip", "raise"]),
-    default="skip",
-    show_default=True,
-    help="A photo that cannot be read: report it and go on, or stop.",
-)
+@options.on_error("skip", "A photo, a folder or a line of a list")
 @options.exclude
 @options.threads
 @options.max_pixels
@@ -219,6 +213,7 @@ def _measure(
 ) -> list[PixelBox]:
     """Print how good the boxes are; the true ones of those that were found."""
     from ..evaluate import boxes
+    from ..evaluate.protocol import FEW
 
     embedder = locate.embedder
     boxed = [(each, each.box) for each in records if each.box is not None]
@@ -228,7 +223,7 @@ def _measure(
             say=tell,
         )  # fmt: skip
         if as_json:
-            fields = ("metric", "queries", "groups", "whole", "gains")
+            fields = ("metric", "queries", "groups", "whole", "between", "gains")
             listed = [{name: getattr(each, name) for name in fields} for each in found]
             click.echo(json.dumps(listed, indent=1))
             return []
@@ -242,7 +237,13 @@ def _measure(
                 f"   {name} {gain:+.3f} ({low:+.3f} to {high:+.3f})"
                 for name, (gain, low, high) in each.gains.items()
             )
-            click.echo(f"{each.metric:8} whole {each.whole:.3f}{gains}")
+            low, high = each.between
+            click.echo(f"{each.metric:8} whole {each.whole:.3f} ({low:.3f} to {high:.3f}){gains}")
+        if found[0].groups < FEW:
+            tell(
+                f"Warning: {plural(found[0].groups, 'group')} are few: intervals of what cutting "
+                "adds are too narrow, and other pictures may say the contrary"
+            )
         return []
     boxed = [(record, box) for record, box in boxed if locate(record.path) is not None]
     locate.check()
@@ -251,15 +252,24 @@ def _measure(
     ways = boxes.overlaps(true, [box for _, box in locate.found], sizes)
     if as_json:
         listed = [
-            {"box": way.name, "median": way.median, "right": way.right, "n": len(boxed)}
+            {
+                "box": way.name,
+                "median": way.median,
+                "right": way.right,
+                "between": way.between,
+                "n": len(boxed),
+            }
             for way in ways
         ]
         click.echo(json.dumps(listed, indent=1))
     else:
         click.echo(f"Intersection over union with {plural(len(boxed), 'true box', 'true boxes')}")
-        click.echo(f"{'box':30} median   {boxes.RIGHT} or more")
+        click.echo(f"{'box':30} median   {boxes.RIGHT} or more, 95% interval")
         for way in ways:
-            click.echo(f"{way.name:30} {way.median:6.3f}   {way.right:7.1%}")
+            low, high = way.between
+            click.echo(
+                f"{way.name:30} {way.median:6.3f}   {way.right:7.1%} ({low:.0%} to {high:.0%})"
+            )
     return true
 
 

@@ -90,13 +90,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Print CSV; metadata columns are called metadata.NAME.",
 )
-@click.option(
-    "--on-error",
-    type=click.Choice(["skip", "raise"]),
-    default="raise",
-    show_default=True,
-    help="A photo that cannot be read: report it and go on, or stop.",
-)
+@options.on_error("raise", "A photo or a folder")
 @click.option("--explain", is_flag=True, help="Say how the matches were proved the nearest.")
 @options.provider
 @options.backend

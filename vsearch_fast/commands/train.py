@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -12,6 +12,7 @@ from ..export.arguments import RESIZE_RULES
 from ..export.training.recipe import AUGMENT, BALANCE, LOSSES, SCHEDULES
 from ..terminal import options
 from ..terminal.console import tell
+from ..words import plural
 
 if TYPE_CHECKING:
     from ..datasets.detect import Layout
@@ -72,6 +73,8 @@ def _dense(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[
     metavar="CATEGORY",
     help="A category that is none, such as Other; its pictures are left out. Repeat for several.",
 )
+@options.exclude
+@options.on_error("raise", "A folder or a line of a list")
 @click.option(
     "--classes",
     default="all",
@@ -269,6 +272,8 @@ def command(
     csv_file: Path | None,
     columns: list[tuple[str, str]],
     also: tuple[Path, ...],
+    exclude: tuple[str, ...],
+    on_error: Literal["skip", "raise"],
     output: Path,
     work: Path | None,
     restart: bool,
@@ -304,8 +309,19 @@ def command(
     except ArgumentError as error:
         raise click.UsageError(str(error)) from error
     notes = Notes()
-    records, _ = detect.read(data, layout, csv=csv_file, columns=dict(columns), notes=notes)
-    more = [detect.read(each, notes=notes)[0] for each in also]
+    missing: Literal["keep", "raise"] = "keep" if on_error == "skip" else "raise"
+    records, _ = detect.read(
+        data, layout, csv=csv_file, columns=dict(columns), missing=missing, exclude=exclude,
+        on_error=on_error, notes=notes,
+    )  # fmt: skip
+    more = []
+    for each in also:
+        # Patterns are for folders, and a list beside one may be right.
+        patterns = exclude if detect.layout_of(each) == "folder" else ()
+        found, _ = detect.read(
+            each, missing=missing, exclude=patterns, on_error=on_error, notes=notes
+        )
+        more.append(found)
     for line in notes.told():
         tell(line)
     try:
@@ -343,10 +359,14 @@ def command(
     click.echo(f"{report.path}: {len(report.classes)} classes, {epochs}")
     if report.val:
         loss, accuracy = report.val["val_loss"], report.val["val_accuracy"]
-        click.echo(f"val side    loss {loss:.3f}, accuracy {accuracy:.3f}")
+        pictures = plural(report.sides["val"], "picture")
+        click.echo(f"val side    loss {loss:.3f}, accuracy {accuracy:.3f}, of {pictures}")
     if report.matches:
-        shown = ", ".join(f"{metric} {share:.3f}" for metric, share in report.matches.items())
-        click.echo(f"P@1         {shown} (nearest of another group, val side)")
+        shown = ", ".join(
+            f"{metric} {share.value:.3f} ({share.low:.3f} to {share.high:.3f})"
+            for metric, share in report.matches.items()
+        )
+        click.echo(f"P@1         {shown}: nearest of another group, val side, 95% intervals")
     for name, units in report.units.items():
         click.echo(
             f"{name:11} {units.active:.1%} of units active, {units.never:.1%} of bits never and "

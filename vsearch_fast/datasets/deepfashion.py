@@ -25,17 +25,19 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Literal, NoReturn
+from typing import Literal
 
 import numpy as np
 
 from ..checks import PixelBox, Scalar
 from ..errors import ArgumentError, DatasetError
 from ..words import plural
+from .deepfashion_rows import OnError, Pictures, Rows, text, wrong
 from .deepfashion_types import ATTRIBUTE_TYPES, CATEGORY_TYPES, PARTITIONS
 from .deepfashion_write import write
+from .notes import Notes
 from .records import Record
 
 __all__ = [
@@ -59,6 +61,8 @@ def read(
     boxes: bool = True,
     attributes: bool = True,
     check_files: bool = False,
+    on_error: OnError = "raise",
+    notes: Notes | None = None,
 ) -> list[Record]:
     """The pictures of the data set, in the order of `list_category_img.txt`.
 
@@ -73,11 +77,15 @@ def read(
         boxes: read the boxes; without, a record's box is None, the whole picture.
         attributes: read the attributes.
         check_files: raise when a picture is missing on disk.
+        on_error: rows that are wrong are an error that names them ("raise"), or their pictures are
+            left out ("skip").
+        notes: told which rows were wrong.
 
     Raises:
         DatasetError: a file is missing (says where it was looked for), or wrong (names the
-            line): its row count, a short row, a label out of range, a picture that is not in
-            `list_category_img.txt` or is there twice.
+            lines): its row count, a wrong list of categories or attributes; by "raise" also a short
+            row, a label out of range, a picture that is not in `list_category_img.txt` or is there
+            twice, all at once; by "skip" when no picture is whole.
     """
     if partition not in (None, *PARTITIONS):
         raise ArgumentError(
@@ -88,18 +96,20 @@ def read(
         raise DatasetError(
             f"{folder} is not a folder", _CONSEQUENCE, "Name the one that holds Anno and Img"
         )
+    rows = Rows(on_error)
     categories = _named_types(_find(folder, "list_category_cloth.txt"), CATEGORY_TYPES)
-    names, labels = _read_categories(_find(folder, "list_category_img.txt"), len(categories))
-    rows = {name: row for row, name in enumerate(names)}
-    box_of = _read_boxes(folder, rows) if boxes else [None] * len(names)
-    partition_of = _read_partitions(folder, rows, required=partition is not None)
-    attributes_of = _read_attributes(folder, rows) if attributes else None
+    names, labels = _read_categories(_find(folder, "list_category_img.txt"), rows, len(categories))
+    numbers = {name: row for row, name in enumerate(names)}
+    box_of = _read_boxes(folder, rows, numbers) if boxes else [None] * len(names)
+    partition_of = _read_partitions(folder, rows, numbers, required=partition is not None)
+    attributes_of = _read_attributes(folder, rows, numbers) if attributes else None
+    rows.finish(notes, sum(name not in rows.lost for name in names))
     pictures = _picture_folder(folder)
 
     kinds = list(categories.items())
     records = []
     for row, name in enumerate(names):
-        if partition is not None and partition_of[row] != partition:
+        if name in rows.lost or (partition is not None and partition_of[row] != partition):
             continue
         category, kind = kinds[labels[row] - 1]
         metadata: dict[str, Scalar] = {"category_type": kind}
@@ -194,166 +204,115 @@ def _check_files(records: list[Record]) -> None:
             )
 
 
-def _wrong(file: Path, line: int, problem: str, cure: str = "Get the file again") -> NoReturn:
-    raise DatasetError(f"{file}:{line}: {problem}", _CONSEQUENCE, cure)
-
-
-def _open_rows(file: Path) -> Iterator[tuple[int, bytes]]:
-    """Each row after the two header lines, with its line number; ends by checking the count."""
-    with file.open("rb") as lines:
-        first = lines.readline()
-        try:
-            count = int(first)
-        except ValueError:
-            _wrong(file, 1, f"the number of rows should stand here, not {first[:40]!r}")
-        lines.readline()
-        found = 0
-        number = 2
-        for number, line in enumerate(lines, 3):
-            if line.strip():
-                found += 1
-                yield number, line
-    if found != count:
-        _wrong(file, number, f"the file ends after {found} rows, and line 1 says {count}")
-
-
-def _text(file: Path, line: int, content: bytes) -> str:
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        _wrong(file, line, "the text is not UTF-8")
-
-
 def _named_types(file: Path, types: tuple[str, ...]) -> dict[str, str]:
-    """Type by name. The name is all but the last word: it may hold blanks."""
+    """Type by name. The name is all but the last word: it may hold blanks.
+
+    Other files count its rows, so that none of them can be left out.
+    """
     found: dict[str, str] = {}
-    for line, content in _open_rows(file):
-        words = _text(file, line, content).rsplit(None, 1)
-        if len(words) != 2:
-            _wrong(file, line, "a name and a type should stand here")
-        name, number = words[0].strip(), words[1]
-        if not number.isdecimal() or not 1 <= int(number) <= len(types):
-            _wrong(file, line, f"the type is {number!r}, not 1 to {len(types)}")
-        if name in found:
-            _wrong(file, line, f"{name!r} is there twice")
-        found[name] = types[int(number) - 1]
+    rows = Rows()
+    for line, content in rows.of(file):
+        with rows.at(file, line, content):
+            words = text(content).rsplit(None, 1)
+            if len(words) != 2:
+                wrong("a name and a type should stand here")
+            name, number = words[0].strip(), words[1]
+            if not number.isdecimal() or not 1 <= int(number) <= len(types):
+                wrong(f"the type is {number!r}, not 1 to {len(types)}")
+            if name in found:
+                wrong(f"{name!r} is there twice")
+            found[name] = types[int(number) - 1]
+    rows.finish(None, left=0)
     return found
 
 
-def _read_categories(file: Path, categories: int) -> tuple[list[str], list[int]]:
+def _read_categories(file: Path, rows: Rows, categories: int) -> tuple[list[str], list[int]]:
     names: dict[str, int] = {}
-    for line, content in _open_rows(file):
-        words = _text(file, line, content).split()
-        if len(words) != 2:
-            _wrong(
-                file,
-                line,
-                f"{plural(len(words), 'word')} where a picture and a category should stand",
-            )
-        name, label = words
-        if not label.isdecimal() or not 1 <= int(label) <= categories:
-            _wrong(file, line, f"the category is {label!r}, not 1 to {categories}")
-        if name in names:
-            _wrong(file, line, f"{name!r} is there twice")
-        names[name] = int(label)
+    for line, content in rows.of(file):
+        with rows.at(file, line, content):
+            words = text(content).split()
+            if len(words) != 2:
+                wrong(f"{plural(len(words), 'word')} where a picture and a category should stand")
+            name, label = words
+            if not label.isdecimal() or not 1 <= int(label) <= categories:
+                wrong(f"the category is {label!r}, not 1 to {categories}")
+            if name in names:
+                rows.note(file, line, f"{name!r} is there twice")
+            else:
+                names[name] = int(label)
     return list(names), list(names.values())
 
 
-class _Pictures:
-    """Checks that a file names every picture of `list_category_img.txt` once."""
-
-    def __init__(self, file: Path, rows: Mapping[str, int]) -> None:
-        self.file = file
-        self._rows = rows
-        self._seen = bytearray(len(rows))
-
-    def row(self, line: int, name: str) -> int:
-        """The picture's row in `list_category_img.txt`."""
-        row = self._rows.get(name)
-        if row is None:
-            _wrong(self.file, line, f"the picture {name!r} is not in list_category_img.txt")
-        if self._seen[row]:
-            _wrong(self.file, line, f"{name!r} is there twice")
-        self._seen[row] = 1
-        return row
-
-    def check_complete(self) -> None:
-        row = self._seen.find(0)
-        if row >= 0:
-            name = next(name for name, number in self._rows.items() if number == row)
-            _wrong(self.file, 1, f"no row names the picture {name!r}")
-
-
-def _read_boxes(folder: Path, rows: Mapping[str, int]) -> list[PixelBox | None]:
+def _read_boxes(folder: Path, rows: Rows, numbers: Mapping[str, int]) -> list[PixelBox | None]:
     file = _find(folder, "list_bbox.txt", ", or read with boxes=False (vsearch: --format folder)")
-    pictures = _Pictures(file, rows)
-    boxes: list[PixelBox | None] = [None] * len(rows)
-    for line, content in _open_rows(file):
-        words = _text(file, line, content).split()
-        if len(words) != 5:
-            _wrong(
-                file,
-                line,
-                f"{plural(len(words), 'word')} where a picture and 4 numbers should stand",
-            )
-        try:
-            x1, y1, x2, y2 = (round(float(word)) for word in words[1:])
-        except (ValueError, OverflowError):
-            _wrong(file, line, f"the box {' '.join(words[1:])} is not four numbers")
-        if x1 >= x2 or y1 >= y2:
-            _wrong(file, line, f"the box {' '.join(words[1:])} is empty")
-        boxes[pictures.row(line, words[0])] = x1, y1, x2, y2
+    pictures = Pictures(file, rows, numbers)
+    boxes: list[PixelBox | None] = [None] * len(numbers)
+    for line, content in rows.of(file):
+        with rows.at(file, line, content):
+            words = text(content).split()
+            if len(words) != 5:
+                wrong(f"{plural(len(words), 'word')} where a picture and 4 numbers should stand")
+            try:
+                x1, y1, x2, y2 = (round(float(word)) for word in words[1:])
+            except (ValueError, OverflowError):
+                wrong(f"the box {' '.join(words[1:])} is not four numbers")
+            if x1 >= x2 or y1 >= y2:
+                wrong(f"the box {' '.join(words[1:])} is empty")
+            row = pictures.row(line, words[0])
+            if row is not None:
+                boxes[row] = x1, y1, x2, y2
     pictures.check_complete()
     return boxes
 
 
-def _read_partitions(folder: Path, rows: Mapping[str, int], required: bool) -> list[str | None]:
+def _read_partitions(
+    folder: Path, rows: Rows, numbers: Mapping[str, int], required: bool
+) -> list[str | None]:
     try:
         file = _find(folder, "list_eval_partition.txt", ", or read with partition=None")
     except DatasetError:
         if required:
             raise
-        return [None] * len(rows)
-    pictures = _Pictures(file, rows)
-    partitions: list[str | None] = [None] * len(rows)
-    for line, content in _open_rows(file):
-        words = _text(file, line, content).split()
-        if len(words) != 2:
-            _wrong(
-                file,
-                line,
-                f"{plural(len(words), 'word')} where a picture and a partition should stand",
-            )
-        if words[1] not in PARTITIONS:
-            _wrong(file, line, f"the partition is {words[1]!r}, not {', '.join(PARTITIONS)}")
-        partitions[pictures.row(line, words[0])] = sys.intern(words[1])
+        return [None] * len(numbers)
+    pictures = Pictures(file, rows, numbers)
+    partitions: list[str | None] = [None] * len(numbers)
+    for line, content in rows.of(file):
+        with rows.at(file, line, content):
+            words = text(content).split()
+            if len(words) != 2:
+                wrong(f"{plural(len(words), 'word')} where a picture and a partition should stand")
+            if words[1] not in PARTITIONS:
+                wrong(f"the partition is {words[1]!r}, not {', '.join(PARTITIONS)}")
+            row = pictures.row(line, words[0])
+            if row is not None:
+                partitions[row] = sys.intern(words[1])
     pictures.check_complete()
     return partitions
 
 
-def _read_attributes(folder: Path, rows: Mapping[str, int]) -> list[str]:
+def _read_attributes(folder: Path, rows: Rows, numbers: Mapping[str, int]) -> list[str]:
     """The joined names of each picture's attributes."""
     hint = ", or read with attributes=False"
     catalogue = _find(folder, "list_attr_cloth.txt", hint)
     names = list(_named_types(catalogue, ATTRIBUTE_TYPES))
     file = _find(folder, "list_attr_img.txt", hint)
-    pictures = _Pictures(file, rows)
+    pictures = Pictures(file, rows, numbers)
     joined: dict[tuple[int, ...], str] = {(): ""}
-    attributes = [""] * len(rows)
+    attributes = [""] * len(numbers)
     block: list[tuple[int, bytes]] = []
     size = 0
 
     def parse() -> None:
-        for (line, content), positive in zip(
-            block, _positives(file, block, len(names)), strict=True
-        ):
-            row = pictures.row(line, _text(file, line, content.split(None, 1)[0]))
-            key = tuple(positive)
-            if key not in joined:
-                joined[key] = ";".join(names[number] for number in key)
-            attributes[row] = joined[key]
+        for (line, content), positive in _positives(file, rows, block, len(names)):
+            with rows.at(file, line, content):
+                row = pictures.row(line, text(content.split(None, 1)[0]))
+                key = tuple(positive)
+                if key not in joined:
+                    joined[key] = ";".join(names[number] for number in key)
+                if row is not None:
+                    attributes[row] = joined[key]
 
-    for line, content in _open_rows(file):
+    for line, content in rows.of(file):
         block.append((line, content))
         size += len(content)
         if size > _BLOCK_BYTES:
@@ -365,43 +324,53 @@ def _read_attributes(folder: Path, rows: Mapping[str, int]) -> list[str]:
     return attributes
 
 
-def _positives(file: Path, block: list[tuple[int, bytes]], count: int) -> list[list[int]]:
-    """For each row the numbers of the labels that are 1.
+def _positives(
+    file: Path, rows: Rows, block: list[tuple[int, bytes]], count: int
+) -> list[tuple[tuple[int, bytes], list[int]]]:
+    """Each row that is whole, with the numbers of the labels that are 1.
 
     The full file has 289 million labels, too many for a Python loop: each becomes one
-    character, so that many rows are a matrix. A row that is anything else is told by its line.
+    character, so that many rows are a matrix. Where a row is anything else, all are looked at.
     """
-    rows = [b"".join(content.split(None, 1)[1:]).rstrip() for _, content in block]
-    text = b"\n".join([*rows, b""])
-    plain = text.replace(b"-1", b" n").translate(None, b" \t\r\v\f")
-    values = np.frombuffer(text, np.uint8)
+    found = _ones(block, count)
+    if found is None:
+        whole = []
+        for line, content in block:
+            with rows.at(file, line, content):
+                _check_labels(content, count)
+                whole.append((line, content))
+        block, found = whole, _ones(whole, count) if whole else []
+    return list(zip(block, found or [], strict=True))
+
+
+def _ones(block: list[tuple[int, bytes]], count: int) -> list[list[int]] | None:
+    """For each row the numbers of the labels that are 1; None where a row is wrong."""
+    labels_of = [b"".join(content.split(None, 1)[1:]).rstrip() for _, content in block]
+    joined = b"\n".join([*labels_of, b""])
+    plain = joined.replace(b"-1", b" n").translate(None, b" \t\r\v\f")
+    values = np.frombuffer(joined, np.uint8)
     digit = values >= ord("0")
     label = digit | (values == ord("-"))
     touching = digit[:-1] & label[1:]  # no blank between two labels
     cells = np.frombuffer(plain, np.uint8)
-    good = len(cells) == len(rows) * (count + 1) and not touching.any() and b"n" not in text
-    if good:
-        matrix = cells.reshape(len(rows), count + 1)
-        labels = matrix[:, :-1]
-        ones = labels == ord("1")
-        good = bool((matrix[:, -1] == ord("\n")).all())
-        good = good and bool((ones | (labels == ord("n")) | (labels == ord("0"))).all())
-    if not good:
-        for line, content in block:
-            _check_labels(file, line, content, count)
+    if len(cells) != len(block) * (count + 1) or touching.any() or b"n" in joined:
+        return None
+    matrix = cells.reshape(len(block), count + 1)
+    labels = matrix[:, :-1]
+    ones = labels == ord("1")
+    if not (matrix[:, -1] == ord("\n")).all():
+        return None
+    if not (ones | (labels == ord("n")) | (labels == ord("0"))).all():
+        return None
     row_of, number_of = np.nonzero(ones)
-    split = np.searchsorted(row_of, np.arange(1, len(rows)))
+    split = np.searchsorted(row_of, np.arange(1, len(block)))
     return [part.tolist() for part in np.split(number_of, split)]
 
 
-def _check_labels(file: Path, line: int, content: bytes, count: int) -> None:
+def _check_labels(content: bytes, count: int) -> None:
     words = content.split()[1:]
     for word in words:
         if word not in (b"1", b"-1", b"0"):
-            _wrong(file, line, f"an attribute's label is {word!r}, not 1, -1 or 0")
+            wrong(f"an attribute's label is {word!r}, not 1, -1 or 0")
     if len(words) != count:
-        _wrong(
-            file,
-            line,
-            f"{plural(len(words), 'label')} where list_attr_cloth.txt has {count} attributes",
-        )
+        wrong(f"{plural(len(words), 'label')} where list_attr_cloth.txt has {count} attributes")

@@ -45,13 +45,9 @@ def read(
     DatasetError as the readers do.
     """
     if layout == "auto":
-        layout = "folder"
-        if csv is not None or source.suffix.lower() in (".csv", ".tsv"):
-            layout = "csv"
-        elif (source / GARMENTS).is_file():
-            layout, csv = "csv", source / GARMENTS
-        elif any((source / name).is_dir() for name in ("Anno", "Anno_coarse", "Anno_fine")):
-            layout = "deepfashion"
+        layout = layout_of(source, csv)
+        if layout == "csv" and csv is None and source.is_dir():
+            csv = source / GARMENTS
     for given, wanted, option in (
         (partition, "deepfashion", "A partition is for DeepFashion data sets"),
         (columns, "csv", "Columns are named for a CSV file"),
@@ -68,14 +64,16 @@ def read(
     if layout == "deepfashion":
         part = f", partition {partition}" if partition else ""
         if inshop.is_inshop(source):
-            return inshop.read(source, partition), place + part
+            return inshop.read(source, partition, on_error, notes), place + part
         attributes = deepfashion.has_attributes(source)
         if not attributes and notes is not None:
             notes.remarks.append(
                 f"{source} has no list_attr_cloth.txt and no list_attr_img.txt: its pictures have "
                 "no attributes"
             )
-        found = deepfashion.read(source, partition=partition, attributes=attributes)
+        found = deepfashion.read(
+            source, partition=partition, attributes=attributes, on_error=on_error, notes=notes
+        )
         return found, place + part
     if layout == "csv":
         if csv is None:
@@ -90,3 +88,14 @@ def read(
         )
         return listed, f"{os.path.abspath(source)}, listed in {os.path.abspath(csv)}"
     return folder.read(source, exclude=exclude, on_error=on_error, notes=notes), place
+
+
+def layout_of(source: Path, csv: Path | None = None) -> Layout:
+    """What a source is read as where nobody says: folder, csv or deepfashion."""
+    if csv is not None or source.suffix.lower() in (".csv", ".tsv"):
+        return "csv"
+    if (source / GARMENTS).is_file():
+        return "csv"
+    if any((source / name).is_dir() for name in ("Anno", "Anno_coarse", "Anno_fine")):
+        return "deepfashion"
+    return "folder"

@@ -97,16 +97,7 @@ class Table:
 
     def refuse(self, faults: Sequence[Fault]) -> NoReturn:
         """One DatasetError for all wrong lines, the first of them by number."""
-        faults = sorted(faults, key=lambda fault: fault.line)
-        cures = list(dict.fromkeys(fault.cure for fault in faults[:NAMED]))
-        cure = f"{'. '.join(cures[:3])}. Or leave such lines out: --on-error skip"
-        if len(faults) == 1:
-            self.wrong(faults[0].line, faults[0].problem, cure)
-        told = "; ".join(f"{self.file}:{fault.line}: {fault.problem}" for fault in faults[:NAMED])
-        rest = len(faults) - NAMED
-        if rest > 0:
-            told += f"; and {plural(rest, 'more line')}"
-        raise DatasetError(f"{len(faults):,} lines are wrong: {told}", CONSEQUENCE, cure)
+        refuse([(self.file, fault) for fault in sorted(faults, key=lambda fault: fault.line)])
 
     def rows(self) -> Iterator[tuple[int, dict[str, str]]]:
         """Each further line's number and its cells by column, without surrounding blanks.
@@ -189,6 +180,24 @@ class Table:
                 begin, at = at, start + reader.line_num
                 if any(cell.strip() for cell in cells):
                     yield begin + self._first, cells
+
+
+def refuse(faults: Sequence[tuple[Path, Fault]], *, skippable: bool = True) -> NoReturn:
+    """One DatasetError for all wrong lines of some files, in this order.
+
+    `skippable` says whether anything is left without them.
+    """
+    cures = list(dict.fromkeys(fault.cure for _, fault in faults[:NAMED]))
+    cure = ". ".join(cures[:3])
+    if skippable:
+        cure += ". Or leave such lines out: --on-error skip"
+    told = "; ".join(f"{file}:{fault.line}: {fault.problem}" for file, fault in faults[:NAMED])
+    rest = len(faults) - NAMED
+    if rest > 0:
+        told += f"; and {plural(rest, 'more line')}"
+    if len(faults) > 1:
+        told = f"{len(faults):,} lines are wrong: {told}"
+    raise DatasetError(told, CONSEQUENCE, cure)
 
 
 def _unreadable(error: csv.Error) -> tuple[str, str]:

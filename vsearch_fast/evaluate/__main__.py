@@ -70,6 +70,8 @@ _STANDARD = "imagenet-fc1, imagenet-fc2, retrained-all, retrained-top, untrained
     metavar="CATEGORY",
     help="A category that is none, such as Other. Repeat for several.",
 )
+@options.exclude
+@options.on_error("raise", "A folder or a line of a list")
 @click.option(
     "--attribute",
     "attributes",
@@ -134,6 +136,8 @@ def command(
     columns: list[tuple[str, str]],
     group: str | None,
     leave_out: tuple[str, ...],
+    exclude: tuple[str, ...],
+    on_error: Literal["skip", "raise"],
     attributes: tuple[str, ...],
     side: Literal["all", "test"],
     split_seed: int | None,
@@ -178,7 +182,7 @@ def command(
             raise click.UsageError(f"--model names {name!r} twice")
         files[name] = Path(file)
     packaged = packaged_rows(files)
-    words = training_words(data, layout, csv_file, columns, group, leave_out)
+    words = training_words(data, layout, csv_file, columns, group, leave_out, exclude, on_error)
     in_words = shlex.join(map(str, words))
     again = shlex.join(command_words(context.command_path))
     rows = table_rows(files, packaged, in_words, again)
@@ -192,8 +196,9 @@ def command(
 
     notes = Notes()
     records, _ = detect.read(
-        data, layout, csv=csv_file, columns=dict(columns), missing="keep", notes=notes
-    )
+        data, layout, csv=csv_file, columns=dict(columns), missing="keep", exclude=exclude,
+        on_error=on_error, notes=notes,
+    )  # fmt: skip
     for line in notes.told():
         say(line)
     # Every picture below a plain folder is data, and so would the contact sheets be.

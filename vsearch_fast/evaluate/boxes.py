@@ -24,7 +24,7 @@ from ..errors import ArgumentError
 from ..images.decoding import decode
 from ..words import METRICS
 from .neighbours import eligible_neighbours
-from .protocol import Bootstrap, Same, judge
+from .protocol import Bootstrap, Same, judge, share_interval, wilson
 from .sampling import Sample
 
 #: What `cropping` compares, besides whole pictures among whole pictures.
@@ -50,19 +50,25 @@ class Overlap:
         """The share of boxes that overlap the true one by `RIGHT` at least."""
         return float((self.values >= RIGHT).mean())
 
+    @property
+    def between(self) -> tuple[float, float]:
+        """The 95% interval of `right`, as if pictures were independent."""
+        return wilson(self.right, len(self.values))
+
 
 @dataclass(frozen=True, slots=True)
 class Cropping:
     """P@1 by one metric, a photo of the query's own group never counting.
 
-    ``whole`` is that of whole pictures. ``gains`` are what `CROPPED` add to it, each with the
-    ends of its 95% interval, paired by query, by bootstrap over groups.
+    ``whole`` is that of whole pictures, ``between`` its 95% interval. ``gains`` are what `CROPPED`
+    add to it, each with the ends of its 95% interval, paired by query, by bootstrap over groups.
     """
 
     metric: str
     queries: int
     groups: int
     whole: float
+    between: tuple[float, float]
     gains: dict[str, tuple[float, float, float]]
 
 
@@ -160,6 +166,7 @@ def cropping(
                 n,
                 len(np.unique(sample.groups)),
                 float(averages.point[0]),
+                share_interval(gains[0] > 0, sample.groups, seed=seed),
                 {name: averages.difference(i, 0) for i, name in enumerate(CROPPED, 1)},
             )
         )

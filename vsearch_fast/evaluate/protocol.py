@@ -26,6 +26,7 @@ paired. The gallery stays as it is: the intervals tell what other queries would 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -38,6 +39,12 @@ Average = Literal["micro", "macro"]
 
 KS = (1, 5, 10)
 DRAWS = 2000
+
+#: Groups below which a bootstrap's percentiles are too narrow; `wilson` is not.
+FEW = 10
+#: A 95% interval that is wider tells little.
+WIDE = 0.2
+_Z = 1.959963984540054  # the normal distribution's 97.5% quantile
 
 
 class Relation(Protocol):
@@ -240,6 +247,32 @@ class Bootstrap:
                 point / len(classes) if classes else np.full_like(point, np.nan),
                 draws / drawn[:, None],
             )
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """Wilson's 95% score interval of a share of ``count`` independent trials."""
+    square = _Z * _Z / count
+    middle = (share + square / 2) / (1 + square)
+    half = _Z * math.sqrt(share * (1 - share) / count + square / (4 * count)) / (1 + square)
+    return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
+
+
+def share_interval(
+    hits: NDArray[np.bool_], groups: NDArray[np.int64], *, seed: int = 0
+) -> tuple[float, float]:
+    """The 95% interval of the share of ``hits`` ``(n,)``, n at least 1, in these groups.
+
+    By bootstrap over groups; of few groups, or where all draws are equal, Wilson's, as if a
+    group's pictures were one.
+    """
+    count = len(np.unique(groups))
+    if count >= FEW:
+        draws = Bootstrap(groups, np.zeros_like(groups), seed=seed)
+        values = hits.astype(np.float64)[:, None]
+        low, high = draws.averages(values, np.ones(len(hits), bool), "micro").interval(0)
+        if low < high:
+            return low, high
+    return wilson(float(hits.mean()), count)
 
 
 def _percentiles(draws: Floats) -> tuple[float, float]:

@@ -72,6 +72,8 @@ def training_words(
     columns: Sequence[tuple[str, str]],
     group: str | None,
     leave_out: Sequence[str],
+    exclude: Sequence[str] = (),
+    on_error: str = "raise",
 ) -> list[object]:
     """The words by which `vsearch train` reads the data set that `vsearch eval` was given."""
     roles = dict(columns)
@@ -86,6 +88,10 @@ def training_words(
         words += ["--column", f"{role}={name}"]
     for category in leave_out:
         words += ["--leave-out", category]
+    for pattern in exclude:
+        words += ["--exclude", pattern]
+    if on_error != "raise":
+        words += ["--on-error", on_error]
     return words
 
 

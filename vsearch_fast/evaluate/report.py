@@ -12,9 +12,12 @@ from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
+import numpy as np
+
 from ..version import __version__
 from ..words import METRICS, plural
 from .figures import Difference, Figure
+from .protocol import FEW
 from .sampling import in_words
 from .study import ANY, CONTROL, Study
 
@@ -188,6 +191,12 @@ def _notes(study: Study) -> list[str]:
         for each in study.ran
         if each.facts.get("trained") == "no"
     ]
+    groups = len(np.unique(study.sample.groups[study.queries]))
+    if groups < FEW:
+        notes.append(
+            f"the queries are of {plural(groups, 'group')} alone, over which a bootstrap's "
+            "intervals are too narrow: more pictures, of more groups, may give quite other figures"
+        )
     return notes + study.notes
 
 

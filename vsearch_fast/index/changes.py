@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -219,7 +219,6 @@ class Changes:
         consequence = "Nothing was changed"
         with self._store.change(consequence), self._store.statements(consequence) as sql:
             sql.execute("UPDATE meta SET value = ? WHERE key = 'model'", (json.dumps(model),))
-        self._store.meta = replace(self._store.meta, model=model)
 
     def write_note(self, key: str, value: str) -> None:
         """Put a text under a key of `meta` that is none of an index's own, in one transaction.

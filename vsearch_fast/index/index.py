@@ -63,7 +63,6 @@ class Index(Upkeep):
         self.dim = store.meta.dim
         self.dtype = store.meta.dtype
         self.model_id = store.meta.model_id
-        self.model = store.meta.model
         self.path = store.folder
         self._changes = Changes(store)
         self._finder = Finder(store)
@@ -178,6 +177,10 @@ class Index(Upkeep):
         return f"<Index {str(self.path)!r}, dim {self.dim}>"
 
     @property
+    def model(self) -> dict[str, Any]:
+        return self._store.meta.model
+
+    @property
     def decoder(self) -> str:
         return str(self.model.get("decoder", schema.UNRECORDED_DECODER))
 
@@ -255,7 +258,6 @@ class Index(Upkeep):
             ArgumentError: something that JSON cannot hold.
         """
         self._changes.describe(arguments.json_object(model, "model", "Nothing was changed"))
-        self.model = self._store.meta.model
 
     def remove(self, ids: Iterable[str]) -> None:
         """Remove the items of these ids. Their numbers stay on disk under a tombstone.

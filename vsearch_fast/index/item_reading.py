@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from xxhash import xxh3_128_digest
 
 from ..checks import Scalar
 from ..errors import ArgumentError, CompactedError, UnknownIdError
@@ -21,6 +22,26 @@ _KEPT_FILTERS = 16
 
 #: Bits of a page's place that are its row; the rest is the index's generation.
 _ROW_BITS = 40
+
+
+class _Met:
+    """Ids that were met, in 16 bytes each until it is asked for one."""
+
+    def __init__(self) -> None:
+        self._digests = bytearray()
+        self._known: set[bytes] = set()
+
+    def add(self, ids: Iterable[str]) -> None:
+        self._digests += b"".join(_digest(id_) for id_ in ids)
+
+    def __contains__(self, id_: str) -> bool:
+        held, self._digests = self._digests, bytearray()
+        self._known.update(bytes(held[at : at + 16]) for at in range(0, len(held), 16))
+        return _digest(id_) in self._known
+
+
+def _digest(id_: str) -> bytes:
+    return xxh3_128_digest(id_.encode("utf-8", "surrogatepass"))
 
 
 class ItemReading:
@@ -140,9 +161,12 @@ class ItemReading:
         return page
 
     def iterate(self) -> Iterator[Item]:
-        """All items by row. The index may be changed meanwhile: items added are met, too."""
+        """All items by row, each id once. The index may be changed meanwhile: items added are met,
+        too."""
         last, id_ = -1, ""
+        first: State | None = None
         before: State | None = None
+        met = _Met()
         while True:
             with self.reading("Nothing was read") as sql:
                 state = self._refresh(sql).state
@@ -153,7 +177,14 @@ class ItemReading:
             if not page:
                 return
             last, id_ = page[-1][0], page[-1][1].id
-            yield from (item for _, item in page)
+            first = first or state
+            items = [item for _, item in page]
+            # One that was replaced, or removed and added, has a second row behind the others.
+            behind = last >= first.rows or state.generation != first.generation
+            if behind and state.edits != first.edits:
+                items = [item for item in items if item.id not in met]
+            met.add(item.id for item in items)
+            yield from items
 
     def _row_after_compaction(
         self, sql: sqlite3.Connection, id_: str, before: State, state: State

@@ -306,6 +306,13 @@ def _left(folder: Path) -> set[str]:
         return {name for name in _LEFTOVERS if (folder / name).exists()}
 
 
+def read_model(sql: sqlite3.Connection) -> dict[str, Any]:
+    """`Meta.model`, as a change has it."""
+    (text,) = sql.execute("SELECT value FROM meta WHERE key = 'model'").fetchone()
+    model: dict[str, Any] = json.loads(text)
+    return model
+
+
 def read_meta(sql: sqlite3.Connection, folder: Path) -> Meta:
     """The index's `Meta`.
 

@@ -58,7 +58,7 @@ import contextlib
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -414,6 +414,16 @@ class Store(ItemReading):
                 with self.statements(consequence) as sql:
                     self._upgrade(sql, consequence)
             yield
+            if self.database.nested:
+                model = None
+            else:  # what is left of it, where a part was undone
+                with self.statements(consequence) as sql:
+                    model = schema.read_model(sql)
+        if model is None:
+            return
+        with self._refreshing:  # a reader of this process may just see the format change
+            if model != self.meta.model:
+                self.meta = replace(self.meta, model=model)
 
     def statements(self, consequence: str) -> contextlib.AbstractContextManager[sqlite3.Connection]:
         """For some statements of a change: `Database.statements`."""

@@ -94,6 +94,11 @@ class Threshold:
         that was replaced counts as both."""
         return (rows - self.rows) + (removed - self.removed)
 
+    @property
+    def beyond(self) -> int:
+        """Of the distances that it was taken from, how many are in the places behind its own."""
+        return self.measured - place(self.quantile, self.measured)
+
     def __str__(self) -> str:
         shown = self.distance if isinstance(self.distance, int) else f"{self.distance:.5g}"
         other = "" if self.group is None else f" of another {self.group}"

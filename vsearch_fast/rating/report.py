@@ -40,13 +40,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..evaluate.protocol import Bootstrap
+from ..evaluate.protocol import FEW, Bootstrap, wilson
 from .ratings import Judgement
 from .study import Study
-
-#: Queries below which intervals are Wilson's.
-FEW = 10
-_Z = 1.959963984540054  # the normal distribution's 97.5% quantile
 
 Level = Literal["ordinal", "nominal"]
 
@@ -263,14 +259,6 @@ def figure(
     if low < high:
         return Figure(value, low, high, "bootstrap", count, len(numbers))
     return Figure(value, *wilson(value, count), "Wilson", count, len(numbers))
-
-
-def wilson(share: float, count: int) -> tuple[float, float]:
-    """Wilson's 95% score interval of a share of ``count`` independent trials."""
-    square = _Z * _Z / count
-    middle = (share + square / 2) / (1 + square)
-    half = _Z * math.sqrt(share * (1 - share) / count + square / (4 * count)) / (1 + square)
-    return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
 
 
 def sign_test(won: int, lost: int) -> float | None:

@@ -95,6 +95,17 @@ def data_set(
     return decorate
 
 
+def on_error(default: Literal["skip", "raise"], what: str) -> Callable[[Command], Command]:
+    """What is done about `what` that cannot be read."""
+    return click.option(
+        "--on-error",
+        type=click.Choice(["skip", "raise"]),
+        default=default,
+        show_default=True,
+        help=f"{what} that cannot be read: report it and go on, or stop.",
+    )
+
+
 photos = click.option(
     "--photos",
     "photos_root",
