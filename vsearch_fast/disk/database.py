@@ -35,6 +35,9 @@ class Seals(Protocol):
     def held(self, sql: sqlite3.Connection) -> str:
         """The mark of the last change that was committed."""
 
+    def committed(self) -> None:
+        """What was marked is there for all; asked also where an error follows."""
+
     def undone(self) -> None:
         """Give back the files of a change that is not to be, before others may write."""
 
@@ -247,6 +250,7 @@ class Database:
         try:
             with inside():
                 self._writer.execute("COMMIT")
+            seals.committed()
             return
         except sqlite3.Error as error:
             self._roll_back()
@@ -258,6 +262,7 @@ class Database:
                     self._writer = connect(self.file, writable=True)
                     held = seals.held(self._writer)
                 if held == seal:
+                    seals.committed()
                     told = StoreError(
                         f"The last flush of {self.folder.path} failed ({error})",
                         "The change was made, and all see it; a power cut now might undo it",
@@ -273,6 +278,8 @@ class Database:
                     seals.undone()
                 finally:
                     self._roll_back()
+            else:
+                seals.committed()
             raise
 
     def _roll_back(self) -> None:

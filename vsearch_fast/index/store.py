@@ -150,6 +150,7 @@ class Store(ItemReading):
         self._tombstones = np.empty(0, np.int64)
         self._committed: dict[str, int] = {}  # rows by kind, when the change began
         self._changes_before = 0
+        self._sealed_model: dict[str, Any] = {}
         try:
             with self.reading("The index was not opened") as sql:
                 self._read_meta(sql)
@@ -414,16 +415,6 @@ class Store(ItemReading):
                 with self.statements(consequence) as sql:
                     self._upgrade(sql, consequence)
             yield
-            if self.database.nested:
-                model = None
-            else:  # what is left of it, where a part was undone
-                with self.statements(consequence) as sql:
-                    model = schema.read_model(sql)
-        if model is None:
-            return
-        with self._refreshing:  # a reader of this process may just see the format change
-            if model != self.meta.model:
-                self.meta = replace(self.meta, model=model)
 
     def statements(self, consequence: str) -> contextlib.AbstractContextManager[sqlite3.Connection]:
         """For some statements of a change: `Database.statements`."""
@@ -444,6 +435,7 @@ class Store(ItemReading):
 
     def seal(self, sql: sqlite3.Connection) -> str:
         """As `Seals.seal`."""
+        self._sealed_model = schema.read_model(sql)
         if sql.total_changes == self._changes_before:
             return sealing.held(sql)
         return sealing.seal(sql)
@@ -451,6 +443,12 @@ class Store(ItemReading):
     def held(self, sql: sqlite3.Connection) -> str:
         """As `Seals.held`."""
         return sealing.held(sql)
+
+    def committed(self) -> None:
+        """As `Seals.committed`: what else follows the database is read with each state."""
+        with self._refreshing:  # a reader of this process may just see the format change
+            if self._sealed_model != self.meta.model:
+                self.meta = replace(self.meta, model=self._sealed_model)
 
     def undone(self) -> None:
         """As `Seals.undone`: the disk may be full, so give back the segments that were begun."""
