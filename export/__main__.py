@@ -28,11 +28,14 @@ Examples:
   # without a network connection: weights that you have as a file
   {command} --weights vgg16_weights.h5 --output vgg16-fc1.onnx
 \b
+  # with the convolutions' weights alone (Keras' "notop" file)
+  {command} --layer block5_pool --unit-length -o vgg16-pool5.onnx
+\b
   # three to four times as fast on a CPU, calibrated on your pictures
   {command} --precision int8 --calibrate photos/ --output vgg16-fc1-int8.onnx
 \b
   # 512 features for pictures of 320 pixels, from the last convolutional block
-  {command} --layer block5_pool --pool avg --input-size 320 -o vgg16-pool5.onnx
+  {command} --layer block5_pool --pool avg --input-size 320 -o vgg16-pool5-avg.onnx
 \b
   # and, beside it, what finds the item's box in a photo (vsearch search --auto-box)
   {command} --locate --output vgg16-fc1.onnx
@@ -64,9 +67,10 @@ class _Command(click.Command):
     default="imagenet",
     show_default=True,
     metavar="imagenet|random:SEED|FILE",
-    help="Keras' ImageNet weights (downloaded once, 528 MiB, cached by Keras); an UNTRAINED "
-    "network from a seed; or a .keras or .h5 file, either a whole model (see --preprocess), or "
-    "VGG-16 weights.",
+    help="ImageNet weights, from Keras' folder, from the file or folder that VSEARCH_WEIGHTS names, "
+    "else downloaded by Keras (528 MiB; up to block5_pool 56 MiB, without the dense layers); an "
+    "UNTRAINED network from a seed; or a .keras or .h5 file, either a whole model (see "
+    "--preprocess), or VGG-16 weights.",
 )
 @click.option(
     "--layer",

@@ -249,6 +249,7 @@ def _export(
         model, digest = vgg16.feature_model(source, layer, pool, input_size)
         size = vgg16.input_size(model)
         inside = _inside(model, source, preprocess)
+        credit = vgg16.attribution(model, source.training)
     with clock.step("load the pictures"):
         calibration, samples, pictures = sample_pictures(size, precision, calibrate, verify_images)
     with clock.step(f"Keras' features of {len(samples)} pictures"):
@@ -304,6 +305,8 @@ def _export(
             "dim": str(dim),
             "exporter": json.dumps(backend.versions(), sort_keys=True),
         }
+        if credit:
+            metadata["attribution"] = f"{credit}; cut at {layer} and converted to ONNX"
         if source.training:
             metadata["training"] = json.dumps(source.training, ensure_ascii=False, sort_keys=True)
         proto = onnx.finish(graph)

@@ -30,6 +30,7 @@ from ..disk.replacing import replacing
 from ..errors import ArgumentError, ExportError, ModelError, VsearchError
 from ..version import __version__
 from ..words import plural
+from .imagenet import credited
 from .training.recipe import Recipe
 from .training.standing import CURVE, HISTORY, Replaces, beside, digest, is_trained, option
 from .weights import (
@@ -259,7 +260,7 @@ class _Run:
         progress: bool,
         log: Callable[[str], None],
     ) -> None:
-        self._asked = asked
+        self._asked, self._credit = asked, ""
         self.catalogue, self.recipe, self.source = catalogue, recipe, source
         self.folder, self.target, self.group_column = folder, target, group_column
         self.progress, self.log = progress, log
@@ -372,12 +373,14 @@ class _Run:
 
     def _network(self) -> Network:
         from .training import network as networks
+        from .vgg16 import attribution
 
         recipe, base = self.recipe, None
         width: float | tuple[int, ...] = recipe.width
         body_norm = recipe.batch_norm
         if self.source.kind != "random":
             base = networks.load_base(self.source)
+            self._credit = attribution(base, self.source.training)
             width, body_norm = networks.channels_and_norm(base)
             asked = networks.Shape(recipe.width)
             if recipe.width != 1 and tuple(map(asked.channels, range(1, 6))) != width:
@@ -470,6 +473,7 @@ class _Run:
             "best_epoch": state.best_epoch or state.epoch,
             "units": {name: dataclasses.asdict(found) for name, found in units.items()},
             "matches": matches,
+            **({"attribution": credited(self._credit)} if self._credit else {}),
             "versions": {
                 "vsearch_fast": __version__,
                 "keras": keras.__version__,

@@ -148,7 +148,7 @@ def _network_in_words(embedder: Embedder, weights: str) -> str:
         return "slim VGG-16 fc1, trained on clothing"
     if embedder.metadata["trained"] == "no":
         return "VGG-16 fc1, untrained (random weights): matches by colour and texture"
-    return "VGG-16 fc1, trained"
+    return f"VGG-16 {embedder.metadata['layer']}, trained"
 
 
 def _model(folder: Path, weights: str, say: Callable[[str], None]) -> Path:
@@ -156,12 +156,18 @@ def _model(folder: Path, weights: str, say: Callable[[str], None]) -> Path:
     gives back."""
     if weights == DEFAULT:
         return default_model()
-    file = _file(folder, weights)
+    from ..export.weights import usual_layer
+
+    layer = usual_layer(weights)
+    file = _file(folder, weights, layer)
     if file.exists():
         say(f"  using {file} again")
         return file
-    command = [sys.executable, "-m", "vsearch_fast.export"]
-    done = subprocess.run([*command, "--weights", weights, "--output", str(file)], check=False)
+    command = [sys.executable, "-m", "vsearch_fast.export", "--weights", weights]
+    if layer != "fc1":
+        say(f"  These weights have no dense layers: features are those of {layer}, of unit length.")
+        command += ["--layer", layer, "--unit-length"]
+    done = subprocess.run([*command, "--output", str(file)], check=False)
     if done.returncode != 0:
         raise ExportError(
             f"the network could not be exported with the weights {weights}",
@@ -171,12 +177,12 @@ def _model(folder: Path, weights: str, say: Callable[[str], None]) -> Path:
     return file
 
 
-def _file(folder: Path, weights: str) -> Path:
+def _file(folder: Path, weights: str, layer: str) -> Path:
     name = weights.replace(":", "-")
     if weights != "imagenet" and not weights.startswith("random:"):
         file = Path(weights).absolute()
         name = f"{file.stem}-{hashlib.sha256(os.fsencode(file)).hexdigest()[:8]}"
-    return folder / f"vgg16-fc1-{name}.onnx"
+    return folder / f"vgg16-{layer.replace('_', '-')}-{name}.onnx"
 
 
 def _index(folder: Path, embedder: Embedder, model: Path, catalogue: list[Record]) -> Index:
@@ -214,7 +220,7 @@ def _index(folder: Path, embedder: Embedder, model: Path, catalogue: list[Record
     show_default=True,
     metavar="default|imagenet|random:SEED|FILE",
     help="default: the small network for clothing that comes with the package; others as for "
-    "vsearch export.",
+    "vsearch export. Of weights without dense layers it takes block5_pool, of unit length.",
 )
 @options.provider
 def command(output: Path, items: int, weights: str, provider: str) -> None:

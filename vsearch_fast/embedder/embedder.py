@@ -214,7 +214,10 @@ class Embedder:
         The commands look for the model at its ``file``.
         """
         names = ("layer", "pool", "weights", "precision", "trained")
-        return {name: self.metadata.get(name, "") for name in names} | {
+        said = {name: self.metadata.get(name, "") for name in names}
+        if "attribution" in self.metadata:
+            said["attribution"] = self.metadata["attribution"]
+        return said | {
             "file": str(self._path),
             "input_size": self.input_size,
             "resize": self.resize,
