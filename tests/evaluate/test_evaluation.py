@@ -268,9 +268,9 @@ def test_features_are_computed_once_and_resumed(catalogue, model, tmp_path, monk
     seen = []
     stream = features_module._stream
 
-    def counting(source, records, provider, threads):
+    def counting(source, records, *more):
         seen.append(len(records))
-        return stream(source, records, provider, threads)
+        return stream(source, records, *more)
 
     monkeypatch.setattr(features_module, "_stream", counting)
     features_module.features(source, records, tmp_path, provider="cpu")

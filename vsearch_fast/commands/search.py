@@ -193,7 +193,9 @@ def command(
         boxes = [box] * len(queries)
         if auto_box:
             boxes = [_located(embedder, query, on_error) for query in queries]
-        features = embedder.embed(queries, boxes, on_error=on_error, progress=len(queries) > 16)
+        features, codes = embedder.both(
+            queries, boxes, on_error=on_error, progress=len(queries) > 16
+        )
         for skipped in embedder.skipped:
             tell(text.skipped_text(skipped))
         skipped_photos = list(embedder.skipped)
@@ -213,7 +215,8 @@ def command(
         for name in metrics:
             limit = limits.get(name)
             answers, proof = found.search(
-                features, k, name, filtered, limit.distance if limit else max_distance,
+                codes if name == "hamming" else features, k, name, filtered,
+                limit.distance if limit else max_distance,
                 threads, backend=backend, explain=True,
             )  # fmt: skip
             if explain:
