@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import ArgumentError, ModelError
+from ..models.shipped import NETWORKS
 from .files import file_digest, need_h5py
 from .imagenet import imagenet_file, on_this_machine
 
@@ -90,6 +91,12 @@ def resolve(spec: str, layer: str, log: Callable[[str], None]) -> Source:
             )
         _need_layer(layer)
         return Source(label=spec, kind="random", seed=int(spec.removeprefix("random:")))
+    if spec in NETWORKS:
+        raise ArgumentError(
+            f"{spec} is a network of the package, and is exported already",
+            "Nothing was exported",
+            f"Use it by its name, --model {spec}; a file of this name is ./{spec}",
+        )
     path = Path(spec).expanduser()
     source = _inspect_file(path, label=path.name)
     if source.kind != "model":

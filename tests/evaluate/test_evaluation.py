@@ -328,11 +328,11 @@ def test_rows_that_always_stand(model):
 
 
 def test_the_packages_network_stands_once(model, tmp_path):
-    assert packaged_rows({"mine": model}) == [PACKAGED]
+    assert packaged_rows({"mine": model}) == PACKAGED
     assert packaged_rows({"mine": default_model()}) == []
     (tmp_path / "link.onnx").symlink_to(default_model())
     assert packaged_rows({"imagenet-fc1": tmp_path / "link.onnx"}) == []
-    assert packaged_rows({PACKAGED.name: model}) == []
+    assert packaged_rows({PACKAGED[0].name: model}) == []
 
 
 def test_command_writes_all_files(catalogue, model, tmp_path, capsys):

@@ -20,7 +20,8 @@ from ..errors import ExportError
 from ..index.index import Index
 from ..indexing import sync
 from ..indexing.recorded import running
-from ..models.shipped import default_model
+from ..models.shipped import DEFAULT as default_name
+from ..models.shipped import NETWORKS, Shipped
 from ..results.page import write_page
 from ..results.picture import write_picture
 from ..results.result import Result
@@ -58,8 +59,8 @@ def run(
 ) -> None:
     """Render, export, index, search and write ``matches.html`` and ``matches.jpg``.
 
-    ``weights`` as for the export, or ``default``, the package's own network; ``provider`` as
-    for the Embedder. Everything is made in ``folder``.
+    ``weights`` as for the export, or the name of a network of the package, or ``default``;
+    ``provider`` as for the Embedder. Everything is made in ``folder``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     clock = Clock(say)
@@ -144,9 +145,14 @@ def _best_answered(by_query: list[Result]) -> list[Result]:
     return max(queries, key=lambda results: sum(r.shows_same(r.hits[0]) for r in results))
 
 
+def _shipped(weights: str) -> Shipped | None:
+    """The package's network that is meant, if it is one."""
+    return NETWORKS.get(default_name if weights == DEFAULT else weights)
+
+
 def _network_in_words(embedder: Embedder, weights: str) -> str:
-    if weights == DEFAULT:
-        return "slim VGG-16 fc1, trained on clothing"
+    if shipped := _shipped(weights):
+        return shipped.title
     if embedder.metadata["trained"] == "no":
         return "VGG-16 fc1, untrained (random weights): matches by colour and texture"
     return f"VGG-16 {embedder.metadata['layer']}, trained"
@@ -155,8 +161,8 @@ def _network_in_words(embedder: Embedder, weights: str) -> str:
 def _model(folder: Path, weights: str, say: Callable[[str], None]) -> Path:
     """The network: the package's own, or exported in a process of its own, whose memory it
     gives back."""
-    if weights == DEFAULT:
-        return default_model()
+    if shipped := _shipped(weights):
+        return shipped.path
     from ..export.weights import usual_layer
 
     layer = usual_layer(weights)
@@ -219,9 +225,10 @@ def _index(folder: Path, embedder: Embedder, model: Path, catalogue: list[Record
     "--weights",
     default="default",
     show_default=True,
-    metavar="default|imagenet|random:SEED|FILE",
-    help="default: the small network for clothing that comes with the package; others as for "
-    "vsearch export. Of weights without dense layers it takes block5_pool, of unit length.",
+    metavar="default|NAME|imagenet|random:SEED|FILE",
+    help="default: the network of the package, for clothing; NAME: one of those that vsearch "
+    "models lists; others as for vsearch export. Of weights without dense layers it takes "
+    "block5_pool, of unit length.",
 )
 @options.provider
 def command(output: Path, items: int, weights: str, provider: str) -> None:

@@ -68,12 +68,7 @@ if TYPE_CHECKING:
     help="Leave out what is farther than the pictures of INDEX are from each other (vsearch "
     "calibrate says how that is meant), and say of a photo without a match that it has none.",
 )
-@click.option(
-    "--model",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="The model, if it was moved since the index was made.",
-)
+@options.model("The model, if it was moved since the index was made.")
 @click.option(
     "--html",
     "html_file",

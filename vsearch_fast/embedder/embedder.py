@@ -33,7 +33,7 @@ from ..images.jpeg import AUTO, Decoder, find_decoder
 from ..images.pairs import Boxes, Images, Pairs, pair
 from ..images.refusals import MAX_PIXELS
 from ..machine import available_threads
-from ..models.shipped import default_model
+from ..models.shipped import default_model, model_path
 from ..threads import run_ahead
 from ..words import ZERO
 from .locate import Locator
@@ -105,8 +105,10 @@ class _Decoded:
 class Embedder:
     """A model file of ``vsearch export``, ready to turn pictures into features.
 
-    `model` is the file's path, by default the small network for clothing that comes with the
-    package (`models.default_model()`). `providers` says what runs the network: "auto" (TensorRT or
+    `model` is the file's path, or the name of a network that comes with the package
+    ("slim-clothing"; ``vsearch models`` lists them), by default the one for clothing
+    (`models.default_model()`). A file of such a name in the current folder is meant by
+    "./slim-clothing", or by a `Path`. `providers` says what runs the network: "auto" (TensorRT or
     CUDA where they work, else the CPU), "cpu", "cuda", "tensorrt", or ONNX Runtime execution
     providers (names, or pairs of name and options) in order of preference. What is asked for
     by name and is not there, or does not start, is an error; "auto" falls back to the CPU,
@@ -167,7 +169,7 @@ class Embedder:
         )
         self._decoder = find_decoder(decoder)
         self.decoder, self.decoder_version = self._decoder.name, self._decoder.version
-        path = Path(model) if model is not None else default_model()
+        path = model_path(model) if model is not None else default_model()
         session = open_session(path, providers, self.threads)
         self.metadata = read_metadata(session, path)
         self.model_id = self.metadata["model_id"]

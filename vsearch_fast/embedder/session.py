@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import ModelError
 from ..images.decoding import RESIZE_FILTERS
+from ..models.shipped import NETWORKS
 from .providers import (
     CPU,
     Attempt,
@@ -51,7 +52,8 @@ def open_session(path: Path, providers: Providers, threads: int) -> Any:
         raise ModelError(
             f"The model file {path} {problem}",
             "No picture can be turned into features",
-            "Make one with vsearch export, or correct the path",
+            "Make one with vsearch export, correct the path, or name a network of the package "
+            f"({', '.join(NETWORKS)})",
         )
     failure: ModelError | None = None
     for attempt in tried:
