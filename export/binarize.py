@@ -11,23 +11,14 @@ What a rule has learnt is a part of the exported graph, so that the network give
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ArgumentError
-from ..words import BINARIZE, ITQ, MEDIAN, ZERO, plural
-
-#: Pictures that a rule is learnt from at most, evenly spaced.
-LIMIT = 2000
-
-#: Bits of ``itq`` when nobody says, or fewer where there are few pictures.
-BITS = 256
-
-#: At most: the projection is a matrix of features times bits, which the file holds.
-MOST_BITS = 4096
+from ..words import ITQ, MEDIAN, ZERO, plural
+from .arguments import BITS, MOST_BITS
 
 _TURNS = 50
 
@@ -83,32 +74,6 @@ class Rule:
 def zero(dim: int) -> Rule:
     """Bits are features above 0."""
     return Rule(ZERO, np.zeros(dim, np.float32))
-
-
-def check_arguments(name: str, bits: int | None, pictures: Sequence[object]) -> None:
-    """ArgumentError for what does not go together."""
-    if name not in BINARIZE:
-        raise ArgumentError(
-            f"--binarize {name} is unknown", _CONSEQUENCE, f"Choose one of: {', '.join(BINARIZE)}"
-        )
-    if name != ZERO and not pictures:
-        raise ArgumentError(
-            f"--binarize {name} is learnt from pictures, and none are named",
-            _CONSEQUENCE,
-            "Name a folder of some hundred like those to be searched: --binarize-images FOLDER",
-        )
-    if bits is not None and name != ITQ:
-        raise ArgumentError(
-            f"--bits is for --binarize itq; with {name} there is a bit for each feature",
-            _CONSEQUENCE,
-            "Leave one of the two out",
-        )
-    if bits is not None and (bits % 8 or not 8 <= bits <= MOST_BITS):
-        raise ArgumentError(
-            f"--bits {bits} is no multiple of 8 from 8 to {MOST_BITS:,}",
-            _CONSEQUENCE,
-            f"Give one, such as {BITS}",
-        )
 
 
 def learn(name: str, features: NDArray[np.float32], bits: int | None = None) -> Rule:

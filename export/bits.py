@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from ..words import ZERO
-from .binarize import LIMIT, Rule, check_arguments, learn, zero
+from .arguments import LIMIT, check_binarize
 
 if TYPE_CHECKING:
     import keras
+
+    from .binarize import Rule
 
 Pictures = Sequence[str | os.PathLike[str]]
 
@@ -31,7 +33,7 @@ class Bits:
     ) -> Self:
         """What these arguments of the export ask for; raises ArgumentError."""
         pictures = tuple(os.fspath(each) for each in own or verify_images or more)
-        check_arguments(name, bits, pictures)
+        check_binarize(name, bits, pictures)
         return cls(name, bits, pictures if name != ZERO else ())
 
     @property
@@ -55,11 +57,13 @@ class Bits:
 
         Pictures are loaded some at a time: thousands of them are larger than their features.
         """
-        if self.name == ZERO:
-            return zero(dim)
         import numpy as np
 
         from . import verify
+        from .binarize import learn, zero
+
+        if self.name == ZERO:
+            return zero(dim)
 
         found = verify.find_pictures(self.pictures, LIMIT)
         parts = []
