@@ -161,8 +161,9 @@ def test_codes_by_a_rule_of_the_model_are_compared(tmp_path: Path) -> None:
         assert catalogue.index.binarize == "median"
         codes = catalogue.index.codes(["003.png"])
         [hits] = catalogue.index.search(codes, 12, "hamming")
-        for form in ({"id": "003.png"}, {"id": "003.png", "box": "0,0,100,120"}):
-            answer = search(client, k=11, metric="hamming", **form)
+        forms: tuple[dict[str, Any], ...] = ({}, {"box": "0,0,100,120"})
+        for form in forms:
+            answer = search(client, id="003.png", k=11, metric="hamming", **form)
             matches = [(m["id"], m["distance"]) for m in answer["results"][0]["matches"]]
             assert matches == [(hit.id, hit.distance) for hit in hits if hit.id != "003.png"]
         assert search(client, png(), k=3, metric="all")["results"]
