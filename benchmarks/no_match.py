@@ -92,6 +92,11 @@ def main() -> None:
             "them (--category), or lower --min-pictures. Two are needed at least."
         )
     embedder = Embedder(args.model, args.provider, threads=args.threads)
+    if "hamming" in args.metric and embedder.binarize != "zero":
+        sys.exit(
+            f"The codes of {args.model} are by the rule {embedder.binarize}, and this measures the "
+            "bits features > 0. Nothing was measured: name l1 and l2 alone (--metric)."
+        )
     features = embedder.embed(
         [record.path for record in records], [record.box for record in records], progress=True
     )

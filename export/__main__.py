@@ -12,6 +12,7 @@ import click
 
 from ..errors import ArgumentError, KeptError, VsearchError
 from ..terminal.console import tell
+from ..words import BINARIZE, ZERO
 from .arguments import RESIZE_RULES
 
 _HELP = """Turn a Keras VGG-16 into the ONNX file that the other commands work with.
@@ -28,11 +29,14 @@ Examples:
   # without a network connection: weights that you have as a file
   {command} --weights vgg16_weights.h5 --output vgg16-fc1.onnx
 \b
+  # with the convolutions' weights alone (Keras' "notop" file)
+  {command} --layer block5_pool --unit-length -o vgg16-pool5.onnx
+\b
   # three to four times as fast on a CPU, calibrated on your pictures
   {command} --precision int8 --calibrate photos/ --output vgg16-fc1-int8.onnx
 \b
   # 512 features for pictures of 320 pixels, from the last convolutional block
-  {command} --layer block5_pool --pool avg --input-size 320 -o vgg16-pool5.onnx
+  {command} --layer block5_pool --pool avg --input-size 320 -o vgg16-pool5-avg.onnx
 \b
   # and, beside it, what finds the item's box in a photo (vsearch search --auto-box)
   {command} --locate --output vgg16-fc1.onnx
@@ -64,9 +68,10 @@ class _Command(click.Command):
     default="imagenet",
     show_default=True,
     metavar="imagenet|random:SEED|FILE",
-    help="Keras' ImageNet weights (downloaded once, 528 MiB, cached by Keras); an UNTRAINED "
-    "network from a seed; or a .keras or .h5 file, either a whole model (see --preprocess), or "
-    "VGG-16 weights.",
+    help="ImageNet weights, from Keras' folder, from the file or folder that VSEARCH_WEIGHTS "
+    "names, else downloaded by Keras (528 MiB; up to block5_pool, without dense layers, 56 MiB); "
+    "an UNTRAINED network from a seed; or a .keras or .h5 file, either a whole model (see "
+    "--preprocess), or VGG-16 weights.",
 )
 @click.option(
     "--layer",
@@ -104,7 +109,7 @@ class _Command(click.Command):
     "--unit-length",
     is_flag=True,
     help="Divide each picture's features by their length, so that L2 distance orders as the "
-    "angle does. The codes stay the same.",
+    "angle does. Codes by --binarize zero stay the same.",
 )
 @click.option(
     "--resize",
@@ -118,6 +123,31 @@ class _Command(click.Command):
     help="What becomes of pixels before a whole model: vgg, what keras.applications.vgg16."
     "preprocess_input makes; inside, nothing, as the model does it itself. [default: vgg; a model "
     "that seems to do it itself is refused]",
+)
+@click.option(
+    "--binarize",
+    type=click.Choice(BINARIZE),
+    default=ZERO,
+    show_default=True,
+    help="How the codes that Hamming compares are made of the features: zero, bits are features "
+    "above 0; median, above the median over given pictures; itq, the signs of a learnt projection. "
+    "The features stay the same.",
+)
+@click.option(
+    "--bits",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Bits of itq, a multiple of 8, at most 4096 and fewer than pictures. [default: 256, or as "
+    "many as the pictures allow]",
+)
+@click.option(
+    "--binarize-images",
+    multiple=True,
+    type=click.Path(exists=True),
+    metavar="PICTURES",
+    help="Pictures that median and itq learn from, a file or a folder; may be given more than "
+    "once. Some hundred like those to be searched, 2,000 are used at most. [default: those of "
+    "--verify-images, else of --calibrate]",
 )
 @click.option(
     "--calibrate",
@@ -172,6 +202,9 @@ def command(
     unit_length: bool,
     resize: str | None,
     preprocess: str | None,
+    binarize: str,
+    bits: int | None,
+    binarize_images: tuple[str, ...],
     calibrate: tuple[str, ...],
     verify_images: tuple[str, ...],
     verify_on: str | None,
@@ -191,7 +224,11 @@ def command(
         "unit_length": unit_length,
         "resize": resize or "",
         "preprocess": preprocess or "",
+        "binarize": binarize,
+        "bits": bits,
+        "binarize_images": binarize_images,
         "calibrate": calibrate,
+        "verify_images": verify_images,
         "locate": locate,
         "log": tell,
     }
@@ -203,7 +240,7 @@ def command(
                 "done; --overwrite exports it anew."
             )
             return
-        report = export(weights, verify_images=verify_images, verify_on=verify_on or "", **choices)
+        report = export(weights, verify_on=verify_on or "", **choices)
     except KeyboardInterrupt:
         click.echo("Interrupted. Nothing was written.", err=True)
         context.exit(130)
@@ -232,7 +269,7 @@ def command(
         f"{'constant bits':16} {(figures.never + figures.always) / figures.bits:.1%} over these "
         f"pictures ({figures.never:,} never, {figures.always:,} always set, of {figures.bits:,})"
     )
-    click.echo("codes            equal np.packbits(features > 0)")
+    click.echo(f"codes            equal {report.codes}")
     if report.on_provider is not None:
         across = report.on_provider
         short = across.provider.removesuffix("ExecutionProvider")

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 
 from ..errors import ArgumentError
+from ..words import BINARIZE, ITQ, ZERO
 
 PRECISIONS = ("fp32", "fp16", "int8")
 POOLS = ("", "avg", "max")
@@ -14,6 +15,15 @@ PROVIDERS = ("", "cpu", "cuda", "tensorrt")
 
 #: The names in ``images.RESIZE_FILTERS``, without the imports that those need.
 RESIZE_RULES = ("nearest", "box", "bilinear", "bicubic", "lanczos")
+
+#: Pictures that a rule is learnt from at most, evenly spaced.
+LIMIT = 2000
+
+#: Bits of ``itq`` when nobody says, or fewer where there are few pictures.
+BITS = 256
+
+#: At most: the projection is a matrix of features times bits, which the file holds.
+MOST_BITS = 4096
 
 
 def check_arguments(
@@ -59,4 +69,32 @@ def check_arguments(
             f"--calibrate is for --precision int8, and the precision is {precision}",
             "Nothing was exported",
             "Leave one of the two out",
+        )
+
+
+def check_binarize(name: str, bits: int | None, pictures: Sequence[object]) -> None:
+    """ArgumentError for what does not go together."""
+    if name not in BINARIZE:
+        raise ArgumentError(
+            f"--binarize {name} is unknown",
+            "Nothing was exported",
+            f"Choose one of: {', '.join(BINARIZE)}",
+        )
+    if name != ZERO and not pictures:
+        raise ArgumentError(
+            f"--binarize {name} is learnt from pictures, and none are named",
+            "Nothing was exported",
+            "Name a folder of some hundred like those to be searched: --binarize-images FOLDER",
+        )
+    if bits is not None and name != ITQ:
+        raise ArgumentError(
+            f"--bits is for --binarize itq; with {name} there is a bit for each feature",
+            "Nothing was exported",
+            "Leave one of the two out",
+        )
+    if bits is not None and (bits % 8 or not 8 <= bits <= MOST_BITS):
+        raise ArgumentError(
+            f"--bits {bits} is no multiple of 8 from 8 to {MOST_BITS:,}",
+            "Nothing was exported",
+            f"Give one, such as {BITS}",
         )

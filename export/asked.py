@@ -16,7 +16,7 @@ from pathlib import Path
 from .weights import Source
 
 #: Choices that a refusal names, beside that of the weights.
-_NAMED = ("weights", "layer", "pool", "precision", "input_size", "resize", "preprocess")
+_NAMED = ("weights", "layer", "pool", "precision", "input_size", "resize", "preprocess", "binarize")
 
 # A map entry of the metadata whose value is shorter than 128 bytes: name, tag, length, value.
 _ENTRY = re.compile(rb"vsearch_fast\.([a-z_0-9]+)\x12([\x00-\x7f])", re.DOTALL)

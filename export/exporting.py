@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 
 from ..errors import ArgumentError, ModelError
 from ..terminal.keeping import stands
+from ..words import ZERO
 from .arguments import check_arguments
 from .asked import asked, differences, held
+from .bits import Bits
 from .samples import sample_pictures
 from .target import temporary_beside, writing
 from .weights import Source, resolve
@@ -37,6 +39,7 @@ class ExportReport:
         model_id: SHA-256 of the graph with its weights.
         trained: False for ``random:SEED``.
         classes: how many class names the file carries.
+        codes: the rule by which they are made of the features, in words.
         pictures: where the sample pictures came from, in words.
         figures: agreement with Keras over the samples (`verify.Figures`).
         calibrated_on: pictures used for int8, otherwise 0.
@@ -59,6 +62,7 @@ class ExportReport:
     input_size: int
     dim: int
     classes: int
+    codes: str
     pictures: str
     figures: Figures
     calibrated_on: int = 0
@@ -80,6 +84,9 @@ def export(
     unit_length: bool = False,
     resize: str = "",
     preprocess: str = "",
+    binarize: str = ZERO,
+    bits: int | None = None,
+    binarize_images: Sequence[str | os.PathLike[str]] = (),
     calibrate: Sequence[str | os.PathLike[str]] = (),
     verify_images: Sequence[str | os.PathLike[str]] = (),
     verify_on: str = "",
@@ -109,6 +116,11 @@ def export(
             ``keras.applications.vgg16.preprocess_input`` makes, or ``inside``, RGB pixels from 0 to
             255 as they are. By default ``vgg``, and a model that has preprocessing inside is
             refused.
+        binarize: how codes are made of features (`binarize.py`): ``zero``, those above 0;
+            ``median``, above the median over given pictures; ``itq``, ``bits`` learnt ones.
+        bits: of ``itq``, a multiple of 8; by default 256, or as many as the pictures allow.
+        binarize_images: picture files and folders that ``median`` and ``itq`` learn from, 2,000
+            used at most; by default those of ``verify_images``, else of ``calibrate``.
         calibrate: picture files and folders for int8, at least one; 48 pictures are used at most.
         verify_images: picture files and folders to verify with, 36 used at most; by default
             drawn pictures, and for int8 those of ``calibrate`` not used to calibrate.
@@ -135,6 +147,7 @@ def export(
             "Name it FILE.onnx",
         )
     check_arguments(layer, pool, input_size, precision, resize, calibrate, verify_on, preprocess)
+    wanted = Bits.of(binarize, bits, binarize_images, verify_images, calibrate)
     with temporary_beside(target) as temporary:
         source = resolve(os.fspath(weights), layer, clock.log)
         if not source.trained:
@@ -153,7 +166,7 @@ def export(
         return _export(
             source, target, temporary, layer, pool, input_size, precision, half_weights,
             unit_length, resize, preprocess,
-            list(calibrate), list(verify_images), verify_on, locate, clock,
+            wanted, list(calibrate), list(verify_images), verify_on, locate, clock,
         )  # fmt: skip
 
 
@@ -169,7 +182,11 @@ def is_exported(
     unit_length: bool = False,
     resize: str = "",
     preprocess: str = "",
+    binarize: str = ZERO,
+    bits: int | None = None,
+    binarize_images: Sequence[str | os.PathLike[str]] = (),
     calibrate: Sequence[str | os.PathLike[str]] = (),
+    verify_images: Sequence[str | os.PathLike[str]] = (),
     locate: bool = False,
     log: Callable[[str], None] | None = None,
 ) -> bool:
@@ -183,6 +200,7 @@ def is_exported(
     if not target.is_file():
         return False
     check_arguments(layer, pool, input_size, precision, resize, calibrate, "", preprocess)
+    wanted = Bits.of(binarize, bits, binarize_images, verify_images, calibrate)
     source = resolve(os.fspath(weights), layer, log or (lambda line: None))
     there = held(target)
     found = stands(
@@ -190,12 +208,12 @@ def is_exported(
         there.get("asked"),
         _asked(
             source, layer, pool, input_size, precision, half_weights, unit_length, resize,
-            preprocess, calibrate,
+            preprocess, wanted, calibrate,
         ),
         consequence="Nothing was exported",
         differences=differences(
             there, weights=source.label, layer=layer, pool=pool, precision=precision,
-            input_size=input_size, resize=resize or None,
+            input_size=input_size, resize=resize or None, binarize=wanted.named(there),
         ),
         name="--output",
     )  # fmt: skip
@@ -216,12 +234,13 @@ def _asked(
     unit_length: bool,
     resize: str,
     preprocess: str,
+    wanted: Bits,
     calibrate: Sequence[str | os.PathLike[str]],
 ) -> str:
     return asked(
-        source, calibrate, layer=layer, pool=pool, input_size=input_size, precision=precision,
-        half_weights=half_weights, unit_length=unit_length, resize=resize,
-        preprocess=preprocess or "vgg",
+        source, wanted.with_pictures(calibrate), layer=layer, pool=pool, input_size=input_size,
+        precision=precision, half_weights=half_weights, unit_length=unit_length, resize=resize,
+        preprocess=preprocess or "vgg", **wanted.choices,
     )  # fmt: skip
 
 
@@ -237,6 +256,7 @@ def _export(
     unit_length: bool,
     resize: str,
     preprocess: str,
+    wanted: Bits,
     calibrate: Sequence[str | os.PathLike[str]],
     verify_images: Sequence[str | os.PathLike[str]],
     verify_on: str,
@@ -249,12 +269,15 @@ def _export(
         model, digest = vgg16.feature_model(source, layer, pool, input_size)
         size = vgg16.input_size(model)
         inside = _inside(model, source, preprocess)
+        credit = vgg16.attribution(model, source.training)
     with clock.step("load the pictures"):
         calibration, samples, pictures = sample_pictures(size, precision, calibrate, verify_images)
     with clock.step(f"Keras' features of {len(samples)} pictures"):
         reference = verify.keras_features(model, samples, inside)
         if unit_length:
             reference = verify.of_unit_length(reference)
+    with clock.step(f"the rule of the bits, {wanted.name}"):
+        rule = wanted.learnt(model, size, inside, unit_length, reference.shape[1])
     boxes = _Boxes(target, model, samples, inside, clock) if locate else None
     with clock.step("convert"):
         graph = onnx.convert(model)
@@ -275,7 +298,7 @@ def _export(
     with clock.step("write"):
         if unit_length:
             onnx.add_unit_length(graph)
-        onnx.add_codes(graph)
+        onnx.add_codes(graph, rule)
         dim = graph.dim
         metadata = {
             "asked": _asked(
@@ -288,6 +311,7 @@ def _export(
                 unit_length,
                 resize,
                 preprocess,
+                wanted,
                 calibrate,
             ),
             "layer": layer,
@@ -303,7 +327,10 @@ def _export(
             "resize": resize or source.training.get("recipe", {}).get("resize", "nearest"),
             "dim": str(dim),
             "exporter": json.dumps(backend.versions(), sort_keys=True),
+            **wanted.metadata(rule),
         }
+        if credit:
+            metadata["attribution"] = f"{credit}; cut at {layer} and converted to ONNX"
         if source.training:
             metadata["training"] = json.dumps(source.training, ensure_ascii=False, sort_keys=True)
         proto = onnx.finish(graph)
@@ -316,7 +343,7 @@ def _export(
         onnx.check(temporary)
     with clock.step("verify"):
         features, codes = verify.onnx_outputs(temporary, samples)
-        figures = verify.compare(reference, features, codes)
+        figures = verify.compare(reference, features, codes, rule)
         # What halved weights lose is what fp16 loses, whatever the arithmetic.
         verify.judge(figures, "fp16" if half_weights and precision == "fp32" else precision)
     across = None
@@ -346,6 +373,7 @@ def _export(
         input_size=size,
         dim=dim,
         classes=len(source.classes),
+        codes=rule.in_words,
         pictures=pictures,
         figures=figures,
         calibrated_on=len(calibration),

@@ -74,8 +74,8 @@ def convert(model: keras.Model, inside: bool = False) -> onnx.Graph:
 
 def write(graph: onnx.Graph, metadata: dict[str, str], model_id: str, path: Path) -> None:
     """Write the file for the model ``model_id``, whose own ``metadata`` is taken over in part."""
-    shared = ("weights", "weights_sha256", "trained", "exporter")
-    entries = {name: metadata[name] for name in shared} | {
+    shared = ("weights", "weights_sha256", "trained", "exporter", "attribution")
+    entries = {name: metadata[name] for name in shared if name in metadata} | {
         "belongs_to": model_id,
         "layer": TAP,
         "stride": str(STRIDE),

@@ -77,7 +77,7 @@ def compare(
     return ProviderFigures(
         provider=embedder.provider,
         pictures=len(pixels),
-        bits=features.size,
+        bits=len(pixels) * embedder.bits,
         bits_different=int(np.bitwise_count(found_codes ^ codes).sum()),
         largest_difference=float(np.abs(found - features).max(initial=0.0)),
         relative_error=float(relative.max(initial=0.0)),

@@ -11,8 +11,8 @@ Layout of the finished graph::
 
     image uint8 [n,S,S,3] -> Transpose -> Gather (RGB to BGR) -> Cast -> Sub (mean)
           -> the network, channels first -> features float32 [n,d]
-          -> Greater 0 -> Cast -> (Pad) -> Reshape [n,d/8,8] -> MatMul [128,64,...,1]
-          -> Cast -> codes uint8 [n,ceil(d/8)]
+          -> (MatMul) -> Greater 0 or thresholds -> Cast -> (Pad) -> Reshape [n,bits/8,8]
+          -> MatMul [128,64,...,1] -> Cast -> codes uint8 [n,ceil(bits/8)]
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from onnx.reference import ReferenceEvaluator
 
 from ..embedder.runtime import runtime
 from ..errors import ExportError
+from .binarize import Rule, zero
 from .loading import first_line
 from .vgg16 import BGR_MEAN
 
@@ -68,6 +69,7 @@ class Graph:
     pixels: str = _PIXELS
     weights: frozenset[str] = frozenset()
     domains: dict[str, int] = field(default_factory=lambda: {"": OPSET})
+    bits: int = 0  # of a code, once there are codes
 
 
 def convert(model: keras.Model) -> Graph:
@@ -283,20 +285,29 @@ def add_unit_length(graph: Graph) -> None:
     graph.output = "features_unit"
 
 
-def add_codes(graph: Graph) -> None:
-    """``codes`` = np.packbits(features > 0, axis=-1); a last byte is filled up with zeros."""
-    width = -(-graph.dim // 8)
-    bits = "bits"
+def add_codes(graph: Graph, rule: Rule | None = None) -> None:
+    """``codes``, the packed bits of a rule, by default features > 0; a last byte is filled up with
+    zeros."""
+    rule = rule or zero(graph.dim)
+    width = -(-rule.bits // 8)
+    graph.bits = rule.bits
+    bits, compared = "bits", "features"
     rename_output(graph, "features")
-    graph.constants["zero"] = np.array(0, np.float32)
+    # One number where all are the same, as those of the rule zero.
+    shared = bool((rule.thresholds == rule.thresholds[:1]).all())
+    graph.constants["thresholds"] = rule.thresholds[0] if shared else rule.thresholds
+    if rule.projection is not None:
+        graph.constants["projection"] = rule.projection
+        graph.nodes.append(helper.make_node("MatMul", ["features", "projection"], ["projected"]))
+        compared = "projected"
     graph.constants["code_shape"] = np.array([-1, width, 8], np.int64)
     graph.constants["bit_values"] = 2.0 ** np.arange(7, -1, -1, dtype=np.float32)
     graph.nodes += [
-        helper.make_node("Greater", [graph.output, "zero"], ["positive"]),
+        helper.make_node("Greater", [compared, "thresholds"], ["positive"]),
         helper.make_node("Cast", ["positive"], [bits], to=TensorProto.FLOAT),
     ]
-    if graph.dim % 8:
-        graph.constants["code_padding"] = np.array([0, 0, 0, 8 * width - graph.dim], np.int64)
+    if rule.bits % 8:
+        graph.constants["code_padding"] = np.array([0, 0, 0, 8 * width - rule.bits], np.int64)
         graph.nodes.append(helper.make_node("Pad", [bits, "code_padding"], ["padded_bits"]))
         bits = "padded_bits"
     graph.nodes += [
@@ -315,7 +326,7 @@ def finish(graph: Graph, outputs: Sequence[onnx.ValueInfoProto] = ()) -> onnx.Mo
     """
     outputs = outputs or [
         helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", graph.dim]),
-        helper.make_tensor_value_info("codes", TensorProto.UINT8, ["n", -(-graph.dim // 8)]),
+        helper.make_tensor_value_info("codes", TensorProto.UINT8, ["n", -(-graph.bits // 8)]),
     ]
     height, width = (graph.size, graph.size) if graph.size else ("h", "w")
     size = sum(value.nbytes for value in graph.constants.values())

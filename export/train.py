@@ -30,6 +30,7 @@ from ..disk.replacing import replacing
 from ..errors import ArgumentError, ExportError, VsearchError
 from ..version import __version__
 from ..words import plural
+from .imagenet import credited
 from .training.recipe import Recipe
 from .training.standing import CURVE, HISTORY, Replaces, beside, digest, is_trained, option
 from .weights import (
@@ -256,7 +257,7 @@ class _Run:
         progress: bool,
         log: Callable[[str], None],
     ) -> None:
-        self._asked = asked
+        self._asked, self._credit = asked, ""
         self.catalogue, self.recipe, self.source = catalogue, recipe, source
         self.folder, self.target, self.group_column = folder, target, group_column
         self.progress, self.log = progress, log
@@ -370,12 +371,14 @@ class _Run:
 
     def _network(self) -> Network:
         from .training import network as networks
+        from .vgg16 import attribution
 
         recipe, base = self.recipe, None
         width: float | tuple[int, ...] = recipe.width
         body_norm = recipe.batch_norm
         if self.source.kind != "random":
             base = networks.load_base(self.source)
+            self._credit = attribution(base, self.source.training)
             width, body_norm = networks.channels_and_norm(base)
             asked = networks.Shape(recipe.width)
             if recipe.width != 1 and tuple(map(asked.channels, range(1, 6))) != width:
@@ -469,6 +472,7 @@ class _Run:
             "units": {name: dataclasses.asdict(found) for name, found in units.items()},
             "matches": {name: share.value for name, share in matches.items()},
             "intervals": {name: share[1:] for name, share in matches.items()},
+            **({"attribution": credited(self._credit)} if self._credit else {}),
             "versions": {
                 "vsearch_fast": __version__,
                 "keras": keras.__version__,

@@ -19,6 +19,7 @@ from ..embedder.bits import ENOUGH, MUCH, tally
 from ..embedder.runtime import runtime
 from ..errors import ExportError, ImageError
 from ..words import plural
+from .binarize import Rule, zero
 
 #: fp32: largest ‖onnx - keras‖₂ / ‖keras‖₂ of a picture.
 FP32_RELATIVE_ERROR = 1e-4
@@ -82,7 +83,8 @@ class Figures:
                 f"{'All' if useless else f'{constant:,} of'} {self.bits:,} bits are the same for "
                 f"all {self.samples} pictures ({self.never:,} never set, {self.always:,} always): "
                 f"Hamming distances tell {'nothing' if useless else 'little'}. Choose a layer with "
-                "values on both sides of 0, or that ends in a ReLU, such as fc1"
+                "values on both sides of 0, or that ends in a ReLU, such as fc1, or another rule: "
+                "--binarize"
             )
         if self.empty:
             found.append(
@@ -229,16 +231,19 @@ def onnx_outputs(path: Path, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return features, codes
 
 
-def compare(reference: np.ndarray, features: np.ndarray, codes: np.ndarray) -> Figures:
-    """Compare with Keras' ``reference``; raises ExportError unless codes are the sign bits."""
+def compare(
+    reference: np.ndarray, features: np.ndarray, codes: np.ndarray, rule: Rule | None = None
+) -> Figures:
+    """Compare with Keras' ``reference``; raises ExportError unless codes are the bits of the rule,
+    by default those above 0. A projected bit that float32 cannot decide may be either."""
+    rule = rule or zero(reference.shape[1])
     if features.shape != reference.shape or features.dtype != np.float32:
         raise _disagrees(
             f"features are {features.dtype} of shape {features.shape}, and Keras' are float32 of "
             f"shape {reference.shape}"
         )
-    packed = np.packbits(features > 0, axis=-1)
-    if codes.dtype != np.uint8 or not np.array_equal(codes, packed):
-        raise _disagrees("codes are not np.packbits(features > 0) of its own features")
+    if codes.dtype != np.uint8 or not _are_codes(codes, features, rule):
+        raise _disagrees(f"codes are not {rule.in_words} of its own features")
     if not np.isfinite(features).all():
         raise _disagrees("some features are infinite or not a number (float16 ends at 65504)")
     a, b = features.astype(np.float64), reference.astype(np.float64)
@@ -251,23 +256,41 @@ def compare(reference: np.ndarray, features: np.ndarray, codes: np.ndarray) -> F
     )
     apart = np.linalg.norm(a - b, axis=1)
     relative = np.divide(apart, norms_b, out=np.where(apart > 0, np.inf, 0.0), where=norms_b > 0)
-    differing = np.bitwise_count(packed ^ np.packbits(b > 0, axis=-1)).sum()
+    true_bits = rule.margins(reference) > 0
+    true_codes = np.packbits(true_bits, axis=-1)
+    differing = np.bitwise_count(codes ^ true_codes).sum()
     k = neighbours_of(len(a))
-    bits = tally(np.packbits(b > 0, axis=-1), b.shape[1])
+    bits = tally(true_codes, rule.bits)
     return Figures(
         samples=len(a),
         relative_error=float(relative.max()),
         cosine=float(cosines.min()),
         mean_cosine=float(cosines.mean()),
-        bits_different=float(differing) / b.size,
+        bits_different=float(differing) / true_bits.size,
         recall_l2=_recall(_l2(a), _l2(b), k),
-        recall_hamming=_recall(_hamming(a > 0), _hamming(b > 0), k),
+        recall_hamming=_recall(
+            _hamming(np.unpackbits(codes, axis=1, count=rule.bits)), _hamming(true_bits), k
+        ),
         k=k,
-        bits=b.shape[1],
+        bits=rule.bits,
         never=bits.never,
         always=bits.always,
         empty=int((norms_b == 0).sum()),
     )
+
+
+def _are_codes(codes: np.ndarray, features: np.ndarray, rule: Rule) -> bool:
+    if codes.shape != (len(features), -(-rule.bits // 8)):
+        return False
+    if not np.isfinite(features).all():
+        return True  # said by itself
+    margins = rule.margins(features)
+    found = np.unpackbits(codes, axis=1)
+    given = found[:, : rule.bits].astype(bool)
+    decided = np.abs(margins) > rule.slack(features)
+    if rule.projection is None:
+        decided[:] = True
+    return not found[:, rule.bits :].any() and bool((given == (margins > 0))[decided].all())
 
 
 def judge(figures: Figures, precision: str) -> None:

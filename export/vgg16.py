@@ -21,7 +21,9 @@ import keras
 import numpy as np
 
 from ..errors import ArgumentError, ModelError
+from .files import arrays_by_layer
 from .fold import fold
+from .imagenet import ATTRIBUTION, FILES, is_first_kernel
 from .loading import ends_of, first_line, load
 from .weights import LAYERS, TOP_LAYERS, Source
 
@@ -70,6 +72,21 @@ def feature_model(
     model = _cut(vgg16(size, layer, classes), layer, pool)
     _load_weights(model, source)
     return model, source.sha256
+
+
+def attribution(model: keras.Model, training: Mapping[str, Any]) -> str:
+    """Whose weights a model has or was trained from, as a licence wants it told; "" for nobody's.
+
+    ``training`` is what its file says of its training, which may have changed what is looked at
+    otherwise: the numbers of its first kernel.
+    """
+    if said := training.get("attribution"):
+        return str(said)
+    for layer in model.layers:
+        if layer.name == "block1_conv1" and layer.weights:
+            kernel = keras.ops.convert_to_numpy(layer.kernel)
+            return ATTRIBUTION if is_first_kernel(kernel) else ""
+    return ""
 
 
 def input_size(model: keras.Model) -> int:
@@ -129,12 +146,15 @@ def _vgg16_size(source: Source, layer: str, asked: int | None) -> int:
     if source.seed is not None or layer not in TOP_LAYERS:
         return asked or DEFAULT_SIZE
     own = _dense_size(source)
+    if own is None and layer == "flatten":  # block5_pool, in one row
+        return asked or DEFAULT_SIZE
     if own is None:
         raise ModelError(
             f"{source.path} holds the convolutional layers only, and {layer} lies behind them",
             "Nothing was exported",
-            "Pass weights with the dense layers, or choose a layer such as block5_pool with "
-            "--pool avg",
+            "Pass weights with the dense layers (Keras' file is "
+            f"{FILES[True][0]}), or choose a layer up to block5_pool: --layer block5_pool "
+            "--unit-length. vsearch train --base takes the file as it is",
         )
     if asked is not None and asked // MINIMUM_SIZE != own // MINIMUM_SIZE:
         raise ArgumentError(
@@ -189,14 +209,7 @@ def _load_by_name(model: keras.Model, source: Source) -> None:
     import h5py
 
     with h5py.File(source.path, "r") as file:
-        arrays: dict[str, list[Any]] = {}
-
-        def note(path: str, entry: Any) -> None:
-            if isinstance(entry, h5py.Dataset) and not path.startswith("optimizer"):
-                for part in set(path.split("/")[:-1]):
-                    arrays.setdefault(part, []).append(entry)
-
-        file.visititems(note)
+        arrays = arrays_by_layer(file)
         weighted = [layer for layer in model.layers if layer.weights]
         missing = [layer.name for layer in weighted if layer.name not in arrays]
         if missing:
@@ -207,8 +220,7 @@ def _load_by_name(model: keras.Model, source: Source) -> None:
                 "model as a .keras file",
             )
         for layer in weighted:
-            # A kernel has more dimensions than a bias, whatever the two are called.
-            found = sorted(arrays[layer.name], key=lambda each: -each.ndim)
+            found = arrays[layer.name]
             if len(found) != len(layer.weights):
                 raise ValueError(f"the layer {layer.name} has {len(found)} arrays there")
             layer.set_weights([array[()] for array in found])

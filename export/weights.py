@@ -1,35 +1,32 @@
-"""What ``--weights`` means: finds, downloads and inspects the weights, without Keras.
+"""What ``--weights`` means: finds and inspects the weights, without Keras.
 
-All that can be refused is refused here, before TensorFlow is loaded. The one download is
-Keras' own (``keras.utils.get_file`` into Keras' cache), preceded by a probe with a deadline,
-because a resolver without a network may hang for minutes.
+All that can be refused is refused here, before TensorFlow is loaded. Where the ImageNet weights
+are, and their download, is in `imagenet.py`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import re
-import socket
-import sys
-import tempfile
-import threading
-import urllib.error
-import urllib.request
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import ArgumentError, ExportError, MissingDependencyError, ModelError
-from ..installing import how_to_install
+from ..errors import ArgumentError, ModelError
+from ..models.shipped import NETWORKS
 from . import keras3
+from .files import file_digest, need_h5py
+from .imagenet import imagenet_file, on_this_machine
+
+#: The layers with dense weights.
+DENSE_LAYERS = ("fc1", "fc2", "predictions")
 
 #: The layers that only the network with its dense top has.
-TOP_LAYERS = ("flatten", "fc1", "fc2", "predictions")
+TOP_LAYERS = ("flatten", *DENSE_LAYERS)
 
 #: All layers of VGG-16.
 LAYERS = (
@@ -41,24 +38,8 @@ LAYERS = (
     *TOP_LAYERS,
 )
 
-#: Seconds after which an unreachable download is given up.
-PROBE_SECONDS = 8.0
-
 _CLASSES_MEMBER = "classes.json"
 _TRAINING_MEMBER = "training.json"
-
-# The same two files as keras.applications.vgg16, so that its cache is shared; a test compares.
-_URL = "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"
-_FILES = {
-    True: (
-        "vgg16_weights_tf_dim_ordering_tf_kernels.h5",
-        "64373286793e3c8b2b4e3219cbf3544b",
-    ),
-    False: (
-        "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
-        "6d6bbae143d832006294945121d1f1fc",
-    ),
-}
 
 Kind = Literal["random", "model", "legacy-weights", "weights"]
 
@@ -102,7 +83,8 @@ def resolve(spec: str, layer: str, log: Callable[[str], None]) -> Source:
     """
     if spec == "imagenet":
         _need_layer(layer)
-        return _inspect_file(imagenet_file(layer in TOP_LAYERS, log), "imagenet", layer, log)
+        found = imagenet_file(layer, layer in DENSE_LAYERS, log)
+        return _inspect_file(found, "imagenet", layer, log)
     if spec == "random" or spec.startswith("random:"):
         if not re.fullmatch(r"random:\d{1,18}", spec):
             raise ArgumentError(
@@ -112,11 +94,33 @@ def resolve(spec: str, layer: str, log: Callable[[str], None]) -> Source:
             )
         _need_layer(layer)
         return Source(label=spec, kind="random", seed=int(spec.removeprefix("random:")))
+    if spec in NETWORKS:
+        raise ArgumentError(
+            f"{spec} is a network of the package, and is exported already",
+            "Nothing was exported",
+            f"Use it by its name, --model {spec}; a file of this name is ./{spec}",
+        )
     path = Path(spec).expanduser()
     source = _inspect_file(path, path.name, layer, log)
     if source.kind != "model":
         _need_layer(layer)
     return source
+
+
+def usual_layer(spec: str) -> str:
+    """The layer whose features serve where none is named: ``fc1``, or the last one of the
+    convolutional part where the weights on this machine have no dense layers.
+
+    Raises ModelError for a file that is missing or is no Keras file.
+    """
+    last = "block5_pool"
+    if spec == "imagenet":
+        small_only = on_this_machine(dense=True).path is None and on_this_machine(dense=False).path
+        return last if small_only else "fc1"
+    if spec.partition(":")[0] == "random":
+        return "fc1"
+    source = _inspect_file(Path(spec).expanduser(), spec, last, lambda _: None)
+    return "fc1" if source.kind == "model" or source.dense else last
 
 
 def _need_layer(layer: str) -> None:
@@ -153,99 +157,6 @@ def _write_member(model_file: str | os.PathLike[str], member: str, content: Any)
         archive.writestr(member, json.dumps(content, ensure_ascii=False))
 
 
-def keras_home() -> Path:
-    """Keras' folder, found as Keras finds it: KERAS_HOME, otherwise ~/.keras."""
-    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        writable = os.access(home, os.W_OK)
-    except OSError:
-        writable = False
-    if writable or (home / "models").is_dir():
-        return home
-    return Path(tempfile.gettempdir()) / ".keras"
-
-
-def imagenet_file(top: bool, log: Callable[[str], None]) -> Path:
-    """Path of the ImageNet weights in Keras' cache, downloaded by Keras when missing.
-
-    ``top`` asks for the dense layers too (528 MiB instead of 56 MiB). Raises ExportError.
-    """
-    models = keras_home() / "models"
-    # The large file holds the convolutions as well.
-    for with_top in (True,) if top else (False, True):
-        name, md5 = _FILES[with_top]
-        cached = models / name
-        if cached.is_file() and _digest(cached, "md5") == md5:
-            return cached
-    name, md5 = _FILES[top]
-    damaged = " (the file there is damaged)" if (models / name).exists() else ""
-    log(f"ImageNet weights are not in {models}{damaged}: asking {_URL}")
-    reason = _unreachable(_URL + name, PROBE_SECONDS)
-    if reason:
-        raise _no_download(reason, models, name, damaged)
-    return _download(name, md5, models, damaged)
-
-
-def _download(name: str, md5: str, models: Path, damaged: str) -> Path:
-    from . import backend
-
-    backend.prepare_keras()
-    import keras
-
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(PROBE_SECONDS)  # a stalled download is given up too
-    try:
-        with contextlib.redirect_stdout(sys.stderr):  # Keras' progress bar
-            path = keras.utils.get_file(
-                name,
-                _URL + name,
-                cache_dir=str(models.parent),
-                cache_subdir="models",
-                file_hash=md5,
-            )
-        return Path(path)
-    except Exception as error:  # Keras raises a bare Exception for a failed download
-        raise _no_download(str(error) or type(error).__name__, models, name, damaged) from error
-    finally:
-        socket.setdefaulttimeout(before)
-
-
-def _no_download(reason: str, models: Path, name: str, damaged: str) -> ExportError:
-    return ExportError(
-        f"The ImageNet weights are not on this machine and cannot be downloaded from {_URL}{name} "
-        f"({reason.rstrip('.')})",
-        "Nothing was exported",
-        f"Put the file where Keras looks for it, {models / name}{damaged}, or pass a file: "
-        "--weights FILE.keras (a whole model) or --weights FILE.h5 (VGG-16 weights); to try the "
-        "line without training there is --weights random:0",
-    )
-
-
-def _unreachable(url: str, seconds: float) -> str:
-    """Why ``url`` cannot be reached, or "" when it can, known after at most ``seconds``.
-
-    In a daemon thread: name resolution knows no timeout. Through urllib, so that a proxy
-    counts as a network.
-    """
-    answer: list[str] = []
-
-    def ask() -> None:
-        request = urllib.request.Request(url, method="HEAD")
-        try:
-            with urllib.request.urlopen(request, timeout=seconds):
-                answer.append("")
-        except urllib.error.HTTPError as error:
-            answer.append(f"the server answers {error.code} {error.reason}")
-        except OSError as error:
-            answer.append(str(getattr(error, "reason", error)))
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return answer[0] if answer else f"no answer within {seconds:.0f} s"
-
-
 def _inspect_file(path: Path, label: str, layer: str, log: Callable[[str], None]) -> Source:
     """Tell a whole model from weights, by content; raises ModelError.
 
@@ -257,7 +168,7 @@ def _inspect_file(path: Path, label: str, layer: str, log: Callable[[str], None]
         size = path.stat().st_size
         with path.open("rb") as file:
             magic = file.read(8)
-        digest = _digest(path, "sha256")
+        digest = file_digest(path, "sha256")
     except FileNotFoundError as error:
         raise ModelError(
             f"There is no weights file {path}",
@@ -285,14 +196,7 @@ def _inspect_file(path: Path, label: str, layer: str, log: Callable[[str], None]
 def _inspect_hdf5(
     path: Path, label: str, digest: str, layer: str, log: Callable[[str], None]
 ) -> Source:
-    try:
-        import h5py  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"Reading {path} needs the package h5py, which comes with Keras",
-            "Nothing was exported",
-            f"Install what the export needs with: {how_to_install('cpu,export')}",
-        ) from error
+    h5py = need_h5py(path)
     kernels: list[tuple[int, ...]] = []
 
     def note(name: str, entry: Any) -> None:
@@ -374,7 +278,7 @@ def keras_version(path: Path) -> str:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 return str(json.loads(archive.read("metadata.json")).get("keras_version", ""))
-        import h5py
+        import h5py  # type: ignore[import-untyped]
 
         with h5py.File(path, "r") as file:
             found = file.attrs.get("keras_version", "")
@@ -399,8 +303,3 @@ def _not_keras(path: Path, why: str) -> ModelError:
         "Pass a whole model saved by model.save('FILE.keras'), or VGG-16 weights as .h5; if it "
         "was downloaded or copied, fetch it again",
     )
-
-
-def _digest(path: Path, algorithm: str) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()

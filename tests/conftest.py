@@ -42,6 +42,15 @@ def photos(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture
+def imagenet_weights() -> Path:
+    """Folder with Keras' "notop" file of ImageNet weights; skips where there is none."""
+    folder = DEFAULT_PHOTOS.with_name("vgg16-imagenet")
+    if not list(folder.glob("*notop.h5")):
+        pytest.skip(f"no ImageNet weights in {folder}: put Keras' notop file of VGG-16 there")
+    return folder
+
+
+@pytest.fixture
 def vsearch(capsys):
     """Run the command in this process: (exit code, standard output, standard error)."""
     from vsearch_fast import cli

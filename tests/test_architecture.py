@@ -56,7 +56,7 @@ FACES = {
     "index": "Hit Index Item Threshold",
     "kernels.reference": """BLOCK DISTANCE LANES METRICS Metric hamming l1 l2 lane_sum pack_bits
                             topk""",
-    "models": "default_model default_model_id",
+    "models": "DEFAULT SHIPPED Shipped default_model default_model_id model_path",
     "rating": """Judgement Picture Ratings Report Settings Study System Task make summarise
                  tasks""",
     "search": """METRICS Metric Proof Resident Sketched available_threads pack_bits topk

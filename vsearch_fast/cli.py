@@ -24,6 +24,7 @@ COMMANDS = {
     "index": "commands.index",
     "info": "commands.info",
     "locate": "commands.locate",
+    "models": "commands.models",
     "rate": "commands.rate",
     "search": "commands.search",
     "serve": "commands.serve",

@@ -1,4 +1,4 @@
-"""The words of the house: distances in their order, and numbers in sentences."""
+"""The words of the house: distances in their order, rules of codes, and numbers in sentences."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ Metric = Literal["l2", "l1", "hamming"]
 
 #: In the order in which they are offered and told.
 METRICS: tuple[Metric, ...] = get_args(Metric)
+
+#: How the bits of a code are made of features: above 0, above each number's median, or the signs of
+#: a learnt projection. What is not ZERO the model's file alone knows.
+ZERO, MEDIAN, ITQ = BINARIZE = ("zero", "median", "itq")
 
 
 def plural(number: int, one: str, several: str = "") -> str:

@@ -7,7 +7,7 @@ from PIL import Image
 from slim_models import write_slim_model
 
 from vsearch_fast.commands import demo
-from vsearch_fast.errors import ExportError
+from vsearch_fast.errors import ModelError
 from vsearch_fast.index import Hit, Index
 from vsearch_fast.results.result import Result
 
@@ -50,8 +50,11 @@ def test_the_package_has_a_network_of_its_own(tmp_path):
 
 
 def test_failed_export_ends_the_demo(tmp_path):
-    with pytest.raises(ExportError, match=r"missing\.keras"):
+    with pytest.raises(ModelError, match=r"missing\.keras"):
         demo.run(tmp_path, items=1, weights="missing.keras", say=lambda _: None)
+    (tmp_path / "broken.keras").write_bytes(b"PK\x03\x04 and no more")
+    with pytest.raises(ModelError, match=r"broken\.keras"):
+        demo.run(tmp_path, items=1, weights=str(tmp_path / "broken.keras"), say=lambda _: None)
 
 
 def test_picture_shows_the_best_answered_query():

@@ -25,7 +25,7 @@ ort = pytest.importorskip(
     [
         ({"format": None}, "was not exported by vsearch_fast"),
         ({"model_id": None}, "was not exported by vsearch_fast"),
-        ({"format": "2"}, "model format 2, and this version reads 1"),
+        ({"format": "3"}, "model format 3, and this version reads 1 and 2"),
         ({"input_size": "x"}, "whole numbers"),
         ({"dim": None}, "whole numbers"),
         ({"input_size": "33"}, "inputs"),

@@ -264,8 +264,9 @@ def bound(model: Path, batch_size: int) -> tuple[BoundRunner, Any]:
     """The GPU's runner on ONNX Runtime's CPU provider, and a plain one beside it."""
     session = ort.InferenceSession(str(model), providers=[CPU])
     runner = BoundRunner(
-        session, ort, device="cpu", device_id=0, batch_size=batch_size, input_size=32, dim=64
-    )
+        session, ort, device="cpu", device_id=0, batch_size=batch_size, input_size=32, dim=64,
+        code_bytes=8,
+    )  # fmt: skip
     return runner, plain(session)
 
 

@@ -28,6 +28,7 @@ from vsearch_fast.errors import (
 )
 from vsearch_fast.export import export
 from vsearch_fast.export.__main__ import command
+from vsearch_fast.export.binarize import Rule
 
 OLD = b"an older file"
 
@@ -291,8 +292,8 @@ def test_codes_that_are_not_the_sign_bits_are_refused(
 
     add_codes = onnx.add_codes
 
-    def little_endian(graph: onnx.Graph) -> None:
-        add_codes(graph)
+    def little_endian(graph: onnx.Graph, rule: Rule) -> None:
+        add_codes(graph, rule)
         graph.constants["bit_values"] = graph.constants["bit_values"][::-1].copy()
 
     monkeypatch.setattr(onnx, "add_codes", little_endian)

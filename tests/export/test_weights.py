@@ -1,17 +1,10 @@
-"""--weights: Keras' ImageNet download and cache, seeded networks, weights files; and verify.py."""
+"""--weights: seeded networks and weights files; and verify.py."""
 
 from __future__ import annotations
 
-import hashlib
-import http.server
 import importlib
-import socket
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,189 +12,16 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from imagenet_data import write_small
 from onnx import numpy_helper
 from slim_models import write_slim_model
 
 from vsearch_fast.errors import ArgumentError, ExportError, ModelError
 from vsearch_fast.export import backend, export, weights, write_classes
 
-NOTOP = weights._FILES[False][0]
-TOP = weights._FILES[True][0]
-
-
-def quiet(_: str) -> None:
-    """A log that nobody reads."""
-
 
 def initializers(path: Path) -> dict[str, np.ndarray]:
     return {each.name: numpy_helper.to_array(each) for each in onnx.load(path).graph.initializer}
-
-
-# ImageNet weights
-
-
-@pytest.fixture
-def keras_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty KERAS_HOME."""
-    home = tmp_path / "keras-home"
-    monkeypatch.setenv("KERAS_HOME", str(home))
-    return home
-
-
-@pytest.fixture(scope="module")
-def fake_imagenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file as Keras' own without the top: right names and layout, one true layer, 13 kernels."""
-    import h5py  # type: ignore[import-untyped]
-
-    path = tmp_path_factory.mktemp("imagenet") / NOTOP
-    rng = np.random.default_rng(11)
-    names = [name for name in weights.LAYERS if "conv" in name]
-    with h5py.File(path, "w") as file:
-        file.attrs["layer_names"] = np.array(names, "S")
-        for name in names:
-            group = file.create_group(name)
-            arrays = [rng.standard_normal((3, 3, 3, 64)) / 500, np.full(64, 0.25)]
-            for part, array in zip(("W_1", "b_1"), arrays, strict=True):
-                group.create_dataset(f"{name}_{part}:0", data=array.astype(np.float32))
-            group.attrs["weight_names"] = np.array([f"{name}_W_1:0", f"{name}_b_1:0"], "S")
-    return path
-
-
-@pytest.fixture
-def trusted(fake_imagenet: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The fake file's MD5, taken for the true one."""
-    md5 = hashlib.md5(fake_imagenet.read_bytes()).hexdigest()
-    monkeypatch.setitem(weights._FILES, False, (NOTOP, md5))
-    return md5
-
-
-@pytest.fixture
-def server(fake_imagenet: Path) -> Iterator[str]:
-    """A web server with the fake file; its URL."""
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_: Any) -> None:
-            """Say nothing."""
-
-    handler = partial(Handler, directory=str(fake_imagenet.parent))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
-        thread = threading.Thread(target=running.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{running.server_port}/"
-        running.shutdown()
-        thread.join()
-
-
-def test_files_are_those_of_keras() -> None:
-    backend.prepare()
-    source = importlib.import_module("keras.src.applications.vgg16")
-    assert source.WEIGHTS_PATH == weights._URL + TOP
-    assert source.WEIGHTS_PATH_NO_TOP == weights._URL + NOTOP
-    assert source.__file__ is not None
-    text = Path(source.__file__).read_text()
-    for _, md5 in weights._FILES.values():
-        assert md5 in text
-
-
-def test_no_network_says_where_keras_looks(
-    keras_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with socket.socket() as closed:  # bound, not listening: connections are refused
-        closed.bind(("127.0.0.1", 0))
-        monkeypatch.setattr(weights, "_URL", f"http://127.0.0.1:{closed.getsockname()[1]}/")
-        start = time.perf_counter()
-        with pytest.raises(ExportError, match="cannot be downloaded") as caught:
-            export(output=tmp_path / "model.onnx")
-    assert time.perf_counter() - start < 10
-    assert str(keras_home / "models" / TOP) in caught.value.cure
-    assert "--weights FILE.keras" in caught.value.cure and "random:0" in caught.value.cure
-    assert not (tmp_path / "model.onnx").exists()
-    with pytest.raises(ExportError) as caught:
-        export(layer="block5_pool", pool="avg", output=tmp_path / "model.onnx")
-    assert str(keras_home / "models" / NOTOP) in caught.value.cure  # the small file is enough
-
-
-def test_a_network_that_does_not_answer_is_given_up(
-    keras_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert weights.PROBE_SECONDS < 10
-    monkeypatch.setattr(weights, "PROBE_SECONDS", 0.5)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        monkeypatch.setattr(weights, "_URL", f"http://127.0.0.1:{silent.getsockname()[1]}/")
-        start = time.perf_counter()
-        with pytest.raises(ExportError, match=r"timed out|no answer within"):
-            weights.resolve("imagenet", "fc1", quiet)
-        assert time.perf_counter() - start < 5
-
-
-def test_a_resolver_that_hangs_is_given_up(
-    keras_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    released = threading.Event()
-
-    def hang(*_: object, **__: object) -> None:
-        released.wait(60)
-        raise OSError("too late")
-
-    monkeypatch.setattr(weights, "PROBE_SECONDS", 0.3)
-    monkeypatch.setattr(socket, "getaddrinfo", hang)
-    start = time.perf_counter()
-    with pytest.raises(ExportError, match="no answer within"):
-        weights.resolve("imagenet", "fc1", quiet)
-    assert time.perf_counter() - start < 5
-    released.set()
-
-
-def test_weights_are_downloaded_once_and_cached(
-    keras_home: Path,
-    server: str,
-    trusted: str,
-    fake_imagenet: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(weights, "_URL", server)
-    lines: list[str] = []
-    options: dict[str, Any] = {"layer": "block1_conv1", "pool": "max", "input_size": 32}
-    first = export(output=tmp_path / "first.onnx", log=lines.append, **options)
-    assert any("asking http://127.0.0.1" in line for line in lines)
-    assert (keras_home / "models" / NOTOP).read_bytes() == fake_imagenet.read_bytes()
-    assert (first.trained, first.weights) == (True, "imagenet")
-    assert first.weights_sha256 == hashlib.sha256(fake_imagenet.read_bytes()).hexdigest()
-    lines.clear()
-    monkeypatch.setattr(weights, "_URL", "http://cached.invalid/")  # would not be found
-    second = export(output=tmp_path / "second.onnx", log=lines.append, **options)
-    assert not any("asking" in line for line in lines)
-    assert second.model_id == first.model_id
-    kernel = initializers(second.path)["block1_conv1/kernel"]
-    expected = np.random.default_rng(11).standard_normal((3, 3, 3, 64)) / 500
-    np.testing.assert_array_equal(kernel, expected.astype(np.float32).transpose(3, 2, 0, 1))
-
-
-def test_a_damaged_download_is_fetched_again(
-    keras_home: Path, server: str, trusted: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(weights, "_URL", server)
-    cached = keras_home / "models" / NOTOP
-    cached.parent.mkdir(parents=True)
-    cached.write_bytes(b"half of it")
-    found = weights.resolve("imagenet", "block1_conv1", quiet)
-    assert found.path == cached
-    assert hashlib.md5(cached.read_bytes()).hexdigest() == trusted
-    cached.write_bytes(b"half of it")
-    monkeypatch.setattr(weights, "_URL", "http://127.0.0.1:9/")
-    with pytest.raises(ExportError, match="the file there is damaged"):
-        weights.resolve("imagenet", "block1_conv1", quiet)
-
-
-def test_a_download_that_is_not_the_file_is_refused(
-    keras_home: Path, server: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(weights, "_URL", server)  # has the fake file, whose MD5 is wrong
-    with pytest.raises(ExportError, match="Incomplete or corrupted file"):
-        weights.resolve("imagenet", "block1_conv1", quiet)
-    with pytest.raises(ExportError, match="the server answers 404"):
-        weights.resolve("imagenet", "fc1", quiet)
 
 
 @pytest.mark.parametrize("layer", ["fc1", "fc2", "flatten"])
@@ -290,7 +110,7 @@ def test_weights_files_of_both_kinds(keras_vgg16: Any, tmp_path: Path, suffix: s
     if suffix == ".weights.h5":
         keras_vgg16.save_weights(file)
     else:
-        import h5py
+        import h5py  # type: ignore[import-untyped]
 
         legacy = importlib.import_module("keras.src.legacy.saving.legacy_h5_format")
         with h5py.File(file, "w") as handle:
@@ -319,11 +139,10 @@ def test_dense_weights_fit_one_size_only(keras_vgg16: Any, tmp_path: Path) -> No
     assert (report.input_size, report.dim) == (64, 256)  # convolutions take any size
 
 
-def test_legacy_weights_without_a_layer_are_refused(fake_imagenet: Path, tmp_path: Path) -> None:
+def test_legacy_weights_without_a_layer_are_refused(tmp_path: Path) -> None:
     import h5py
 
-    file = tmp_path / "renamed.h5"
-    file.write_bytes(fake_imagenet.read_bytes())
+    file = write_small(tmp_path / "renamed.h5")
     with h5py.File(file, "a") as handle:
         handle.move("block1_conv1", "first")
     with pytest.raises(ModelError, match=r"no weights for the layers block1_conv1 of VGG-16"):

@@ -30,12 +30,13 @@ CATEGORIES = ("Dress", "Lamp", "Shoe")
 METRICS: tuple[Metric, ...] = ("l2", "l1", "hamming")
 
 
-def make_catalogue(folder: Path, count: int = 30) -> Path:
-    """An index of `count` coloured pictures in folder/pictures, made with a tiny model."""
+def make_catalogue(folder: Path, count: int = 30, **metadata: str) -> Path:
+    """An index of `count` coloured pictures in folder/pictures, made with a tiny model, which says
+    this of itself."""
     pictures = folder / "pictures"
     pictures.mkdir(parents=True)
     rng = np.random.default_rng(7)
-    model = write_tiny_model(folder / "tiny.onnx")
+    model = write_tiny_model(folder / "tiny.onnx", metadata=metadata)
     embedder = Embedder(model)
     write_tiny_locate(model, embedder.model_id)
     paths = []
@@ -57,7 +58,8 @@ def make_catalogue(folder: Path, count: int = 30) -> Path:
     with Index.create(
         index_path, embedder.dim, model_id=embedder.model_id, model=embedder.description
     ) as index:
-        index.add([i.id for i in items], embedder.embed(paths, [i.box for i in items]), items)
+        features, codes = embedder.both(paths, [i.box for i in items])
+        index.add([i.id for i in items], features, items, codes=codes)
     return index_path
 
 

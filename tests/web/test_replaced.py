@@ -200,7 +200,7 @@ def test_health_tells_the_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         wait_for(lambda: client.get("/healthz").status_code == 200)  # tried again by itself
         with monkeypatch.context() as patched:
             patched.setattr(
-                catalogue.embedder, "embed", lambda *a: (_ for _ in ()).throw(ModelError("gone"))
+                catalogue.embedder, "both", lambda *a: (_ for _ in ()).throw(ModelError("gone"))
             )
             picture = {"image": ("a.png", png(5))}
             refused(client.post("/api/search", files=picture), 503)

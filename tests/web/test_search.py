@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from PIL import Image
-from served import METRICS, png, refused, search
+from served import METRICS, make_catalogue, png, refused, search, serving, wait_for
 
 pytest.importorskip("fastapi", reason="the server's packages are not installed: .[serve]")
 
@@ -151,3 +151,19 @@ def test_the_box_of_a_photo_on_its_side(
     assert (query["width"], query["height"]) == ((200, 120) if orientation == 1 else (120, 200))
     assert tuple(query["box"]) == catalogue.embedder.locate(path)
     assert query["box"][2] <= query["width"] and query["box"][3] <= query["height"]
+
+
+def test_codes_by_a_rule_of_the_model_are_compared(tmp_path: Path) -> None:
+    """An index of such codes refuses features for Hamming, so that these are the model's own."""
+    path = make_catalogue(tmp_path, 12, format="2", binarize="median")
+    with serving(path) as (client, catalogue):
+        wait_for(lambda: len(catalogue.facts.thresholds) == 3)
+        assert catalogue.index.binarize == "median"
+        codes = catalogue.index.codes(["003.png"])
+        [hits] = catalogue.index.search(codes, 12, "hamming")
+        forms: tuple[dict[str, Any], ...] = ({}, {"box": "0,0,100,120"})
+        for form in forms:
+            answer = search(client, id="003.png", k=11, metric="hamming", **form)
+            matches = [(m["id"], m["distance"]) for m in answer["results"][0]["matches"]]
+            assert matches == [(hit.id, hit.distance) for hit in hits if hit.id != "003.png"]
+        assert search(client, png(), k=3, metric="all")["results"]

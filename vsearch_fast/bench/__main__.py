@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from ..disk.replacing import replace_text
+from ..terminal import options as shared
 from ..terminal.console import run
 from ..terminal.keeping import stands
 from ..words import METRICS
@@ -104,11 +105,7 @@ def _output(context: click.Context, parameter: click.Parameter, value: Path | No
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Features of a real network, a .npy matrix of float32, one row a picture.",
 )
-@click.option(
-    "--model",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Make such features by this model file of `vsearch export`.",
-)
+@shared.model("Make such features by this model file of vsearch export.")
 @click.option(
     "--pictures",
     type=click.Path(exists=True, file_okay=False, path_type=Path),

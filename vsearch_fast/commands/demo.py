@@ -20,7 +20,8 @@ from ..errors import ExportError
 from ..index.index import Index
 from ..indexing import sync
 from ..indexing.recorded import running
-from ..models.shipped import default_model
+from ..models.shipped import DEFAULT as default_name
+from ..models.shipped import NETWORKS, Shipped
 from ..results.page import write_page
 from ..results.picture import write_picture
 from ..results.result import Result
@@ -58,8 +59,8 @@ def run(
 ) -> None:
     """Render, export, index, search and write ``matches.html`` and ``matches.jpg``.
 
-    ``weights`` as for the export, or ``default``, the package's own network; ``provider`` as
-    for the Embedder. Everything is made in ``folder``.
+    ``weights`` as for the export, or the name of a network of the package, or ``default``;
+    ``provider`` as for the Embedder. Everything is made in ``folder``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     clock = Clock(say)
@@ -85,16 +86,17 @@ def run(
     say(f"4. {plural(len(queries), 'photo')} of indexed garments, in another pose, light and place")
     with index:
         with clock.step("features of the photos"):
-            features = embedder.embed(
+            features, codes = embedder.both(
                 [record.path for record in queries],
                 [record.box for record in queries],
                 progress=True,
             )
         results: list[Result] = []
         for metric in METRICS:
-            index.search(features[:1], 1, metric)  # compiles, or loads, the kernel
+            asked = codes if metric == "hamming" else features
+            index.search(asked[:1], 1, metric)  # compiles, or loads, the kernel
             start = time.perf_counter()
-            answers = index.search(features, 5, metric)
+            answers = index.search(asked, 5, metric)
             milliseconds = (time.perf_counter() - start) * 1e3
             found = sum(
                 hits[0].metadata["item"] == record.item
@@ -143,25 +145,36 @@ def _best_answered(by_query: list[Result]) -> list[Result]:
     return max(queries, key=lambda results: sum(r.shows_same(r.hits[0]) for r in results))
 
 
+def _shipped(weights: str) -> Shipped | None:
+    """The package's network that is meant, if it is one."""
+    return NETWORKS.get(default_name if weights == DEFAULT else weights)
+
+
 def _network_in_words(embedder: Embedder, weights: str) -> str:
-    if weights == DEFAULT:
-        return "slim VGG-16 fc1, trained on clothing"
+    if shipped := _shipped(weights):
+        return shipped.title
     if embedder.metadata["trained"] == "no":
         return "VGG-16 fc1, untrained (random weights): matches by colour and texture"
-    return "VGG-16 fc1, trained"
+    return f"VGG-16 {embedder.metadata['layer']}, trained"
 
 
 def _model(folder: Path, weights: str, say: Callable[[str], None]) -> Path:
     """The network: the package's own, or exported in a process of its own, whose memory it
     gives back."""
-    if weights == DEFAULT:
-        return default_model()
-    file = _file(folder, weights)
+    if shipped := _shipped(weights):
+        return shipped.path
+    from ..export.weights import usual_layer
+
+    layer = usual_layer(weights)
+    file = _file(folder, weights, layer)
     if file.exists():
         say(f"  using {file} again")
         return file
-    command = [sys.executable, "-m", "vsearch_fast.export"]
-    done = subprocess.run([*command, "--weights", weights, "--output", str(file)], check=False)
+    command = [sys.executable, "-m", "vsearch_fast.export", "--weights", weights]
+    if layer != "fc1":
+        say(f"  These weights have no dense layers: features are those of {layer}, of unit length.")
+        command += ["--layer", layer, "--unit-length"]
+    done = subprocess.run([*command, "--output", str(file)], check=False)
     if done.returncode != 0:
         raise ExportError(
             f"the network could not be exported with the weights {weights}",
@@ -171,12 +184,12 @@ def _model(folder: Path, weights: str, say: Callable[[str], None]) -> Path:
     return file
 
 
-def _file(folder: Path, weights: str) -> Path:
+def _file(folder: Path, weights: str, layer: str) -> Path:
     name = weights.replace(":", "-")
     if weights != "imagenet" and not weights.startswith("random:"):
         file = Path(weights).absolute()
         name = f"{file.stem}-{hashlib.sha256(os.fsencode(file)).hexdigest()[:8]}"
-    return folder / f"vgg16-fc1-{name}.onnx"
+    return folder / f"vgg16-{layer.replace('_', '-')}-{name}.onnx"
 
 
 def _index(folder: Path, embedder: Embedder, model: Path, catalogue: list[Record]) -> Index:
@@ -212,9 +225,10 @@ def _index(folder: Path, embedder: Embedder, model: Path, catalogue: list[Record
     "--weights",
     default="default",
     show_default=True,
-    metavar="default|imagenet|random:SEED|FILE",
-    help="default: the small network for clothing that comes with the package; others as for "
-    "vsearch export.",
+    metavar="default|NAME|imagenet|random:SEED|FILE",
+    help="default: the network of the package, for clothing; NAME: one of those that vsearch "
+    "models lists; others as for vsearch export. Of weights without dense layers it takes "
+    "block5_pool, of unit length.",
 )
 @options.provider
 def command(output: Path, items: int, weights: str, provider: str) -> None:

@@ -31,12 +31,9 @@ if TYPE_CHECKING:
     metavar="INDEX",
     help="Folder of the index; made, or brought up to date.",
 )
-@click.option(
-    "--model",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="ONNX file made by vsearch export. An existing index knows its own; a new one takes the "
-    "small network for clothing that comes with the package.",
+@options.model(
+    "ONNX file made by vsearch export. An existing index knows its own; a new one takes the "
+    "network of the package, for clothing."
 )
 @options.data_set(
     "SOURCE",

@@ -36,13 +36,7 @@ def _sheet(ctx: click.Context, parameter: click.Parameter, value: Path | None) -
 @click.argument(
     "sources", metavar="PHOTO...", nargs=-1, required=True, type=click.Path(path_type=Path)
 )
-@click.option(
-    "--model",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="ONNX file made by vsearch export --locate. [default: the network for clothing that comes "
-    "with the package]",
-)
+@options.model("ONNX file made by vsearch export --locate; by default the network of the package.")
 @click.option(
     "--sheet",
     type=click.Path(dir_okay=False, path_type=Path),

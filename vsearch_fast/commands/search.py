@@ -68,12 +68,7 @@ if TYPE_CHECKING:
     help="Leave out what is farther than the pictures of INDEX are from each other (vsearch "
     "calibrate says how that is meant), and say of a photo without a match that it has none.",
 )
-@click.option(
-    "--model",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="The model, if it was moved since the index was made.",
-)
+@options.model("The model, if it was moved since the index was made.")
 @click.option(
     "--html",
     "html_file",
@@ -187,7 +182,9 @@ def command(
         boxes = [box] * len(queries)
         if auto_box:
             boxes = [_located(embedder, query, on_error) for query in queries]
-        features = embedder.embed(queries, boxes, on_error=on_error, progress=len(queries) > 16)
+        features, codes = embedder.both(
+            queries, boxes, on_error=on_error, progress=len(queries) > 16
+        )
         for skipped in embedder.skipped:
             tell(text.skipped_text(skipped))
         skipped_photos = list(embedder.skipped)
@@ -207,7 +204,8 @@ def command(
         for name in metrics:
             limit = limits.get(name)
             answers, proof = found.search(
-                features, k, name, filtered, limit.distance if limit else max_distance,
+                codes if name == "hamming" else features, k, name, filtered,
+                limit.distance if limit else max_distance,
                 threads, backend=backend, explain=True,
             )  # fmt: skip
             if explain:

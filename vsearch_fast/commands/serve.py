@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 @serving.host
 @serving.port
 @serving.public_url
-@click.option("--model", type=click.Path(path_type=Path), metavar="FILE",
-              help="The model, if it was moved since the index was made.")  # fmt: skip
+@options.model("The model, if it was moved since the index was made.")
 @click.option("--max-upload", type=click.IntRange(1_000), default=20_000_000, show_default=True,
               help="Bytes of a request at most.")  # fmt: skip
 @click.option("--max-pixels", type=click.IntRange(1), default=40_000_000, show_default=True,

@@ -87,7 +87,8 @@ def _dense(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[
     default="imagenet",
     show_default=True,
     metavar="imagenet|random:SEED|FILE",
-    help="Where the convolutions come from.",
+    help="Where the convolutions come from. imagenet: as for vsearch export, without the dense "
+    "layers; FILE: a .keras model, or VGG-16 weights as .h5.",
 )
 @click.option(
     "--unfreeze",

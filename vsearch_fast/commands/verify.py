@@ -36,12 +36,8 @@ _NAMED = 20
     is_flag=True,
     help="Give an index of format 1, which has no checksums, those of what it holds now.",
 )
-@click.option(
-    "--model",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Model that embeds again what --repair finds lost; by default the one that the index "
-    "notes.",
+@options.model(
+    "Model that embeds again what --repair finds lost; by default the one that the index notes."
 )
 @click.option(
     "--drop",

@@ -19,7 +19,7 @@ class BitTally:
     """
 
     def __init__(self, dim: int) -> None:
-        """`dim` is the number of features, and so of bits that mean something."""
+        """`dim` is the number of bits that mean something: as a rule that of the features."""
         self.dim = dim
         self.pictures = 0
         width = -(-dim // 8)

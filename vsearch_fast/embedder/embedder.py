@@ -33,8 +33,9 @@ from ..images.jpeg import AUTO, Decoder, find_decoder
 from ..images.pairs import Boxes, Images, Pairs, pair
 from ..images.refusals import MAX_PIXELS
 from ..machine import available_threads
-from ..models.shipped import default_model
+from ..models.shipped import default_model, model_path
 from ..threads import run_ahead
+from ..words import ZERO
 from .locate import Locator
 from .providers import ProviderFallbackWarning, Providers, cuda_device
 from .runner import BoundRunner, Run, plain
@@ -82,7 +83,7 @@ class Batch:
     """Some pictures' results, in the order given.
 
     `positions` int64 (b,) counts from 0 among all pictures given, `features` is float32
-    (b, dim) and `codes` uint8 (b, ceil(dim / 8)). `skipped` are the pictures left out since
+    (b, dim) and `codes` uint8 (b, ceil(bits / 8)). `skipped` are the pictures left out since
     the batch before; b is 0 where only such were left.
     """
 
@@ -104,8 +105,10 @@ class _Decoded:
 class Embedder:
     """A model file of ``vsearch export``, ready to turn pictures into features.
 
-    `model` is the file's path, by default the small network for clothing that comes with the
-    package (`models.default_model()`). `providers` says what runs the network: "auto" (TensorRT or
+    `model` is the file's path, or the name of a network that comes with the package
+    ("slim-clothing"; ``vsearch models`` lists them), by default the one for clothing
+    (`models.default_model()`). A file of such a name in the current folder is meant by
+    "./slim-clothing", or by a `Path`. `providers` says what runs the network: "auto" (TensorRT or
     CUDA where they work, else the CPU), "cpu", "cuda", "tensorrt", or ONNX Runtime execution
     providers (names, or pairs of name and options) in order of preference. What is asked for
     by name and is not there, or does not start, is an error; "auto" falls back to the CPU,
@@ -132,7 +135,9 @@ class Embedder:
     It can be pickled, for processes that are spawned, forkserver, joblib and the like: it is
     opened again there, from the same file.
 
-    Attributes: `dim` (d), `model_id` (64 hexadecimal digits), `input_size` (S), `resize`
+    Attributes: `dim` (d), `bits` (of a code; dim unless the export said otherwise), `binarize` (the
+    rule of the codes: "zero", bits are features > 0, or "median" or "itq"), `model_id` (64
+    hexadecimal digits), `input_size` (S), `resize`
     (the rule's name), `metadata` (the export's entries, all strings), `provider` (ONNX
     Runtime's name of the one that runs the network) and `providers` (with those behind it),
     `decoder` and `decoder_version`, `batch_size`, `threads`, and `skipped`, the pictures that
@@ -164,11 +169,14 @@ class Embedder:
         )
         self._decoder = find_decoder(decoder)
         self.decoder, self.decoder_version = self._decoder.name, self._decoder.version
-        path = Path(model) if model is not None else default_model()
+        path = model_path(model) if model is not None else default_model()
         session = open_session(path, providers, self.threads)
         self.metadata = read_metadata(session, path)
         self.model_id = self.metadata["model_id"]
         self.dim = int(self.metadata["dim"])
+        self.binarize = self.metadata.get("binarize", ZERO)
+        self.bits = int(self.metadata.get("bits", self.dim))
+        self._code_bytes = -(-self.bits // 8)
         self.input_size = int(self.metadata["input_size"])
         self.resize = self.metadata["resize"]
         self.providers: list[str] = session.get_providers()
@@ -191,6 +199,7 @@ class Embedder:
                 batch_size=self.batch_size,
                 input_size=self.input_size,
                 dim=self.dim,
+                code_bytes=self._code_bytes,
             )
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -214,7 +223,12 @@ class Embedder:
         The commands look for the model at its ``file``.
         """
         names = ("layer", "pool", "weights", "precision", "trained")
-        return {name: self.metadata.get(name, "") for name in names} | {
+        said = {name: self.metadata.get(name, "") for name in names}
+        if self.binarize != ZERO:
+            said |= {"binarize": self.binarize, "bits": str(self.bits)}
+        if "attribution" in self.metadata:
+            said["attribution"] = self.metadata["attribution"]
+        return said | {
             "file": str(self._path),
             "input_size": self.input_size,
             "resize": self.resize,
@@ -243,7 +257,7 @@ class Embedder:
         ImageSkippedWarning. `progress` shows a bar with rate and time left on stderr.
         ArgumentError for a folder without pictures and for unequal numbers of boxes.
         """
-        return self._collect("features", self.dim, np.float32, images, boxes, on_error, progress)
+        return self._collect(["features"], images, boxes, on_error, progress)[0]
 
     def codes(
         self,
@@ -253,12 +267,24 @@ class Embedder:
         on_error: OnError = "raise",
         progress: bool = False,
     ) -> NDArray[np.uint8]:
-        """Packed sign bits of the features, uint8 (n, ceil(dim / 8)); arguments as `embed`.
+        """Packed bits of the features, uint8 (n, ceil(bits / 8)); arguments as `embed`.
 
-        Equal to ``numpy.packbits(features > 0, axis=-1)``, computed in the network.
+        Computed in the network: ``numpy.packbits(features > 0, axis=-1)``, unless the model was
+        exported with another rule (`binarize`), which it alone knows.
         """
-        width = -(-self.dim // 8)
-        return self._collect("codes", width, np.uint8, images, boxes, on_error, progress)
+        return self._collect(["codes"], images, boxes, on_error, progress)[0]
+
+    def both(
+        self,
+        images: Images,
+        boxes: Boxes | None = None,
+        *,
+        on_error: OnError = "raise",
+        progress: bool = False,
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """What `embed` and `codes` return, by one run of the network; arguments as `embed`."""
+        features, codes = self._collect(["features", "codes"], images, boxes, on_error, progress)
+        return features, codes
 
     def stream(
         self,
@@ -319,37 +345,46 @@ class Embedder:
 
     def _collect(
         self,
-        output: str,
-        width: int,
-        dtype: type[np.generic],
+        outputs: list[str],
         images: Images,
         boxes: Boxes | None,
         on_error: OnError,
         progress: bool,
-    ) -> np.ndarray:
-        """One output for all pictures, as one array."""
+    ) -> list[np.ndarray]:
+        """The named outputs for all pictures, an array each."""
         _check_on_error(on_error)
         pairs = pair(images, boxes)
         self.skipped = []
-        parts: list[np.ndarray] = []
+        parts: list[list[np.ndarray]] = [[] for _ in outputs]
         # Where the number is known, rows go where they will stay: joining parts in the end
         # takes twice the memory.
-        rows = np.empty((pairs.total or 0, width), dtype)
+        rows = self._empty(outputs, pairs.total or 0)
         filled = 0
-        for _, (values,), skipped in self._batches([output], pairs, on_error, progress):
+        for positions, found, skipped in self._batches(outputs, pairs, on_error, progress):
             self.skipped += skipped
             if pairs.total is None:
-                parts.append(values)
+                for part, values in zip(parts, found, strict=True):
+                    part.append(values)
                 continue
-            if filled + len(self.skipped) + len(values) > pairs.total:
+            end = filled + len(positions)
+            if end + len(self.skipped) > pairs.total:
                 raise _wrong_length("more", pairs.total)
-            rows[filled : filled + len(values)] = values
-            filled += len(values)
+            for whole, values in zip(rows, found, strict=True):
+                whole[filled:end] = values
+            filled = end
         if pairs.total is None:
-            return np.concatenate([rows, *parts])
+            return [np.concatenate([none, *part]) for none, part in zip(rows, parts, strict=True)]
         if filled + len(self.skipped) < pairs.total:
             raise _wrong_length("fewer", pairs.total)
-        return rows[:filled]
+        return [whole[:filled] for whole in rows]
+
+    def _empty(self, outputs: list[str], count: int) -> list[np.ndarray]:
+        """An array for the named outputs of so many pictures each, not filled."""
+        made: dict[str, np.ndarray] = {
+            "features": np.empty((count, self.dim), np.float32),
+            "codes": np.empty((count, self._code_bytes), np.uint8),
+        }
+        return [made[output] for output in outputs]
 
     def _batches(
         self, outputs: list[str], pairs: Pairs, on_error: OnError, progress: bool
@@ -392,11 +427,7 @@ class Embedder:
     def _run(self, outputs: list[str], pixels: list[np.ndarray]) -> list[np.ndarray]:
         """The named outputs of one network run; empty arrays for no pictures."""
         if not pixels:
-            empty: dict[str, np.ndarray] = {
-                "features": np.empty((0, self.dim), np.float32),
-                "codes": np.empty((0, -(-self.dim // 8)), np.uint8),
-            }
-            return [empty[output] for output in outputs]
+            return self._empty(outputs, 0)
         return self._network(outputs, pixels)
 
 

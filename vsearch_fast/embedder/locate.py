@@ -50,7 +50,10 @@ from PIL import Image
 from ..checks import PixelBox
 from ..errors import ModelError, ModelMismatchError
 from ..images.decoding import RESIZE_FILTERS
-from .session import FORMAT, PREFIX, open_session
+from .session import PREFIX, open_session
+
+#: The version of such a file that this package reads.
+_FORMAT = "1"
 
 OUTPUT = "activation"
 """The output of a file that finds boxes: float32 (n, rows, columns, channels)."""
@@ -225,8 +228,8 @@ def _read_metadata(session: Any, path: Path) -> dict[str, str]:
     problem = ""
     if not metadata.get("belongs_to"):
         problem = "is no file of the export that finds boxes"
-    elif metadata.get("format") != FORMAT:
-        problem = f"has format {metadata.get('format')}, and this version reads {FORMAT}"
+    elif metadata.get("format") != _FORMAT:
+        problem = f"has format {metadata.get('format')}, and this version reads {_FORMAT}"
     elif metadata.get("resize") not in RESIZE_FILTERS:
         problem = f"asks for the unknown resize rule {metadata.get('resize')!r}"
     elif not all(metadata.get(name, "").isdecimal() for name in ("stride", "long_side")):

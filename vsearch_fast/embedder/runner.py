@@ -54,6 +54,7 @@ class BoundRunner:
         batch_size: int,
         input_size: int,
         dim: int,
+        code_bytes: int,
     ) -> None:
         self._session = session
         self._lock = threading.Lock()
@@ -63,7 +64,7 @@ class BoundRunner:
         self._input = make(list(self._staging.shape), np.uint8, device, device_id)
         self._outputs = {
             "features": make([batch_size, dim], np.float32, device, device_id),
-            "codes": make([batch_size, -(-dim // 8)], np.uint8, device, device_id),
+            "codes": make([batch_size, code_bytes], np.uint8, device, device_id),
         }
         self._binding = session.io_binding()
         self._binding.bind_ortvalue_input("image", self._input)

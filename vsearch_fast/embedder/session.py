@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import ModelError
 from ..images.decoding import RESIZE_FILTERS
+from ..models.shipped import NETWORKS
 from .providers import (
     CPU,
     Attempt,
@@ -26,8 +27,9 @@ from .runtime import runtime
 PREFIX = "vsearch_fast."
 """Before each name in the model file's metadata."""
 
-FORMAT = "1"
-"""The version of the model file's contract that this package reads."""
+FORMATS = ("1", "2")
+"""The versions of the model file's contract that this package reads. In 2 the codes follow another
+rule than ``features > 0``; what knows 1 alone would make wrong codes of features."""
 
 # The export writes the metadata behind the weights, some tens of kilobytes with all classes.
 _TAIL = 2**20
@@ -50,7 +52,8 @@ def open_session(path: Path, providers: Providers, threads: int) -> Any:
         raise ModelError(
             f"The model file {path} {problem}",
             "No picture can be turned into features",
-            "Make one with vsearch export, or correct the path",
+            "Make one with vsearch export, correct the path, or name a network of the package "
+            f"({', '.join(NETWORKS)})",
         )
     failure: ModelError | None = None
     for attempt in tried:
@@ -140,16 +143,20 @@ def read_metadata(session: Any, path: Path) -> dict[str, str]:
         raise _foreign(f"{path} is an ONNX model, but was not exported by vsearch_fast")
     if metadata.get("belongs_to"):
         raise _foreign(f"{path} is the file beside a model that finds boxes, and no model itself")
-    if metadata["format"] != FORMAT:
+    if metadata["format"] not in FORMATS:
         raise ModelError(
-            f"{path} has model format {metadata['format']}, and this version reads {FORMAT}",
+            f"{path} has model format {metadata['format']}, and this version reads "
+            f"{' and '.join(FORMATS)}",
             "The model was not loaded",
             "Export the model again with this version, or install the one that wrote it",
         )
     try:
         size, dim = int(metadata["input_size"]), int(metadata["dim"])
+        bits = int(metadata.get("bits", dim))
     except (KeyError, ValueError) as error:
-        raise _foreign(f"{path} does not say its input_size and dim as whole numbers") from error
+        raise _foreign(
+            f"{path} does not say its input_size, dim and bits as whole numbers"
+        ) from error
     if metadata.get("resize") not in RESIZE_FILTERS:
         raise _foreign(
             f"{path} asks for the resize rule {metadata.get('resize')!r}, which is not one of "
@@ -160,7 +167,7 @@ def read_metadata(session: Any, path: Path) -> dict[str, str]:
         path,
         "outputs",
         session.get_outputs(),
-        {"features": ("tensor(float)", [dim]), "codes": ("tensor(uint8)", [-(-dim // 8)])},
+        {"features": ("tensor(float)", [dim]), "codes": ("tensor(uint8)", [-(-bits // 8)])},
     )
     return metadata
 

@@ -46,7 +46,8 @@ _STANDARD = "imagenet-fc1, imagenet-fc2, retrained-all, retrained-top, untrained
     multiple=True,
     callback=options.pairs,
     metavar="NAME=FILE",
-    help="A model of vsearch export; repeat for several. The names "
+    help="A model of vsearch export, or the name of a network of the package (vsearch models); "
+    "repeat for several. The names "
     f"{_STANDARD} fill the rows that always stand in the table, any other name is a row of its "
     "own.",
 )
@@ -168,6 +169,7 @@ def command(
     from ..datasets import detect
     from ..datasets.notes import Notes
     from ..errors import ArgumentError
+    from ..models.shipped import model_path
     from . import output as outputs
     from . import picture
     from .attributes import check_columns
@@ -180,7 +182,7 @@ def command(
     for name, file in models:
         if name in files:
             raise click.UsageError(f"--model names {name!r} twice")
-        files[name] = Path(file)
+        files[name] = model_path(file)
     packaged = packaged_rows(files)
     words = training_words(data, layout, csv_file, columns, group, leave_out, exclude, on_error)
     in_words = shlex.join(map(str, words))

@@ -142,10 +142,10 @@ def cropping(
     _enough(n, len(labelled), "that can be read")
     paths = [each.path for each in sample.records]
     found = [box for box in boxes if box is not None]
-    features = np.concatenate(
-        [embedder.embed(paths, progress=progress), embedder.embed(paths, found, progress=progress)]
-    )
-    codes = np.packbits(features > 0, axis=-1)
+    uncut = embedder.both(paths, progress=progress)
+    inside = embedder.both(paths, found, progress=progress)
+    features = np.concatenate([uncut[0], inside[0]])
+    codes = np.concatenate([uncut[1], inside[1]])
     labels, groups = np.tile(sample.categories, 2), np.tile(sample.groups, 2)
     whole, cut = np.arange(n), np.arange(n, 2 * n)
     among_whole, among_cut = np.arange(2 * n) < n, np.arange(2 * n) >= n

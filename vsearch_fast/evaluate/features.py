@@ -27,7 +27,9 @@ from ..disk.writing import write_error
 from ..embedder.embedder import Embedder, ImageSkippedWarning
 from ..embedder.providers import ProviderFallbackWarning
 from ..errors import ModelError
+from ..kernels.reference import pack_bits
 from ..machine import available_threads
+from ..words import ZERO
 from .baselines import BASELINES
 from .rows import ModelRow, Training, slug, training_of
 
@@ -48,6 +50,7 @@ class Extractor:
     dim: int
     training: Training
     facts: dict[str, Any]
+    code_bytes: int = 0  # where codes are made by a rule of the model; else they follow
 
 
 def extractor(row: ModelRow, provider: str = "auto", threads: int | None = None) -> Extractor:
@@ -66,10 +69,15 @@ def extractor(row: ModelRow, provider: str = "auto", threads: int | None = None)
     facts: dict[str, Any] = {name: embedder.metadata.get(name, "") for name in names}
     facts |= {"dim": embedder.dim, "model_id": embedder.model_id, "decoder": embedder.decoder}
     facts["file"] = row.file.name
+    code_bytes = 0
+    if embedder.binarize != ZERO:
+        code_bytes = -(-embedder.bits // 8)
+        facts |= {"binarize": embedder.binarize, "bits": embedder.bits}
     parts = (embedder.model_id, embedder.decoder, embedder.decoder_version, embedder.provider)
     return Extractor(
-        row, " ".join(parts), embedder.dim, training_of(embedder.metadata, row.name), facts
-    )
+        row, " ".join(parts), embedder.dim, training_of(embedder.metadata, row.name), facts,
+        code_bytes,
+    )  # fmt: skip
 
 
 def features(
@@ -87,14 +95,50 @@ def features(
         LockedError: another process fills this cache.
         StoreError: the folder cannot be written, or the disk is full.
     """
-    name = f"{slug(source.id.split()[0])[:16]}-{_key(source.id, records)}"
+    return _cached(source, records, cache, "", provider, threads, progress)
+
+
+def codes(
+    source: Extractor,
+    records: Sequence[Record],
+    table: NDArray[np.float32],
+    cache: Path,
+    *,
+    provider: str = "auto",
+    threads: int | None = None,
+    progress: bool = False,
+) -> NDArray[np.uint8]:
+    """Packed bits ``(n, b)`` of the same pictures, whose features are `table`: made of these, or,
+    where a rule of the model makes them, by the network, and memory-mapped; zeros for a picture
+    that cannot be read.
+
+    Raises as `features`.
+    """
+    if not source.code_bytes:
+        return pack_bits(table)
+    return _cached(source, records, cache, "-codes", provider, threads, progress)
+
+
+def _cached(
+    source: Extractor,
+    records: Sequence[Record],
+    cache: Path,
+    kind: str,
+    provider: str,
+    threads: int | None,
+    progress: bool,
+) -> NDArray[Any]:
+    name = f"{slug(source.id.split()[0])[:16]}-{_key(source.id, records)}{kind}"
     path = cache / f"{name}.npy"
     if not path.exists():
         try:
             cache.mkdir(parents=True, exist_ok=True)
             lock = WriteLock(cache, _CONSEQUENCE)
             try:
-                _fill(source, records, cache / f"{name}.partial", provider, threads, progress)
+                _fill(
+                    source, records, cache / f"{name}.partial", bool(kind), provider, threads,
+                    progress,
+                )  # fmt: skip
                 os.replace(cache / f"{name}.partial", path)
             finally:
                 lock.release()
@@ -120,25 +164,27 @@ def _fill(
     source: Extractor,
     records: Sequence[Record],
     file: Path,
+    coded: bool,
     provider: str,
     threads: int | None,
     progress: bool,
 ) -> None:
     """Append the rows that are missing; whole rows stay whatever ends the process."""
     with file.open("r+b" if file.exists() else "w+b") as out:
-        shape = (len(records), source.dim)
+        dtype = np.dtype("|u1" if coded else "<f4")
+        shape = (len(records), source.code_bytes if coded else source.dim)
         np.lib.format.write_array_header_1_0(
-            out, {"descr": "<f4", "fortran_order": False, "shape": shape}
+            out, {"descr": dtype.str, "fortran_order": False, "shape": shape}
         )
-        header, width = out.tell(), 4 * source.dim
+        header, width = out.tell(), dtype.itemsize * shape[1]
         done = max(0, out.seek(0, os.SEEK_END) - header) // width
         out.seek(header + done * width)
         out.truncate()
         bar = _bar(source.row.name, len(records), done) if progress else None
         try:
-            with closing(_stream(source, records[done:], provider, threads)) as rows:
+            with closing(_stream(source, records[done:], coded, provider, threads)) as rows:
                 for block in rows:
-                    out.write(np.ascontiguousarray(block, "<f4").tobytes())
+                    out.write(np.ascontiguousarray(block, dtype).tobytes())
                     if bar is not None:
                         bar.update(len(block))
         finally:
@@ -159,8 +205,12 @@ def _bar(name: str, total: int, done: int) -> Any:
 
 
 def _stream(
-    source: Extractor, records: Sequence[Record], provider: str, threads: int | None
-) -> Generator[NDArray[np.float32], None, None]:
+    source: Extractor,
+    records: Sequence[Record],
+    coded: bool,
+    provider: str,
+    threads: int | None,
+) -> Generator[NDArray[Any], None, None]:
     """Blocks of rows ``(b, dim)``, every record's in its turn."""
     if source.row.baseline is not None:
         baseline = BASELINES[source.row.baseline]
@@ -182,7 +232,10 @@ def _stream(
             on_error="skip",
         ):
             places = [*batch.positions.tolist(), *(each.position for each in batch.skipped)]
-            block = np.full((len(places), source.dim), np.nan, np.float32)
-            block[batch.positions - next_row] = batch.features
+            if coded:
+                block = np.zeros((len(places), source.code_bytes), np.uint8)
+            else:
+                block = np.full((len(places), source.dim), np.nan, np.float32)
+            block[batch.positions - next_row] = batch.codes if coded else batch.features
             next_row += len(places)
             yield block

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import ArgumentError, ExportError
-from ..models.shipped import default_model
+from ..models.shipped import SHIPPED
 from .rows import AND, ModelRow
 
 Say = Callable[[str], None]
@@ -54,15 +54,18 @@ GARMENTS_SEED = 1000
 _NOTE = "slim source network trained on drawn garments, not ImageNet"
 
 
-#: The network that comes with the package.
-PACKAGED = ModelRow("Slim VGG-16 fc1 of this package", default_model(), note="see models/CARD.md")
+#: The networks that come with the package.
+PACKAGED = [ModelRow(each.row, each.path, note=f"see models/{each.card}") for each in SHIPPED]
 
 
 def packaged_rows(files: Mapping[str, Path]) -> list[ModelRow]:
-    """The row of the package's network, unless one of `files` (by name) is or is called it."""
+    """Rows of the package's networks, but those that one of `files` (by name) is or is called."""
     given = {file.resolve() for file in files.values()}
-    stands = default_model().resolve() in given or PACKAGED.name in files
-    return [] if stands else [PACKAGED]
+    return [
+        row
+        for row in PACKAGED
+        if row.name not in files and row.file is not None and row.file.resolve() not in given
+    ]
 
 
 def training_words(

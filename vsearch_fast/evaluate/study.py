@@ -22,10 +22,9 @@ from numpy.typing import NDArray
 from ..datasets.records import Record
 from ..embedder.providers import ProviderFallbackWarning
 from ..errors import ArgumentError, DatasetError
-from ..kernels.reference import pack_bits
 from ..words import METRICS, plural
 from . import attributes
-from .features import Extractor, extractor, features
+from .features import Extractor, codes, extractor, features
 from .figures import Difference, Figure
 from .neighbours import eligible_neighbours
 from .protocol import DRAWS, KS, Average, Bootstrap, Same, Truth, judge
@@ -181,7 +180,16 @@ def evaluate(
                 "fewer than two pictures can be read", "Nothing was evaluated", "Check the files"
             )
     queries = draw_queries(sample, options.queries, options.seed)
-    return _Measuring(options, sample, queries, listed, ran, tables, attribute_types).run(say)
+
+    def coded(number: int) -> NDArray[np.uint8]:
+        return codes(
+            ran[number], sample.records, tables[number], cache, provider=options.provider,
+            threads=options.threads, progress=progress,
+        )  # fmt: skip
+
+    return _Measuring(options, sample, queries, listed, ran, tables, coded, attribute_types).run(
+        say
+    )
 
 
 def _counted(each: Extractor) -> Extractor:
@@ -204,10 +212,11 @@ class _Measuring:
         rows: list[ModelRow],
         ran: list[Extractor],
         tables: list[NDArray[np.float32]],
+        codes: Callable[[int], NDArray[np.uint8]],
         types: Mapping[str, str] | None,
     ) -> None:
         self.options, self.sample, self.queries = options, sample, queries
-        self.rows, self.ran, self.tables = rows, ran, tables
+        self.rows, self.ran, self.tables, self.codes = rows, ran, tables, codes
         self.categories, self.groups = sample.categories, sample.groups
         alone = np.arange(len(sample.records))
         self.owners = {OTHERS: self.groups, ANY: alone} if sample.grouped else {ANY: alone}
@@ -265,10 +274,10 @@ class _Measuring:
     ) -> dict[tuple[str, str], dict[str, NDArray[np.int64]]]:
         """Neighbours by (row, distance) and rule."""
         lists: dict[tuple[str, str], dict[str, NDArray[np.int64]]] = {}
-        for each, table in zip(self.ran, self.tables, strict=True):
+        for number, (each, table) in enumerate(zip(self.ran, self.tables, strict=True)):
             say(f"searching by {each.row.name}, {scope.title}")
             for metric in METRICS:
-                rows = pack_bits(table) if metric == "hamming" else table
+                rows = self.codes(number) if metric == "hamming" else table
                 found = eligible_neighbours(
                     rows, queries, list(self.owners.values()), _LIST, metric=metric, mask=mask,
                     backend=self.options.backend, threads=self.options.threads,

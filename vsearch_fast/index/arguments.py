@@ -17,6 +17,7 @@ import numpy.typing as npt
 from ..checks import Scalar, array_of, check_scalar
 from ..errors import ArgumentError, DTypeError, DuplicateIdError
 from ..kernels.reference import pack_bits
+from ..words import BINARIZE, ITQ, ZERO
 from .items import Item, check_id, check_item, facet
 
 _ITEMS = (
@@ -42,6 +43,40 @@ def json_object(value: Any, name: str, consequence: str) -> dict[str, Any]:
         raise ArgumentError(
             f"JSON cannot hold `{name}` ({error})", consequence, "Pass a dict of plain values"
         ) from None
+
+
+def code_rule(model: Mapping[str, Any], dim: int, consequence: str) -> tuple[str, int]:
+    """How the codes of features by this model are made (a name in BINARIZE), and their bits."""
+    binarize, bits = model.get("binarize", ZERO), model.get("bits", dim)
+    if binarize not in BINARIZE:
+        raise ArgumentError(
+            f"`model` says that codes are made by the rule {binarize!r}",
+            consequence,
+            f"Use one of {', '.join(BINARIZE)}, or leave it out",
+        )
+    try:
+        bits = int(bits)
+    except (TypeError, ValueError):
+        bits = 0
+    if bits < 1 or (binarize != ITQ and bits != dim):
+        raise ArgumentError(
+            f"`model` says that codes have {model.get('bits')!r} bits, by the rule {binarize} of "
+            f"{dim} numbers",
+            consequence,
+            "Leave it out where there is a bit for each number",
+        )
+    return binarize, bits
+
+
+def refuse_features(binarize: str, name: str, consequence: str, cure: str) -> None:
+    """ArgumentError where codes are made by a rule that the model's file alone knows."""
+    if binarize != ZERO:
+        raise ArgumentError(
+            f"{name} are features without codes, and the codes of this index are made by the rule "
+            f"{binarize}, which its model's file alone knows",
+            consequence,
+            cure,
+        )
 
 
 def distance(value: Any, consequence: str) -> float:
@@ -120,13 +155,19 @@ def matrix(values: npt.ArrayLike, dim: int, name: str, consequence: str) -> np.n
     return array
 
 
-def queries(values: npt.ArrayLike, dim: int, metric: str, consequence: str) -> np.ndarray:
-    """Queries as the metric compares them: float32 (q, dim), or codes uint8 (q, ceil(dim / 8))."""
+def queries(
+    values: npt.ArrayLike, dim: int, bits: int, binarize: str, metric: str, consequence: str
+) -> np.ndarray:
+    """Queries as the metric compares them: float32 (q, dim), or codes uint8 (q, ceil(bits / 8))."""
     array = array_of(values, "queries", consequence)
     if array.ndim == 1:
         array = array[None]
     if metric == "hamming" and array.dtype == np.uint8:
-        return codes(array, dim, "queries", consequence)
+        return codes(array, bits, "queries", consequence)
+    if metric == "hamming":
+        refuse_features(
+            binarize, "queries", consequence, "Pass Embedder.codes([...]), or search by l2 or l1"
+        )
     array = matrix(array, dim, "queries", consequence)
     array = float_block(array, 0, "queries", consequence)
     return pack_bits(array) if metric == "hamming" else array
@@ -152,10 +193,10 @@ def float_block(
     return block
 
 
-def codes(values: npt.ArrayLike, dim: int, name: str, consequence: str) -> np.ndarray:
-    """(n, ceil(dim / 8)) uint8 whose padding bits are 0, as `np.packbits` leaves them."""
+def codes(values: npt.ArrayLike, bits: int, name: str, consequence: str) -> np.ndarray:
+    """(n, ceil(bits / 8)) uint8 whose padding bits are 0, as `np.packbits` leaves them."""
     array = array_of(values, name, consequence)
-    width = -(-dim // 8)
+    width = -(-bits // 8)
     if array.dtype != np.uint8:
         raise DTypeError(
             f"{name} are of type {array.dtype}, not uint8",
@@ -168,11 +209,11 @@ def codes(values: npt.ArrayLike, dim: int, name: str, consequence: str) -> np.nd
             consequence,
             f"Pass an array of shape (n, {width}): pack_bits(features)",
         )
-    padding = width * 8 - dim
+    padding = width * 8 - bits
     if padding and (array[:, -1] & ((1 << padding) - 1)).any():
         row = int(np.argmax((array[:, -1] & ((1 << padding) - 1)) != 0))
         raise ArgumentError(
-            f"Row {row} of {name} has a bit set beyond the {dim} of the index",
+            f"Row {row} of {name} has a bit set beyond the {bits} of the index",
             consequence,
             "Pass pack_bits(features), which leaves them 0",
         )

@@ -54,7 +54,7 @@ class Finder:
         view = self._store.view(None, ("vectors", SKETCHES, FACTS), "Nothing was moved")
         codes = self._store.view(None, ("codes",), "Nothing was moved")
         residents = {
-            "codes": ResidentRows(devices(), "codes", -(-meta.dim // 8), False, False),
+            "codes": ResidentRows(devices(), "codes", -(-meta.bits // 8), False, False),
             "vectors": ResidentRows(
                 devices(), "floats", meta.dim, meta.dtype == "float16", keep_vectors=True
             ),
@@ -102,7 +102,7 @@ class Finder:
         Args:
             view: the rows that there are; of `kinds_of` the metric.
             mask: bool (rows,), the rows that live; None for all.
-            queries: (q, dim) float32 or float16, for hamming codes, uint8 (q, ceil(dim / 8)).
+            queries: (q, dim) float32 or float16, for hamming codes, uint8 (q, ceil(bits / 8)).
             k, metric, threads, strategy, backend: as for `topk`; ``auto`` is the GPU after `to`.
 
         Raises:

@@ -51,6 +51,8 @@ class Index(Telling, Upkeep):
 
     Attributes:
         dim: numbers a row.
+        bits: of a code.
+        binarize: the rule that codes are made by: "zero" (features > 0), or of the model.
         dtype: of the stored features, "float32" or "float16".
         model_id: the model whose features it holds, "" when unknown.
         model: what was said about the model.
@@ -62,6 +64,8 @@ class Index(Telling, Upkeep):
     def __init__(self, store: Store) -> None:
         self._store = store
         self.dim = store.meta.dim
+        self.bits = store.meta.bits
+        self.binarize = store.meta.binarize
         self.dtype = store.meta.dtype
         self.model_id = store.meta.model_id
         self.path = store.folder
@@ -87,7 +91,9 @@ class Index(Telling, Upkeep):
             path: new, or an empty folder.
             dim: numbers a row, at least 1.
             model_id: `Embedder.model_id`; only features of the same model may meet it.
-            model: more about the model, kept as JSON, such as `Embedder.description`.
+            model: more about the model, kept as JSON, such as `Embedder.description`. Its
+                "binarize" and "bits" say how codes are made where they are not features > 0: they
+                are then to be given.
             segment_rows: rows a segment file; by default about 256 MiB of float32 vectors.
             dtype: of the stored features: "float32", or "float16" for half the disk space.
                 Features are rounded to it as they are added, and searches are exact for what
@@ -203,8 +209,9 @@ class Index(Telling, Upkeep):
             features: (n, dim) float32 or float16 (widened exactly), or float64 (rounded to
                 float32); finite, also when rounded to the index's dtype.
             items: for each row an `Item` of the same id, or a mapping of its metadata.
-            codes: (n, ceil(dim / 8)) uint8, kept as given; by default
-                `pack_bits` of the features as they are stored.
+            codes: (n, ceil(bits / 8)) uint8, kept as given; by default
+                `pack_bits` of the features as they are stored. Where the model makes codes by
+                another rule (`binarize`) they must be given: `Embedder.both` makes both.
             replace: an id that the index holds gets a new row (and so is the last among
                 equal distances) instead of raising DuplicateIdError.
 
@@ -215,7 +222,12 @@ class Index(Telling, Upkeep):
         """
         names = arguments.ids(arguments.ordered(ids, _NOT_ADDED), _NOT_ADDED)
         rows = arguments.matrix(features, self.dim, "features", _NOT_ADDED)
-        bits = None if codes is None else arguments.codes(codes, self.dim, "codes", _NOT_ADDED)
+        bits = None if codes is None else arguments.codes(codes, self.bits, "codes", _NOT_ADDED)
+        if bits is None:
+            arguments.refuse_features(
+                self.binarize, "what is added", _NOT_ADDED,
+                "Pass codes=... too: features, codes = Embedder.both([...])",
+            )  # fmt: skip
         for array, what in ((rows, "features"), (bits, "codes")):
             if array is not None and len(array) != len(names):
                 raise ArgumentError(
@@ -339,9 +351,10 @@ class Index(Telling, Upkeep):
 
         Args:
             queries: features (q, dim), or (dim,) for one; for "hamming" also packed codes,
-                uint8 (q, ceil(dim / 8)).
+                uint8 (q, ceil(bits / 8)), and nothing else where `binarize` is not "zero".
             k: hits a query, at least 1; fewer come when fewer items match.
-            metric: "l2", "l1" or "hamming" (on the bits features > 0).
+            metric: "l2", "l1" or "hamming" (on the codes: the bits features > 0, or what
+                `binarize` says).
             where: only items whose metadata has, in each of these columns, this value or one
                 of these values. Values compare as JSON values: True is not 1, 1 is 1.0; None
                 matches null, not a column that an item lacks.
@@ -368,7 +381,9 @@ class Index(Telling, Upkeep):
         if max_distance is not None and not auto:
             limit = arguments.distance(max_distance, _NOT_SEARCHED)
         wanted = arguments.where(where, _NOT_SEARCHED)
-        array = arguments.queries(queries, self.dim, metric, _NOT_SEARCHED)
+        array = arguments.queries(
+            queries, self.dim, self.bits, self.binarize, metric, _NOT_SEARCHED
+        )
         if auto:
             threshold = self.threshold(metric, threads=threads, backend=backend)
             limit = -math.inf if threshold is None else threshold.distance
@@ -406,11 +421,20 @@ class Index(Telling, Upkeep):
         Raises:
             UnknownIdError: an id that the index does not hold.
         """
+        return self._stored("vectors", ids).astype(np.float32, copy=False)
+
+    def codes(self, ids: Iterable[str]) -> np.ndarray:
+        """The stored codes of these ids: uint8 (n, ceil(bits / 8)), in their order.
+
+        Raises:
+            UnknownIdError: an id that the index does not hold.
+        """
+        return self._stored("codes", ids)
+
+    def _stored(self, kind: str, ids: Iterable[str]) -> np.ndarray:
         names = arguments.ids(ids, "Nothing was read")
-        found, view = self._store.find_with_view(names, ("vectors",), "Nothing was read")
-        rows = np.array([row for row, _ in found], np.int64)
-        stored = self._finder.stored(view, "vectors", rows)
-        return stored.astype(np.float32, copy=False)
+        found, view = self._store.find_with_view(names, (kind,), "Nothing was read")
+        return self._finder.stored(view, kind, np.array([row for row, _ in found], np.int64))
 
     def page(
         self,

@@ -11,7 +11,8 @@ In this order, all of it in one change:
    read. If that gives the very bytes that were written they go to their old place; else the items
    get new rows. What cannot be embedded is dropped, and named.
 4. Codes are derived from the vectors. Where the codes of a granule were given by the user (most of
-   them are not the derived ones), the rows whose codes differ are lost like those of 3.
+   them are not the derived ones), the rows whose codes differ are lost like those of 3; where they
+   are made by a rule of the model, all rows of the granule.
 5. Sketches are made anew of the vectors.
 
 Bytes that are restored are those that the sums tell, so that a crash in between does no harm; they
@@ -25,7 +26,7 @@ import contextlib
 import os
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,9 @@ import numpy as np
 
 from ..checks import Progress
 from ..disk.writing import write_error
-from ..errors import DamagedError
+from ..errors import ArgumentError, DamagedError
 from ..kernels.reference import pack_bits
+from ..words import ZERO
 from . import item_rows, schema, sealing, stored_sketches, sums
 from .changes import Changes, check_of, running_sums
 from .items import Item
@@ -51,8 +53,10 @@ _CONSEQUENCE = "The index was not repaired"
 #: Bytes that are copied at a time.
 _COPY_BYTES = 16 << 20
 
-#: Features (dim,) by id, of those items whose pictures could be read.
-Embed = Callable[[Sequence[Item]], dict[str, np.ndarray]]
+#: By id, of those items whose pictures could be read: features (dim,), or these and the code, which
+#: an index whose codes are made by a rule of the model needs.
+Row = np.ndarray | tuple[np.ndarray, np.ndarray]
+Embed = Callable[[Sequence[Item]], Mapping[str, Row]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +162,7 @@ class _Repair:
     def __init__(self, store: Store, work: _Work, embed: Embed | None) -> None:
         self.store, self.work, self.embed = store, work, embed
         self.files = store.files
+        self._ruled = store.meta.binarize != ZERO
         self._changes = Changes(store)
 
     def run(self, damages: Sequence[Damage]) -> None:
@@ -318,12 +323,14 @@ class _Repair:
         with self.store.statements(_CONSEQUENCE) as sql:
             return [item for _, item in sorted(self.store.rows.by_row(sql, rows).items())]
 
-    def _embedded(self, rows: set[int]) -> dict[str, np.ndarray]:
+    def _embedded(self, rows: set[int]) -> dict[str, Row]:
         items = self._items_in(rows)
-        return self.embed(items) if self.embed and items else {}
+        return dict(self.embed(items)) if self.embed and items else {}
 
     def _prove_codes(self, codes: set[tuple[int, int]], vectors: set[tuple[int, int]]) -> None:
         """Put codes back that the sums prove to be those that were written, out of the set."""
+        if self._ruled:
+            return  # nothing is known but the codes themselves
         damaged = self._rows_in("vectors", vectors)
         proved: dict[int, dict[int, np.ndarray]] = defaultdict(dict)
         for segment, granule in sorted(codes):
@@ -349,6 +356,10 @@ class _Repair:
         lost: set[int] = set()
         for segment, granule in sorted(codes):
             first = segment * self.files.segment_rows + granule * size
+            if self._ruled:
+                held = len(self._content("codes", segment, granule))
+                lost |= set(range(first, first + held))
+                continue
             content, derived = (
                 self._content("codes", segment, granule),
                 self._derived(segment, granule),
@@ -363,9 +374,7 @@ class _Repair:
                 lost |= {first + int(i) for i in np.flatnonzero(sound & ~same)}
         return lost
 
-    def _prove_vectors(
-        self, vectors: set[tuple[int, int]], embedded: dict[str, np.ndarray]
-    ) -> None:
+    def _prove_vectors(self, vectors: set[tuple[int, int]], embedded: dict[str, Row]) -> None:
         """Put vectors back where the embedded ones are those that were written."""
         dtype = self.files.kinds["vectors"].dtype
         proved: dict[int, dict[int, np.ndarray]] = defaultdict(dict)
@@ -376,7 +385,7 @@ class _Repair:
                 items = self.store.rows.by_row(sql, rows)
             for row, item in items.items():
                 if item.id in embedded:
-                    content[row - min(rows)] = embedded[item.id].astype(dtype)
+                    content[row - min(rows)] = _features(embedded[item.id]).astype(dtype)
             if self._right("vectors", segment, granule, content):
                 proved[segment][granule] = content
         self._put_back("vectors", vectors, proved)
@@ -392,13 +401,15 @@ class _Repair:
             self.work.restored += sum(map(len, granules.values()))
             damaged -= {(segment, granule) for granule in granules}
 
-    def _put_anew(self, items: list[Item], embedded: dict[str, np.ndarray]) -> None:
+    def _put_anew(self, items: list[Item], embedded: dict[str, Row]) -> None:
         """Give these items, which were removed, new rows."""
         if not items:
             return
         dtype = self.files.kinds["vectors"].dtype
-        values = np.stack([embedded[item.id] for item in items]).astype(dtype)
+        values = np.stack([_features(embedded[item.id]) for item in items]).astype(dtype)
         codes = pack_bits(values.astype(np.float32))
+        if self._ruled:
+            codes = np.stack([self._code(embedded[item.id]) for item in items])
         self._changes.append(items, iter([{"vectors": values, "codes": codes}]), replace=False)
         self.work.embedded += [item.id for item in items]
 
@@ -430,3 +441,17 @@ class _Repair:
             for kind in (SKETCHES, FACTS):
                 sums.write(sql, kind, running[kind].lines())
             stored_sketches.write(sql, extension)
+
+    def _code(self, embedded: Row) -> np.ndarray:
+        if isinstance(embedded, tuple):
+            return embedded[1]
+        raise ArgumentError(
+            f"`embed` returned features without codes, and those of {self.store.folder} are made "
+            f"by the rule {self.store.meta.binarize}, which its model's file alone knows",
+            _CONSEQUENCE,
+            "Return pairs of features and code, as Embedder.both makes them",
+        )
+
+
+def _features(embedded: Row) -> np.ndarray:
+    return embedded[0] if isinstance(embedded, tuple) else embedded

@@ -19,6 +19,7 @@ from ..disk.lock import WriteLock
 from ..disk.sqlite import connect, sql_error
 from ..disk.writing import sync_directory, write_error
 from ..errors import ArgumentError, DamagedError, StoreError
+from ..words import ZERO
 from . import arguments, item_rows, sealing, stored_sketches, sums
 from .segments import Kind, is_segment
 from .upgrading import new_identity
@@ -86,6 +87,8 @@ class Meta:
     kinds: tuple[Kind, ...]
     format: int
     identity: str  # "" in format 1
+    binarize: str = ZERO  # the rule of the codes: a name in words.BINARIZE
+    bits: int = 0  # of a code
 
     @property
     def dtype(self) -> str:
@@ -140,6 +143,7 @@ def ensure(
         raise ArgumentError(f"dtype is {dtype!r}", _NOT_CREATED, f"Use one of {', '.join(DTYPES)}")
     check_text(model_id, "model_id", _NOT_CREATED)
     described = arguments.json_object(model, "model", _NOT_CREATED)
+    arguments.code_rule(described, dim, _NOT_CREATED)
     if not (exist_ok and (folder / DATABASE_NAME).exists()):
         create(folder, dim, model_id, described, segment_rows, dtype or "float32")
     return dim
@@ -188,12 +192,14 @@ def create(
         for name in _LEFTOVERS:
             if name != LOCK_NAME:
                 (folder / name).unlink(missing_ok=True)
+        binarize, bits = arguments.code_rule(model, dim, consequence)
         kinds = [
             Kind("vectors", DTYPES[dtype], dim),
-            Kind("codes", "|u1", -(-dim // 8)),
+            Kind("codes", "|u1", -(-bits // 8)),
             *stored_sketches.kinds(dim),
         ]
-        _write_database(unfinished, dim, model_id, model, segment_rows, kinds, consequence)
+        rule = {} if binarize == ZERO else {"binarize": binarize, "bits": str(bits)}
+        _write_database(unfinished, dim, model_id, model, segment_rows, kinds, rule, consequence)
         os.rename(unfinished, folder / DATABASE_NAME)
         sync_directory(folder)
         with contextlib.suppress(PermissionError):  # one may write in a folder and not list it
@@ -230,6 +236,7 @@ def _write_database(
     model: Mapping[str, Any],
     segment_rows: int,
     kinds: Sequence[Kind],
+    rule: Mapping[str, str],
     consequence: str,
 ) -> None:
     meta = {
@@ -239,6 +246,7 @@ def _write_database(
         "model": json.dumps(dict(model)),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "identity": new_identity(),
+        **rule,
     }
     try:
         with inside(), contextlib.closing(connect(file, writable=True, create=True)) as sql:
@@ -344,6 +352,9 @@ def read_meta(sql: sqlite3.Connection, folder: Path) -> Meta:
         dim = int(meta["dim"])
         if kinds[0].dtype not in DTYPES.values():
             raise ValueError(kinds[0].dtype)
+        binarize, bits = meta.get("binarize", ZERO), int(meta.get("bits", dim))
+        if kinds[1].width != -(-bits // 8):
+            raise ValueError(f"codes of {kinds[1].width} bytes and {bits} bits")
         # Sketches of another make are no use here, and are left alone.
         sketched = stored_sketches.kinds(dim)
         if all(found.get(kind.name, kind) == kind for kind in sketched):
@@ -357,6 +368,8 @@ def read_meta(sql: sqlite3.Connection, folder: Path) -> Meta:
             tuple(kinds),
             version,
             meta.get("identity", ""),
+            binarize,
+            bits,
         )
     except (KeyError, ValueError) as error:
         raise DamagedError(

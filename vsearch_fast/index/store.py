@@ -4,7 +4,7 @@
 
     index.sqlite          everything but the numbers of the rows (below)
     vectors-00000.npy     float32 or float16 (segment_rows, dim), the features; then -00001, ...
-    codes-00000.npy       uint8 (segment_rows, ceil(dim / 8)), np.packbits(features > 0)
+    codes-00000.npy       uint8 (segment_rows, ceil(bits / 8)), np.packbits(features > 0)
     sketches-00000.npy    8-bit sketches of the vectors, and
     facts-00000.npy       what bounds distances by them: see `stored_sketches.py`
     write.lock            flocked by the one writer; holds its process id

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
-
-import numpy as np
+from collections.abc import Sequence
 
 from ..embedder.embedder import Embedder, ImageSkippedWarning
 from ..errors import ModelMismatchError
 from ..index.index import Index
 from ..index.items import Item
+from ..index.repairing import Embed, Row
 from .photos import Photos
 
 
-def embed_again(
-    embedder: Embedder, index: Index, photos: Photos, *, progress: bool
-) -> Callable[[Sequence[Item]], dict[str, np.ndarray]]:
-    """What `Index.repair` takes: the features of items whose pictures can be read.
+def embed_again(embedder: Embedder, index: Index, photos: Photos, *, progress: bool) -> Embed:
+    """What `Index.repair` takes: features and codes of items whose pictures can be read.
 
     Args:
         photos: where they are.
@@ -32,9 +29,9 @@ def embed_again(
             "Name the model that made it: --model FILE",
         )
 
-    def embed(items: Sequence[Item]) -> dict[str, np.ndarray]:
+    def embed(items: Sequence[Item]) -> dict[str, Row]:
         readable = [item for item in items if item.path is not None]
-        found: dict[str, np.ndarray] = {}
+        found: dict[str, Row] = {}
         with warnings.catch_warnings():
             # What cannot be read is listed as dropped.
             warnings.simplefilter("ignore", ImageSkippedWarning)
@@ -45,8 +42,10 @@ def embed_again(
                 progress=progress,
                 total=len(readable),
             ):
-                for position, features in zip(batch.positions, batch.features, strict=True):
-                    found[readable[position].id] = features
+                for position, *both in zip(
+                    batch.positions, batch.features, batch.codes, strict=True
+                ):
+                    found[readable[position].id] = (both[0], both[1])
         return found
 
     return embed

@@ -12,7 +12,7 @@ from ..embedder.providers import ProviderFallbackWarning
 from ..errors import MissingDependencyError, ModelError
 from ..images.jpeg import AUTO, LIBJPEG_TURBO
 from ..index.index import Index
-from ..models.shipped import default_model, default_model_id
+from ..models.shipped import default_model, with_model_id
 from .sync import check_decoder
 
 
@@ -21,9 +21,9 @@ def _exists(index_path: Path) -> bool:
 
 
 def model_file(index_path: Path) -> Path:
-    """The model file that an index was made with, for a new one the package's own.
+    """The model file that an index was made with, for a new one the package's default.
 
-    Where it is not known or gone, and the index is of the package's model, that is meant: the
+    Where it is not known or gone, and the index is of a model of the package, that is meant: the
     index was made in Python, or the package was installed somewhere else since. ModelError
     where it is another's.
     """
@@ -33,8 +33,9 @@ def model_file(index_path: Path) -> Path:
         file, model_id = found.model.get("file"), found.model_id
     if file and Path(file).is_file():
         return Path(file)
-    if model_id == default_model_id():
-        return default_model()
+    shipped = with_model_id(model_id)
+    if shipped is not None:
+        return shipped.path
     if not file:
         raise ModelError(
             f"{index_path} does not say which file its model is in",

@@ -281,7 +281,7 @@ def apply(
         progress=progress,
         total=len(items),
     )
-    tally = BitTally(index.dim)
+    tally = BitTally(index.bits)
     try:
         for batch in batches:
             tally.add(batch.codes)
@@ -308,16 +308,18 @@ def _take_over(index: Index, recognised: Sequence[tuple[Item, str]]) -> None:
     targets = {item.id for item, _ in recognised}
     # Names that are exchanged: read before any of them is replaced.
     crossed = [pair for pair in recognised if pair[1] in targets]
-    held = index.features([source for _, source in crossed]) if crossed else None
+    sources = [source for _, source in crossed]
+    held = (index.features(sources), index.codes(sources)) if crossed else None
     plain = [pair for pair in recognised if pair[1] not in targets]
     for start in range(0, len(plain), COMMIT_ROWS):
         part = plain[start : start + COMMIT_ROWS]
         items = [item for item, _ in part]
-        features = index.features([source for _, source in part])
-        index.add([item.id for item in items], features, items, replace=True)
+        sources = [source for _, source in part]
+        features, codes = index.features(sources), index.codes(sources)
+        index.add([item.id for item in items], features, items, codes=codes, replace=True)
     if held is not None:
         items = [item for item, _ in crossed]
-        index.add([item.id for item in items], held, items, replace=True)
+        index.add([item.id for item in items], held[0], items, codes=held[1], replace=True)
 
 
 class _Pending:

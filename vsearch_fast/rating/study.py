@@ -268,15 +268,13 @@ def _rows(
 ) -> list[list[Hit]]:
     """For each query the first eligible hits. What a longer list drops is not nearer than what
     it keeps, so a full row is the exact one; queries with shorter rows are asked again."""
-    features = index.features(names)
+    asked = index.codes(names) if metric == "hamming" else index.features(names)
     items = [index.get(name) for name in names]
     rows: list[list[Hit]] = [[] for _ in names]
     pending = list(range(len(names)))
     k = settings.results + _SPARE
     while pending:
-        lists = index.search(
-            features[pending], k=k, metric=metric, threads=threads, backend=backend
-        )
+        lists = index.search(asked[pending], k=k, metric=metric, threads=threads, backend=backend)
         for place, hits in zip(pending, lists, strict=True):
             eligible = (hit for hit in hits if _eligible(items[place], hit, settings.group))
             rows[place] = [hit for hit, _ in zip(eligible, range(settings.results), strict=False)]

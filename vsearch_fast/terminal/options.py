@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 import click
 
 from ..checks import PixelBox
+from ..models.shipped import model_path
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -49,6 +50,17 @@ def pairs(
         if "=" not in value[1:]:
             raise click.BadParameter(f"{value!r} is not NAME=VALUE")
     return [(name, text) for name, _, text in (value.partition("=") for value in values)]
+
+
+def model_file(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Path | None:
+    """A model's file: a path, or that of a shipped network by its name."""
+    return None if value is None else model_path(value)
+
+
+def model(text: str) -> Callable[[Command], Command]:
+    """``--model FILE|NAME``; `text` is its help."""
+    names = "vsearch models lists the names of those that come with the package."
+    return click.option("--model", callback=model_file, metavar="FILE|NAME", help=f"{text} {names}")
 
 
 def data_set(

@@ -59,15 +59,27 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """What the network makes of one picture: features (dim,) and its code."""
+
+    features: np.ndarray
+    code: np.ndarray
+
+    def by(self, metric: Metric) -> np.ndarray:
+        """What this metric compares."""
+        return self.code if metric == "hamming" else self.features
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Query:
     """What is searched for, before the network.
 
-    `features` (dim,) where they are known; otherwise `pixels` (S, S, 3) are what the network is
+    `row` where it is known; otherwise `pixels` (S, S, 3) are what the network is
     to see: queries wait as small as that, however large their pictures are.
     """
 
     pixels: np.ndarray | None
-    features: np.ndarray | None
+    row: Row | None
     kept: str | None = None
     id: str | None = None
     width: int | None = None
@@ -80,7 +92,7 @@ class Query:
 class SearchRequest:
     """One scan's worth of a query; `where` as `Index.search` takes it, or None."""
 
-    features: np.ndarray
+    row: Row
     metric: Metric
     k: int
     where: Mapping[str, Sequence[Any]] | None
@@ -130,8 +142,8 @@ class Catalogue:
         self._kept: SizedCache[str, Kept] = SizedCache(
             settings.kept_bytes, lambda kept: len(kept.data)
         )
-        self._features: SizedCache[tuple[str, PixelBox | None], np.ndarray] = SizedCache(
-            _FEATURE_BYTES, lambda row: row.nbytes
+        self._rows: SizedCache[tuple[str, PixelBox | None], Row] = SizedCache(
+            _FEATURE_BYTES, lambda row: row.features.nbytes + row.code.nbytes
         )
         self.locates = self._can_locate()
 
@@ -170,9 +182,12 @@ class Catalogue:
             self._try_search(opened)
 
     def _try_search(self, opened: Opened) -> None:
-        nothing = np.zeros(opened.index.dim, np.float32)
+        index = opened.index
+        nothing = Row(np.zeros(index.dim, np.float32), np.zeros(-(-index.bits // 8), np.uint8))
         for metric in METRICS:
-            opened.index.search(nothing, 1, metric, threads=self._threads, backend=self._backend)
+            index.search(
+                nothing.by(metric), 1, metric, threads=self._threads, backend=self._backend
+            )
 
     def look(self) -> bool:
         """Whether there is something to refresh: another index. RequestError (503) where there
@@ -220,7 +235,7 @@ class Catalogue:
         if "features" in self._failing:
             try:
                 size = self.embedder.input_size
-                self.embedder.embed([np.zeros((size, size, 3), np.uint8)])
+                self.embedder.both([np.zeros((size, size, 3), np.uint8)])
             except Exception:
                 return "The network or its device fails"
             self._failing.discard("features")
@@ -321,15 +336,15 @@ class Catalogue:
         shown = Query(
             None, None, kept.key, None, kept.width, kept.height, cut, origin if cut else None
         )
-        features = self._features.get((kept.key, cut))
-        if features is not None:
-            return replace(shown, features=features)
+        row = self._rows.get((kept.key, cut))
+        if row is not None:
+            return replace(shown, row=row)
         return replace(shown, pixels=self._pixels(image, kept.data, cut))
 
     def query_of_item(self, id_: str, box: str | None) -> Query:
         """An item of the catalogue, by its stored features or, with another box, by its picture."""
         item, stored = self._of_item(
-            id_, lambda index: (index.get(id_), index.features([id_])[0] if box is None else None)
+            id_, lambda index: (index.get(id_), _stored(index, id_) if box is None else None)
         )
         size = self._size(item)
         width, height = size if size else (None, None)
@@ -338,9 +353,9 @@ class Catalogue:
         )
         asked = None if box in (None, "auto") else self._read_box(box, size)
         if asked is not None and asked == item.box:
-            stored = self._of_item(id_, lambda index: index.features([id_])[0])
+            stored = self._of_item(id_, lambda index: _stored(index, id_))
         if stored is not None:
-            return replace(own, features=stored)
+            return replace(own, row=stored)
         path = self._path(item)
         try:
             image = decode(path, name=id_, max_pixels=self._settings.max_pixels)
@@ -416,18 +431,19 @@ class Catalogue:
 
     # Work for batches
 
-    def embed(self, queries: Sequence[Query]) -> list[np.ndarray | Exception]:
-        """Features (dim,) of each query by one run of the network."""
+    def embed(self, queries: Sequence[Query]) -> list[Row | Exception]:
+        """Features and code of each query by one run of the network."""
         try:
-            rows = self.embedder.embed([q.pixels for q in queries if q.pixels is not None])
+            found = self.embedder.both([q.pixels for q in queries if q.pixels is not None])
         except Exception:
             self._failing.add("features")
             raise
+        rows = [Row(features, code) for features, code in zip(*found, strict=True)]
         for query, row in zip(queries, rows, strict=True):
             if query.kept is not None:
-                self._features.put((query.kept, query.box), row)
+                self._rows.put((query.kept, query.box), row)
         self._failing.discard("features")
-        return list(rows)
+        return [*rows]
 
     def search(self, requests: Sequence[SearchRequest]) -> list[Found | Exception]:
         """What is found for each request: those of one metric and filter share a scan."""
@@ -453,7 +469,7 @@ class Catalogue:
         first = requests[0]
         # One more where the query is itself an item, which is not its own match.
         k = max(request.k + (request.exclude is not None) for request in requests)
-        queries = np.stack([request.features for request in requests])
+        queries = np.stack([request.row.by(first.metric) for request in requests])
 
         def scan(opened: Opened) -> tuple[list[list[Hit]], Threshold | None]:
             found = opened.index.search(
@@ -475,6 +491,11 @@ class Catalogue:
 def _boxed(index: Index) -> bool:
     """Whether most items are parts of their pictures."""
     return 2 * index.info()["boxed"] > len(index)
+
+
+def _stored(index: Index, id_: str) -> Row:
+    """What the index holds of an item."""
+    return Row(index.features([id_])[0], index.codes([id_])[0])
 
 
 def unshowable(error: ImageError) -> NotFoundError:

@@ -17,8 +17,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-import numpy as np
-
 from ..errors import ImageError
 from ..index.hits import Hit
 from ..index.items import Item
@@ -26,7 +24,7 @@ from ..index.thresholds import Threshold
 from ..machine import available_threads
 from ..words import METRICS, Metric
 from .batching import Batcher
-from .catalogue import Catalogue, Found, Query, SearchRequest, parse_where, unshowable
+from .catalogue import Catalogue, Found, Query, Row, SearchRequest, parse_where, unshowable
 from .current import Facts
 from .faults import RequestError
 from .metrics import Metrics
@@ -88,7 +86,7 @@ class Service:
         self._pictures = Workers(threads, settings.waiting)
         # A page asks for its thumbnails by the dozen.
         self._reading = Workers(threads, 8 * settings.waiting)
-        self._network: Batcher[Query, np.ndarray] = Batcher(
+        self._network: Batcher[Query, Row] = Batcher(
             catalogue.embed, largest=_LARGEST_RUN, waiting=settings.waiting,
             observe=metrics.batch("features"),
         )  # fmt: skip
@@ -162,15 +160,15 @@ class Service:
         times = [time.perf_counter()]
         query = await self._pictures.run(prepare)
         times.append(time.perf_counter())
-        features = query.features
-        if features is None:
-            features = await self._network.submit(query)
+        row = query.row
+        if row is None:
+            row = await self._network.submit(query)
         times.append(time.perf_counter())
-        query = replace(query, pixels=None, features=None)  # done with
+        query = replace(query, pixels=None, row=None)  # done with
 
         async def one(name: Metric) -> Searched:
             began = time.perf_counter()
-            request = SearchRequest(features, name, k, filters, query.id)
+            request = SearchRequest(row, name, k, filters, query.id)
             found = await self._scans.submit(request)
             return Searched(name, found.hits, found.threshold, time.perf_counter() - began)
 
