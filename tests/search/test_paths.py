@@ -24,6 +24,7 @@ from contract_data import (
 from vsearch_fast.errors import ArgumentError
 from vsearch_fast.kernels import reference
 from vsearch_fast.search import Sketched, sketches, topk, topk_segments
+from vsearch_fast.search.cpu import cascade
 from vsearch_fast.search.cpu.shared import Shared
 from vsearch_fast.search.cpu.worker import Worker
 from vsearch_fast.search.sketches import build
@@ -252,3 +253,27 @@ def test_sketches_of_other_arrays_are_refused():
             topk_segments(rows[:1], [rows[:30], rows[30:]], 3, metric="l2", sketches=others)
     with pytest.raises(ArgumentError, match="sketches are not those"):
         topk_segments(rows[:1], [rows[:30]], 3, metric="l2", sketches=[sketch])
+
+
+@pytest.mark.parametrize("metric", FLOAT_METRICS)
+def test_threads_share_the_queries_of_few_rows(metric: str, monkeypatch) -> None:
+    rows, queries = gaussian(90, 70), gaussian(23, 70)
+    taken: list[int] = []
+    search = cascade._search_some
+
+    def watched(problem, some, chunks, workers, *rest):
+        taken.append(len(some))
+        assert workers == 1 and chunks[-1].stop == 90
+        return search(problem, some, chunks, workers, *rest)
+
+    monkeypatch.setattr(cascade, "_search_some", watched)
+    with cut_as(Tiling(inline_bytes=0, whole_queries=5)):
+        found = topk(queries, Sketched(rows), 4, metric=metric, strategy="sketch", threads=8,
+                     explain=True)  # fmt: skip
+    assert sorted(taken) == [5, 6, 6, 6]
+    assert found[2].sketched == 90 * 23
+    assert_same(found[:2], reference.topk(queries, rows, 4, metric))
+    rows[50, 3] = rows[20, 5] = np.nan
+    for threads in (1, 8):
+        with pytest.raises(ArgumentError, match="row 20"):
+            topk(queries, Sketched(rows), 4, metric=metric, strategy="sketch", threads=threads)

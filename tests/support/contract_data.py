@@ -73,6 +73,10 @@ CUTS = {
         tile_bytes=1000, list_bytes=1, inline_bytes=0,
         few_pairs=0, many_pairs=0, hopeless=NEVER,
     ),
+    "whole": Tiling(
+        tile_bytes=700, sketch_query_bytes=2000, inline_bytes=0, whole_queries=1, list_bytes=500,
+        first_rows=3, few_pairs=0, hopeless=NEVER,
+    ),
     "guesses": Tiling(
         chunk_rows=13, inline_bytes=0, small_k=0, sample_rows=7, sample_stride=2, small_batch=3,
         listed_times_k=1000,

@@ -55,6 +55,11 @@ class Tiling:
     """Queries from which sketching rows beyond a sketch for one search pays; measured."""
     build_rows: int = 256
     """Rows beyond a sketch from which sketching them for one search pays."""
+    whole_rows: int = 8192
+    """Rows up to which threads share the queries and each bounds all rows, unless `chunk_rows`
+    says how to cut these: parts of so few bring little."""
+    whole_queries: int = 8
+    """Queries of a thread's share, at least."""
     first_rows: int = 2048
     """Rows whose nearest lower a worker's limits before it goes on."""
     fair_trial: int = 4096

@@ -8,7 +8,8 @@
 Each worker bounds chunks of rows and lists the pairs that its limits (the k-th smallest upper
 bound that it has met) do not exclude. When all are done, the limits of all are joined, and
 what is left is decided: the most promising pairs first (`Worker.probe`), since a true
-distance limits more tightly than a sketch's upper bound. A list that overflows is relieved in
+distance limits more tightly than a sketch's upper bound. Few rows are not worth cutting: there each
+worker takes some of the queries to all rows. A list that overflows is relieved in
 the same way; where sketches exclude too little, the rest is scanned (`kernels.lanes`). Rows
 of a segment beyond its sketch are scanned, too.
 """
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from threading import Event
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +56,51 @@ def search(
 ) -> Work:
     """Search for all queries; write the result to ``distances`` and ``ids``."""
     prepare(kernels_for(problem))
-    chunks = cut_rows(problem, workers, len(queries))
+    stop = Event()
+    shares = _shares(problem, len(queries), workers)
+    if len(shares) == 1:
+        chunks = cut_rows(problem, workers, len(queries))
+        return _search_some(problem, queries, chunks, workers, distances, ids, stop)
+    chunks = cut_rows(problem, 1, len(queries))
+    total, works = Work(), [Work() for _ in shares]
+
+    def search_share(number: int) -> None:
+        share = shares[number]
+        works[number] = _search_some(
+            problem, queries[share], chunks, 1, distances[share], ids[share], stop
+        )
+
+    run(search_share, len(shares), stop)
+    for work in works:
+        total.add(work)
+    return total
+
+
+def _shares(problem: Problem, queries: int, workers: int) -> list[slice]:
+    """Queries that a worker each takes to all rows; all of them where the rows are cut instead."""
+    sizes = tiling.TILING
+    sketched = all(
+        sketch is not None and len(sketch) == len(segment)
+        for sketch, segment in zip(problem.sketches, problem.segments, strict=True)
+    )
+    few = sum(map(len, problem.segments)) <= sizes.whole_rows
+    if not (sketched and few and sizes.chunk_rows is None):
+        return [slice(queries)]
+    shares = max(1, min(workers, queries // sizes.whole_queries))
+    borders = [queries * part // shares for part in range(shares + 1)]
+    return [slice(*pair) for pair in itertools.pairwise(borders)]
+
+
+def _search_some(
+    problem: Problem,
+    queries: NDArray[np.float32],
+    chunks: Sequence[Chunk],
+    workers: int,
+    distances: NDArray[np.float64],
+    ids: NDArray[np.int64],
+    stop: Event,
+) -> Work:
+    """Search for these queries, batch by batch."""
     workers = min(workers, len(chunks))
     sizes = tiling.TILING
     # Bounds of two tiers and of promising pairs, 8 bytes each, and pairs of distance and id.
@@ -70,12 +116,14 @@ def search(
     for first in range(0, len(queries), batch):
         part = slice(first, first + batch)
         some, best, best_ids = queries[part], distances[part], ids[part]
-        done, missed = _search_batch(problem, some, chunks, workers, best, best_ids, guess=True)
+        done, missed = _search_batch(
+            problem, some, chunks, workers, best, best_ids, stop, guess=True
+        )
         work.add(done)
         if len(missed):
             found, found_ids = best[missed], best_ids[missed]
             again, _ = _search_batch(
-                problem, some[missed], chunks, workers, found, found_ids, guess=False
+                problem, some[missed], chunks, workers, found, found_ids, stop, guess=False
             )
             best[missed], best_ids[missed] = found, found_ids
             again.sketched = again.scanned = 0  # these pairs are counted already
@@ -91,10 +139,11 @@ def _search_batch(
     workers: int,
     best: NDArray[np.float64],
     best_ids: NDArray[np.int64],
+    stop: Event,
     guess: bool,
 ) -> tuple[Work, NDArray[np.int64]]:
     """`_Batch.search`; its buffers are gone when it returns."""
-    batch = _Batch(problem, queries, chunks, workers)
+    batch = _Batch(problem, queries, chunks, workers, stop)
     missed = batch.search(best, best_ids, guess)
     return batch.work(), missed
 
@@ -108,8 +157,9 @@ class _Batch:
         queries: NDArray[np.float32],
         chunks: Sequence[Chunk],
         workers: int,
+        stop: Event,
     ) -> None:
-        self.shared = Shared(problem, queries, workers)
+        self.shared = Shared(problem, queries, workers, stop)
         self.chunks = chunks
         self.workers = [Worker(self.shared, number) for number in range(workers)]
         self.refused: list[int] = []

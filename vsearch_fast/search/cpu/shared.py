@@ -51,7 +51,9 @@ class Shared:
         counts: what is in them (tier, worker, query).
     """
 
-    def __init__(self, problem: Problem, queries: NDArray[np.float32], workers: int) -> None:
+    def __init__(
+        self, problem: Problem, queries: NDArray[np.float32], workers: int, stop: Event
+    ) -> None:
         self.problem = problem
         self.count = len(queries)
         self.queries = padded_to(queries, sketch_scan.QUERY_MULTIPLE)
@@ -83,7 +85,7 @@ class Shared:
         self.distances = np.empty((workers, padded, capacity))
         self.ids = np.empty((workers, padded, capacity), np.int64)
         self.counts = np.zeros((3, workers, padded), np.int64)  # of uppers, near_uppers, distances
-        self.stop = Event()
+        self.stop = stop
         self.hopeless = False
 
     def sketch_queries(self, lo: float, step: float) -> SketchedQueries:
