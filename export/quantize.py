@@ -71,7 +71,11 @@ def quantize(graph: Graph, pixels: np.ndarray, folder: Path) -> None:
         if node.op_type in _WEIGHTED and any(name in graph.constants for name in node.input)
     )
     made_by = {name: i for i, node in enumerate(nodes) for name in node.output}
-    body = _ancestors(nodes, made_by, [n for n in nodes[last].input if n in made_by])
+    ends = [n for n in nodes[last].input if n in made_by]
+    pooled = [node for node in nodes if node.op_type == "MaxPool"]
+    if pooled and sum(pooled[-1].output[0] in node.input for node in nodes) > 1:
+        ends = [pooled[-1].output[0]]
+    body = _ancestors(nodes, made_by, ends)
     if not any(nodes[i].op_type in _WEIGHTED for i in body):
         raise ArgumentError(
             "--precision int8 leaves nothing to quantise: the only layer with weights up to the "
