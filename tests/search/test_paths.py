@@ -256,9 +256,9 @@ def test_sketches_of_other_arrays_are_refused():
 
 
 @pytest.mark.parametrize("metric", FLOAT_METRICS)
-def test_threads_share_the_queries_of_few_rows(metric: str, monkeypatch) -> None:
+def test_threads_share_the_queries_of_few_rows(metric, monkeypatch):
     rows, queries = gaussian(90, 70), gaussian(23, 70)
-    taken: list[int] = []
+    taken = []
     search = cascade._search_some
 
     def watched(problem, some, chunks, workers, *rest):

@@ -12,9 +12,9 @@ from ..index.hits import Hit
 from ..index.items import Item as IndexItem
 from ..words import METRICS
 from . import conditional, schemas
-from .catalogue import Query as WhatToSearch
 from .faults import NotFoundError, RequestError
 from .metrics import CONTENT_TYPE, Metrics
+from .queries import Query as WhatToSearch
 from .schemas import errors
 from .service import Searched, Service
 from .thumbnails import Size

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,10 +27,11 @@ from ..index.items import Item
 from ..index.thresholds import Threshold
 from ..index.where import read_where
 from ..indexing.photos import Photos
-from ..words import METRICS, Metric
+from ..words import METRICS
 from .current import Current, Facts, Opened
 from .faults import NotFoundError, RequestError, status_of
 from .lru import SizedCache
+from .queries import Found, Kept, Query, Row, SearchRequest
 from .settings import Settings
 
 T = TypeVar("T")
@@ -45,66 +46,6 @@ _FEATURE_BYTES = 32 << 20
 _FIRST = ("category", "kids", "item")
 
 _NOT_SEARCHED = "Nothing was searched"
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """An uploaded picture: its key, bytes, upright size and, once found, the item's box."""
-
-    key: str
-    data: bytes
-    width: int
-    height: int
-    box: PixelBox | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Row:
-    """What the network makes of one picture: features (dim,) and its code."""
-
-    features: np.ndarray
-    code: np.ndarray
-
-    def by(self, metric: Metric) -> np.ndarray:
-        """What this metric compares."""
-        return self.code if metric == "hamming" else self.features
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Query:
-    """What is searched for, before the network.
-
-    `row` where it is known; otherwise `pixels` (S, S, 3) are what the network is
-    to see: queries wait as small as that, however large their pictures are.
-    """
-
-    pixels: np.ndarray | None
-    row: Row | None
-    kept: str | None = None
-    id: str | None = None
-    width: int | None = None
-    height: int | None = None
-    box: PixelBox | None = None
-    box_from: str | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SearchRequest:
-    """One scan's worth of a query; `where` as `Index.search` takes it, or None."""
-
-    row: Row
-    metric: Metric
-    k: int
-    where: Mapping[str, Sequence[Any]] | None
-    exclude: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """The hits of a request, and the threshold of the index that they are of, if it has one."""
-
-    hits: list[Hit]
-    threshold: Threshold | None
 
 
 class Catalogue:

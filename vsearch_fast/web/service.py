@@ -24,10 +24,11 @@ from ..index.thresholds import Threshold
 from ..machine import available_threads
 from ..words import METRICS, Metric
 from .batching import Batcher
-from .catalogue import Catalogue, Found, Query, Row, SearchRequest, parse_where, unshowable
+from .catalogue import Catalogue, parse_where, unshowable
 from .current import Facts
 from .faults import RequestError
 from .metrics import Metrics
+from .queries import Found, Query, Row, SearchRequest
 from .settings import Settings
 from .thumbnails import Thumbnails
 from .workers import Workers

@@ -1,0 +1,74 @@
+"""What is searched for and what is found, as it goes through the server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..checks import PixelBox
+from ..index.hits import Hit
+from ..index.thresholds import Threshold
+from ..words import Metric
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An uploaded picture: its key, bytes, upright size and, once found, the item's box."""
+
+    key: str
+    data: bytes
+    width: int
+    height: int
+    box: PixelBox | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """What the network makes of one picture: features (dim,) and its code."""
+
+    features: np.ndarray
+    code: np.ndarray
+
+    def by(self, metric: Metric) -> np.ndarray:
+        """What this metric compares."""
+        return self.code if metric == "hamming" else self.features
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Query:
+    """What is searched for, before the network.
+
+    `row` where it is known; otherwise `pixels` (S, S, 3) are what the network is
+    to see: queries wait as small as that, however large their pictures are.
+    """
+
+    pixels: np.ndarray | None
+    row: Row | None
+    kept: str | None = None
+    id: str | None = None
+    width: int | None = None
+    height: int | None = None
+    box: PixelBox | None = None
+    box_from: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SearchRequest:
+    """One scan's worth of a query; `where` as `Index.search` takes it, or None."""
+
+    row: Row
+    metric: Metric
+    k: int
+    where: Mapping[str, Sequence[Any]] | None
+    exclude: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The hits of a request, and the threshold of the index that they are of, if it has one."""
+
+    hits: list[Hit]
+    threshold: Threshold | None
