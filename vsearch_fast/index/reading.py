@@ -152,16 +152,24 @@ class Reading:
     def _single(self, kind: str, ids: np.ndarray) -> None:
         if self._checks == "never" or not len(ids):
             return
-        granule = self._granule(kind)
+        parts = self._parts[kind]
+        if len(parts) == 1:
+            self._single_within(kind, 0, parts[0], ids)
+            return
         segments, lines = np.divmod(ids, self.files.segment_rows)
         for segment in np.unique(segments).tolist():
-            part = self._parts[kind][segment]
-            assert part is not None
-            if part.pending:
-                found = lines[segments == segment] // granule
-                found = found[part.claimed[found] < granule]  # as a rule none, after some searches
-                if len(found):
-                    self._hash(kind, segment, part, np.unique(found))
+            self._single_within(kind, segment, parts[segment], lines[segments == segment])
+
+    def _single_within(
+        self, kind: str, segment: int, part: _Part | None, lines: np.ndarray
+    ) -> None:
+        assert part is not None
+        if part.pending:
+            granules = lines if part.granule == 1 else lines // part.granule
+            # As a rule none is left, after some searches.
+            granules = granules[part.claimed[granules] < part.granule]
+            if len(granules):
+                self._hash(kind, segment, part, np.unique(granules))
 
     def _read(self, kind: str, segment: int, start: int, stop: int) -> None:
         if self._checks == "never":
