@@ -42,6 +42,18 @@ def test_an_upload_finds_what_the_index_finds(
     assert query["box_from"] == ("you" if part else None)
 
 
+def test_a_photo_of_the_catalogue_that_is_uploaded_again_finds_itself_first(
+    client: httpx.Client, catalogue: Catalogue
+) -> None:
+    whole = [item for item in catalogue.index if item.box is None]
+    assert len(whole) == 24
+    for item in whole:
+        assert item.path is not None
+        answer = search(client, Path(item.path).read_bytes(), k=1, metric="all")
+        for result in answer["results"]:
+            assert [(m["id"], m["distance"]) for m in result["matches"]] == [(item.id, 0)]
+
+
 def test_a_picture_of_the_catalogue_finds_others(
     client: httpx.Client, catalogue: Catalogue
 ) -> None:
