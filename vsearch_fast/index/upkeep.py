@@ -6,15 +6,16 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from ..checks import Progress
 from ..errors import StoreError
-
-if TYPE_CHECKING:
-    from .repairing import Embed, Repaired
-    from .store import Store
-    from .verifying import Verified
+from .backing_up import back_up
+from .compacting import compact
+from .frozen import FrozenStore
+from .repairing import Embed, Repaired, repair
+from .store import Store
+from .verifying import Verified, verify
 
 
 class Upkeep:
@@ -46,8 +47,6 @@ class Upkeep:
         keeps a copy of the database (not of the rows) in a temporary folder: 0.1 s for 100,000
         items. Writers do not wait for it.
         """
-        from .frozen import FrozenStore
-
         return type(self)(FrozenStore(self._store))  # type: ignore[call-arg]
 
     def verify(self, progress: Progress | None = None) -> Verified:
@@ -60,8 +59,6 @@ class Upkeep:
         Returns:
             What is damaged, by file, rows and ids; `sound` where nothing is.
         """
-        from .verifying import verify
-
         return verify(self._store, progress)
 
     def add_checksums(self) -> bool:
@@ -89,8 +86,6 @@ class Upkeep:
             DamagedError: the database is beyond repair.
             StoreError: the index is open for reading, or could not be written.
         """
-        from .repairing import repair
-
         return repair(self._store, embed, progress)
 
     def compact(self, progress: Progress | None = None) -> int:
@@ -107,8 +102,6 @@ class Upkeep:
             DamagedError: a row that lives is not as it was written.
             StoreError: the index is open for reading, or the disk is full.
         """
-        from .compacting import compact
-
         return compact(self._store, progress)
 
     def backup(
@@ -131,8 +124,6 @@ class Upkeep:
             DamagedError: the index is damaged; no backup was made.
             StoreError: the target is there, or cannot be written.
         """
-        from .backing_up import back_up
-
         return back_up(self._store, Path(target), copy=copy, progress=progress)
 
     def __reduce__(self) -> tuple[Any, ...]:
