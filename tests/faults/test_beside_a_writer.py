@@ -134,7 +134,8 @@ def copies(place: Path, start: Image, log: Path, count: int) -> list[tuple[str, 
 
 @pytest.mark.parametrize("count", [60, pytest.param(3000, marks=pytest.mark.full)])
 def test_a_copy_made_under_a_writer(stage: Stage, made: Path, tmp_path: Path, count: int) -> None:
-    """Is one of the states that were committed, or is refused."""
+    """Is one of the states that were committed, or is refused; of a database that was read in the
+    midst of a commit some items may be of before and some of after, which `verify` finds."""
     place, log = tmp_path / "place", tmp_path / "log"
     folder = prepare(place, BY_NAME["add"], made)
     start = fault_disk.read(place)
@@ -147,7 +148,7 @@ def test_a_copy_made_under_a_writer(stage: Stage, made: Path, tmp_path: Path, co
             judge_copies, CHANGES, tmp_path / f"copy{first}", images[first : first + 50]
         )
         for case, outcome in ended.said:
-            if outcome in ("right", "refused"):
+            if outcome in ("right", "refused", "found by verify"):
                 tally.add(outcome)
             else:
                 tally.fail(case.split(",")[0], f"{outcome}; {case}")
@@ -155,6 +156,7 @@ def test_a_copy_made_under_a_writer(stage: Stage, made: Path, tmp_path: Path, co
             tally.fail(f"copy {first + len(ended.said)}", ended)
     tally.settle(count)
     assert tally.counts["right"] > count / 50
+    assert tally.counts["found by verify"] <= max(1, count / 50)
 
 
 @pytest.mark.parametrize("count", [6, pytest.param(100, marks=pytest.mark.full)])

@@ -10,7 +10,7 @@ import fault_truth
 from fault_disk import Image
 from fault_operations import BY_NAME, done, judge, judge_states, perform
 from fault_stage import say
-from fault_truth import Content
+from fault_truth import Content, WrongError
 
 from vsearch_fast.errors import StoreError
 from vsearch_fast.index import Index
@@ -57,8 +57,8 @@ def judge_images(names: list[str], place: Path, images: list[tuple[str, int, Ima
 
 
 def judge_copies(names: list[str], place: Path, images: list[tuple[str, Image]]) -> None:
-    """Says of each copy of an index that was made among these operations: "right", "refused", or
-    what is wrong."""
+    """Says of each copy of an index that was made among these operations: "right", "refused",
+    "found by verify" (its database was read in the midst of a commit), or what is wrong."""
     for case, image in images:
         fault_disk.write(place, image)
         try:
@@ -66,6 +66,9 @@ def judge_copies(names: list[str], place: Path, images: list[tuple[str, Image]])
             outcome = "right"
         except StoreError as error:
             outcome = "refused" if error.cause and error.consequence and error.cure else repr(error)
+        except WrongError as error:
+            with Index.open(place / "index") as index:
+                outcome = f"WrongError: {error}" if index.verify().sound else "found by verify"
         except Exception as error:
             outcome = f"{type(error).__name__}: {error}"
         say((case, outcome))
