@@ -83,6 +83,7 @@ def test_an_upload_is_compared_whole_as_the_catalogue_was_made(page: Any, server
 
     page.route("**/api/catalogue", of_whole_pictures)
     page.goto("/")
+    expect(page.locator("#items li").first).to_be_visible()  # it knows the catalogue
     with searching(page) as answer:
         page.locator("#file").set_input_files(picture(server))
     query = answer.value.json()["query"]

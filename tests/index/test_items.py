@@ -86,6 +86,7 @@ def test_info(index: Index) -> None:
         "segments": 6,
         "segment_rows": 16,
         "columns": ["colour", "new", "nr", "price"],
+        "boxed": sum(item.box is not None for item in index),
         "checksums": True,
         "thresholds": {},
     }
