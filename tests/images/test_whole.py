@@ -6,6 +6,8 @@ Pillow and of Python that other code of the process has changed.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import struct
 import warnings
 import zlib
@@ -74,6 +76,16 @@ def test_a_jpeg_that_was_cut_off_earlier_is_refused_or_equal(
     except ImageError:
         return
     np.testing.assert_array_equal(found, shown(data))
+
+
+@pytest.mark.parametrize("options", JPEGS[:4])
+def test_a_few_bits_that_are_missing_are_noticed(options: dict) -> None:
+    """What follows in their place may be what they were: with one bit, every second time."""
+    for width, height, seed in itertools.product((1, 3, 9, 17), (1, 2, 9), range(4)):
+        data = encode(random_image("RGB", width, height, seed), "JPEG", **options)
+        for cut, tail in itertools.product(range(3, 9), (b"", b"\xff", bytes(3000))):
+            with contextlib.suppress(ImageError):
+                np.testing.assert_array_equal(shown(data[:-cut] + tail), shown(data))
 
 
 def test_a_progressive_jpeg_that_lacks_a_scan_is_refused() -> None:

@@ -20,10 +20,10 @@ _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 
 #: Continuations of a scan. What is missing of it would be decoded from them, each time to
-#: something else; behind a scan that is complete a decoder passes over them.
-_FILLERS = tuple(
-    bytes(np.random.default_rng(seed).integers(1, 255, 4096, np.uint8)) for seed in range(3)
-)
+#: something else; behind a scan that is complete a decoder passes over them. Each has its
+#: complement beside it: of few bits that are missing, one of the two has all others.
+_RANDOM = np.random.default_rng(0).integers(1, 255, (3, 4096), np.uint8)
+_FILLERS = tuple(bytes(row) for row in np.concatenate([_RANDOM, 255 - _RANDOM]))
 
 
 @dataclass
