@@ -31,18 +31,24 @@ from typing import Any
 import llvmlite
 import numba
 from llvmlite import binding
+from llvmlite.binding import ffi
 from numba.core import event
 from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
 from ..errors import ArgumentError
-from ..loading import LOCK, once
+from ..loading import LOCK, held_over_forks, once
 from ..machine import cache_root
 from ..threads import refuse_at_end
 
 config: Any = numba.config  # its attributes are made at run time
 log = logging.getLogger("vsearch_fast.kernels")
+
+# LLVM's functions share a lock, which any thread may hold at a fork: who asks for the processor's
+# name, or drops a compiled module. A child would wait for it for ever.
+if (_llvm_lock := getattr(ffi.lib, "_lock", None)) is not None:
+    held_over_forks(_llvm_lock)
 
 _ENDING = ".kernel"
 _HASH = hashlib.sha256

@@ -17,6 +17,7 @@ import os
 import random  # noqa: F401
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import wraps
 from importlib import import_module
 from threading import RLock
@@ -30,9 +31,30 @@ Made = TypeVar("Made")
 #: ground floor are the first to be imported, and Python asks the last first.
 LOCK = RLock()
 
-os.register_at_fork(
-    before=LOCK.acquire, after_in_parent=LOCK.release, after_in_child=LOCK.release
-)  # fmt: skip
+_held: list[AbstractContextManager[Any]] = []
+_taken: list[AbstractContextManager[Any]] = []
+
+
+def held_over_forks(lock: AbstractContextManager[Any]) -> None:
+    """Have a fork wait for another package's lock, too: one that may be asked for by whoever
+    holds `LOCK`, and is therefore taken behind it."""
+    _held.append(lock)
+
+
+def _before() -> None:
+    LOCK.acquire()
+    for lock in _held:
+        lock.__enter__()
+        _taken.append(lock)
+
+
+def _after() -> None:
+    while _taken:
+        _taken.pop().__exit__(None, None, None)
+    LOCK.release()
+
+
+os.register_at_fork(before=_before, after_in_parent=_after, after_in_child=_after)
 
 
 def once(make: Callable[..., Made]) -> Callable[..., Made]:
