@@ -34,7 +34,7 @@ import numpy as np
 from ..checks import PixelBox, Scalar
 from ..errors import ArgumentError, DatasetError
 from ..words import plural
-from .deepfashion_rows import OnError, Pictures, Rows, text, wrong
+from .deepfashion_rows import OnError, Pictures, Rows, text, words_of, wrong
 from .deepfashion_types import ATTRIBUTE_TYPES, CATEGORY_TYPES, PARTITIONS
 from .deepfashion_write import write
 from .notes import Notes
@@ -230,9 +230,7 @@ def _read_categories(file: Path, rows: Rows, categories: int) -> tuple[list[str]
     names: dict[str, int] = {}
     for line, content in rows.of(file):
         with rows.at(file, line, content):
-            words = text(content).split()
-            if len(words) != 2:
-                wrong(f"{plural(len(words), 'word')} where a picture and a category should stand")
+            words = words_of(content, 2, "a picture and a category")
             name, label = words
             if not label.isdecimal() or not 1 <= int(label) <= categories:
                 wrong(f"the category is {label!r}, not 1 to {categories}")
@@ -249,9 +247,7 @@ def _read_boxes(folder: Path, rows: Rows, numbers: Mapping[str, int]) -> list[Pi
     boxes: list[PixelBox | None] = [None] * len(numbers)
     for line, content in rows.of(file):
         with rows.at(file, line, content):
-            words = text(content).split()
-            if len(words) != 5:
-                wrong(f"{plural(len(words), 'word')} where a picture and 4 numbers should stand")
+            words = words_of(content, 5, "a picture and 4 numbers")
             try:
                 x1, y1, x2, y2 = (round(float(word)) for word in words[1:])
             except (ValueError, OverflowError):
@@ -278,9 +274,7 @@ def _read_partitions(
     partitions: list[str | None] = [None] * len(numbers)
     for line, content in rows.of(file):
         with rows.at(file, line, content):
-            words = text(content).split()
-            if len(words) != 2:
-                wrong(f"{plural(len(words), 'word')} where a picture and a partition should stand")
+            words = words_of(content, 2, "a picture and a partition")
             if words[1] not in PARTITIONS:
                 wrong(f"the partition is {words[1]!r}, not {', '.join(PARTITIONS)}")
             row = pictures.row(line, words[0])

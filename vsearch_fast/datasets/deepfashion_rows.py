@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Literal, NoReturn
 
 from ..errors import ArgumentError, DatasetError
+from ..words import plural
 from .notes import Notes
 from .tables import CONSEQUENCE, BadLineError, Fault, refuse
 
@@ -158,3 +159,11 @@ def text(content: bytes) -> str:
         return content.decode()
     except UnicodeDecodeError:
         wrong("the text is not UTF-8")
+
+
+def words_of(content: bytes, count: int, what: str) -> list[str]:
+    """The words of a row, which are so many: `what` they are, for who is told of another number."""
+    words = text(content).split()
+    if len(words) != count:
+        wrong(f"{plural(len(words), 'word')} where {what} should stand")
+    return words

@@ -21,9 +21,8 @@ from pathlib import Path, PurePosixPath
 
 from ..checks import PixelBox, Scalar
 from ..errors import DatasetError
-from ..words import plural
 from .deepfashion import Partition, _find, _picture_folder
-from .deepfashion_rows import OnError, Rows, text, wrong
+from .deepfashion_rows import OnError, Rows, words_of, wrong
 from .deepfashion_types import CATEGORY_TYPES
 from .notes import Notes
 from .records import Record
@@ -70,9 +69,7 @@ def read(
     seen: set[str] = set()
     for line, content in rows.of(file):
         with rows.at(file, line, content):
-            words = text(content).split()
-            if len(words) != 3:
-                wrong(f"{plural(len(words), 'word')} where a picture, item and status should stand")
+            words = words_of(content, 3, "a picture, item and status")
             name, item, status = words
             if status not in STATUSES:
                 wrong(f"the status is {status!r}, not {', '.join(STATUSES)}")
@@ -107,9 +104,7 @@ def _read_boxes(folder: Path, rows: Rows) -> dict[str, tuple[PixelBox, dict[str,
     found: dict[str, tuple[PixelBox, dict[str, Scalar]]] = {}
     for line, content in rows.of(file):
         with rows.at(file, line, content):
-            words = text(content).split()
-            if len(words) != 7:
-                wrong(f"{plural(len(words), 'word')} where a picture and 6 numbers should stand")
+            words = words_of(content, 7, "a picture and 6 numbers")
             try:
                 kind, pose = map(int, words[1:3])
                 x1, y1, x2, y2 = (round(float(word)) for word in words[3:])
