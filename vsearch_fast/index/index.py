@@ -477,6 +477,10 @@ class Index(Telling, Upkeep):
         """Names of the metadata columns that items have, sorted."""
         return self._store.columns()
 
+    def boxed(self) -> int:
+        """How many items have a box: their features are those of a part of the picture."""
+        return self._store.boxed()
+
     def info(self) -> dict[str, Any]:
         """What the index is: path, format, created, dim, dtype, model, model_id, rows (ever added),
         live, removed, segments, segment_rows, bytes (on disk), columns (of metadata), boxed

@@ -431,7 +431,7 @@ class Catalogue:
 
 def _boxed(index: Index) -> bool:
     """Whether most items are parts of their pictures."""
-    return 2 * index.info()["boxed"] > len(index)
+    return 2 * index.boxed() > len(index)
 
 
 def _stored(index: Index, id_: str) -> Row:
