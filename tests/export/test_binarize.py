@@ -179,13 +179,19 @@ def test_other_precisions_and_layers(network: Path, pictures: Path, tmp_path: Pa
 # An index
 
 
+def indexed(pictures: Path, model: Path, folder: Path) -> Path:
+    """An index of the pictures by this model, made by the command."""
+    made = folder / "an.index"
+    words = ["index", str(pictures), "-o", str(made), "--model", str(model), "--quiet"]
+    assert CliRunner().invoke(vsearch, words).exit_code == 0
+    return made
+
+
 @pytest.mark.parametrize("rule", ["zero", *RULES])
 def test_an_index_compares_the_models_codes(
     rule: str, models: dict[str, Path], pictures: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "an.index"
-    words = ["index", str(pictures), "-o", str(folder), "--model", str(models[rule]), "--quiet"]
-    assert CliRunner().invoke(vsearch, words).exit_code == 0
+    folder = indexed(pictures, models[rule], tmp_path)
     embedder = Embedder(models[rule], "cpu")
     asked, made = embedder.both(pictures)
     order = topk(made, made, 3, metric="hamming")
@@ -234,9 +240,7 @@ def test_rows_without_codes_are_refused_and_codes_travel(
 def test_damaged_codes_are_embedded_again(
     rule: str, models: dict[str, Path], pictures: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "an.index"
-    words = ["index", str(pictures), "-o", str(folder), "--model", str(models[rule]), "--quiet"]
-    assert CliRunner().invoke(vsearch, words).exit_code == 0
+    folder = indexed(pictures, models[rule], tmp_path)
     before = Embedder(models[rule], "cpu").codes(pictures)
     file = folder / "codes-00000.npy"
     content = bytearray(file.read_bytes())
