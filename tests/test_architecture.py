@@ -48,7 +48,7 @@ FACES = {
     "datasets": "Record deepfashion folder garments inshop",
     "datasets.garments": """CATEGORIES COLOURS GarmentInfo PATTERNS item_id read render
                             render_catalogue write_deepfashion""",
-    "embedder": "Batch Embedder ImageSkippedWarning ProviderFallbackWarning Skipped",
+    "embedder": "Batch Embedder ImageSkippedWarning ProviderFallbackWarning Skipped embed_views",
     "evaluate": """Difference Figure ModelRow Options STANDARD Study evaluate table_rows write""",
     "export": "ExportReport export write_classes",
     "images": """Box FORMATS IMAGE_SUFFIXES MAX_PIXELS RESIZE_FILTERS Source decode find_images load

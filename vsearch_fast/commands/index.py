@@ -58,6 +58,13 @@ if TYPE_CHECKING:
     help="How a new index stores features; float16 takes half the disk space and rounds them. "
     "[default: float32]",
 )
+@click.option(
+    "--views",
+    type=click.Choice(["whole", "whole,box"]),
+    help="What a new index holds of a picture: whole,box is both the whole picture and the box of "
+    "the item, of which a search takes the nearer. The box is the list's, else it is located. "
+    "[default: whole, or the list's box alone]",
+)
 @options.provider
 @options.decoder
 @options.threads
@@ -77,6 +84,7 @@ def command(
     exclude: tuple[str, ...],
     batch_size: int | None,
     dtype: str | None,
+    views: str | None,
     provider: str,
     decoder: str,
     threads: int | None,
@@ -99,7 +107,10 @@ def command(
     vsearch index shop/ --csv shop/list.csv --column path=image --column category=label \\
         -o shop.index
     vsearch index lamps/ -o lamps.index --model vgg16-fc1.onnx
+    vsearch index photos/ -o photos.index --views whole,box
     """
+    import numpy as np
+
     from ..datasets import detect
     from ..datasets.notes import Notes
     from ..embedder.embedder import ImageSkippedWarning
@@ -122,7 +133,12 @@ def command(
         batch_size=batch_size, threads=threads, max_pixels=max_pixels,
     )  # fmt: skip
     tell(running(embedder))
-    with open_index(index_path, embedder, model, origin, dtype, root=root, columns=named) as target:
+    if views == "whole,box" and any(record.box is None for record in records):
+        embedder.locate(np.zeros((8, 8, 3), np.uint8))  # refused before an index is made
+    with open_index(
+        index_path, embedder, model, origin, dtype,
+        views=None if views is None else views.split(","), root=root, columns=named,
+    ) as target:  # fmt: skip
         unlisted = [folder for folder, _ in notes.left_out.unlisted]
         todo = plan(target, records, keep_missing=keep_missing, unlisted=unlisted)
         if not keep_missing:

@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     "--box",
     callback=options.box,
     metavar="x1,y1,x2,y2",
-    help="Search for this part of the photo, in pixels.",
+    help="Search for this part of the photo, in pixels (in an index of both views for the whole "
+    "photo, too).",
 )
 @click.option(
     "--auto-box",
@@ -130,6 +131,7 @@ def command(
     from ..images.finding import LeftOut, find_images
     from ..index.index import Index
     from ..indexing.columns import column_named
+    from ..indexing.embedding import embedded_queries
     from ..indexing.photos import Photos
     from ..indexing.recorded import embedder_for, model_file, running
     from ..results import text
@@ -182,8 +184,8 @@ def command(
         boxes = [box] * len(queries)
         if auto_box:
             boxes = [_located(embedder, query, on_error) for query in queries]
-        features, codes = embedder.both(
-            queries, boxes, on_error=on_error, progress=len(queries) > 16
+        features, codes = embedded_queries(
+            found, embedder, queries, boxes, on_error=on_error, progress=len(queries) > 16
         )
         for skipped in embedder.skipped:
             tell(text.skipped_text(skipped))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .embedder import Batch, Embedder, ImageSkippedWarning, Skipped
 from .providers import ProviderFallbackWarning
+from .views import embed_views
 
 __all__ = [
     "Batch",
@@ -11,4 +12,5 @@ __all__ = [
     "ImageSkippedWarning",
     "ProviderFallbackWarning",
     "Skipped",
+    "embed_views",
 ]

@@ -19,6 +19,7 @@ from ..errors import ArgumentError, DTypeError, DuplicateIdError
 from ..kernels.reference import pack_bits
 from ..words import BINARIZE, ITQ, ZERO
 from .items import Item, check_id, check_item, facet
+from .views import as_lines, as_rows, flat, unflat
 
 _ITEMS = (
     "Pass items of the index with what is new: dataclasses.replace(index.get(id), metadata={...})"
@@ -158,19 +159,65 @@ def matrix(values: npt.ArrayLike, dim: int, name: str, consequence: str) -> np.n
 def queries(
     values: npt.ArrayLike, dim: int, bits: int, binarize: str, metric: str, consequence: str
 ) -> np.ndarray:
-    """Queries as the metric compares them: float32 (q, dim), or codes uint8 (q, ceil(bits / 8))."""
-    array = array_of(values, "queries", consequence)
+    """Queries as the metric compares them: float32 (q, dim), or codes uint8 (q, ceil(bits / 8)); of
+    several views (q, v, ...)."""
+    array, views = flat(array_of(values, "queries", consequence))
     if array.ndim == 1:
         array = array[None]
     if metric == "hamming" and array.dtype == np.uint8:
-        return codes(array, bits, "queries", consequence)
+        return unflat(codes(array, bits, "queries", consequence), views)
     if metric == "hamming":
         refuse_features(
             binarize, "queries", consequence, "Pass Embedder.codes([...]), or search by l2 or l1"
         )
     array = matrix(array, dim, "queries", consequence)
     array = float_block(array, 0, "queries", consequence)
-    return pack_bits(array) if metric == "hamming" else array
+    return unflat(pack_bits(array) if metric == "hamming" else array, views)
+
+
+def added(
+    features: npt.ArrayLike, given: npt.ArrayLike | None, dim: int, bits: int, views: int,
+    consequence: str,
+) -> tuple[np.ndarray, np.ndarray | None]:  # fmt: skip
+    """Features (n, dim) and codes (n, ceil(bits / 8)) or None, of several views (n, views, ...), as
+    rows (n, views * dim) and (n, views * ceil(bits / 8)); not yet searched for NaN."""
+    arrays: list[np.ndarray | None] = []
+    for values, name in ((features, "features"), (given, "codes")):
+        if values is None:
+            arrays.append(None)
+            continue
+        array = array_of(values, name, consequence)
+        if views > 1:
+            shape = array.shape
+            array, held = flat(array)
+            if held != views:
+                raise ArgumentError(
+                    f"{name} have the shape {shape}, and the index holds {views} views an item",
+                    consequence,
+                    f"Pass an array of shape (n, {views}, width): the whole picture, then the box",
+                )
+        array = (
+            matrix(array, dim, name, consequence)
+            if name == "features"
+            else codes(array, bits, name, consequence)
+        )
+        arrays.append(as_rows(array, views))
+    assert arrays[0] is not None
+    return arrays[0], arrays[1]
+
+
+def blocks(
+    rows: np.ndarray, given: np.ndarray | None, views: int, dtype: str, consequence: str
+) -> Iterator[dict[str, np.ndarray]]:
+    """What `added` returns as an index stores it, some rows at a time: by kind, as
+    `SegmentFiles.append` takes them. Codes that were not given are made."""
+    for part in block_slices(*rows.shape):
+        vectors = float_block(rows[part], part.start, "features", consequence, dtype)
+        if given is None:
+            codes = as_rows(pack_bits(as_lines(vectors, views)), views)
+        else:
+            codes = np.ascontiguousarray(given[part])
+        yield {"vectors": vectors, "codes": codes}
 
 
 def float_block(

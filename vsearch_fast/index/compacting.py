@@ -61,7 +61,7 @@ def _compact(store: Store, old: Snapshot, progress: Progress | None) -> None:
     files = SegmentFiles(
         store.place, store.meta.kinds, store.meta.segment_rows, old.state.generation + 1
     )
-    reading = Reading(old.files, old.state.rows, schema.KINDS, [], "always", _NOT_COMPACTED)
+    reading = Reading(old.files, old.state.rows, schema.KINDS, [], "always", 1, _NOT_COMPACTED)
     written = write_rows(
         store, files, State(0, 0, 0, files.generation, 0), [], len(rows),
         _blocks(store, reading, rows, progress), _NOT_COMPACTED,

@@ -12,6 +12,7 @@ from ..search.dispatch import topk_segments
 from ..search.proof import Proof
 from .store import Store, View
 from .stored_sketches import FACTS, SKETCHES
+from .views import flat, nearest_items
 
 if TYPE_CHECKING:
     from ..search.gpu.resident_rows import ResidentRows
@@ -76,14 +77,16 @@ class Finder:
         resident.extend(segments, sketches or [None] * len(segments))
 
     def stored(self, view: View, kind: str, rows: np.ndarray) -> np.ndarray:
-        """Rows of a kind of a view by number, int64 (n,), copied: (n, width) as stored.
+        """Rows of a kind of a view by number, int64 (n,), copied: (n, width) as stored, of an index
+        of several views (n, views, width).
 
         Raises:
             DamagedError: they are not as they were written.
         """
         values = view.reading.copied(kind, rows)
         self._store.settle(view, "Nothing was read")
-        return values
+        views = len(self._store.meta.views)
+        return values if views == 1 else values.reshape(len(values), views, -1)
 
     def nearest(
         self,
@@ -102,14 +105,18 @@ class Finder:
         Args:
             view: the rows that there are; of `kinds_of` the metric.
             mask: bool (rows,), the rows that live; None for all.
-            queries: (q, dim) float32 or float16, for hamming codes, uint8 (q, ceil(bits / 8)).
+            queries: (q, dim) float32 or float16, for hamming codes, uint8 (q, ceil(bits / 8)); of
+                several views (q, v, ...): the distance is that of the nearest (`views.py`).
             k, metric, threads, strategy, backend: as for `topk`; ``auto`` is the GPU after `to`.
 
         Raises:
             DamagedError: rows that were read are not as they were written.
             CompactedError: the rows have other numbers by now.
         """
-        kind = kind_of(metric)
+        kind, views = kind_of(metric), len(self._store.meta.views)
+        queries, asked = flat(queries)
+        if mask is not None and views > 1:
+            mask = np.repeat(mask, views)
         segments, sketches = view.reading.arrays(kind), view.reading.sketched()
         if not segments:
             segments, sketches = [np.empty((0, queries.shape[1]), queries.dtype)], None
@@ -124,11 +131,14 @@ class Finder:
         if resident is not None:  # what was added since
             self._extend(resident, kind, view)
         try:
-            return topk_segments(
-                queries, segments, k, metric=metric, masks=masks, sketches=sketches,
+            distances, found, proof = topk_segments(
+                queries, segments, k * views, metric=metric, masks=masks, sketches=sketches,
                 resident=resident, reading=view.reading, backend=backend, strategy=strategy,
                 threads=threads,
             )  # fmt: skip
         finally:
             # Also where a row holds NaN: nothing that was added did, so it is damaged.
             self._store.settle(view, "Nothing was searched")
+        if views > 1 or asked is not None:
+            distances, found = nearest_items(distances, found, asked or 1, views, k)
+        return distances, found, proof

@@ -51,7 +51,8 @@ def find_hits(
     """The hits of each query, as `Index.search` returns them, all of one committed state.
 
     Args:
-        queries: (q, dim) float32 or float16, for hamming codes, uint8 (q, ceil(bits / 8)).
+        queries: (q, dim) float32 or float16, for hamming codes, uint8 (q, ceil(bits / 8)); of
+            several views (q, v, ...).
         max_distance: hits beyond it are left out; None for no limit.
         k, metric, where, threads, strategy, backend: checked, as for `Index.search`.
     """

@@ -24,7 +24,6 @@ import numpy.typing as npt
 
 from ..checks import Scalar, positive
 from ..errors import ArgumentError, ModelMismatchError
-from ..kernels.reference import pack_bits
 from ..search.proof import Proof
 from ..words import METRICS, Metric
 from . import arguments, schema
@@ -37,6 +36,7 @@ from .store import Store
 from .telling import Telling
 from .thresholds import Thresholds
 from .upkeep import Upkeep
+from .views import checked_views
 
 _NOT_ADDED = "None of the rows was added"
 _NOT_SEARCHED = "Nothing was searched"
@@ -54,6 +54,8 @@ class Index(Telling, Upkeep):
         bits: of a code.
         binarize: the rule that codes are made by: "zero" (features > 0), or of the model.
         dtype: of the stored features, "float32" or "float16".
+        views: what is held of an item: ("whole",), or ("whole", "box") where it has the features
+            of the whole picture and those of a part of it.
         model_id: the model whose features it holds, "" when unknown.
         model: what was said about the model.
         decoder: what decoded the JPEG files it was made of, for `Embedder(decoder=...)`.
@@ -67,6 +69,7 @@ class Index(Telling, Upkeep):
         self.bits = store.meta.bits
         self.binarize = store.meta.binarize
         self.dtype = store.meta.dtype
+        self.views = store.meta.views
         self.model_id = store.meta.model_id
         self.path = store.folder
         self._changes = Changes(store)
@@ -83,6 +86,7 @@ class Index(Telling, Upkeep):
         model: Mapping[str, Any] | None = None,
         segment_rows: int | None = None,
         dtype: str | None = None,
+        views: Sequence[str] | str | None = None,
         exist_ok: bool = False,
     ) -> Self:
         """Make an empty index in the folder `path` and open it for writing.
@@ -98,8 +102,10 @@ class Index(Telling, Upkeep):
             dtype: of the stored features: "float32", or "float16" for half the disk space.
                 Features are rounded to it as they are added, and searches are exact for what
                 is stored. None: float32, or what an index that exists has.
-            exist_ok: open the index that is there already, when its dim, dtype and model_id
-                are these.
+            views: of an item: ("whole",), or ("whole", "box") for two rows of features an item,
+                of which the nearer counts. None: "whole", or what an index that exists has.
+            exist_ok: open the index that is there already, when its dim, dtype, views and
+                model_id are these.
 
         Raises:
             ArgumentError: a dim or segment_rows below 1, a model that JSON cannot hold.
@@ -108,12 +114,13 @@ class Index(Telling, Upkeep):
             StoreError: the folder holds something else, or cannot be written.
         """
         folder = Path(path)
+        held = None if views is None else checked_views(views, "The index was not created")
         dim = schema.ensure(
-            folder, dim, model_id, model or {}, segment_rows, dtype, exist_ok=exist_ok
+            folder, dim, model_id, model or {}, segment_rows, dtype, held, exist_ok=exist_ok
         )
         index = cls.open(folder, mode="rw", model_id=model_id)
         try:
-            schema.check_same(folder, index._store.meta, dim, dtype)
+            schema.check_same(folder, index._store.meta, dim, dtype, held)
         except ArgumentError:
             index.close()
             raise
@@ -207,9 +214,10 @@ class Index(Telling, Upkeep):
         Args:
             ids: n different strings.
             features: (n, dim) float32 or float16 (widened exactly), or float64 (rounded to
-                float32); finite, also when rounded to the index's dtype.
+                float32); finite, also when rounded to the index's dtype. Of an index of two
+                views (n, 2, dim): the whole picture's, then the box's.
             items: for each row an `Item` of the same id, or a mapping of its metadata.
-            codes: (n, ceil(bits / 8)) uint8, kept as given; by default
+            codes: (n, ceil(bits / 8)) uint8, or (n, 2, ceil(bits / 8)), kept as given; by default
                 `pack_bits` of the features as they are stored. Where the model makes codes by
                 another rule (`binarize`) they must be given: `Embedder.both` makes both.
             replace: an id that the index holds gets a new row (and so is the last among
@@ -221,8 +229,8 @@ class Index(Telling, Upkeep):
             StoreError: a full disk, an index opened for reading, ...; nothing is lost.
         """
         names = arguments.ids(arguments.ordered(ids, _NOT_ADDED), _NOT_ADDED)
-        rows = arguments.matrix(features, self.dim, "features", _NOT_ADDED)
-        bits = None if codes is None else arguments.codes(codes, self.bits, "codes", _NOT_ADDED)
+        views = len(self.views)
+        rows, bits = arguments.added(features, codes, self.dim, self.bits, views, _NOT_ADDED)
         if bits is None:
             arguments.refuse_features(
                 self.binarize, "what is added", _NOT_ADDED,
@@ -237,18 +245,11 @@ class Index(Telling, Upkeep):
                 )
         arguments.refuse_twice(names, _NOT_ADDED)
         described = arguments.items(names, items, _NOT_ADDED)
-        for part in arguments.block_slices(len(rows), self.dim):  # all, before any is written
+        for part in arguments.block_slices(*rows.shape):  # all, before any is written
             arguments.float_block(rows[part], part.start, "features", _NOT_ADDED, self.dtype)
         if names:
-            self._changes.append(described, self._blocks(rows, bits), replace=replace)
-
-    def _blocks(self, rows: np.ndarray, bits: np.ndarray | None) -> Iterator[dict[str, np.ndarray]]:
-        for part in arguments.block_slices(len(rows), self.dim):
-            vectors = arguments.float_block(
-                rows[part], part.start, "features", _NOT_ADDED, self.dtype
-            )
-            codes = pack_bits(vectors) if bits is None else np.ascontiguousarray(bits[part])
-            yield {"vectors": vectors, "codes": codes}
+            blocks = arguments.blocks(rows, bits, views, self.dtype, _NOT_ADDED)
+            self._changes.append(described, blocks, replace=replace)
 
     def update(self, items: Item | Iterable[Item]) -> None:
         """Replace path, box, metadata and stamp of the items of these ids; rows and features
@@ -351,7 +352,9 @@ class Index(Telling, Upkeep):
 
         Args:
             queries: features (q, dim), or (dim,) for one; for "hamming" also packed codes,
-                uint8 (q, ceil(bits / 8)), and nothing else where `binarize` is not "zero".
+                uint8 (q, ceil(bits / 8)), and nothing else where `binarize` is not "zero". Of
+                several views a query (q, v, ...): a hit's distance is the smallest between a
+                view of the query and one of the item's.
             k: hits a query, at least 1; fewer come when fewer items match.
             metric: "l2", "l1" or "hamming" (on the codes: the bits features > 0, or what
                 `binarize` says).
@@ -416,7 +419,8 @@ class Index(Telling, Upkeep):
         return self._store.find([id_], "Nothing was read")[0][1]
 
     def features(self, ids: Iterable[str]) -> np.ndarray:
-        """The stored features of these ids: float32 (n, dim), in their order (float16 widened).
+        """The stored features of these ids: float32 (n, dim), of two views (n, 2, dim), in their
+        order (float16 widened).
 
         Raises:
             UnknownIdError: an id that the index does not hold.
@@ -424,7 +428,8 @@ class Index(Telling, Upkeep):
         return self._stored("vectors", ids).astype(np.float32, copy=False)
 
     def codes(self, ids: Iterable[str]) -> np.ndarray:
-        """The stored codes of these ids: uint8 (n, ceil(bits / 8)), in their order.
+        """The stored codes of these ids: uint8 (n, ceil(bits / 8)), of two views (n, 2, ...), in
+        their order.
 
         Raises:
             UnknownIdError: an id that the index does not hold.
@@ -482,8 +487,8 @@ class Index(Telling, Upkeep):
         return self._store.boxed()
 
     def info(self) -> dict[str, Any]:
-        """What the index is: path, format, created, dim, dtype, model, model_id, rows (ever added),
-        live, removed, segments, segment_rows, bytes (on disk), columns (of metadata), boxed
+        """What the index is: path, format, created, dim, dtype, views, model, model_id, rows (ever
+        added), live, removed, segments, segment_rows, bytes (on disk), columns (of metadata), boxed
         (items whose features are of a box, not of the whole picture), thresholds
         (by metric, those that are kept: `Threshold`'s attributes, and changes since)."""
         state = self._store.state()

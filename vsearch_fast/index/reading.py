@@ -21,6 +21,7 @@ from ..search.sketches import Sketch
 from . import sums
 from .segments import Mapped, SegmentFiles
 from .stored_sketches import FACTS, SKETCHES, Covered
+from .views import as_lines
 
 #: When rows are checked: when a process first reads them, at every search, never.
 Checks = Literal["first", "always", "never"]
@@ -59,6 +60,7 @@ class Reading:
         kinds: to be read.
         covered: what is sketched, one entry a segment.
         checks: when rows are hashed.
+        views: of an item. Searches see its *lines* (`views.py`), so many a row.
         consequence: what is not done if a file is damaged.
 
     Raises:
@@ -72,9 +74,11 @@ class Reading:
         kinds: Sequence[str],
         covered: Sequence[Covered],
         checks: Checks,
+        views: int,
         consequence: str,
     ) -> None:
         self.files = files
+        self._views = views
         self._checks = checks
         self._consequence = consequence
         self._covered = covered
@@ -104,8 +108,9 @@ class Reading:
         return sums.granule_rows(self.files.kinds[kind])
 
     def arrays(self, kind: str) -> list[np.ndarray]:
-        """The rows, read-only, one array (r, width) a segment, all full but the last."""
-        return [part.array for part in self._parts[kind] if part is not None]
+        """The lines, read-only, one array (r * views, width) a segment, all full but the last."""
+        parts = self._parts[kind]
+        return [as_lines(part.array, self._views) for part in parts if part is not None]
 
     def sketched(self) -> list[Sketch] | None:
         """The sketch of each segment; None where none are kept."""
@@ -118,7 +123,7 @@ class Reading:
             for name in (SKETCHES, FACTS):
                 part, kind = self._parts[name][segment], self.files.kinds[name]
                 empty = np.empty((0, kind.width), kind.dtype)
-                arrays.append(empty if part is None else part.array)
+                arrays.append(as_lines(empty if part is None else part.array, self._views))
             kept.append(Sketch(arrays[0], arrays[1], covered.runs, nothing))
         return kept
 
@@ -128,26 +133,26 @@ class Reading:
         shape = self.files.kinds[kind]
         out = np.empty((len(rows), shape.width), shape.dtype)
         place, line = np.divmod(rows, self.files.segment_rows)
-        segments = self.arrays(kind)
-        for segment in np.unique(place):
-            of = place == segment
-            out[of] = segments[segment][line[of]]
+        for segment in np.unique(place).tolist():
+            part, of = self._parts[kind][segment], place == segment
+            assert part is not None
+            out[of] = part.array[line[of]]
         return out
 
     # Told by those who read
 
     def rows(self, segment: int, start: int, stop: int) -> None:
-        """Rows of a segment are read."""
+        """Lines of a segment are read."""
         self._read(self._main, segment, start, stop)
 
     def sketches(self, segment: int, start: int, stop: int) -> None:
-        """Sketches and facts of these rows are read."""
+        """Sketches and facts of these lines are read."""
         for kind in (SKETCHES, FACTS):
             self._read(kind, segment, start, stop)
 
     def pairs(self, ids: np.ndarray) -> None:
-        """Single rows are read: int64 (n,), numbered over all segments."""
-        self._single(self._main, ids)
+        """Single lines are read: int64 (n,), numbered over all segments."""
+        self._single(self._main, ids if self._views == 1 else ids // self._views)
 
     def _single(self, kind: str, ids: np.ndarray) -> None:
         if self._checks == "never" or not len(ids):
@@ -177,7 +182,7 @@ class Reading:
         part = self._parts[kind][segment]
         if part is not None and part.pending:
             granule = self._granule(kind)
-            stop = min(stop, part.count)
+            start, stop = start // self._views, min(-(-stop // self._views), part.count)
             self._hash(kind, segment, part, np.arange(start // granule, -(-stop // granule)))
 
     def _hash(self, kind: str, segment: int, part: _Part, granules: np.ndarray) -> None:

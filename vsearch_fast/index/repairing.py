@@ -47,14 +47,16 @@ from .store import Store
 from .stored_sketches import FACTS, SKETCHES
 from .upgrading import sum_rows
 from .verifying import Damage, Verified, verify
+from .views import as_lines, as_rows
 
 _CONSEQUENCE = "The index was not repaired"
 
 #: Bytes that are copied at a time.
 _COPY_BYTES = 16 << 20
 
-#: By id, of those items whose pictures could be read: features (dim,), or these and the code, which
-#: an index whose codes are made by a rule of the model needs.
+#: By id, of those items whose pictures could be read: features (dim,), or (views, dim) where the
+#: index has several; or these and the code, which an index whose codes are made by a rule of the
+#: model needs.
 Row = np.ndarray | tuple[np.ndarray, np.ndarray]
 Embed = Callable[[Sequence[Item]], Mapping[str, Row]]
 
@@ -345,8 +347,12 @@ class _Repair:
         """The codes of a granule, made of the vectors as they are."""
         start = granule * sums.granule_rows(self.files.kinds["codes"])
         stop = start + len(self._content("codes", segment, granule))
-        vectors = self.files.read("vectors", segment, start, stop).astype(np.float32)
-        return pack_bits(vectors)
+        return self._packed(self.files.read("vectors", segment, start, stop))
+
+    def _packed(self, vectors: np.ndarray) -> np.ndarray:
+        """The codes of rows of vectors, where they are made by no rule of the model."""
+        views = len(self.store.meta.views)
+        return as_rows(pack_bits(as_lines(vectors, views).astype(np.float32)), views)
 
     def _guess_codes(self, codes: set[tuple[int, int]], vectors: set[tuple[int, int]]) -> set[int]:
         """Derive the codes of what is left, where those of most rows are the derived ones; returns
@@ -407,7 +413,7 @@ class _Repair:
             return
         dtype = self.files.kinds["vectors"].dtype
         values = np.stack([_features(embedded[item.id]) for item in items]).astype(dtype)
-        codes = pack_bits(values.astype(np.float32))
+        codes = self._packed(values)
         if self._ruled:
             codes = np.stack([self._code(embedded[item.id]) for item in items])
         self._changes.append(items, iter([{"vectors": values, "codes": codes}]), replace=False)
@@ -444,7 +450,7 @@ class _Repair:
 
     def _code(self, embedded: Row) -> np.ndarray:
         if isinstance(embedded, tuple):
-            return embedded[1]
+            return embedded[1].ravel()
         raise ArgumentError(
             f"`embed` returned features without codes, and those of {self.store.folder} are made "
             f"by the rule {self.store.meta.binarize}, which its model's file alone knows",
@@ -454,4 +460,4 @@ class _Repair:
 
 
 def _features(embedded: Row) -> np.ndarray:
-    return embedded[0] if isinstance(embedded, tuple) else embedded
+    return (embedded[0] if isinstance(embedded, tuple) else embedded).ravel()

@@ -23,9 +23,12 @@ from ..words import ZERO
 from . import arguments, item_rows, sealing, stored_sketches, sums
 from .segments import Kind, is_segment
 from .upgrading import new_identity
+from .views import BOTH, SINGLE
 
 FORMAT = 2
-READ = (1, 2)  # formats that this version reads; 1 has no checksums (`upgrading.py`)
+VIEWS_FORMAT = 3  # of an index of several views (`views.py`), else as FORMAT
+# Formats that this version reads; 1 has no checksums (`upgrading.py`).
+READ = (1, FORMAT, VIEWS_FORMAT)
 KINDS = ("vectors", "codes")  # every index has these; sketches may be missing
 DTYPES = {"float32": "<f4", "float16": "<f2"}
 APPLICATION_ID = 0x56534658
@@ -89,6 +92,7 @@ class Meta:
     identity: str  # "" in format 1
     binarize: str = ZERO  # the rule of the codes: a name in words.BINARIZE
     bits: int = 0  # of a code
+    views: tuple[str, ...] = SINGLE  # of an item: `views.py`
 
     @property
     def dtype(self) -> str:
@@ -118,6 +122,7 @@ def ensure(
     model: Mapping[str, Any],
     segment_rows: int | None,
     dtype: str | None,
+    views: tuple[str, ...] | None,
     *,
     exist_ok: bool,
 ) -> int:
@@ -131,7 +136,7 @@ def ensure(
     """
     dim = positive(dim, "dim", _NOT_CREATED)
     if segment_rows is None:
-        segment_rows = default_segment_rows(dim)
+        segment_rows = default_segment_rows(dim * len(views or SINGLE))
     segment_rows = positive(segment_rows, "segment_rows", _NOT_CREATED)
     if dim > _LARGEST or segment_rows > _LARGEST:
         raise ArgumentError(
@@ -145,12 +150,22 @@ def ensure(
     described = arguments.json_object(model, "model", _NOT_CREATED)
     arguments.code_rule(described, dim, _NOT_CREATED)
     if not (exist_ok and (folder / DATABASE_NAME).exists()):
-        create(folder, dim, model_id, described, segment_rows, dtype or "float32")
+        create(folder, dim, model_id, described, segment_rows, dtype or "float32", views or SINGLE)
     return dim
 
 
-def check_same(folder: Path, meta: Meta, dim: int, dtype: str | None) -> None:
-    """ArgumentError unless the folder's index has rows of so many numbers of this type."""
+def check_same(
+    folder: Path, meta: Meta, dim: int, dtype: str | None, views: tuple[str, ...] | None
+) -> None:
+    """ArgumentError unless the folder's index has rows of so many numbers of this type, of these
+    views."""
+    if views not in (None, meta.views):
+        raise ArgumentError(
+            f"{folder} holds of each item the views {','.join(meta.views)},"
+            f" not {','.join(views or ())}",
+            _NOT_CREATED,
+            "Leave views out to go on with it, or name another folder",
+        )
     if (meta.dim, meta.dtype) != (dim, dtype or meta.dtype):
         raise ArgumentError(
             f"{folder} holds rows of {meta.dim} {meta.dtype} numbers,"
@@ -167,6 +182,7 @@ def create(
     model: Mapping[str, Any],
     segment_rows: int,
     dtype: str = "float32",
+    views: tuple[str, ...] = SINGLE,
 ) -> None:
     """Make an empty index: all of it or, should anything fail, none.
 
@@ -194,11 +210,13 @@ def create(
                 (folder / name).unlink(missing_ok=True)
         binarize, bits = arguments.code_rule(model, dim, consequence)
         kinds = [
-            Kind("vectors", DTYPES[dtype], dim),
-            Kind("codes", "|u1", -(-bits // 8)),
-            *stored_sketches.kinds(dim),
+            Kind("vectors", DTYPES[dtype], len(views) * dim),
+            Kind("codes", "|u1", len(views) * -(-bits // 8)),
+            *stored_sketches.kinds(dim, len(views)),
         ]
         rule = {} if binarize == ZERO else {"binarize": binarize, "bits": str(bits)}
+        if views != SINGLE:
+            rule["views"] = ",".join(views)
         _write_database(unfinished, dim, model_id, model, segment_rows, kinds, rule, consequence)
         os.rename(unfinished, folder / DATABASE_NAME)
         sync_directory(folder)
@@ -251,7 +269,8 @@ def _write_database(
     try:
         with inside(), contextlib.closing(connect(file, writable=True, create=True)) as sql:
             sql.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            sql.execute(f"PRAGMA user_version = {FORMAT}")
+            format_ = VIEWS_FORMAT if "views" in rule else FORMAT
+            sql.execute(f"PRAGMA user_version = {format_}")
             sql.executescript(f"BEGIN; {_SCHEMA}")
             sql.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
             write_kinds(sql, kinds)
@@ -339,9 +358,9 @@ def read_meta(sql: sqlite3.Connection, folder: Path) -> Meta:
         )
     if version not in READ:
         raise StoreError(
-            f"{folder} has index format {version}; this version reads formats up to {FORMAT}",
+            f"{folder} has index format {version}; this version reads formats up to {READ[-1]}",
             consequence,
-            "Upgrade vsearch_fast" if version > FORMAT else "Index the pictures again",
+            "Upgrade vsearch_fast" if version > READ[-1] else "Index the pictures again",
         )
     if version > 1:
         sealing.check(sql, file, consequence)
@@ -353,10 +372,13 @@ def read_meta(sql: sqlite3.Connection, folder: Path) -> Meta:
         if kinds[0].dtype not in DTYPES.values():
             raise ValueError(kinds[0].dtype)
         binarize, bits = meta.get("binarize", ZERO), int(meta.get("bits", dim))
-        if kinds[1].width != -(-bits // 8):
+        views = tuple(meta["views"].split(",")) if version == VIEWS_FORMAT else SINGLE
+        if views not in (SINGLE, BOTH) or kinds[0].width != len(views) * dim:
+            raise ValueError(f"vectors of {kinds[0].width} numbers and the views {views}")
+        if kinds[1].width != len(views) * -(-bits // 8):
             raise ValueError(f"codes of {kinds[1].width} bytes and {bits} bits")
         # Sketches of another make are no use here, and are left alone.
-        sketched = stored_sketches.kinds(dim)
+        sketched = stored_sketches.kinds(dim, len(views))
         if all(found.get(kind.name, kind) == kind for kind in sketched):
             kinds += sketched
         return Meta(
@@ -370,6 +392,7 @@ def read_meta(sql: sqlite3.Connection, folder: Path) -> Meta:
             meta.get("identity", ""),
             binarize,
             bits,
+            views,
         )
     except (KeyError, ValueError) as error:
         raise DamagedError(

@@ -257,7 +257,8 @@ class Store(ItemReading):
             reading = Reading(
                 snapshot.files, snapshot.state.rows,
                 [kind for kind in kinds if kind in snapshot.files.kinds],
-                snapshot.covered, self.checks if self.meta.summed else "never", consequence,
+                snapshot.covered, self.checks if self.meta.summed else "never",
+                len(self.meta.views), consequence,
             )  # fmt: skip
             return View(snapshot, mask, reading)
 
@@ -377,6 +378,7 @@ class Store(ItemReading):
             "created": self.meta.created,
             "dim": self.meta.dim,
             "dtype": self.meta.dtype,
+            "views": ",".join(self.meta.views),
             "model": self.meta.model,
             "model_id": self.meta.model_id,
             "rows": state.rows,

@@ -6,10 +6,12 @@ that grows by single rows costs no more than one that is made at once. Rows of a
 block have no sketch; searches read their vectors.
 
 ====================  ====================================================================
-`sketches-NNNNN.npy`  uint8 (segment_rows, dim padded to 64), `kernels.sketch`
+`sketches-NNNNN.npy`  uint8 (segment_rows, dim padded to 64), `kernels.sketch`; of several views
+                      (`views.py`) one behind the other, as in `vectors`; so are the facts
 `facts-NNNNN.npy`     float64 (segment_rows, 4): residual norms e1, e2 and sums of u and u**2
 table `segments`      kind `sketches`: rows sketched, parameters {"runs": [[start, lo, step,
-                      lost], ...]}, rows counted within the segment; kind `facts` likewise
+                      lost], ...]}, start counted in lines within the segment; kind `facts`
+                      likewise
 ====================  ====================================================================
 """
 
@@ -29,14 +31,18 @@ from ..kernels.memory import aligned
 from ..search.sketches import Run, choose_run, sketch_block
 from .segments import Kind, SegmentFiles
 from .sums import CURE, segment_sum
+from .views import as_lines, as_rows
 
 BLOCK_ROWS = 1024
 SKETCHES, FACTS = "sketches", "facts"
 
 
-def kinds(dim: int) -> list[Kind]:
+def kinds(dim: int, views: int) -> list[Kind]:
     """What the two kinds of segments hold in a row."""
-    return [Kind(SKETCHES, "|u1", layout.width_of(dim)), Kind(FACTS, "<f8", layout.FACTS)]
+    return [
+        Kind(SKETCHES, "|u1", views * layout.width_of(dim)),
+        Kind(FACTS, "<f8", views * layout.FACTS),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +127,16 @@ class Extension:
                 return
             vectors = self._files.read("vectors", segment, offset, stop)
             self._checked(segment, offset, vectors)
-            width = self._files.kinds[SKETCHES].width
+            views = self._files.kinds[FACTS].width // layout.FACTS
+            vectors = as_lines(vectors, views)
+            width = self._files.kinds[SKETCHES].width // views
             data, facts = (
                 aligned((len(vectors), width), np.uint8),
                 np.empty((len(vectors), layout.FACTS)),
             )
-            before = choose_run(vectors, offset, before)
+            before = choose_run(vectors, views * offset, before)
             sketch_block(vectors, before.lo, before.step, data, facts)
-            yield {SKETCHES: data, FACTS: facts}
+            yield {SKETCHES: as_rows(data, views), FACTS: as_rows(facts, views)}
             runs = self.covered[segment].runs
             if not runs or (runs[-1].lo, runs[-1].step) != (before.lo, before.step):
                 runs = (*runs, before)

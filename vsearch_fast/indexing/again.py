@@ -10,6 +10,7 @@ from ..errors import ModelMismatchError
 from ..index.index import Index
 from ..index.items import Item
 from ..index.repairing import Embed, Row
+from .embedding import embedded
 from .photos import Photos
 
 
@@ -35,13 +36,10 @@ def embed_again(embedder: Embedder, index: Index, photos: Photos, *, progress: b
         with warnings.catch_warnings():
             # What cannot be read is listed as dropped.
             warnings.simplefilter("ignore", ImageSkippedWarning)
-            for batch in embedder.stream(
-                (str(photos(item.path)) for item in readable),
-                (item.box for item in readable),
-                on_error="skip",
-                progress=progress,
-                total=len(readable),
-            ):
+            for batch in embedded(
+                index, embedder, readable, on_error="skip", progress=progress,
+                where=lambda path: str(photos(path)),
+            ):  # fmt: skip
                 for position, *both in zip(
                     batch.positions, batch.features, batch.codes, strict=True
                 ):

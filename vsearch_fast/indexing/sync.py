@@ -26,6 +26,7 @@ from ..index.index import Index
 from ..index.items import Item, check_item, metadata_text
 from ..words import plural
 from .content import Seen, hashed_stamp, is_unchanged, stamp_of
+from .embedding import embedded, tallied
 
 COMMIT_ROWS = 512
 COMMIT_SECONDS = 20.0
@@ -80,10 +81,11 @@ def open_index(
     origin: str,
     dtype: str | None = None,
     *,
+    views: Sequence[str] | None = None,
     root: Path | None = None,
     columns: Mapping[str, str] | None = None,
 ) -> Index:
-    """Open the index at ``path`` for writing, or make it for this model (and ``dtype``).
+    """Open the index at ``path`` for writing, or make it for this model (and ``dtype``, ``views``).
 
     A new one notes ``model``, the embedder's file, where searches will look for it, its
     decoder, which searches will use, ``origin``, what it is made of in words, and of that the
@@ -97,6 +99,7 @@ def open_index(
         model_id=embedder.model_id,
         model=described,
         dtype=dtype,
+        views=views,
         exist_ok=True,
     )
     try:
@@ -274,17 +277,11 @@ def apply(
         return outcome
     stale = {item.id for item in todo.changed}
     pending = _Pending(index)
-    batches = embedder.stream(
-        (str(item.path) for item in items),
-        (item.box for item in items),
-        on_error=on_error,
-        progress=progress,
-        total=len(items),
-    )
+    batches = embedded(index, embedder, items, on_error=on_error, progress=progress)
     tally = BitTally(index.bits)
     try:
         for batch in batches:
-            tally.add(batch.codes)
+            tally.add(tallied(batch.codes))
             pending.hold([items[p] for p in batch.positions], batch.features, batch.codes)
             outcome.skipped += batch.skipped
             gone = [items[s.position].id for s in batch.skipped if items[s.position].id in stale]
