@@ -83,7 +83,10 @@ def test_any_history_is_searched_as_the_oracle_does(folders: Any, data: st.DataO
                 alive[[n for n, held in enumerate(names) if held == name]] = False
             names += fresh
             colours += [str(item.metadata["colour"]) for item in items]
-            rows, alive = np.concatenate([rows, values]), np.append(alive, [True] * len(fresh))
+            rows, alive = (
+                np.concatenate([rows, values]),
+                np.append(alive, np.ones(len(fresh), bool)),
+            )
             living = [n for n, lives in enumerate(alive) if lives]
             if living and data.draw(st.booleans()):
                 gone = data.draw(st.sampled_from(living))

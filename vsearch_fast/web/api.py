@@ -71,6 +71,7 @@ def router(service: Service, *, rating: bool) -> APIRouter:
             default_metric=METRICS[0],
             locates=catalogue.locates,
             boxed=facts.boxed,
+            views=list(catalogue.index.views),
             columns=[schemas.Column(**column) for column in facts.columns],
             thresholds={
                 name: schemas.ThresholdAnswer(distance=limit.distance, text=str(limit))

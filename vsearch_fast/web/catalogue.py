@@ -17,6 +17,7 @@ from PIL import Image
 
 from ..checks import PixelBox
 from ..embedder.embedder import Embedder
+from ..embedder.views import locates
 from ..errors import ArgumentError, ImageError, StoreError, UnknownIdError, VsearchError
 from ..images.boxes import pixel_box
 from ..images.decoding import decode, upright_size
@@ -25,6 +26,7 @@ from ..index.hits import Hit
 from ..index.index import Index
 from ..index.items import Item
 from ..index.thresholds import Threshold
+from ..index.views import padded
 from ..index.where import read_where
 from ..indexing.photos import Photos
 from ..words import METRICS
@@ -83,17 +85,10 @@ class Catalogue:
         self._kept: SizedCache[str, Kept] = SizedCache(
             settings.kept_bytes, lambda kept: len(kept.data)
         )
-        self._rows: SizedCache[tuple[str, PixelBox | None], Row] = SizedCache(
+        self._rows: SizedCache[tuple[str, PixelBox | None, bool], Row] = SizedCache(
             _FEATURE_BYTES, lambda row: row.features.nbytes + row.code.nbytes
         )
-        self.locates = self._can_locate()
-
-    def _can_locate(self) -> bool:
-        try:
-            self.embedder.locate(np.zeros((8, 8, 3), np.uint8))
-        except VsearchError:
-            return False
-        return True
+        self.locates = locates(embedder)
 
     # What there is
 
@@ -266,21 +261,35 @@ class Catalogue:
     def _query(self, kept: Kept, image: Image.Image | None, box: str | None) -> Query:
         """`image` is the picture decoded, where it is at hand."""
         cut: PixelBox | None
+        both = self._both()
         if box == "auto":
-            if kept.box is None:
-                image = self._decoded(kept) if image is None else image
-                kept = replace(kept, box=self._located(image))
-                self._kept.put(kept.key, kept)
+            kept, image = self._with_box(kept, image)
             cut, origin = kept.box, "network"
         else:
             cut, origin = self._read_box(box, (kept.width, kept.height)), "you"
         shown = Query(
-            None, None, kept.key, None, kept.width, kept.height, cut, origin if cut else None
+            None, None, kept.key, None, kept.width, kept.height, cut, origin if cut else None, both
         )
-        row = self._rows.get((kept.key, cut))
+        row = self._rows.get((kept.key, cut, both))
         if row is not None:
             return replace(shown, row=row)
-        return replace(shown, pixels=self._pixels(image, kept.data, cut))
+        part = cut
+        if both and part is None and self.locates:
+            kept, image = self._with_box(kept, image)
+            part = kept.box
+        return replace(shown, pixels=self._seen(image, kept.data, part, both))
+
+    def _both(self) -> bool:
+        """Whether items have two views, so that queries have them, too."""
+        return len(self.index.views) > 1
+
+    def _with_box(self, kept: Kept, image: Image.Image | None) -> tuple[Kept, Image.Image | None]:
+        """An uploaded picture with the item's box, and what was decoded of it."""
+        if kept.box is None:
+            image = self._decoded(kept) if image is None else image
+            kept = replace(kept, box=self._located(image))
+            self._kept.put(kept.key, kept)
+        return kept, image
 
     def query_of_item(self, id_: str, box: str | None) -> Query:
         """An item of the catalogue, by its stored features or, with another box, by its picture."""
@@ -306,7 +315,7 @@ class Catalogue:
         shown = Query(
             None, None, None, id_, *image.size, cut, "network" if box == "auto" else "you"
         )
-        return replace(shown, pixels=self._pixels(image, path, cut))
+        return replace(shown, pixels=self._seen(image, path, cut, self._both()))
 
     def _decoded(self, kept: Kept) -> Image.Image:
         return decode(kept.data, max_pixels=self._settings.max_pixels)
@@ -320,6 +329,16 @@ class Catalogue:
                 "Give the box yourself, or export the model again with vsearch export --locate",
             )
         return self.embedder.locate(image)
+
+    def _seen(
+        self, image: Image.Image | None, source: bytes | str, box: PixelBox | None, both: bool
+    ) -> np.ndarray:
+        """What the network is to see: (S, S, 3), with `both` and a box (2, S, S, 3), the whole
+        first."""
+        part = self._pixels(image, source, box)
+        if not both or box is None:
+            return part
+        return np.stack([self._pixels(image, source, None), part])
 
     def _pixels(
         self, image: Image.Image | None, source: bytes | str, box: PixelBox | None
@@ -374,15 +393,22 @@ class Catalogue:
 
     def embed(self, queries: Sequence[Query]) -> list[Row | Exception]:
         """Features and code of each query by one run of the network."""
+        pictures: list[np.ndarray] = []
+        places: list[int | slice] = []
+        for query in queries:
+            assert query.pixels is not None
+            first = len(pictures)
+            pictures += query.pixels if query.pixels.ndim == 4 else [query.pixels]
+            places.append(first if query.pixels.ndim == 3 else slice(first, len(pictures)))
         try:
-            found = self.embedder.both([q.pixels for q in queries if q.pixels is not None])
+            features, codes = self.embedder.both(pictures)
         except Exception:
             self._failing.add("features")
             raise
-        rows = [Row(features, code) for features, code in zip(*found, strict=True)]
+        rows = [Row(features[place], codes[place]) for place in places]
         for query, row in zip(queries, rows, strict=True):
             if query.kept is not None:
-                self._rows.put((query.kept, query.box), row)
+                self._rows.put((query.kept, query.box, query.both), row)
         self._failing.discard("features")
         return [*rows]
 
@@ -410,7 +436,7 @@ class Catalogue:
         first = requests[0]
         # One more where the query is itself an item, which is not its own match.
         k = max(request.k + (request.exclude is not None) for request in requests)
-        queries = np.stack([request.row.by(first.metric) for request in requests])
+        queries = padded(request.row.by(first.metric) for request in requests)
 
         def scan(opened: Opened) -> tuple[list[list[Hit]], Threshold | None]:
             found = opened.index.search(
@@ -430,8 +456,8 @@ class Catalogue:
 
 
 def _boxed(index: Index) -> bool:
-    """Whether most items are parts of their pictures."""
-    return 2 * index.boxed() > len(index)
+    """Whether most items are parts of their pictures, and not the whole as well."""
+    return len(index.views) == 1 and 2 * index.boxed() > len(index)
 
 
 def _stored(index: Index, id_: str) -> Row:

@@ -27,7 +27,8 @@ class Kept:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Row:
-    """What the network makes of one picture: features (dim,) and its code."""
+    """What the network makes of one picture: features (dim,) and its code; of several views of it
+    (v, dim) and their codes."""
 
     features: np.ndarray
     code: np.ndarray
@@ -41,8 +42,9 @@ class Row:
 class Query:
     """What is searched for, before the network.
 
-    `row` where it is known; otherwise `pixels` (S, S, 3) are what the network is
-    to see: queries wait as small as that, however large their pictures are.
+    `row` where it is known; otherwise `pixels` (S, S, 3), or (v, S, S, 3) of several views, are
+    what the network is to see: queries wait as small as that, however large their pictures are.
+    `both`: it is compared as a whole picture, too, where `box` is a part.
     """
 
     pixels: np.ndarray | None
@@ -53,6 +55,7 @@ class Query:
     height: int | None = None
     box: PixelBox | None = None
     box_from: str | None = None
+    both: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -161,6 +161,10 @@ class CatalogueAnswer(BaseModel):
         description="Whether most items are parts of their pictures, each its box: then a query "
         "compares best as a part, too, and else as a whole picture"
     )
+    views: list[str] = Field(
+        description='What is held of an item: ["whole"], or ["whole", "box"] where a query is '
+        "compared as a whole and as the part that shows the item, too, and the nearer counts"
+    )
     columns: list[Column]
     thresholds: dict[str, ThresholdAnswer] = Field(description="By metric, once they are taken")
     limits: Limits
