@@ -53,17 +53,16 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return lambda: tmp_path_factory.mktemp("views") / "index"
 
 
-# Few values, so that there are ties within an item, between items, and whole duplicates.
-_values = st.integers(-1, 1)
-
-
 @settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_any_history_is_searched_as_the_oracle_does(folders: Any, data: st.DataObject) -> None:
     dim = data.draw(st.sampled_from([1, 3, 8, 17]))
     views = data.draw(st.sampled_from([("whole",), ("whole", "box")]))
     rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
+    # Few values, so that there are ties within an item, between items, and whole duplicates.
     spread = data.draw(st.sampled_from([1, 2, 1000]))
+
+    coin = st.booleans()
 
     def drawn(count: int, width: int) -> np.ndarray:
         return rng.integers(-spread, spread + 1, (count, width, dim)).astype(np.float32)
@@ -74,7 +73,9 @@ def test_any_history_is_searched_as_the_oracle_does(folders: Any, data: st.DataO
         rows: np.ndarray = np.empty((0, len(views), dim), np.float32)
         alive = np.empty(0, bool)
         for _ in range(data.draw(st.integers(1, 5))):
-            fresh = [f"{data.draw(st.integers(0, 30))}" for _ in range(data.draw(_few))]
+            fresh = [
+                f"{data.draw(st.integers(0, 30))}" for _ in range(data.draw(st.integers(0, 7)))
+            ]
             fresh = list(dict.fromkeys(fresh))
             values = drawn(len(fresh), len(views))
             items = [Item(name, metadata={"colour": COLOURS[int(name) % 3]}) for name in fresh]
@@ -88,17 +89,17 @@ def test_any_history_is_searched_as_the_oracle_does(folders: Any, data: st.DataO
                 np.append(alive, np.ones(len(fresh), bool)),
             )
             living = [n for n, lives in enumerate(alive) if lives]
-            if living and data.draw(st.booleans()):
+            if living and data.draw(coin):
                 gone = data.draw(st.sampled_from(living))
                 index.remove([names[gone]])
                 alive[gone] = False
             living = [n for n, lives in enumerate(alive) if lives]
-            if living and data.draw(st.booleans()):
+            if living and data.draw(coin):
                 changed = data.draw(st.sampled_from(living))
                 colours[changed] = data.draw(st.sampled_from(COLOURS))
                 item = index.get(names[changed])
                 index.update(replace(item, metadata={"colour": colours[changed]}))
-            if data.draw(st.booleans()):
+            if data.draw(coin):
                 index.compact()
         assert len(index) == alive.sum() == len(list(index))
         k = data.draw(st.sampled_from([1, 2, 5, 100]))
@@ -113,9 +114,6 @@ def test_any_history_is_searched_as_the_oracle_does(folders: Any, data: st.DataO
             live = alive & np.isin(colours, where["colour"])
             hits = index.search(queries, k, "l1", where)
             assert answers(hits) == wanted(names, queries, rows, k, "l1", live)
-
-
-_few = st.integers(0, 7)
 
 
 @settings(max_examples=200, deadline=None)

@@ -18,7 +18,7 @@ from PIL import Image
 from tiny_locate import write_tiny_locate
 from tiny_model import write_tiny_model
 
-from vsearch_fast.embedder import Embedder
+from vsearch_fast.embedder import Embedder, embed_views
 from vsearch_fast.index import Index, Item
 from vsearch_fast.search import Metric
 from vsearch_fast.web.app import create_app
@@ -30,7 +30,9 @@ CATEGORIES = ("Dress", "Lamp", "Shoe")
 METRICS: tuple[Metric, ...] = ("l2", "l1", "hamming")
 
 
-def make_catalogue(folder: Path, count: int = 30, **metadata: str) -> Path:
+def make_catalogue(
+    folder: Path, count: int = 30, *, views: tuple[str, ...] = ("whole",), **metadata: str
+) -> Path:
     """An index of `count` coloured pictures in folder/pictures, made with a tiny model, which says
     this of itself."""
     pictures = folder / "pictures"
@@ -56,9 +58,14 @@ def make_catalogue(folder: Path, count: int = 30, **metadata: str) -> Path:
     ]
     index_path = folder / "tiny.index"
     with Index.create(
-        index_path, embedder.dim, model_id=embedder.model_id, model=embedder.description
-    ) as index:
-        features, codes = embedder.both(paths, [i.box for i in items])
+        index_path, embedder.dim, model_id=embedder.model_id, model=embedder.description,
+        views=views,
+    ) as index:  # fmt: skip
+        boxes = [i.box for i in items]
+        if len(views) > 1:
+            features, codes = embed_views(embedder, paths, boxes)
+        else:
+            features, codes = embedder.both(paths, boxes)
         index.add([i.id for i in items], features, items, codes=codes)
     return index_path
 

@@ -96,8 +96,11 @@ def nearest_items(
 
 
 def padded(arrays: Iterable[Any]) -> np.ndarray:
-    """Queries of one or more views each, (width,) or (v, width), as one array (q, v, width): the
-    last view of those that have fewer is there again, which changes no answer."""
+    """Queries of one or more views each, (width,) or (v, width), as one array (q, v, width), of
+    one view each (q, width): the last view of those that have fewer is there again, which changes
+    no answer."""
     each = [array.reshape(-1, array.shape[-1]) for array in arrays]
     most = max(map(len, each))
+    if most == 1:
+        return np.concatenate(each)
     return np.stack([np.pad(a, ((0, most - len(a)), (0, 0)), mode="edge") for a in each])

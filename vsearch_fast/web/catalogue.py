@@ -398,7 +398,7 @@ class Catalogue:
         for query in queries:
             assert query.pixels is not None
             first = len(pictures)
-            pictures += query.pixels if query.pixels.ndim == 4 else [query.pixels]
+            pictures.extend(query.pixels if query.pixels.ndim == 4 else [query.pixels])
             places.append(first if query.pixels.ndim == 3 else slice(first, len(pictures)))
         try:
             features, codes = self.embedder.both(pictures)
@@ -436,7 +436,7 @@ class Catalogue:
         first = requests[0]
         # One more where the query is itself an item, which is not its own match.
         k = max(request.k + (request.exclude is not None) for request in requests)
-        queries = padded(request.row.by(first.metric) for request in requests)
+        queries = padded([request.row.by(first.metric) for request in requests])
 
         def scan(opened: Opened) -> tuple[list[list[Hit]], Threshold | None]:
             found = opened.index.search(
