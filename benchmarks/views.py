@@ -177,9 +177,9 @@ def measured(
     for start in range(0, len(rows), _BLOCK):
         part = rows[start : start + _BLOCK]
         tables = {
-            (query, held): _table(features[part, query], features[:, held], metric)
-            for query in (0, 1)
-            for held in (0, 1)
+            (q, c): _table(features[part, q], features[:, c], metric)
+            for q in (0, 1)
+            for c in (0, 1)
         }
         for way, (queries, catalogue) in WAYS.items():
             table = np.min([tables[q, c] for q in queries for c in catalogue], axis=0)
@@ -196,10 +196,10 @@ def measured(
         hits, base = right[way][asked], right[_BASE][asked]
         low, high = _interval(hits, group[asked])
         gain_low, gain_high = _interval(hits - base, group[asked])
-        query, catalogue = way.split(", ")
+        asking, held = way.split(", ")
         outcomes.append(
             Outcome(
-                metric, query, catalogue, float(hits.mean()), low, high,
+                metric, asking, held, float(hits.mean()), low, high,
                 float((hits - base).mean()), gain_low, gain_high, float(others[way].mean()),
                 float((place[way] == 0).mean()), float((place[way] < _SHOWN).mean()),
             )
@@ -211,7 +211,7 @@ def _table(queries: np.ndarray, rows: np.ndarray, metric: Metric) -> np.ndarray:
     """All distances, float64 (queries, rows)."""
     if metric == "hamming":
         queries, rows = pack_bits(queries), pack_bits(rows)
-    distances, ids = topk(queries, rows, len(rows), metric=metric)  # type: ignore[call-overload]
+    distances, ids = topk(queries, rows, len(rows), metric=metric)
     table = np.empty(distances.shape)
     np.put_along_axis(table, ids, distances, axis=1)
     return table

@@ -225,6 +225,24 @@ def no_match(name: str, quantile: str = "0.95") -> str:
     return "\n".join(lines)
 
 
+def views(name: str) -> str:
+    """Whole picture or box: the nearest of another group, and a picture of the catalogue itself."""
+    lines = [
+        "| distance | query | catalogue | P@1 (95% interval) | to whole with whole "
+        "| itself first | in the first twelve |",
+        "|---|---|---|--:|--:|--:|--:|",
+    ]
+    for o in _load(name)["outcomes"]:
+        gain = f"{o['gain']:+.3f} ({o['gain_low']:+.3f} to {o['gain_high']:+.3f})"
+        whole = o["query"] == o["catalogue"] == "whole"
+        lines.append(
+            f"| {METRICS[o['metric']]} | {o['query']} | {o['catalogue']} | {o['p1']:.3f} "
+            f"({o['low']:.3f} to {o['high']:.3f}) | {'' if whole else gain} "
+            f"| {o['itself']:.0%} | {o['in_twelve']:.0%} |"
+        )
+    return "\n".join(lines)
+
+
 _TABLES: dict[str, Callable[..., str]] = {
     "speed": speed,
     "proofs": proofs,
@@ -237,4 +255,5 @@ _TABLES: dict[str, Callable[..., str]] = {
     "accuracy": accuracy,
     "not-run": not_run,
     "no-match": no_match,
+    "views": views,
 }

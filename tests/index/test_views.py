@@ -89,12 +89,13 @@ def test_any_history_is_searched_as_the_oracle_does(folders: Any, data: st.DataO
                 np.append(alive, np.ones(len(fresh), bool)),
             )
             living = [n for n, lives in enumerate(alive) if lives]
-            if living and data.draw(coin):
+            removing, changing = data.draw(coin), data.draw(coin)
+            if living and removing:
                 gone = data.draw(st.sampled_from(living))
                 index.remove([names[gone]])
                 alive[gone] = False
             living = [n for n, lives in enumerate(alive) if lives]
-            if living and data.draw(coin):
+            if living and changing:
                 changed = data.draw(st.sampled_from(living))
                 colours[changed] = data.draw(st.sampled_from(COLOURS))
                 item = index.get(names[changed])

@@ -35,6 +35,10 @@ whose files are named `vectors-GENERATION-00000.npy`.
 `checksums`    kind, segment, block, rows, sums, sum: of the segments' rows (`sums.py`)
 =============  ============================================================================
 
+Format 3 is that of an index of two views an item (`views.py`): as 2, with a line "views" in `meta`,
+and both views' numbers one behind the other in each line of the segments. A row is an item all the
+same.
+
 Format 1 lacks what has to do with sums, `generation` and `identity`; it is read, and becomes
 format 2 with its first change (`upgrading.py`).
 
