@@ -173,7 +173,7 @@ def test_views_in_python(photos: Path, model: Path, tmp_path: Path) -> None:
         index.add(files, features, codes=codes)
         hits = index.search(embed_views(embedder, files[:2])[0], k=3)
     assert [line[0].id for line in hits] == files[:2]
-    broken = [files[0], b"no picture", files[1]]
+    broken: list[str | bytes] = [files[0], b"no picture", files[1]]
     with pytest.warns(UserWarning, match="Skipped"):
         features, _ = embed_views(embedder, broken, on_error="skip")
     assert features.shape == (2, 2, embedder.dim)

@@ -113,7 +113,7 @@ def test_nan_is_found_before_the_first_block_is_written(
         ({"where": {"colour": [["red"]]}}, ArgumentError, r"where\['colour'\] holds \['red'\]"),
         ({"where": {"colour": object()}}, ArgumentError, "holds <object"),
         ({"queries": features(2, DIM + 1)}, ArgumentError, "queries have the shape"),
-        ({"queries": features(2)[None]}, ArgumentError, "queries have the shape"),
+        ({"queries": features(2)[None, None]}, ArgumentError, "queries have the shape"),
         ({"queries": _nan(2)}, ArgumentError, "Row 2 of queries holds nan"),
         ({"queries": np.zeros((2, DIM), int)}, DTypeError, "queries are of type int64"),
         ({"queries": np.zeros((2, 3), np.uint8)}, DTypeError, "queries are of type uint8"),
