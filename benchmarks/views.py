@@ -4,7 +4,7 @@
         --column path=image --column category=label --column group=sender_id
 
 Every picture is embedded twice, as a whole and cut to its box: the data's own, else the one that is
-located (`vsearch locate`). Then each is a query among all of them, in these ways:
+located (`vsearch locate`), by the model or by that of ``--locate-by``. Then each is a query among all of them, in these ways:
 
 - query whole or box, catalogue whole or box: four combinations;
 - *both*: the catalogue holds both of each picture (`vsearch index --views whole,box`), the query is
@@ -96,9 +96,14 @@ def main() -> None:
             f"The codes of {embedder} are by the rule {embedder.binarize}, and this measures the "
             "bits features > 0. Nothing was measured: name l1 and l2 alone (--metric)."
         )
-    features, _ = embed_views(
-        embedder, [r.path for r in records], [r.box for r in records], progress=True
-    )
+    boxes = [record.box for record in records]
+    if args.locate_by is not None:
+        other = Embedder(args.locate_by, "cpu", threads=args.threads)
+        boxes = [
+            record.box or other.locate(record.path)
+            for record in tqdm(records, desc="boxes", disable=None)
+        ]
+    features, _ = embed_views(embedder, [r.path for r in records], boxes, progress=True)
     category = np.unique([str(r.category) for r in records], return_inverse=True)[1]
     # Who has no group is one.
     known = [f"g {r.group}" if r.group else f"row {row}" for row, r in enumerate(records)]
@@ -112,6 +117,7 @@ def main() -> None:
         "categories": len(set(category.tolist())),
         "groups": len({record.group for record in records if record.group}),
         "own boxes": sum(record.box is not None for record in records),
+        "boxes": "of the model" if args.locate_by is None else Path(args.locate_by).name,
         "model": Path(embedder.description["file"]).name,
         "model_id": embedder.model_id,
         "weights": embedder.metadata.get("weights", ""),
@@ -131,6 +137,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("data", type=Path, help="as for vsearch index")
     parser.add_argument("--model", default=None, help="default: the package's own")
+    parser.add_argument(
+        "--locate-by", default=None, metavar="MODEL", help="boxes by this model's activations"
+    )
     parser.add_argument("--format", default="auto", help="as for vsearch index")
     parser.add_argument("--csv", type=Path, default=None, help="as for vsearch index")
     parser.add_argument(

@@ -12,7 +12,7 @@ from store_data import fill, make, tampered
 from vsearch_fast.errors import DamagedError, StoreError
 from vsearch_fast.index.changes import Changes
 from vsearch_fast.index.items import Item
-from vsearch_fast.index.schema import FORMAT
+from vsearch_fast.index.schema import READ
 from vsearch_fast.index.store import Store
 
 
@@ -86,7 +86,9 @@ def test_rows_without_their_database(store: Store, writable: bool) -> None:
             Store(store.folder, writable=writable)
 
 
-@pytest.mark.parametrize(("version", "cure"), [(FORMAT + 1, "Upgrade"), (0, "Index the pictures")])
+@pytest.mark.parametrize(
+    ("version", "cure"), [(READ[-1] + 1, "Upgrade"), (0, "Index the pictures")]
+)
 def test_another_format(store: Store, version: int, cure: str) -> None:
     store.close()
     sql = sqlite3.connect(store.folder / "index.sqlite")

@@ -78,6 +78,7 @@ def test_info(index: Index) -> None:
         "format": 2,
         "dim": DIM,
         "dtype": "float32",
+        "views": "whole",
         "model": {},
         "model_id": "m",
         "rows": ROWS,

@@ -16,7 +16,7 @@ from index_data import COLOURS, METRICS
 from vsearch_fast.errors import ArgumentError, DamagedError, StoreError
 from vsearch_fast.index import Index, Item
 from vsearch_fast.index.schema import VIEWS_FORMAT
-from vsearch_fast.index.views import nearest_items
+from vsearch_fast.index.views import nearest_items, padded
 
 DIM = 9
 
@@ -248,3 +248,28 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
             index.add(["x"], pictures(1))
     with pytest.raises(StoreError):
         Index.create(tmp_path / "two", DIM, views="whole,box")
+
+
+def test_an_addition_is_both_views_or_nothing(tmp_path: Path) -> None:
+    rows = pictures(6)
+    with made(tmp_path / "index", rows[:3]) as index:
+        with pytest.raises(KeyError), index.transaction():
+            index.add(["3", "0"], rows[3:5], replace=True)
+            index.remove(["1"])
+            raise KeyError
+        assert len(index) == 3 and np.array_equal(index.features(["0", "1"]), rows[:2])
+        index.add(["3", "0"], rows[3:5], replace=True)
+        assert len(index) == 4 and np.array_equal(index.features(["0"])[0], rows[4])
+        assert index.info()["removed"] == 1 and index.verify().sound
+        assert answers(index.search(rows[:1], 4)) == wanted(
+            ["1", "2", "3", "0"], rows[:1], rows[1:5], 4, "l2"
+        )
+
+
+def test_queries_of_more_and_fewer_views_beside_each_other(tmp_path: Path) -> None:
+    rows = pictures(8)
+    assert padded([rows[0, 0], rows[1, :1]]).shape == (2, DIM)
+    queries = [rows[0, 0], rows[1]]
+    with made(tmp_path / "index", rows) as index:
+        together = answers(index.search(padded(queries), 8))
+        assert together == [answers(index.search(q[None], 8))[0] for q in queries]

@@ -483,7 +483,8 @@ class Index(Telling, Upkeep):
         return self._store.columns()
 
     def boxed(self) -> int:
-        """How many items have a box: their features are those of a part of the picture."""
+        """How many items have a box: their features are those of a part of the picture, of two
+        views the second's."""
         return self._store.boxed()
 
     def info(self) -> dict[str, Any]:
