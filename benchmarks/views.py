@@ -4,7 +4,8 @@
         --column path=image --column category=label --column group=sender_id
 
 Every picture is embedded twice, as a whole and cut to its box: the data's own, else the one that is
-located (`vsearch locate`), by the model or by that of ``--locate-by``. Then each is a query among all of them, in these ways:
+located (`vsearch locate`), by the model or by that of ``--locate-by``. Then each is a query among
+all of them, in these ways:
 
 - query whole or box, catalogue whole or box: four combinations;
 - *both*: the catalogue holds both of each picture (`vsearch index --views whole,box`), the query is
