@@ -21,7 +21,8 @@ class Proof:
         strategy: ``scan``, ``sketch``, or ``sketch and scan`` where some rows had no sketch, or
             bounds excluded too little.
         simd: level of vector instructions (`kernels.level`), or ``cuda`` and the architecture.
-        queries, rows: how many; rows are the live ones.
+        queries, rows: how many; rows are the live ones. Of items of two views, and queries of
+            several, each view counts.
         scanned, sketched, candidates, undecided: pairs.
         repeated: queries that were searched again, because fewer than k rows lay within a limit
             that was guessed (large k); candidates and undecided count both searches.
