@@ -15,7 +15,7 @@ own; a row that is left without any other has no distance. So: without a group t
 catalogue has this very thing (and several views of each), with one to ask whether it has
 anything of its kind, which is the harder question by far (`benchmarks/no_match.py` measures both).
 
-Of an index of two views a row is an item all the same: its distances are those of the nearest views.
+Of an index of two views a row is an item all the same: its distances are of the nearest views.
 
 Rows are the live ones, or of more than `sample` of them those with the smallest
 `mixed(row number)`: always the same ones, spread over the catalogue, and mostly the same ones
