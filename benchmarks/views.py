@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -124,7 +125,7 @@ def main() -> None:
         "weights": embedder.metadata.get("weights", ""),
         "dim": embedder.dim,
         "vsearch_fast": __version__,
-        "command": " ".join(["python", *sys.argv]),
+        "command": shlex.join(["python", *sys.argv]),
     }
     _report(facts, outcomes)
     if args.json is not None:

@@ -109,7 +109,7 @@ def router(service: Service, *, rating: bool) -> APIRouter:
             Form(
                 description='x1,y1,x2,y2 in pixels of the upright picture, or "auto": the item is '
                 "found. Without it the whole picture, of an `id` its own box. In a catalogue of "
-                "two `views` the whole is compared in any case, and without a box the part found, too",
+                "two `views` the whole is compared in any case, without a box the part found, too",
                 examples=["40,60,300,420"],
             ),
         ] = None,
