@@ -61,9 +61,9 @@ if TYPE_CHECKING:
 @click.option(
     "--views",
     type=click.Choice(["whole", "whole,box"]),
-    help="What a new index holds of a picture: whole,box is both the whole picture and the box of "
-    "the item, of which a search takes the nearer. The box is the list's, else it is located. "
-    "[default: whole, or the list's box alone]",
+    help="What a new index holds of a picture. whole: the whole of it, or the list's box alone "
+    "where there is one. whole,box: both the whole and the box, the list's, else located; a search "
+    "takes the nearer. [default: whole]",
 )
 @options.provider
 @options.decoder

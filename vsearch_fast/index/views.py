@@ -26,7 +26,7 @@ from ..errors import ArgumentError
 
 WHOLE, BOX = "whole", "box"
 
-#: What an index may hold of a picture.
+#: What an index may hold of a picture: one view, the whole or, of an item with a box, that; or both.
 SINGLE: tuple[str, ...] = (WHOLE,)
 BOTH: tuple[str, ...] = (WHOLE, BOX)
 
