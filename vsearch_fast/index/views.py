@@ -26,7 +26,8 @@ from ..errors import ArgumentError
 
 WHOLE, BOX = "whole", "box"
 
-#: What an index may hold of a picture: one view, the whole or, of an item with a box, that; or both.
+#: What an index may hold of a picture: one view (the whole, or the box of an item that has one),
+#: or both.
 SINGLE: tuple[str, ...] = (WHOLE,)
 BOTH: tuple[str, ...] = (WHOLE, BOX)
 
