@@ -34,7 +34,7 @@ class Curve:
 
     def at(self, distances: np.ndarray | float) -> np.ndarray:
         """The chances at some distances, float64 of their shape."""
-        return np.interp(distances, self.distances, self.chances)
+        return np.asarray(np.interp(distances, self.distances, self.chances))
 
 
 def falling(distances: np.ndarray, outcomes: np.ndarray, weights: np.ndarray) -> Curve:

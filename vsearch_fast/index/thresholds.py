@@ -149,7 +149,7 @@ class Thresholds:
         Raises:
             ArgumentError: too few items, or an unknown metric.
         """
-        _check_metric(metric, _NOT_CALIBRATED)
+        check_metric(metric, _NOT_CALIBRATED)
         state = self._store.state()
         if state.rows == state.removed:
             return None
@@ -182,7 +182,7 @@ class Thresholds:
         backend: str = "auto",
     ) -> Threshold:
         """Take the metric's threshold and keep it; see `Index.calibrate`."""
-        _check_metric(metric, _NOT_CALIBRATED)
+        check_metric(metric, _NOT_CALIBRATED)
         if sample is not None:
             sample = positive(sample, "sample", _NOT_CALIBRATED)
         quantile = _checked_quantile(quantile)
@@ -265,7 +265,7 @@ class Thresholds:
         )
 
 
-def _check_metric(metric: str, consequence: str) -> None:
+def check_metric(metric: str, consequence: str) -> None:
     if metric not in METRICS:
         raise ArgumentError(
             f"metric is {metric!r}", consequence, f"Use one of {', '.join(METRICS)}"
