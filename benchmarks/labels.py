@@ -202,7 +202,7 @@ def _tried(
     steps = tqdm(total=PARTS + len(held), desc=metric, disable=None)
     for number in range(PARTS):
         known, limit = _learnt(folder, records, data, part != number, metric, args)
-        for photo in np.flatnonzero(part == number):
+        for photo in np.flatnonzero(part == number).tolist():
             own_item = (data.item == data.item[photo]) & (data.item[photo] >= 0)
             own_group = (data.group == data.group[photo]) & (data.group[photo] >= 0)
             own = np.arange(count) == photo
@@ -214,7 +214,7 @@ def _tried(
     for category in held:
         allowed = data.category != category
         known, limit = _learnt(folder, records, data, allowed, metric, args)
-        for photo in np.flatnonzero(~allowed):
+        for photo in np.flatnonzero(~allowed).tolist():
             own_group = (data.group == data.group[photo]) & (data.group[photo] >= 0)
             found = _hits(ranked, data, photo, allowed & ~own_group, known, limit)
             yield found | {"situation": "category not there"}
@@ -225,7 +225,7 @@ def _tried(
 def _ranked(features: np.ndarray, metric: Metric) -> tuple[np.ndarray, np.ndarray]:
     """All pictures by distance from each: distances and numbers, (n, n)."""
     rows = pack_bits(features) if metric == "hamming" else features
-    distances, ids = topk(rows, rows, len(rows), metric=metric)  # type: ignore[call-overload]
+    distances, ids = topk(rows, rows, len(rows), metric=metric)
     return distances, ids
 
 

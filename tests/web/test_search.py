@@ -169,7 +169,7 @@ def test_codes_by_a_rule_of_the_model_are_compared(tmp_path: Path) -> None:
     """An index of such codes refuses features for Hamming, so that these are the model's own."""
     path = make_catalogue(tmp_path, 12, format="2", binarize="median")
     with serving(path) as (client, catalogue):
-        wait_for(lambda: len(catalogue.facts.thresholds) == 3)
+        wait_for(lambda: len(catalogue.facts.likeness) == 3)
         assert catalogue.index.binarize == "median"
         codes = catalogue.index.codes(["003.png"])
         [hits] = catalogue.index.search(codes, 12, "hamming")

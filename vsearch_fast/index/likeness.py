@@ -6,9 +6,11 @@ Learnt of the catalogue itself, for each metric (`learning.py`). A hit at a dist
 - *similar*: its category is that of the photo, and it is another thing;
 - *not similar*: neither.
 
-Its label is the same item where that is at least as probable as not; else similar, where one of the
-two is; else not similar. What the catalogue cannot teach is not said: without items of several
-views nothing is called the same, and without categories nothing similar or not similar.
+Its label is the same item where that is at least as probable as not; else similar, where one of
+the two is; not similar where that is three times as probable as not, for it is worse to call a true
+view so than to say nothing; else there is no label. What the catalogue cannot teach is not said:
+without items of several views nothing is called the same, and without categories nothing similar
+or not.
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ from .isotonic import Curve
 #: Of what is stored; another version's is learnt again.
 VERSION = 1
 
-#: A chance from which on something is said to be so.
-_EVEN = 0.5
+#: Chances from which on a hit is said to be the same or similar, and not to be.
+_EVEN, _CLEAR = 0.5, 0.75
 
 Words = Literal["same item", "similar", "not similar"]
 
@@ -130,7 +132,9 @@ class Likeness:
             return Label("same item", same)
         if similar is None:
             return None
-        return Label("similar", similar) if similar >= _EVEN else Label("not similar", 1 - similar)
+        if similar >= _EVEN:
+            return Label("similar", similar)
+        return Label("not similar", 1 - similar) if 1 - similar >= _CLEAR else None
 
     def changes(self, rows: int, removed: int) -> int:
         """Items added and items removed since, of an index that has these counts now; one

