@@ -15,11 +15,12 @@ are tried on. Three kinds of photos are tried, each with its `SHOWN` nearest:
 Where the data set has no items of several pictures, the first line is left out: a picture is never
 compared with one of its own group, a sender say.
 
-A hit is *right* where its label is what it is. *First right* is the same of the nearest hit alone.
+Of some hits nothing is *said*; of the others, a hit is *right* where its label is what it is.
+*First right* is the same of the nearest hits alone.
 *Said same, true* is the share of hits called the same item that are; and so on. *Brier* is the mean
 square error of a chance and *ECE* its expected calibration error (ten bins of equal width), of the
 same item and of the same or a similar one; *blind* is the Brier score of the share itself, which
-nobody knows beforehand. Hits of which nothing is said are counted (*said*), and not as right.
+nobody knows beforehand.
 
 *Beyond* is the old rule, for comparison: the share of hits that are the same item, or similar, and
 lie beyond the threshold of `vsearch search --no-match`; *within*, of those that are neither, and
@@ -66,10 +67,10 @@ class Outcome:
     photos: int
     hits: int
     said: float
-    right: float
-    low: float
-    high: float
-    first_right: float
+    right: float | None
+    low: float | None
+    high: float | None
+    first_right: float | None
     true_of: dict[str, float | None]
     """By label: how many of the hits that are called so are so."""
     called: dict[str, dict[str, float]]
@@ -280,8 +281,12 @@ def _outcome(metric: str, situation: str, hits: list[dict[str, Any]]) -> Outcome
         for name in ("true", "called", "within", "chances")
     )
     thing = np.concatenate([np.full(len(each["true"]), each["thing"]) for each in hits])
-    right = called == true
-    first = [each["called"][0] == each["true"][0] for each in hits if len(each["true"])]
+    right, said = called == true, called < len(WORDS)
+    first = [
+        each["called"][0] == each["true"][0]
+        for each in hits
+        if len(each["true"]) and each["called"][0] < len(WORDS)
+    ]
     scores: dict[str, dict[str, float | None]] = {"brier": {}, "ece": {}, "blind": {}}
     for column, (name, so) in enumerate((("same", true == 0), ("similar", true <= 1))):
         known = np.isfinite(chances[:, column])
@@ -290,10 +295,10 @@ def _outcome(metric: str, situation: str, hits: list[dict[str, Any]]) -> Outcome
         scores["brier"][name] = None if empty else float(((told - outcome) ** 2).mean())
         scores["ece"][name] = None if empty else _ece(told, outcome)
         scores["blind"][name] = None if empty else float(outcome.var())
-    low, high = _interval(right, thing)
+    low, high = _interval(right[said], thing[said]) if said.any() else (None, None)
     return Outcome(
-        metric, situation, len(hits), len(true), float((called < 3).mean()), float(right.mean()),
-        low, high, float(np.mean(first)),
+        metric, situation, len(hits), len(true), float(said.mean()), _share(right, said),
+        low, high, float(np.mean(first)) if first else None,
         {word: _share(right, called == n) for n, word in enumerate(WORDS)},
         {
             word: {
@@ -343,7 +348,7 @@ def _report(facts: dict[str, Any], outcomes: list[Outcome]) -> None:
     for o in outcomes:
         cells = [
             o.situation, o.metric, _shown(o.said),
-            f"{o.right:.3f} ({o.low:.3f} to {o.high:.3f})", _shown(o.first_right),
+            f"{_shown(o.right)} ({_shown(o.low)} to {_shown(o.high)})", _shown(o.first_right),
             *(_shown(o.true_of[word]) for word in WORDS),
             *(
                 f"{_shown(o.brier[name])} ({_shown(o.blind[name])})"
