@@ -7,8 +7,8 @@ Learnt of the catalogue itself, for each metric (`learning.py`). A hit at a dist
 - *not similar*: neither.
 
 Its label is the same item where that is at least as probable as not; else similar, where one of
-the two is; not similar where that is three times as probable as not, for it is worse to call a true
-view so than to say nothing; else there is no label. What the catalogue cannot teach is not said:
+the two is; not similar where that is at least 85% probable, for it is worse to call a true view so
+than to say nothing; else there is no label. What the catalogue cannot teach is not said:
 without items of several views nothing is called the same, and without categories nothing similar
 or not.
 """
@@ -25,7 +25,7 @@ from .isotonic import Curve
 VERSION = 1
 
 #: Chances from which on a hit is said to be the same or similar, and not to be.
-_EVEN, _CLEAR = 0.5, 0.75
+_EVEN, _CLEAR = 0.5, 0.85
 
 Words = Literal["same item", "similar", "not similar"]
 
