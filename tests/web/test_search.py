@@ -127,7 +127,14 @@ def test_matches_are_called_by_what_the_index_has_learnt(
     assert learnt["l2"].why_same == "there is no column 'item'"
     assert "same item" not in {match["label"] for match in result["matches"]}
     far = result["matches"][-1]["distance"]
-    told = {"pairs": 90, "true": 40, "things": 30, "right": 0.9, "brier": 0.1, "blind": 0.25}
+    told: dict[str, Any] = {
+        "pairs": 90,
+        "true": 40,
+        "things": 30,
+        "right": 0.9,
+        "brier": 0.1,
+        "blind": 0.25,
+    }
     try:
         catalogue.facts.likeness = {
             "l2": replace(
@@ -139,7 +146,7 @@ def test_matches_are_called_by_what_the_index_has_learnt(
         [result] = search(client, picture)["results"]
         for match in result["matches"]:
             label = catalogue.facts.likeness["l2"].label(match["distance"])
-            wanted = (None, None)
+            wanted: tuple[str | None, float | None] = (None, None)
             if label is not None:
                 wanted = (label.words, round(label.probability, 4))
             assert (match["label"], match["probability"]) == wanted

@@ -5,9 +5,11 @@ the nearest distance with the outcome no, the farthest with yes, so that nothing
 
 **Known or not.** The things (items, or groups) are dealt to `PARTS` parts; what each part's hits
 are is foretold by the curve of the others. The curve is kept where at least `FEW` things were
-measured, as many hits were true, and as many were not; and where its square error is smaller than
-that of the share of true hits alone, by more than two standard errors over things. Else distances
-teach nothing there, and nothing is said.
+measured, as many hits were true, and as many were not; and where, by more than two standard errors
+over things, its square error is smaller than that of the share of true hits alone, and hits of
+photos of what is there are true more often than rows drawn at random. (The former alone is no
+proof: of photos of what is not there rows were taken away, which makes the others farther, whatever
+they show.) Else distances teach nothing there, and nothing is said.
 """
 
 from __future__ import annotations
@@ -38,19 +40,11 @@ def chance_of(pairs: Pairs, what: str) -> tuple[Chance | None, str]:
             f"too few to know ({what}: {len(names):,}; hits that are: {true:,}, that are not: "
             f"{len(things) - true:,}; {FEW} of each are needed)"
         )
-    part = (mixed(names) % np.uint64(PARTS))[things]
-    foretold, blind = np.empty(len(things)), np.empty(len(things))
-    for number in range(PARTS):
-        own, others = part == number, part != number
-        if own.any():
-            distances, outcomes, weights = (
-                each[others] for each in (pairs.distances, pairs.outcomes, pairs.weights)
-            )
-            foretold[own] = _curve(distances, outcomes, weights).at(pairs.distances[own])
-            blind[own] = np.average(outcomes, weights=weights) if others.any() else 0.5
+    foretold, blind = _held_out(pairs, things, names)
     error, worst = (foretold - pairs.outcomes) ** 2, (blind - pairs.outcomes) ** 2
-    gains = np.bincount(things, pairs.weights * (worst - error))
-    if gains.mean() <= 2 * gains.std(ddof=1) / np.sqrt(len(gains)):
+    gains = pairs.weights * (worst - error)
+    nearer = np.where(pairs.there, pairs.outcomes - pairs.guesses, 0.0)
+    if not (_more(gains, things) and _more(nearer, things)):
         return None, "its distances do not tell it (no better than a guess at things held out)"
     mean = {
         name: float(np.average(values, weights=pairs.weights))
@@ -58,17 +52,32 @@ def chance_of(pairs: Pairs, what: str) -> tuple[Chance | None, str]:
             ("right", (foretold >= 0.5) == (pairs.outcomes > 0)), ("brier", error), ("blind", worst)
         )
     }  # fmt: skip
-    curve = _curve(pairs.distances, pairs.outcomes, pairs.weights)
-    return Chance(curve, pairs=len(things), true=true, things=len(names), **mean), ""
+    return Chance(_curve(pairs), pairs=len(things), true=true, things=len(names), **mean), ""
 
 
-def _curve(distances: np.ndarray, outcomes: np.ndarray, weights: np.ndarray) -> Curve:
-    """The curve of pairs and the two that keep it from being certain."""
-    ends = [distances.min(initial=np.inf), distances.max(initial=-np.inf)]
-    if not len(distances):
-        ends = [0.0, 0.0]
+def _held_out(pairs: Pairs, things: np.ndarray, names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What the other parts foretell of each pair, by its distance and without it."""
+    part = (mixed(names) % np.uint64(PARTS))[things]
+    foretold, blind = np.full(len(things), 0.5), np.full(len(things), 0.5)
+    for number in range(PARTS):
+        own, others = part == number, pairs.of(part != number)
+        if own.any() and len(others.things):
+            foretold[own] = _curve(others).at(pairs.distances[own])
+            blind[own] = np.average(others.outcomes, weights=others.weights)
+    return foretold, blind
+
+
+def _more(gains: np.ndarray, things: np.ndarray) -> bool:
+    """Whether gains are above 0, by more than two standard errors over things."""
+    sums = np.bincount(things, gains)
+    return bool(sums.mean() > 2 * sums.std(ddof=1) / np.sqrt(len(sums)))
+
+
+def _curve(pairs: Pairs) -> Curve:
+    """The curve of pairs, at least one, and of the two that keep it from being certain."""
+    ends = [pairs.distances.min(), pairs.distances.max()]
     return falling(
-        np.concatenate([distances, ends]),
-        np.concatenate([outcomes, [0.0, 1.0]]),
-        np.concatenate([weights, [1.0, 1.0]]),
+        np.concatenate([pairs.distances, ends]),
+        np.concatenate([pairs.outcomes, [0.0, 1.0]]),
+        np.concatenate([pairs.weights, [1.0, 1.0]]),
     )

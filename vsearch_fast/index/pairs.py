@@ -46,12 +46,23 @@ class Pairs:
         outcomes: float (n,), 1 where it is so.
         weights: float (n,).
         things: int64 (n,), the photo's item or group.
+        there: bool (n,), whether the photo shows what is there.
+        guesses: float (n,), the share of all rows for which the outcome would be 1.
     """
 
     distances: np.ndarray
     outcomes: np.ndarray
     weights: np.ndarray
     things: np.ndarray
+    there: np.ndarray
+    guesses: np.ndarray
+
+    def of(self, chosen: np.ndarray) -> Pairs:
+        """Those that are chosen, bool (n,)."""
+        return Pairs(
+            self.distances[chosen], self.outcomes[chosen], self.weights[chosen],
+            self.things[chosen], self.there[chosen], self.guesses[chosen],
+        )  # fmt: skip
 
 
 def pairs_of(
@@ -92,13 +103,15 @@ def pairs_of(
             found.append(tuple(column[counted] for column in columns))
     if not found:
         none = np.empty(0)
-        return Pairs(none, none, none, np.empty(0, np.int64))
+        return Pairs(none, none, none, np.empty(0, np.int64), np.empty(0, bool), none)
     distances, outcomes, second, photo = map(np.concatenate, zip(*found, strict=True))
     weights = np.zeros(len(distances))
     for number, share in enumerate((1 - absent, absent)):
         own = second == number  # as a whole it counts its share, however many hits it has
         weights[own] = share * len(own) / max(1, own.sum())
-    some = weights > 0
-    return Pairs(
-        distances[some], outcomes[some].astype(np.float64), weights[some], things[photo[some]]
+    known = truth[truth >= 0 if live is None else live & (truth >= 0)]
+    guesses = np.bincount(known)[truth[photo]] / len(known)
+    every = Pairs(
+        distances, outcomes.astype(np.float64), weights, things[photo], second == 0, guesses
     )
+    return every.of(weights > 0)
