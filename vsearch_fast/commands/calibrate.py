@@ -192,14 +192,16 @@ def likenesses(
     """What the distances of an index opened for reading say, by metric; what had to be learnt is
     kept in it where that can be."""
     result = {name: found.likeness(name, threads=threads, backend=backend) for name in metrics}
+    known = any(each and (each.same or each.similar) for each in result.values())
     try:
-        if found.save_learnt():
+        if found.save_learnt() and known:
             say(f"What distances say was learnt from {found.path} and is kept there.")
     except StoreError as error:
-        say(
-            f"What distances say was learnt for this search alone: {error.cause}. "
-            "`vsearch calibrate`, by who may write there, keeps it."
-        )
+        if known:
+            say(
+                f"What distances say was learnt for this search alone: {error.cause}. "
+                "`vsearch calibrate`, by who may write there, keeps it."
+            )
     return result
 
 
