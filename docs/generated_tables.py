@@ -243,6 +243,29 @@ def views(name: str) -> str:
     return "\n".join(lines)
 
 
+def labels(name: str) -> str:
+    """How often hits are rightly called, by kind of photo and distance."""
+    lines = [
+        "| photos | distance | said | right (95% interval) | same item, true | similar, true "
+        "| not similar, true | ECE same | ECE similar |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for o in _load(name)["outcomes"]:
+        interval = "" if o["low"] is None else f" ({o['low']:.3f} to {o['high']:.3f})"
+        cells = [
+            _share(o["said"]),
+            _share(o["right"]) + interval,
+            *(_share(o["true_of"][word]) for word in ("same item", "similar", "not similar")),
+            *(_share(o["ece"][name]) for name in ("same", "similar")),
+        ]
+        lines.append(f"| {o['situation']} | {METRICS[o['metric']]} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
 _TABLES: dict[str, Callable[..., str]] = {
     "speed": speed,
     "proofs": proofs,
@@ -256,4 +279,5 @@ _TABLES: dict[str, Callable[..., str]] = {
     "not-run": not_run,
     "no-match": no_match,
     "views": views,
+    "labels": labels,
 }

@@ -72,9 +72,9 @@ def quantize(graph: Graph, pixels: np.ndarray, folder: Path) -> None:
     )
     made_by = {name: i for i, node in enumerate(nodes) for name in node.output}
     ends = [n for n in nodes[last].input if n in made_by]
-    pooled = [node for node in nodes if node.op_type == "MaxPool"]
-    if pooled and sum(pooled[-1].output[0] in node.input for node in nodes) > 1:
-        ends = [pooled[-1].output[0]]
+    pooled = _last_pools(nodes, made_by)
+    if len(pooled) > 1 or sum(name in node.input for name in pooled for node in nodes) > 1:
+        ends = pooled
     body = _ancestors(nodes, made_by, ends)
     if not any(nodes[i].op_type in _WEIGHTED for i in body):
         raise ArgumentError(
@@ -110,6 +110,13 @@ def quantize(graph: Graph, pixels: np.ndarray, folder: Path) -> None:
     graph.constants.update(body_graph.constants)
     graph.nodes = body_graph.nodes + tail
     graph.domains = body_graph.domains
+
+
+def _last_pools(nodes: list[onnx.NodeProto], made_by: dict[str, int]) -> list[str]:
+    """Outputs of the max poolings that no other one follows: one for each trunk of convolutions."""
+    pools = [i for i, node in enumerate(nodes) if node.op_type == "MaxPool"]
+    before = _ancestors(nodes, made_by, [n for i in pools for n in nodes[i].input if n in made_by])
+    return [nodes[i].output[0] for i in pools if i not in before]
 
 
 def _quantise(

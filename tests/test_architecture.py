@@ -43,8 +43,8 @@ STRANGERS = {
 }
 
 FACES = {
-    "": """Embedder Hit Index Item Proof Resident Sketched Threshold __version__ datasets errors
-           pack_bits topk""",
+    "": """Embedder Hit Index Item Label Likeness Proof Resident Sketched Threshold __version__
+           datasets errors pack_bits topk""",
     "datasets": "Record deepfashion folder garments inshop",
     "datasets.garments": """CATEGORIES COLOURS GarmentInfo PATTERNS item_id read render
                             render_catalogue write_deepfashion""",
@@ -53,7 +53,7 @@ FACES = {
     "export": "ExportReport export write_classes",
     "images": """Box FORMATS IMAGE_SUFFIXES MAX_PIXELS RESIZE_FILTERS Source decode find_images load
                  pixel_box reduced upright_size""",
-    "index": "Hit Index Item Threshold",
+    "index": "Hit Index Item Label Likeness Threshold",
     "kernels.reference": """BLOCK DISTANCE LANES METRICS Metric hamming l1 l2 lane_sum pack_bits
                             topk""",
     "models": "DEFAULT SHIPPED Shipped default_model default_model_id model_path",

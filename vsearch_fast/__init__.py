@@ -29,7 +29,7 @@ from .version import __version__
 if TYPE_CHECKING:
     from . import datasets, errors
     from .embedder import Embedder
-    from .index import Hit, Index, Item, Threshold
+    from .index import Hit, Index, Item, Label, Likeness, Threshold
     from .search import Proof, Resident, Sketched, pack_bits, topk
 
 _HOME = {
@@ -37,6 +37,8 @@ _HOME = {
     "Hit": "index",
     "Index": "index",
     "Item": "index",
+    "Label": "index",
+    "Likeness": "index",
     "Proof": "search",
     "Resident": "search",
     "Sketched": "search",
@@ -50,6 +52,8 @@ __all__ = [
     "Hit",
     "Index",
     "Item",
+    "Label",
+    "Likeness",
     "Proof",
     "Resident",
     "Sketched",

@@ -57,20 +57,36 @@ def test_a_link_may_ask_for_several_values_and_other_amounts(page: Any) -> None:
     assert set(cards(page).locator(".title").all_inner_texts()) == {"Dress", "Jeans"}
 
 
-def test_nothing_similar_is_said_and_the_nearest_are_marked(page: Any) -> None:
+def test_matches_are_called_in_words_and_none_is_dimmed(page: Any) -> None:
+    words = [("same item", 0.97), ("similar", 0.8), (None, None), ("not similar", 0.996)]
+
+    def called(body: dict[str, Any]) -> None:
+        for match, (label, probability) in zip(body["results"][0]["matches"], words, strict=False):
+            match.update(label=label, probability=probability)
+
+    answering(page, called)
+    by_item(page)
+    expect(page.locator("#results .label")).to_have_text(
+        ["same item · 97%", "similar · 80%", "not similar · over 99%"]
+    )
+    expect(page.get_by_role("link", name=re.compile("same item · 97%"))).to_have_count(1)
+    assert page.locator("#results img").evaluate_all(
+        "images => images.every(image => getComputedStyle(image).opacity === '1')"
+    )
+    expect(page.locator("#note")).to_be_empty()
+
+
+def test_nothing_similar_is_said(page: Any) -> None:
     def far(body: dict[str, Any]) -> None:
-        result = body["results"][0]
-        result["threshold"] = {"distance": 0.01, "text": "l2 0.01 (95% of 42 items)"}
-        result["nothing_similar"] = True
-        for match in result["matches"]:
-            match["similar"] = False
+        body["results"][0]["nothing_similar"] = True
+        for match in body["results"][0]["matches"]:
+            match.update(label="not similar", probability=0.9)
 
     answering(page, far)
     by_item(page)
     note = page.get_by_role("status").filter(has_text="Nothing similar")
-    expect(note).to_contain_text("No match is within l2 0.01 (95% of 42 items).")
-    expect(page.locator("#results .badge")).to_have_text(["beyond the threshold"] * 12)
-    expect(page.get_by_role("link", name=re.compile("beyond the threshold"))).to_have_count(12)
+    expect(note).to_contain_text("None of the matches is likely to be of the query's kind.")
+    expect(page.locator("#results .label")).to_have_text(["not similar · 90%"] * 12)
 
 
 def test_back_restores_the_search_before(page: Any) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from vsearch_fast.embedder import Embedder
 from vsearch_fast.index import Index, Item
+from vsearch_fast.index.changes import Changes
 from vsearch_fast.search import Metric
 
 METRICS: tuple[Metric, ...] = ("l2", "l1", "hamming")
@@ -108,6 +109,37 @@ def test_calibrate(vsearch: Any, photos_index: Path) -> None:
         index.remove(["00a.png"])
     assert "; 1 added or removed since" in vsearch("info", photos_index)[1]
     assert vsearch("calibrate", photos_index, "--sample", "all")[0] == 0
+
+
+def test_hits_are_called_what_the_index_has_learnt(
+    vsearch: Any, photos_index: Path, tmp_path: Path
+) -> None:
+    """Twelve items in two views are too few: nothing is said, and why is told."""
+    code, out, _ = vsearch("calibrate", photos_index)
+    assert code == 0
+    assert "l2 same item: not told: too few to know (items of several views: 12;" in out
+    assert "l2 similar: not told: there is no column 'category'" in out
+    assert "l2: none (vsearch calibrate says why)" in vsearch("info", photos_index)[1]
+    known = tmp_path / "pictures" / "03a.png"
+    [result] = json.loads(vsearch("search", photos_index, known, "--json")[1])
+    assert {(hit["label"], hit["probability"]) for hit in result["hits"]} == {(None, None)}
+
+    likeness = {
+        "pairs": 90, "true": 40, "things": 30, "right": 0.9, "brier": 0.1, "blind": 0.2,
+        "curve": {"distances": [0.0, 1e9], "chances": [0.97, 0.97]},
+    }  # fmt: skip
+    with Index.open(photos_index, mode="rw") as index:
+        stored = json.loads(index._store.note("likeness l2") or "")
+        Changes(index._store).write_note("likeness l2", json.dumps({**stored, "same": likeness}))
+    [result] = json.loads(vsearch("search", photos_index, known, "--json")[1])
+    assert {(hit["label"], hit["probability"]) for hit in result["hits"]} == {("same item", 0.97)}
+    page = tmp_path / "page.html"
+    assert "same item (97%)" in vsearch("search", photos_index, known, "--html", page)[1]
+    assert page.read_text().count("same item (97%)") == 10
+    table = csv.DictReader(io.StringIO(vsearch("search", photos_index, known, "--csv")[1]))
+    assert {(row["label"], row["probability"]) for row in table} == {("same item", "0.97")}
+    code, _, err = vsearch("calibrate", photos_index, "--item", "brand")
+    assert code == 1 and "no metadata column 'brand'" in err
 
 
 def test_a_search_beside_a_writer_goes_by_its_own(

@@ -21,7 +21,7 @@ def served(index_path: Path) -> Iterator[tuple[Any, Any]]:
     from served import serving, wait_for
 
     with serving(index_path) as pair:
-        wait_for(lambda: len(pair[1].facts.thresholds) == 3)
+        wait_for(lambda: len(pair[1].facts.likeness) == 3)
         yield pair
 
 

@@ -25,7 +25,7 @@ def test_what_is_served(client: httpx.Client) -> None:
     assert {value["count"] for value in columns["category"]} == {10}
     assert {value["value"] for value in columns["new"]} == {True, False}
     assert "price" not in columns  # thirty prices of thirty pictures are no list to choose from
-    assert set(about["thresholds"]) == set(METRICS)
+    assert set(about["labels"]) == set(METRICS)
 
 
 def test_whether_most_items_are_parts_of_pictures(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_errors_tell_no_folder(client: httpx.Client, catalogue: Catalogue) -> No
 def test_a_broken_index_is_not_the_clients_fault(tmp_path: Path) -> None:
     index_path = make_catalogue(tmp_path, 4)
     with serving(index_path) as (client, catalogue):
-        wait_for(lambda: len(catalogue.facts.thresholds) == 3)
+        wait_for(lambda: len(catalogue.facts.likeness) == 3)
         with (index_path / "index.sqlite").open("r+b") as file:
             file.write(b"x" * 200)
         answer = client.post("/api/search", data={"id": "001.png"})

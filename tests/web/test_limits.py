@@ -44,7 +44,7 @@ def test_more_than_may_wait_are_told_to_come_again(
 ) -> None:
     go = threading.Event()
     with serving(index_path, waiting=2) as (client, catalogue):
-        wait_for(lambda: len(catalogue.facts.thresholds) == 3)
+        wait_for(lambda: len(catalogue.facts.likeness) == 3)
         plain = catalogue.query_of_item
         monkeypatch.setattr(catalogue, "query_of_item", lambda *a: (go.wait(30), plain(*a))[1])
         statuses: list[httpx.Response] = []

@@ -69,7 +69,7 @@ def test_a_replacement_is_seen_at_the_next_search(tmp_path: Path, swap: Any) -> 
         real.rename(place)
     new = another(tmp_path, place)
     with serving(place) as (client, catalogue):
-        wait_for(lambda: len(catalogue.facts.thresholds) == 3)
+        wait_for(lambda: len(catalogue.facts.likeness) == 3)
         kept = search(client, png())["query"]["kept"]
         old = catalogue.index
         assert best(search(client, id="001.png")) != "new-0"
@@ -82,9 +82,9 @@ def test_a_replacement_is_seen_at_the_next_search(tmp_path: Path, swap: Any) -> 
         assert client.get("/api/items").json()["items"][0]["id"] == "new-0"
         assert client.get("/healthz").json() == {"status": "ok", "pictures": 3}
         assert catalogue.index is not old
-        wait_for(lambda: len(catalogue.facts.thresholds) == 3)  # of the new one, soon
+        wait_for(lambda: len(catalogue.facts.likeness) == 3)  # of the new one, soon
         answer = search(client, id="new-0", metric="all")
-        assert all(result["threshold"] for result in answer["results"])
+        assert all("label" in match for result in answer["results"] for match in result["matches"])
 
 
 def test_an_index_that_is_taken_away_and_put_back(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_what_goes_wrong_does_not_end_the_watch(
     monkeypatch.setattr("vsearch_fast.web.service._REFRESH", 0.04)
     place = make_catalogue(tmp_path, 4)
     with serving(place) as (client, catalogue):
-        wait_for(lambda: len(catalogue.facts.thresholds) == 3)
+        wait_for(lambda: len(catalogue.facts.likeness) == 3)
         times: list[float] = []
         errors = [StoreError("locked for 30 s"), RuntimeError("x"), OSError("y")]
         plain = catalogue.refresh

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from served import METRICS, make_catalogue, png, refused, search, serving, wait_
 
 pytest.importorskip("fastapi", reason="the server's packages are not installed: .[serve]")
 
+from vsearch_fast.index.isotonic import Curve
+from vsearch_fast.index.likeness import Chance
 from vsearch_fast.web.catalogue import Catalogue
 
 
@@ -115,20 +118,50 @@ def test_a_filter_is_exact(client: httpx.Client, catalogue: Catalogue) -> None:
     assert search(client, picture, where="category=None such")["results"][0]["matches"] == []
 
 
-def test_nothing_similar_is_said(client: httpx.Client, catalogue: Catalogue) -> None:
-    file = io.BytesIO()
-    Image.new("RGB", (20, 20)).save(file, "PNG")
-    for picture in (file.getvalue(), Path(catalogue.index.get("002.png").path or "").read_bytes()):
-        for result in search(client, picture, metric="all")["results"]:
-            limit = catalogue.index.threshold(result["metric"])
-            assert limit is not None
-            assert result["threshold"] == {"distance": limit.distance, "text": str(limit)}
-            similar = [match["distance"] <= limit.distance for match in result["matches"]]
-            assert [match["similar"] for match in result["matches"]] == similar
-            assert result["nothing_similar"] == (not any(similar))
-    [none] = search(client, picture, where="category=None such")["results"]
-    assert not none["nothing_similar"]  # it is the filter
-    assert not search(client, picture)["results"][0]["nothing_similar"]
+def test_matches_are_called_by_what_the_index_has_learnt(
+    client: httpx.Client, catalogue: Catalogue
+) -> None:
+    picture = Path(catalogue.index.get("002.png").path or "").read_bytes()
+    learnt = dict(catalogue.facts.likeness)
+    [result] = search(client, picture)["results"]
+    assert learnt["l2"].why_same == "there is no column 'item'"
+    assert "same item" not in {match["label"] for match in result["matches"]}
+    far = result["matches"][-1]["distance"]
+    told: dict[str, Any] = {
+        "pairs": 90,
+        "true": 40,
+        "things": 30,
+        "right": 0.9,
+        "brier": 0.1,
+        "blind": 0.25,
+    }
+    try:
+        catalogue.facts.likeness = {
+            "l2": replace(
+                learnt["l2"],
+                same=Chance(Curve((0.0, far / 9), (0.9, 0.01)), **told),
+                similar=Chance(Curve((far / 9, far), (0.6, 0.05)), **told),
+            )
+        }
+        [result] = search(client, picture)["results"]
+        for match in result["matches"]:
+            label = catalogue.facts.likeness["l2"].label(match["distance"])
+            wanted: tuple[str | None, float | None] = (None, None)
+            if label is not None:
+                wanted = (label.words, round(label.probability, 4))
+            assert (match["label"], match["probability"]) == wanted
+        assert result["matches"][0]["label"] == "same item"
+        assert result["matches"][-1]["label"] == "not similar"
+        assert not result["nothing_similar"]
+        never = Chance(Curve((0.0,), (0.05,)), **told)
+        catalogue.facts.likeness = {"l2": replace(learnt["l2"], same=None, similar=never)}
+        [result] = search(client, picture)["results"]
+        assert {match["label"] for match in result["matches"]} == {"not similar"}
+        assert result["nothing_similar"]
+        [none] = search(client, picture, where="category=None such")["results"]
+        assert not none["nothing_similar"]  # it is the filter
+    finally:
+        catalogue.facts.likeness = learnt
 
 
 def test_concurrent_queries_share_scans_and_get_their_own_answers(
@@ -169,7 +202,7 @@ def test_codes_by_a_rule_of_the_model_are_compared(tmp_path: Path) -> None:
     """An index of such codes refuses features for Hamming, so that these are the model's own."""
     path = make_catalogue(tmp_path, 12, format="2", binarize="median")
     with serving(path) as (client, catalogue):
-        wait_for(lambda: len(catalogue.facts.thresholds) == 3)
+        wait_for(lambda: len(catalogue.facts.likeness) == 3)
         assert catalogue.index.binarize == "median"
         codes = catalogue.index.codes(["003.png"])
         [hits] = catalogue.index.search(codes, 12, "hamming")

@@ -1,4 +1,4 @@
-"""`vsearch calibrate`, and the thresholds that `vsearch search --no-match` goes by."""
+"""`vsearch calibrate`: what distances say, and the thresholds of `vsearch search --no-match`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import Any, Literal
 import click
 
 from ..errors import StoreError
+from ..index import learning
 from ..index.index import Index
+from ..index.likeness import Likeness
 from ..index.thresholds import QUANTILE, SAMPLE, Threshold
 from ..indexing.columns import column_named
 from ..terminal import options
@@ -32,7 +34,7 @@ def _sample(ctx: click.Context, parameter: click.Parameter, value: str) -> int |
     return number
 
 
-@click.command(short_help="Take the distance beyond which nothing matches.")
+@click.command(short_help="Learn what distances say: same item, similar, not.")
 @click.argument("index_path", metavar="INDEX", type=click.Path(path_type=Path))
 @click.option(
     "--metric",
@@ -56,6 +58,27 @@ def _sample(ctx: click.Context, parameter: click.Parameter, value: str) -> int |
     "its kind, not another view of it.",
 )
 @click.option(
+    "--item",
+    metavar="COLUMN",
+    default=learning.ITEM,
+    show_default=True,
+    help="Metadata column that tells items apart; several pictures of one teach what is the same.",
+)
+@click.option(
+    "--category",
+    metavar="COLUMN",
+    default=learning.CATEGORY,
+    show_default=True,
+    help="Metadata column of kinds, which teach what is similar.",
+)
+@click.option(
+    "--absent",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=learning.ABSENT,
+    show_default=True,
+    help="Share of photos that are taken to show what INDEX does not have.",
+)
+@click.option(
     "--sample",
     callback=_sample,
     default=str(SAMPLE),
@@ -71,17 +94,26 @@ def command(
     metric: Metric | Literal["all"],
     quantile: float,
     group: str | None,
+    item: str,
+    category: str,
+    absent: float,
     sample: int | None,
     as_json: bool,
     backend: str,
     threads: int | None,
 ) -> None:
-    """Take the distance beyond which a photo has no match from INDEX itself, and keep it there.
+    """Learn from INDEX itself what its distances say of a match, and keep it there.
 
-    Each item is searched for among the others; the threshold is the distance within which
-    95% of them find their nearest. vsearch search --no-match goes by it, and takes one with
-    the defaults where there is none. It is taken again, with the same options, when over a
-    tenth of the items have come or gone.
+    How probable it is, at a distance, that a match shows the same item is learnt of items with
+    several pictures, and that it shows a similar one, of categories. Searches and the page call
+    matches by it: same item, similar, not similar. Where INDEX cannot teach it, nothing is said.
+
+    And the threshold that vsearch search --no-match goes by is taken: the distance within
+    which 95% of the items find their nearest.
+
+    Both are learnt with the defaults where they are wanted and not there, and again, with
+    the same options, when over a tenth of the items have come or gone. After categories or
+    items of many pictures were changed, run this again.
 
     \b
     vsearch calibrate photos.index
@@ -91,6 +123,14 @@ def command(
     with Index.open(index_path, mode="rw") as found:
         if group is not None:
             group = column_named(found, group)
+        learnt = [
+            found.learn(
+                name, item=column_named(found, item), category=column_named(found, category),
+                group=group or learning.GROUP, absent=absent, threads=threads, backend=backend,
+                **({} if sample == SAMPLE else {"sample": sample}),
+            )
+            for name in names
+        ]  # fmt: skip
         taken = [
             found.calibrate(
                 name, quantile=quantile, sample=sample, group=group, threads=threads,
@@ -99,8 +139,14 @@ def command(
             for name in names
         ]  # fmt: skip
     if as_json:
-        click.echo(json.dumps([asdict(threshold) for threshold in taken], indent=1))
+        together = [
+            {**asdict(threshold), "likeness": likeness.facts()}
+            for threshold, likeness in zip(taken, learnt, strict=True)
+        ]
+        click.echo(json.dumps(together, indent=1))
     else:
+        for likeness in learnt:
+            click.echo("\n".join(likeness.lines()))
         for threshold in taken:
             click.echo(str(threshold))
     few = [each for each in taken if each.beyond < FEW_BEYOND and each.quantile < 1]
@@ -132,6 +178,30 @@ def thresholds(
             f"Thresholds were taken from the index for this search alone: {error.cause}. "
             "`vsearch calibrate`, by who may write there, keeps them."
         )
+    return result
+
+
+def likenesses(
+    found: Index,
+    metrics: Sequence[Metric],
+    *,
+    threads: int | None,
+    backend: str,
+    say: Callable[[str], None],
+) -> dict[Metric, Likeness | None]:
+    """What the distances of an index opened for reading say, by metric; what had to be learnt is
+    kept in it where that can be."""
+    result = {name: found.likeness(name, threads=threads, backend=backend) for name in metrics}
+    known = any(each and (each.same or each.similar) for each in result.values())
+    try:
+        if found.save_learnt() and known:
+            say(f"What distances say was learnt from {found.path} and is kept there.")
+    except StoreError as error:
+        if known:
+            say(
+                f"What distances say was learnt for this search alone: {error.cause}. "
+                "`vsearch calibrate`, by who may write there, keeps it."
+            )
     return result
 
 

@@ -24,6 +24,7 @@ def command(index_path: Path, as_json: bool) -> None:
         click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
         return
     model = facts.pop("model")
+    likeness = facts.pop("likeness")
     limits = told(facts.pop("thresholds")) or ["none taken yet (vsearch calibrate)"]
     for name, value in facts.items():
         if name == "bytes":
@@ -33,6 +34,13 @@ def command(index_path: Path, as_json: bool) -> None:
         click.echo(f"{name:13} {value}")
     for limit in limits:
         click.echo(f"{'match within':13} {limit}")
+    for metric, known in likeness.items():
+        can = [
+            words for words, key in (("same item", "same"), ("similar", "similar")) if known[key]
+        ]
+        click.echo(
+            f"{'labels':13} {metric}: {', '.join(can) or 'none (vsearch calibrate says why)'}"
+        )
     if "columns" in model:
         model["columns"] = ", ".join(f"{role}={own}" for role, own in model["columns"].items())
     for name, value in model.items():

@@ -126,7 +126,7 @@ def command(
     vsearch search photos.index new/ --where category=lamp --html matches.html
     vsearch search photos.index new/ --no-match
     """
-    from ..commands.calibrate import thresholds
+    from ..commands.calibrate import likenesses, thresholds
     from ..embedder.embedder import ImageSkippedWarning
     from ..images.finding import LeftOut, find_images
     from ..index.index import Index
@@ -203,6 +203,7 @@ def command(
         asked_where = where_in_words(where)
         if max_distance == "auto":
             limits = thresholds(found, metrics, threads=threads, backend=backend, say=tell)
+        known = likenesses(found, metrics, threads=threads, backend=backend, say=tell)
         for name in metrics:
             limit = limits.get(name)
             answers, proof = found.search(
@@ -222,6 +223,7 @@ def command(
                     threshold=limit,
                     max_distance=asked_distance,
                     where=asked_where,
+                    likeness=known[name],
                 )
                 for (query, part), hits in zip(searched, answers, strict=True)
             ]

@@ -5,11 +5,14 @@ from __future__ import annotations
 from .hits import Hit
 from .index import Index
 from .items import Item
+from .likeness import Label, Likeness
 from .thresholds import Threshold
 
 __all__ = [
     "Hit",
     "Index",
     "Item",
+    "Label",
+    "Likeness",
     "Threshold",
 ]

@@ -18,11 +18,11 @@ from ..checks import Progress
 from ..errors import StoreError
 from . import item_rows, schema, sealing
 from .changes import write_rows
+from .kept import renumbered
 from .reading import Reading
 from .segments import SegmentFiles
 from .snapshot import Snapshot, State
 from .store import Store
-from .thresholds import renumbered
 
 #: Bytes of rows that are copied at a time.
 _COPY_BYTES = 16 << 20

@@ -31,6 +31,7 @@ from .changes import Changes
 from .finder import Finder
 from .hits import Hit, find_hits
 from .items import Item, check_id
+from .learning import Learning
 from .reading import Checks, checks_wanted
 from .store import Store
 from .telling import Telling
@@ -75,6 +76,7 @@ class Index(Telling, Upkeep):
         self._changes = Changes(store)
         self._finder = Finder(store)
         self._thresholds = Thresholds(store, self._finder)
+        self._learning = Learning(store, self._finder)
 
     @classmethod
     def create(
@@ -491,6 +493,11 @@ class Index(Telling, Upkeep):
         """What the index is: path, format, created, dim, dtype, views, model, model_id, rows (ever
         added), live, removed, segments, segment_rows, bytes (on disk), columns (of metadata), boxed
         (items whose features are of a box, not of the whole picture), thresholds
-        (by metric, those that are kept: `Threshold`'s attributes, and changes since)."""
+        and likeness (by metric, what is kept: attributes of `Threshold` and `Likeness`, and changes
+        since)."""
         state = self._store.state()
-        return {**self._store.facts(state), "thresholds": self._thresholds.facts(state)}
+        return {
+            **self._store.facts(state),
+            "thresholds": self._thresholds.facts(state),
+            "likeness": self._learning.facts(state),
+        }

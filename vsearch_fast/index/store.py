@@ -19,8 +19,8 @@ whose files are named `vectors-GENERATION-00000.npy`.
 
 =============  ============================================================================
 `meta`         key, value: dim, segment_rows, model_id, model (JSON), created (UTC), identity
-               (random), seal (`sealing.py`), and notes such as "threshold l2" (JSON: see
-               `thresholds.py`), once there are any
+               (random), seal (`sealing.py`), and notes such as "threshold l2" and "likeness l2"
+               (JSON: see `kept.py`), once there are any
 `state`        one line: `rows` (committed, removed ones included), `removed`, `edits`
                (count of changes to what existed: removals, replacements, updates),
                `generation`, `tombs` (the sum of the removed rows' numbers)

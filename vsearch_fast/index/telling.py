@@ -1,8 +1,11 @@
-"""What an `Index` offers to tell a match from none: its thresholds."""
+"""What an `Index` offers to tell a match from none: what its distances say, and its thresholds."""
 
 from __future__ import annotations
 
 from ..words import Metric
+from . import learning
+from .learning import Learning
+from .likeness import Likeness
 from .thresholds import QUANTILE, SAMPLE, Threshold, Thresholds
 
 
@@ -10,6 +13,70 @@ class Telling:
     """A part of `Index`."""
 
     _thresholds: Thresholds
+    _learning: Learning
+
+    def learn(
+        self,
+        metric: Metric = "l2",
+        *,
+        item: str = learning.ITEM,
+        category: str = learning.CATEGORY,
+        group: str | None = learning.GROUP,
+        absent: float = learning.ABSENT,
+        sample: int | None = learning.SAMPLE,
+        threads: int | None = None,
+        backend: str = "auto",
+    ) -> Likeness:
+        """Learn of the items themselves how probable it is, by distance, that a hit shows the same
+        item as a photo, or a similar one, and keep it for `likeness`.
+
+        `learning.py` says how. Kept in the index; of one opened for reading, in this object (see
+        `save_learnt`). It costs four searches of `sample` queries at most.
+
+        Args:
+            metric: it is learnt and kept for this one.
+            item: the metadata column whose values tell items apart. Items of several pictures
+                teach what is the same.
+            category: the column of their kinds, which teach what is similar.
+            group: a column of senders or products: pictures of one of them do not teach each other
+                what is similar. None, or a column that is not there: each item for itself.
+            absent: share of photos, from 0 to below 1, that are taken to show what the index does
+                not have; the higher, the rarer are "same item" and "similar".
+            sample: rows that take the part of photos, always the same; None for all.
+            threads, backend: as for `search`.
+
+        Raises:
+            ArgumentError: an unknown metric, a column that is not there and was asked for, a share
+                or sample out of range.
+            StoreError: it could not be stored.
+        """
+        return self._learning.learn(
+            metric, item=item, category=category, group=group, absent=absent, sample=sample,
+            threads=threads, backend=backend,
+        )  # fmt: skip
+
+    def likeness(
+        self, metric: Metric = "l2", *, threads: int | None = None, backend: str = "auto"
+    ) -> Likeness | None:
+        """What the distances of this index say: ``index.likeness("l2").label(hit.distance)``.
+
+        Where nothing has been learnt it is learnt with the defaults, and where over a tenth of the
+        items have come or gone since, again as it was. None of an empty index.
+
+        Raises:
+            ArgumentError: an unknown metric.
+        """
+        return self._learning.current(metric, threads=threads, backend=backend)
+
+    def save_learnt(self) -> int:
+        """Store what this object, opened for reading, has learnt: for a moment it is the index's
+        writer. Returns how many metrics it was.
+
+        Raises:
+            LockedError: another writer.
+            StoreError: the folder cannot be written.
+        """
+        return self._learning.save()
 
     def calibrate(
         self,

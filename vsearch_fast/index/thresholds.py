@@ -32,8 +32,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -42,8 +41,9 @@ import numpy as np
 from ..checks import positive
 from ..errors import ArgumentError, StoreError
 from ..words import METRICS
-from .changes import Changes
 from .finder import Finder, kind_of, kinds_of
+from .kept import THRESHOLD, Kept
+from .leaving_out import nearest_others
 from .mixing import mixed
 from .snapshot import State
 from .store import Store
@@ -54,14 +54,11 @@ SAMPLE = 2000
 #: A threshold is taken again when over 1 / CHANGED of the rows have come or gone.
 CHANGED = 10
 
-#: Neighbours asked for at first where a row's whole group is left out; rows that find no other
-#: group among them are searched for again without their group, a group at a time.
-GROUP_NEIGHBOURS = 16
+#: Neighbours asked for beyond the nearest where a row's whole group is left out.
+_SPARE = 15
 
 #: Rows that are searched for together: 32 MiB of 4096 float32.
 _BLOCK = 2048
-
-_KEY = "threshold "  # and the metric, in table `meta`
 
 _NOT_CALIBRATED = "No threshold was made"
 
@@ -137,72 +134,13 @@ def place(quantile: float, count: int) -> int:
     return math.ceil(Fraction(repr(quantile)) * count)
 
 
-Nearest = Callable[[np.ndarray, np.ndarray | None, int], tuple[np.ndarray, np.ndarray]]
-
-
-def nearest_others(
-    nearest: Nearest, rows: np.ndarray, live: np.ndarray | None, groups: np.ndarray | None
-) -> np.ndarray:
-    """The leave-one-out nearest distances of some rows; those that have none are left out.
-
-    Args:
-        nearest: (row numbers, mask of the rows that live, k) -> distances and row numbers, both
-            (rows, min(k, live rows)), nearest first.
-        rows: row numbers, int64 (m,), all live.
-        live: bool (rows of the index,), or None when all live.
-        groups: int64 (rows of the index,), equal where rows are left out together; None: each
-            for itself.
-    """
-    k = 2 if groups is None else GROUP_NEIGHBOURS
-    distances, found = nearest(rows, live, k)
-    if groups is None:
-        # Among two nearest one at least is another row, the nearest if it is the first such.
-        eligible = found != rows[:, None]
-    else:
-        eligible = groups[found] != groups[rows, None]
-    has = eligible.any(axis=1)
-    if not found.shape[1]:
-        return distances[:0].ravel()
-    taken = [distances[has, eligible[has].argmax(axis=1)]]
-    if groups is not None and found.shape[1] == k:  # else they have seen all that live
-        pending = rows[~has]
-        for group in np.unique(groups[pending]):
-            others = groups != group
-            if live is not None:
-                others &= live
-            taken.append(nearest(pending[groups[pending] == group], others, 1)[0].ravel())
-    return np.concatenate(taken)
-
-
-def renumbered(key: str, text: str, removed: int) -> str | None:
-    """What a note about an index says after `removed` rows were dropped from its count; None
-    where nothing changes. `Threshold.changes` stays what it was."""
-    if not key.startswith(_KEY):
-        return None
-    known = _parsed(key.removeprefix(_KEY), text)
-    if known is None:
-        return None
-    return _text(replace(known, rows=known.rows - removed, removed=known.removed - removed))
-
-
 class Thresholds:
-    """The thresholds of one opened index: kept on disk where it is open for writing, and in
-    memory where it is not.
-
-    A threshold in memory is used until another one is stored, by whomever.
-    """
+    """The thresholds of one opened index."""
 
     def __init__(self, store: Store, finder: Finder) -> None:
         self._store = store
         self._finder = finder
-        # By metric: the threshold, and what was stored when it was taken.
-        self._unsaved: dict[str, tuple[Threshold, str | None]] = {}
-
-    def kept(self, metric: str) -> Threshold | None:
-        """What is known, however old; None when nothing is."""
-        text = self._store.note(_KEY + metric)
-        own, text_then = self._unsaved.get(metric, (None, None))
-        return own if own is not None and text == text_then else _parsed(metric, text)
+        self._kept = Kept(store, THRESHOLD, _text, _parsed)
 
     def current(
         self, metric: str, *, threads: int | None = None, backend: str = "auto"
@@ -213,7 +151,7 @@ class Thresholds:
         Raises:
             ArgumentError: too few items, or an unknown metric.
         """
-        _check_metric(metric, _NOT_CALIBRATED)
+        check_metric(metric, _NOT_CALIBRATED)
         state = self._store.state()
         if state.rows == state.removed:
             return None
@@ -224,15 +162,15 @@ class Thresholds:
             known = self._usable(metric)
             if known is not None:
                 return known
-            old = self.kept(metric)
+            old = self._kept.get(metric)
             settings: dict[str, Any] = {"quantile": QUANTILE, "sample": SAMPLE, "group": None}
             if old is not None:
                 settings = {name: getattr(old, name) for name in settings}
             found = self._measured(metric, **settings, threads=threads, backend=backend)
             try:
-                self._keep(found)
+                self._kept.keep(found)
             except StoreError:  # a full disk, say: no reason not to search
-                self._unsaved[metric] = found, self._store.note(_KEY + metric)
+                self._kept.remember(found)
             return found
 
     def calibrate(
@@ -246,63 +184,33 @@ class Thresholds:
         backend: str = "auto",
     ) -> Threshold:
         """Take the metric's threshold and keep it; see `Index.calibrate`."""
-        _check_metric(metric, _NOT_CALIBRATED)
+        check_metric(metric, _NOT_CALIBRATED)
         if sample is not None:
             sample = positive(sample, "sample", _NOT_CALIBRATED)
         quantile = _checked_quantile(quantile)
         found = self._measured(metric, quantile, sample, group, threads=threads, backend=backend)
-        self._keep(found)
+        self._kept.keep(found)
         return found
 
     def save(self) -> int:
-        """Store the thresholds that are in memory only, for that being the index's writer for
-        a moment; returns how many.
-
-        Raises:
-            LockedError, StoreError: another writer, or a folder that cannot be written.
-        """
-        waiting = {
-            metric: own
-            for metric, (own, text) in list(self._unsaved.items())
-            if text == self._store.note(_KEY + metric)
-        }
-        if waiting:
-            writer = (
-                self._store if self._store.writable else Store(self._store.folder, writable=True)
-            )
-            try:
-                for metric, own in waiting.items():
-                    Changes(writer).write_note(_KEY + metric, _text(own))
-                    del self._unsaved[metric]
-            finally:
-                if writer is not self._store:
-                    writer.close()
-        return len(waiting)
+        """As `Kept.save`."""
+        return self._kept.save()
 
     def facts(self, state: State) -> dict[str, dict[str, Any]]:
         """Those that are kept, by metric, as plain values, with the `changes` to this state."""
-        every = {metric: self.kept(metric) for metric in METRICS}
         return {
             metric: {**asdict(found), "changes": found.changes(state.rows, state.removed)}
-            for metric, found in every.items()
-            if found is not None
+            for metric, found in self._kept.every().items()
         }
 
     def _usable(self, metric: str) -> Threshold | None:
         """The one that is kept, unless too much has changed since."""
-        known = self.kept(metric)
+        known = self._kept.get(metric)
         if known is None:
             return None
         state = self._store.state()
         changes = known.changes(state.rows, state.removed)
         return known if 0 <= changes * CHANGED <= known.live else None
-
-    def _keep(self, found: Threshold) -> None:
-        if self._store.writable:
-            Changes(self._store).write_note(_KEY + found.metric, _text(found))
-            self._unsaved.pop(found.metric, None)
-        else:
-            self._unsaved[found.metric] = found, self._store.note(_KEY + found.metric)
 
     def _measured(
         self,
@@ -330,14 +238,18 @@ class Thresholds:
             )[:2]
 
         rows = sampled(state.rows, live, sample)
-        blocks = [
-            nearest_others(nearest, rows[start : start + _BLOCK], live, groups)
-            for start in range(0, len(rows), _BLOCK)
-        ]
-        distances = np.sort(np.concatenate(blocks)) if blocks else np.empty(0)
+        blocks = [np.empty(0)]
+        for start in range(0, len(rows), _BLOCK):
+            part = rows[start : start + _BLOCK]
+            spare = 1 if groups is None else _SPARE
+            [(near, _)] = nearest_others(nearest, part, live, [groups], 1, spare=spare)
+            blocks.append(near[np.isfinite(near)])
+        distances = np.sort(np.concatenate(blocks))
         if not len(distances):
             raise self._too_few(state, group)
         distance = distances[place(quantile, len(distances)) - 1].item()
+        if metric == "hamming":
+            distance = int(distance)
         return Threshold(
             metric, distance, quantile, sample, group,
             measured=len(distances), live=state.rows - state.removed,
@@ -355,7 +267,7 @@ class Thresholds:
         )
 
 
-def _check_metric(metric: str, consequence: str) -> None:
+def check_metric(metric: str, consequence: str) -> None:
     if metric not in METRICS:
         raise ArgumentError(
             f"metric is {metric!r}", consequence, f"Use one of {', '.join(METRICS)}"
@@ -380,10 +292,9 @@ def _text(threshold: Threshold) -> str:
     return json.dumps(asdict(threshold))
 
 
-def _parsed(metric: str, text: str | None) -> Threshold | None:
-    """A stored threshold; None for none, and for one of another make, which is taken again."""
+def _parsed(text: str) -> Threshold | None:
+    """A stored threshold; None for one of another make, which is taken again."""
     try:
-        found = None if text is None else Threshold(**json.loads(text))
+        return Threshold(**json.loads(text))
     except (TypeError, ValueError):
         return None
-    return found if found is not None and found.metric == metric else None

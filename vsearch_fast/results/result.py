@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..checks import PixelBox
 from ..index.hits import Hit
+from ..index.likeness import Label, Likeness
 from ..index.thresholds import Threshold
 
 
@@ -17,6 +18,7 @@ class Result:
     ``box`` is the part of the photo searched for; ``item``, where it is known what the photo
     shows, marks the hits with the same metadata column ``item``. With ``only_matches`` hits
     beyond the index's ``threshold`` were left out (None: the index is empty, nothing matches).
+    ``likeness`` is what the index's distances say.
     ``max_distance`` is a distance that was asked for, and ``where`` a filter, in words.
     """
 
@@ -29,6 +31,11 @@ class Result:
     threshold: Threshold | None = None
     max_distance: float | None = None
     where: str = ""
+    likeness: Likeness | None = None
+
+    def label(self, hit: Hit) -> Label | None:
+        """What the hit is called; None where the index cannot tell."""
+        return None if self.likeness is None else self.likeness.label(hit.distance)
 
     @property
     def nothing(self) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from ..index.likeness import Label
 from .result import Result, distance_text
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def skipped_text(skipped: Skipped) -> str:
 
 
 def as_text(results: Sequence[Result]) -> str:
-    """A line a hit: rank, distance, id, metadata."""
+    """A line a hit: rank, distance, id, label where there is one, metadata."""
     blocks = []
     for result in results:
         lines = [f"{shown(result.query)}  ({result.metric}){_within(result)}"]
@@ -40,7 +41,12 @@ def as_text(results: Sequence[Result]) -> str:
             lines.append(f"  {shown(result.nothing)}")
         for rank, hit in enumerate(result.hits, 1):
             known = "  ".join(f"{k}={v}" for k, v in hit.metadata.items() if v is not None)
-            line = f"{rank:4}  {distance_text(hit.distance):>10}  {shown(hit.id)}  {shown(known)}"
+            label = result.label(hit)
+            called = "" if label is None else f"{label}  "
+            line = (
+                f"{rank:4}  {distance_text(hit.distance):>10}  {shown(hit.id)}  "
+                f"{called}{shown(known)}"
+            )
             lines.append(line.rstrip())
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
@@ -65,6 +71,7 @@ def as_json(results: Sequence[Result], skipped: Sequence[Skipped] = ()) -> str:
                 {
                     "id": hit.id,
                     "distance": hit.distance,
+                    **label_fields(result.label(hit)),
                     "path": hit.path,
                     "box": hit.box,
                     "metadata": dict(hit.metadata),
@@ -76,6 +83,13 @@ def as_json(results: Sequence[Result], skipped: Sequence[Skipped] = ()) -> str:
     ]
     records += [{"query": each.name, "error": each.reason, "hits": []} for each in skipped]
     return json.dumps(records, indent=1, ensure_ascii=False)
+
+
+def label_fields(label: Label | None) -> dict[str, str | float | None]:
+    """A label as programs get it; nulls where nothing can be said."""
+    if label is None:
+        return {"label": None, "probability": None}
+    return {"label": label.words, "probability": round(label.probability, 4)}
 
 
 def _verdict(result: Result) -> dict[str, object]:
@@ -101,7 +115,9 @@ def as_csv(results: Sequence[Result], columns: Sequence[str] | None = None) -> s
         columns = list(dict.fromkeys(n for r in results for hit in r.hits for n in hit.metadata))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    fixed: list[object] = ["query", "metric", "rank", "id", "distance", "path", *_BOX]
+    fixed: list[object] = [
+        "query", "metric", "rank", "id", "distance", "label", "probability", "path", *_BOX
+    ]  # fmt: skip
     verdict: list[object] = ["match", "threshold"] if judged else []
     writer.writerow([*fixed, *verdict, *(f"metadata.{name}" for name in columns)])
     for result in results:
@@ -112,7 +128,8 @@ def as_csv(results: Sequence[Result], columns: Sequence[str] | None = None) -> s
             blank = [""] * (len(fixed) - 2)
             writer.writerow([result.query, result.metric, *blank, *verdict, *[""] * len(columns)])
         for rank, hit in enumerate(result.hits, 1):
-            fixed = [result.query, result.metric, rank, hit.id, repr(hit.distance), hit.path]
+            fixed = [result.query, result.metric, rank, hit.id, repr(hit.distance)]
+            fixed += [*label_fields(result.label(hit)).values(), hit.path]
             fixed += hit.box or ("",) * 4
             writer.writerow([*fixed, *verdict, *(hit.metadata.get(name) for name in columns)])
     return out.getvalue()

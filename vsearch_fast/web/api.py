@@ -32,18 +32,19 @@ def _item(item: IndexItem | Hit) -> dict[str, Any]:
 
 
 def _result(searched: Searched) -> schemas.Result:
-    threshold = searched.threshold
-    limit = float("inf") if threshold is None else threshold.distance
+    known = searched.likeness
+    labels = [None if known is None else known.label(hit.distance) for hit in searched.hits]
     matches = [
-        schemas.Match(**_item(hit), distance=hit.distance, similar=hit.distance <= limit)
-        for hit in searched.hits
-    ]
+        schemas.Match(
+            **_item(hit), distance=hit.distance,
+            label=None if label is None else label.words,
+            probability=None if label is None else round(label.probability, 4),
+        )
+        for hit, label in zip(searched.hits, labels, strict=True)
+    ]  # fmt: skip
     return schemas.Result(
         metric=searched.metric,
-        threshold=None
-        if threshold is None
-        else schemas.ThresholdAnswer(distance=threshold.distance, text=str(threshold)),
-        nothing_similar=bool(matches) and not any(match.similar for match in matches),
+        nothing_similar=bool(matches) and all(m.label == "not similar" for m in matches),
         milliseconds=round(searched.seconds * 1000, 2),
         matches=matches,
     )
@@ -73,9 +74,13 @@ def router(service: Service, *, rating: bool) -> APIRouter:
             boxed=facts.boxed,
             views=list(catalogue.index.views),
             columns=[schemas.Column(**column) for column in facts.columns],
-            thresholds={
-                name: schemas.ThresholdAnswer(distance=limit.distance, text=str(limit))
-                for name, limit in facts.thresholds.items()
+            labels={
+                name: schemas.LabelsAnswer(
+                    same_item=known.same is not None,
+                    similar=known.similar is not None,
+                    text=known.lines(),
+                )
+                for name, known in facts.likeness.items()
             },
             limits=schemas.Limits(
                 upload_bytes=settings.upload_bytes,

@@ -25,7 +25,7 @@ from ..images.jpeg import LIBJPEG_TURBO
 from ..index.hits import Hit
 from ..index.index import Index
 from ..index.items import Item
-from ..index.thresholds import Threshold
+from ..index.likeness import Likeness
 from ..index.views import padded
 from ..index.where import read_where
 from ..indexing.photos import Photos
@@ -132,27 +132,25 @@ class Catalogue:
             return not opened.refreshed
 
     def refresh(self) -> None:
-        """Bring `facts` up to date; the first time takes a threshold for each metric."""
+        """Bring `facts` up to date; the first time learns what distances say."""
         with self._current.use() as opened:
             index = opened.index
             facts = Facts(
-                len(index), self._columns(index), opened.facts.thresholds, boxed=_boxed(index)
+                len(index), self._columns(index), opened.facts.likeness, boxed=_boxed(index)
             )
             opened.facts = facts
-            thresholds: dict[str, Threshold] = {}
+            learnt: dict[str, Likeness] = {}
             for metric in METRICS:
-                with contextlib.suppress(VsearchError):  # of a single item, say: there is none
-                    threshold = index.threshold(
-                        metric, threads=self._threads, backend=self._backend
-                    )
-                    if threshold is not None:
-                        thresholds[metric] = threshold
-                        facts.thresholds = dict(facts.thresholds) | thresholds
-            facts.thresholds = thresholds
+                with contextlib.suppress(VsearchError):  # no reason not to search
+                    known = index.likeness(metric, threads=self._threads, backend=self._backend)
+                    if known is not None:
+                        learnt[metric] = known
+                        facts.likeness = dict(facts.likeness) | learnt
+            facts.likeness = learnt
             opened.refreshed = True
             if self._current.is_still(opened):
                 with contextlib.suppress(StoreError):  # kept for the next start, where it can be
-                    index.save_thresholds()
+                    index.save_learnt()
 
     def trouble(self) -> str | None:
         """Why it cannot answer now, without names of this machine; None where it can.
@@ -420,7 +418,7 @@ class Catalogue:
         answers: list[Found | Exception] = [Found([], None) for _ in requests]
         for numbers in groups.values():
             try:
-                found, threshold = self._scan([requests[n] for n in numbers])
+                found, likeness = self._scan([requests[n] for n in numbers])
             except VsearchError as error:
                 for n in numbers:
                     answers[n] = error
@@ -428,22 +426,22 @@ class Catalogue:
             for n, hits in zip(numbers, found, strict=True):
                 own = requests[n]
                 kept = [hit for hit in hits if hit.id != own.exclude][: own.k]
-                answers[n] = Found(kept, threshold)
+                answers[n] = Found(kept, likeness)
         return answers
 
-    def _scan(self, requests: Sequence[SearchRequest]) -> tuple[list[list[Hit]], Threshold | None]:
-        """The hits of requests of one metric and filter, and the threshold of that metric."""
+    def _scan(self, requests: Sequence[SearchRequest]) -> tuple[list[list[Hit]], Likeness | None]:
+        """The hits of requests of one metric and filter, and what its distances say."""
         first = requests[0]
         # One more where the query is itself an item, which is not its own match.
         k = max(request.k + (request.exclude is not None) for request in requests)
         queries = padded([request.row.by(first.metric) for request in requests])
 
-        def scan(opened: Opened) -> tuple[list[list[Hit]], Threshold | None]:
+        def scan(opened: Opened) -> tuple[list[list[Hit]], Likeness | None]:
             found = opened.index.search(
                 queries, k, first.metric, first.where,
                 threads=self._threads, backend=self._backend,
             )  # fmt: skip
-            return found, opened.facts.thresholds.get(first.metric)
+            return found, opened.facts.likeness.get(first.metric)
 
         try:
             result = self._current.on(scan)

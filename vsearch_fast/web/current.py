@@ -27,8 +27,8 @@ from ..errors import (
     VsearchError,
 )
 from ..index.index import Index
+from ..index.likeness import Likeness
 from ..index.schema import DATABASE_NAME
-from ..index.thresholds import Threshold
 from .faults import RequestError
 
 _log = logging.getLogger("vsearch_fast.web")
@@ -49,7 +49,7 @@ class Facts:
 
     pictures: int = 0
     columns: list[dict[str, Any]] = field(default_factory=list)
-    thresholds: dict[str, Threshold] = field(default_factory=dict)
+    likeness: dict[str, Likeness] = field(default_factory=dict)
     boxed: bool = False
 
 

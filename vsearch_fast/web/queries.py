@@ -10,7 +10,7 @@ import numpy as np
 
 from ..checks import PixelBox
 from ..index.hits import Hit
-from ..index.thresholds import Threshold
+from ..index.likeness import Likeness
 from ..words import Metric
 
 
@@ -71,7 +71,7 @@ class SearchRequest:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The hits of a request, and the threshold of the index that they are of, if it has one."""
+    """The hits of a request, and what distances say in the index that they are of, if known."""
 
     hits: list[Hit]
-    threshold: Threshold | None
+    likeness: Likeness | None

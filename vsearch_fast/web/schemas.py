@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -40,22 +40,25 @@ class Match(Item):
     distance: int | float = Field(
         description="l1 and l2: a number; hamming: bits that differ", examples=[0.5312]
     )
-    similar: bool = Field(description="Within the threshold of the index (true where it has none)")
+    label: Literal["same item", "similar", "not similar"] | None = Field(
+        description="What it is to the query; null where the catalogue cannot tell"
+    )
+    probability: float | None = Field(description="That the label is right; null without one")
 
 
-class ThresholdAnswer(BaseModel):
-    """The distance beyond which nothing of the catalogue is similar."""
+class LabelsAnswer(BaseModel):
+    """What the distances of one metric can tell in this catalogue."""
 
-    distance: int | float
-    text: str = Field(description="The same in words, with what it was taken from")
+    same_item: bool = Field(description="Whether it can tell the same item")
+    similar: bool = Field(description="Whether it can tell what is similar, and what is not")
+    text: list[str] = Field(description="How well, or why not, in words")
 
 
 class Result(BaseModel):
     """The nearest pictures by one distance, exactly: nearest first."""
 
     metric: str = Field(examples=["l2"])
-    threshold: ThresholdAnswer | None
-    nothing_similar: bool = Field(description="There are matches, none within the threshold")
+    nothing_similar: bool = Field(description='There are matches, each "not similar"')
     milliseconds: float = Field(description="For its scan, with the wait for it")
     matches: list[Match]
 
@@ -97,14 +100,13 @@ class SearchAnswer(BaseModel):
                     "results": [
                         {
                             "metric": "l2",
-                            "threshold": {"distance": 0.81, "text": "l2 0.81 (95% of 2,000 ...)"},
                             "nothing_similar": False,
                             "milliseconds": 12.3,
                             "matches": [
                                 {
                                     "id": "dresses/17.jpg", "path": "photos/dresses/17.jpg",
                                     "metadata": {"category": "Dress"}, "box": None,
-                                    "distance": 0.5312, "similar": True,
+                                    "distance": 0.5312, "label": "same item", "probability": 0.93,
                                 }
                             ],
                         }
@@ -166,7 +168,7 @@ class CatalogueAnswer(BaseModel):
         "compared as a whole and as the part that shows the item, too, and the nearer counts"
     )
     columns: list[Column]
-    thresholds: dict[str, ThresholdAnswer] = Field(description="By metric, once they are taken")
+    labels: dict[str, LabelsAnswer] = Field(description="By metric, once they are learnt")
     limits: Limits
     rating: bool = Field(description="Whether /rate asks for people's judgement")
     note: str

@@ -20,7 +20,7 @@ from typing import TypeVar
 from ..errors import ImageError
 from ..index.hits import Hit
 from ..index.items import Item
-from ..index.thresholds import Threshold
+from ..index.likeness import Likeness
 from ..machine import available_threads
 from ..words import METRICS, Metric
 from .batching import Batcher
@@ -56,11 +56,11 @@ _WATCH = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Searched:
-    """The hits of a query by one metric, the index's threshold, and the seconds it took."""
+    """The hits of a query by one metric, what its distances say, and the seconds it took."""
 
     metric: str
     hits: list[Hit]
-    threshold: Threshold | None
+    likeness: Likeness | None
     seconds: float
 
 
@@ -171,7 +171,7 @@ class Service:
             began = time.perf_counter()
             request = SearchRequest(row, name, k, filters, query.id)
             found = await self._scans.submit(request)
-            return Searched(name, found.hits, found.threshold, time.perf_counter() - began)
+            return Searched(name, found.hits, found.likeness, time.perf_counter() - began)
 
         names = METRICS if metric == "all" else (metric,)
         results = await asyncio.gather(*(one(name) for name in names))  # type: ignore[arg-type]

@@ -2,7 +2,7 @@
 
 import { thumbnail } from "./api.js";
 import { element } from "./dom.js";
-import { alternative, describe, distance } from "./words.js";
+import { alternative, describe, distance, label } from "./words.js";
 
 function picture(id, alt) {
   const frame = element("span", { class: "frame" });
@@ -32,11 +32,12 @@ function caption(item) {
 }
 
 // `link`: the address of the search by this picture; `choose(item)`: go there without loading.
-// `match`: its rank, distance and similarity, where the card is a result.
+// `match`: its rank, where the card is a result.
 export function card(item, { link, choose, match }) {
   const words = [alternative(item)];
   if (match) words.push(`distance ${distance(item.distance)}`);
-  if (match && !match.similar) words.push("beyond the threshold");
+  const called = match && label(item);
+  if (called) words.push(called);
   words.push(...describe(item).lines.map(({ value }) => value));
   const made = element(
     "a",
@@ -52,10 +53,9 @@ export function card(item, { link, choose, match }) {
         element("span", { class: "distance" }, distance(item.distance)),
       ),
     );
-    if (!match.similar) {
-      made.classList.add("beyond");
-      // Over the picture's rim, so that the captions of all cards stay in line.
-      made.firstChild.append(element("span", { class: "badge" }, "beyond the threshold"));
+    if (called) {
+      const kind = item.label.replace(" ", "-");
+      made.append(element("span", { class: `label ${kind}` }, called));
     }
   }
   made.append(...caption(item));

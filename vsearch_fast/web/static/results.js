@@ -11,17 +11,13 @@ function sentence(result) {
   return `${plural(result.matches.length, "match", "matches")} ${by}, ${nearest}`;
 }
 
-function within(result) {
-  return result.threshold ? `No match is within ${result.threshold.text}.` : "";
-}
-
 function nothing(result, several) {
   const about = several ? `Nothing similar by ${metricName(result.metric)} distance.` : "Nothing similar.";
   return element(
     "p",
     { class: "note" },
     element("strong", {}, about),
-    ` ${within(result)} The nearest beyond it are shown all the same.`,
+    " None of the matches is likely to be of the query's kind. The nearest are shown all the same.",
   );
 }
 
@@ -33,21 +29,20 @@ function grid(result, options) {
       card(match, {
         link: options.linkTo(match.id),
         choose: options.choose,
-        match: { rank: place + 1, similar: match.similar || !result.threshold },
+        match: { rank: place + 1 },
       }),
     ),
   );
 }
 
 function column(result, options) {
-  const { threshold } = result;
-  const similar = threshold ? `Similar within ${distance(threshold.distance)}` : "No threshold";
-  const about = result.matches.length ? similar : "No matches";
+  const [first] = result.matches;
+  const about = first ? `Nearest ${distance(first.distance)}` : "No matches";
   return element(
     "section",
     { class: "side", "aria-label": `By ${metricName(result.metric)} distance` },
     element("h3", {}, metricName(result.metric)),
-    element("p", { class: "summary", title: result.threshold?.text }, about),
+    element("p", { class: "summary" }, about),
     grid(result, options),
   );
 }
@@ -96,10 +91,6 @@ export class Results {
     byId("summary").replaceChildren(
       element("span", {}, `${found} · among ${among}${time ? ` · ${time}` : ""}`),
     );
-    const [{ threshold }] = results;
-    if (!this.several && threshold) {
-      byId("summary").append(element("span", {}, `Similar is what lies within ${threshold.text}`));
-    }
     const far = results.filter((result) => result.nothing_similar && result.matches.length);
     byId("note").replaceChildren(...far.map((result) => nothing(result, this.several)));
     say(byId("status"), heard);

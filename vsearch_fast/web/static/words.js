@@ -23,6 +23,12 @@ export function distance(value) {
   return Number.isInteger(value) || Math.abs(value) >= 1000 ? whole.format(value) : exact.format(value);
 }
 
+// What a match is called, and how probably; "" where nothing can be said.
+export function label({ label: words, probability }) {
+  if (!words) return "";
+  return `${words} · ${probability > 0.99 ? "over 99" : Math.round(100 * probability)}%`;
+}
+
 export function milliseconds(value) {
   return value < 10 ? `${short.format(Math.round(value * 10) / 10)} ms` : `${whole.format(value)} ms`;
 }
