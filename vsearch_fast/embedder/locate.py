@@ -50,6 +50,7 @@ from PIL import Image
 from ..checks import PixelBox
 from ..errors import ModelError, ModelMismatchError
 from ..images.decoding import RESIZE_FILTERS
+from ..models.shipped import finds_boxes_for
 from .session import PREFIX, open_session
 
 #: The version of such a file that this package reads.
@@ -66,7 +67,12 @@ _MIDDLE, _BORDER = 0.25, 0.05
 
 
 def locate_file(model: Path) -> Path:
-    """Where the file lies that finds boxes for `model`: NAME.locate.onnx beside NAME.onnx."""
+    """Where the file lies that finds boxes for `model`: NAME.locate.onnx beside NAME.onnx.
+
+    A network of the package may have its boxes found by another one (`models.finds_boxes_for`).
+    """
+    other = finds_boxes_for(model)
+    model = model if other is None else other[0]
     name = model.name.removesuffix(".onnx")
     return model.with_name(f"{name}.locate.onnx")
 
@@ -93,7 +99,8 @@ class Locator:
             )
         self._session = open_session(path, "cpu", threads)
         metadata = _read_metadata(self._session, path)
-        if metadata["belongs_to"] != model_id:
+        other = finds_boxes_for(model)
+        if metadata["belongs_to"] != (model_id if other is None else other[1]):
             raise ModelMismatchError(
                 f"{path} was made of the model {metadata['belongs_to'][:12]}…, and {model} is "
                 f"{model_id[:12]}…",
