@@ -22,7 +22,7 @@ def drawn(tmp_path_factory):
     ``vgg16-fc1.onnx``            the package's network under the name of the usual one
     """
     from vsearch_fast.datasets import garments
-    from vsearch_fast.models import default_model
+    from vsearch_fast.models import model_path
 
     root = tmp_path_factory.mktemp("drawn")
     records = garments.render_catalogue(
@@ -49,6 +49,6 @@ def drawn(tmp_path_factory):
     whole = (work / "query.jpg").read_bytes()
     (work / "broken.jpg").write_bytes(whole[: len(whole) // 2])
     for ending in (".onnx", ".locate.onnx"):
-        model = default_model()
+        model = model_path("slim-clothing")  # small, and with boxes of its own
         shutil.copy(model.with_suffix(ending), work / f"vgg16-fc1{ending}")
     return work
