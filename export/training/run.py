@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,6 +96,8 @@ class Run:
         # Not before: an older model keeps its own until it is replaced.
         history, curve = beside(self.target, HISTORY), beside(self.target, CURVE)
         self._write_history(state, history, curve)
+        if self.shared:  # large, and of no use to another run
+            shutil.rmtree(checkpoints, ignore_errors=True)
         warnings = [
             f"{name}: {text}"
             for name, found in units.items()
