@@ -202,6 +202,38 @@ def accuracy(name: str, measure: str = "P", k: str = "1") -> str:
     return "\n".join(out)
 
 
+def sender(name: str) -> str:
+    """How much of each row's P@1, by the distance that is best with the own group allowed, is
+    left where it is forbidden, and of what it has above chance."""
+    chosen = {
+        (line["row"], line["distance"], line["rule"]): float(line["value"])
+        for line in _accuracy(name)[0]
+        if (line["measure"], line["k"], line["average"]) == ("P", "1", "micro")
+    }
+    allowed, forbidden = "any other picture", "other groups"
+    control = next(row for row, distance, _ in chosen if not distance)
+    chance = {rule: chosen[control, "", rule] for rule in (allowed, forbidden)}
+    best = {
+        row: max(
+            (value, distance)
+            for (name, distance, rule), value in chosen.items()
+            if name == row and rule == allowed
+        )
+        for row in dict.fromkeys(row for row, _, _ in chosen if row != control)
+    }
+    out = [
+        "| features | distance | own sender allowed | forbidden | of what is above chance, the "
+        "sender's |",
+        "|---|---|--:|--:|--:|",
+    ]
+    for row, (value, distance) in sorted(best.items(), key=lambda item: -item[1][0]):
+        left = chosen[row, distance, forbidden]
+        share = 1 - (left - chance[forbidden]) / (value - chance[allowed])
+        out.append(f"| {row} | {DISTANCES[distance]} | {value:.3f} | {left:.3f} | {share:.0%} |")
+    out.append(f"| {control} | | {chance[allowed]:.3f} | {chance[forbidden]:.3f} | |")
+    return "\n".join(out)
+
+
 def not_run(name: str) -> str:
     """The rows that were not run, with the commands that run them."""
     return "\n".join(f"- {row}: `{command}`" for row, command in _accuracy(name)[1].items())
@@ -276,6 +308,7 @@ _TABLES: dict[str, Callable[..., str]] = {
     "serving": serving,
     "checksums": checksums,
     "accuracy": accuracy,
+    "sender": sender,
     "not-run": not_run,
     "no-match": no_match,
     "views": views,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from ...datasets.records import Record
 from . import frozen, pictures
 from .catalogue import stamp
 from .feed import Inputs, Outputs, Pixels
-from .network import Network
+from .network import Network, in_bfloat16
 from .pictures import Log, Selected, preprocessed
 from .recipe import Recipe
 
@@ -76,26 +76,34 @@ class Convolved:
     ) -> None:
         """`weights` stands for those of the convolutions."""
         self._recipe = recipe
-        body = network.shape
-        name = stamp(
-            records, weights, body.width, body.input_size, body.body_norm, body.pool, recipe.resize
-        )
-        source = frozen.Pictures(records, recipe.input_size, recipe.resize)
+        shape = network.shape
+        low = recipe.convolutions == "bfloat16"
+        run = (in_bfloat16(network) if low else network.body).predict_on_batch
+        width = network.body.outputs[0].shape[1]
+
+        def outputs(source: frozen.Pictures, *more: object) -> tuple[NDArray[np.float16], Any]:
+            name = stamp(
+                [], weights, shape.width, shape.input_size, shape.body_norm, shape.pool,
+                recipe.resize, recipe.convolutions, *more,
+            )  # fmt: skip
+            body = frozen.Body(run, name, recipe.input_size, width)
+            return frozen.outputs(body, source, folder, log, progress)
+
         copies = recipe.copies if recipe.augment != "none" else 0
         if copies:
-            size = len(records) * network.body.outputs[0].shape[1] * 2
+            size = len(records) * width * 2
             log(
                 f"{1 + copies} files for {copies} varied copies: {(1 + copies) * size / 1e9:.2f} GB"
             )
-        self._plain, self.failed = frozen.outputs(network, source, folder, name, log, progress)
+        source = frozen.Pictures(records, recipe.input_size, recipe.resize)
+        self._plain, self.failed = outputs(source)
         self._copies = [self._plain]
         if copies:
             self._copies = []
             for copy in range(copies):
                 varied = frozen.Varied(recipe.augment, recipe.seed, copy)
                 source = frozen.Pictures(records, room(recipe), recipe.resize, varied)
-                stem = f"{name}-{recipe.augment}-{recipe.seed}-{copy}"
-                self._copies.append(frozen.outputs(network, source, folder, stem, log, progress)[0])
+                self._copies.append(outputs(source, recipe.augment, recipe.seed, copy)[0])
         self._rows = np.arange(len(records))
 
     def keep(self, rows: NDArray[np.intp]) -> None:

@@ -151,6 +151,21 @@ def _body(shape: Shape) -> keras.Model:
     return keras.Model(image, end(output), name="body")
 
 
+def in_bfloat16(network: Network) -> keras.Model:
+    """The body with sums of bfloat16 numbers, which processors with AMX add several times as fast.
+
+    Its weights are copies of the network's.
+    """
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        body = _body(network.shape)
+    finally:
+        keras.config.set_dtype_policy(before)
+    body.set_weights(network.body.get_weights())
+    return body
+
+
 def _head(shape: Shape, inputs: int, classes: int) -> keras.Model:
     start = output = keras.Input((inputs,), name="pooled")
     outputs = {}

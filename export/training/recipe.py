@@ -15,6 +15,7 @@ LOSSES = ("crossentropy", "contrastive")
 AUGMENT = ("none", "light", "strong")
 BALANCE = ("weights", "draws", "none")
 SCHEDULES = ("constant", "cosine")
+CONVOLUTIONS = ("float32", "bfloat16")
 
 #: Learning rate of an optimiser that is named without one. Adadelta's is 1.0, the one that its
 #: paper is about; Keras 3's own default of 0.001 hardly moves the weights.
@@ -24,7 +25,7 @@ _CONSEQUENCE = "Nothing was trained"
 
 # Raised when the same recipe no longer gives the same weights, so that no run goes on from a
 # checkpoint of other rules.
-_RULES = 2
+_RULES = 3
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Recipe:
     augment: str = "none"
     copies: int = 4
     unfreeze: bool = False
+    convolutions: str = "float32"
     width: float = 1.0
     input_size: int = 224
     units: int = 4096
@@ -65,7 +67,7 @@ class Recipe:
     def __post_init__(self) -> None:
         for name, allowed in (
             ("loss", LOSSES), ("augment", AUGMENT), ("balance", BALANCE), ("schedule", SCHEDULES),
-            ("pool", ("", "avg")),
+            ("pool", ("", "avg")), ("convolutions", CONVOLUTIONS),
         ):  # fmt: skip
             if getattr(self, name) not in allowed:
                 raise ArgumentError(
@@ -80,6 +82,12 @@ class Recipe:
                     _CONSEQUENCE,
                     "Give at least 1",
                 )
+        if self.unfreeze and self.convolutions != "float32":
+            raise ArgumentError(
+                f"--convolutions {self.convolutions} is for frozen ones",
+                _CONSEQUENCE,
+                "Leave it out, or --unfreeze",
+            )
         if not self.dense or len(set(self.dense)) < len(self.dense) or "predictions" in self.dense:
             raise ArgumentError(
                 f"--dense {','.join(self.dense)} names no layers",

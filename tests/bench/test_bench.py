@@ -360,6 +360,23 @@ def test_model_makes_features(tmp_path):
     assert "| hamming | features | 40 | 2 | vsearch_fast |" in done.output
 
 
+def test_a_models_own_codes_are_compared():
+    """Where a rule of the model makes them, they are not the signs of its features."""
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((40, 64), np.float32)
+    codes = rng.integers(0, 256, (40, 2), np.uint8)
+    found = cases.table_of(
+        ("hamming", "l2"), rows=30, queries=2, dim=64, data=("features",), bits=16
+    )
+    assert [(each.metric, each.dim, each.row_bytes) for each in found] == [
+        ("hamming", 16, 2), ("l2", 64, 256),
+    ]  # fmt: skip
+    queries, database = Data(features, codes).load(found[0])
+    assert {row.tobytes() for row in (*queries, *database)} == {row.tobytes() for row in codes[:33]}
+    queries, _ = Data(features, codes).load(found[1])
+    assert queries.shape == (2, 64)
+
+
 @pytest.mark.parametrize("array", [np.zeros(3, np.float32), np.zeros((3, 4), int)])
 def test_features_must_be_a_matrix(tmp_path, array):
     np.save(tmp_path / "f.npy", array)

@@ -215,6 +215,10 @@ def test_test_side_is_that_of_the_models(catalogue):
     sample = sampling.draw(records, {"five": five}, count=100, seed=0, side="test")
     kept = {record.id for record in sample.records}
     assert kept == {r.id for r, side in zip(records, sides, strict=True) if side == "test"}
+    # Whose val side is another's train side has the same test side.
+    more = Training(groups, None, {"split_seed": 5, "shares": {"train": 0.75, "test": 0.25}})
+    both = sampling.draw(records, {"five": five, "more": more}, count=100, seed=0, side="test")
+    assert {record.id for record in both.records} == kept
     with pytest.raises(ArgumentError, match="test side of five"):
         sampling.draw(records, {"five": five}, count=100, seed=0, side="test", split_seed=1)
 
@@ -264,7 +268,7 @@ def test_training_that_cannot_be_read():
 def test_features_are_computed_once_and_resumed(catalogue, model, tmp_path, monkeypatch):
     _, records = catalogue
     source = features_module.extractor(ModelRow("tiny", model), "cpu")
-    whole = np.array(features_module.features(source, records, tmp_path, provider="cpu"))
+    whole = np.array(features_module.outputs(source, records, tmp_path, provider="cpu").features)
     [file] = tmp_path.glob("*.npy")
 
     seen = []
@@ -275,13 +279,13 @@ def test_features_are_computed_once_and_resumed(catalogue, model, tmp_path, monk
         return stream(source, records, *more)
 
     monkeypatch.setattr(features_module, "_stream", counting)
-    features_module.features(source, records, tmp_path, provider="cpu")
+    features_module.outputs(source, records, tmp_path, provider="cpu")
     assert seen == []
     # A kill leaves the beginning of the file, here with a torn row at its end.
     partial = file.with_suffix(".partial")
     partial.write_bytes(file.read_bytes()[: -30 * 4 * source.dim - 100])
     file.unlink()
-    again = features_module.features(source, records, tmp_path, provider="cpu")
+    again = features_module.outputs(source, records, tmp_path, provider="cpu").features
     assert seen == [31]
     np.testing.assert_array_equal(again, whole)
     assert not partial.exists()
@@ -293,9 +297,9 @@ def test_features_know_the_file_behind_a_path(tmp_path, model):
     records = [Record(str(n), tmp_path / f"{n}.png", category="a") for n in range(3)]
     source = features_module.extractor(ModelRow("tiny", model), "cpu")
     cache = tmp_path / "cache"
-    before = np.array(features_module.features(source, records, cache, provider="cpu"))
+    before = np.array(features_module.outputs(source, records, cache, provider="cpu").features)
     Image.new("RGB", (9, 10), (1, 255, 1)).save(tmp_path / "1.png")
-    after = features_module.features(source, records, cache, provider="cpu")
+    after = features_module.outputs(source, records, cache, provider="cpu").features
     assert (before[1] != after[1]).any()
     np.testing.assert_array_equal(before[[0, 2]], after[[0, 2]])
 
@@ -324,6 +328,7 @@ def test_rows_that_always_stand(model):
         "slim",
         "VGG-16 fc1, untrained",
     ]
+    assert [row.file is None for row in rows[-5:]] == [True] * 5  # below the others
     assert [row.name for row in rows if row.file] == ["VGG-16 fc2 (fc7), ImageNet", "mine"]
     with pytest.raises(ArgumentError, match="named 'slim'"):
         table_rows({"slim": model}, [ModelRow("slim")])
@@ -382,7 +387,7 @@ def test_a_stopped_training_says_that_it_goes_on(catalogue, tmp_path, capsys, mo
     def stopped(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(recipes, "slim_rows", stopped)
+    monkeypatch.setattr(recipes, "made_rows", stopped)
     run(catalogue[0], "--csv", "garments.csv", "-o", tmp_path, "--train", "tiny", code=130)
     assert "the same command goes on" in capsys.readouterr().err
 

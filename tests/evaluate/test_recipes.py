@@ -15,6 +15,7 @@ from vsearch_fast.errors import ArgumentError, DatasetError, ExportError
 from vsearch_fast.evaluate.recipes import _Steps, check_groups, training_words
 from vsearch_fast.export.training.catalogue import gather
 from vsearch_fast.export.training.recipe import Recipe
+from vsearch_fast.models.shipped import SHIPPED
 
 
 def test_the_words_name_the_same_data_and_groups(tmp_path: Path) -> None:
@@ -61,14 +62,21 @@ def test_one_command_makes_the_whole_table(deepfashion: Path, tmp_path: Path) ->
     done = subprocess.run(command, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr
     table = (output / "table.md").read_text(encoding="utf-8")
-    for row in (
-        "Slim VGG-16 fc1, garments", "Slim VGG-16 fc2, garments",
-        "Slim VGG-16 re-trained, all categories", "Slim VGG-16 re-trained, 2 most common",
-        "Slim VGG-16 fc1 of this package", "VGG-16 fc1 (fc6), ImageNet", "HSV histogram",
-    ):  # fmt: skip
-        assert row in table
-    assert "vsearch export --weights imagenet" in table  # not run, with its command
-    assert f"vsearch train --data {deepfashion} --classes top:2" in done.stderr  # whole, to run it
+    ran = (
+        "VGG-16 block5_pool, random:0", "VGG-16 block5_pool, random:0, unit length",
+        "VGG-16 re-trained, all categories", "VGG-16 re-trained, 2 most common",
+        "VGG-16 re-trained by the best recipe, all categories",
+        "VGG-16 re-trained by the best recipe, 2 most common",
+        *(each.row for each in SHIPPED), "VGG-16 fc1, untrained", "32x32 pixels", "HSV histogram",
+    )  # fmt: skip
+    for row in ran:
+        assert f"| {row} | Hamming |" in table
+    for row in ("VGG-16 fc1 (fc6), ImageNet", "VGG-16 fc2 (fc7), ImageNet"):
+        assert table.index(f"| {row} | not run |") > table.index("| HSV histogram | Hamming |")
+    assert table.count("vsearch export --weights imagenet") == 2  # not run, with their commands
+    train = f"vsearch train --data {deepfashion} --base random:0"
+    assert train in done.stderr  # whole, to run it
+    assert "outputs of them copied from another run" in done.stderr  # of the convolutions, for 2
     assert str(deepfashion.parent) not in table  # a file names no folder of this machine
     results = json.loads((output / "results.json").read_text(encoding="utf-8"))
     # Only products that no head was trained on.
@@ -76,6 +84,8 @@ def test_one_command_makes_the_whole_table(deepfashion: Path, tmp_path: Path) ->
     sides, _ = splits.split(records)
     assert 0 < results["data"]["pictures"] <= len(records) - sides.count("train")
     assert (output / "accuracy.png").stat().st_size > 10_000
+    (work,) = output.glob("models/*/work")
+    assert {file.name.partition("-")[0] for file in work.iterdir()} == {"outputs"}
     again = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert again.returncode == 0 and "training:" not in again.stderr
 

@@ -15,7 +15,7 @@ from vsearch_fast import Embedder, Index, datasets, topk
 from vsearch_fast.cli import vsearch
 from vsearch_fast.embedder.bits import tally
 from vsearch_fast.errors import ArgumentError, ExportError
-from vsearch_fast.evaluate.features import codes, extractor, features
+from vsearch_fast.evaluate.features import extractor, outputs
 from vsearch_fast.evaluate.rows import ModelRow
 from vsearch_fast.export import binarize, export, verify
 
@@ -264,12 +264,23 @@ def test_a_rule_that_an_index_does_not_know_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rule", ["zero", *RULES])
 def test_an_evaluation_takes_the_models_codes(
-    rule: str, models: dict[str, Path], pictures: Path, tmp_path: Path
+    rule: str,
+    models: dict[str, Path],
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    stream, asked = Embedder.stream, []
+
+    def counted(self: Embedder, images: Any, *more: Any, **options: Any) -> Any:
+        asked.append(len(images))
+        return stream(self, images, *more, **options)
+
+    monkeypatch.setattr(Embedder, "stream", counted)
     records = datasets.folder.read(pictures)
     source = extractor(ModelRow(rule, models[rule]), "cpu")
-    table = features(source, records, tmp_path, provider="cpu")
-    found = codes(source, records, table, tmp_path, provider="cpu")
+    found = outputs(source, records, tmp_path, provider="cpu").codes()
+    assert asked == [len(records)]  # once, for features and codes
     expected = Embedder(models[rule], "cpu").codes([record.path for record in records])
     np.testing.assert_array_equal(found, expected)
     assert len(list(tmp_path.glob("*.npy"))) == 1 + (rule != "zero")

@@ -11,6 +11,7 @@ import sys
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -178,24 +179,57 @@ def test_cached_outputs_are_what_the_convolutions_give(catalogue: Path) -> None:
     records[20] = Record("gone", gone)
     work = catalogue.parent / "cache"
     work.mkdir()
-    source = frozen.Pictures(records, 32, "bilinear")
     said: list[str] = []
-    found, failed = frozen.outputs(made, source, work, "a", said.append, False)
+
+    def outputs(pictures: list[Record], run: Any = made.body.predict_on_batch) -> Any:
+        body = frozen.Body(run, "a", 32, made.body.outputs[0].shape[1])
+        source = frozen.Pictures(pictures, 32, "bilinear")
+        return frozen.outputs(body, source, work, said.append, False)
+
+    found, failed = outputs(records)
     assert list(failed) == [20] and "gone.jpg" in failed[20]
     readable = [i for i in range(40) if i != 20]
     pixels = np.stack([load(records[i].path, 32, records[i].box, "bilinear") for i in readable])
     expected = made.body.predict(preprocessed(pixels), verbose=0)
     np.testing.assert_allclose(found[readable], expected, rtol=2e-3, atol=1e-3 * expected.max())
     assert not found[20].any()
+    low = network.in_bfloat16(made).predict_on_batch(preprocessed(pixels)).astype(np.float32)
+    assert low.shape == expected.shape and 0 < np.abs(low - expected).max() < 0.05 * expected.max()
     # Stopped half way, it goes on from there: what is done is not computed again.
     before = np.array(found)
-    rows = np.load(work / "outputs-a.npy", mmap_mode="r+")
+    (file,) = work.glob("outputs-a-*.npy")
+    rows = np.load(file, mmap_mode="r+")
     rows[:] = 7
     rows.flush()
-    (work / "outputs-a.json").write_text('{"done": 16, "failed": {}}')
-    again, failed = frozen.outputs(made, source, work, "a", said.append, False)
+    file.with_suffix(".json").write_text('{"done": 16, "failed": {}}')
+    again, failed = outputs(records)
     assert (again[:16] == 7).all() and np.array_equal(again[16:], before[16:])
     assert list(failed) == [20]
+    # Other pictures of the same data: what is there already is copied, in their order.
+    others = [*garments.read(catalogue)[40:45], *records[10:30][::-1]]
+    computed: list[int] = []
+
+    def counted(batch: np.ndarray) -> np.ndarray:
+        computed.append(len(batch))
+        return made.body.predict_on_batch(batch)
+
+    few, failed = outputs(others, counted)
+    assert computed == [5] and list(failed) == [14] and "20 outputs" in said[-1]
+    assert np.array_equal(few[5:], again[10:30][::-1]) and few[:5].any(axis=1).all()
+
+
+def test_variants_follow_from_the_picture_alone(catalogue: Path) -> None:
+    from vsearch_fast.export.training import frozen
+
+    records = garments.read(catalogue)[:8]
+    varied = frozen.Varied("strong", 0, 1)
+
+    def variant(pictures: Any, number: int) -> Any:
+        source = frozen.Pictures(pictures, 48, "bilinear", varied)
+        return next(source.read(32, np.array([number])))
+
+    assert np.array_equal(variant(records, 5), variant(records[5:], 0))
+    assert not np.array_equal(variant(records, 5), variant(records, 4))
 
 
 def test_errors_say_what_to_do(catalogue: Path, tmp_path: Path) -> None:
@@ -252,6 +286,7 @@ def test_the_command_line(catalogue: Path, tmp_path: Path) -> None:
         (["--fold", "one"], "1/3"),
         (["--classes", "most"], "top:8"),
         (["--classes", "top:1"], "top:2 or more"),
+        (["--unfreeze", "--convolutions", "bfloat16"], "is for frozen ones"),
     ):
         result = runner.invoke(
             group,

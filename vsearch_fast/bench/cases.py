@@ -85,6 +85,11 @@ def small_table(
     ]
 
 
+def width_of(metric: str, kind: str, dim: int, bits: int | None) -> int:
+    """`Case.dim` where codes of ``features`` have a number of bits of their own, or None."""
+    return bits if bits and metric == "hamming" and kind == "features" else dim
+
+
 def table_of(
     metrics: tuple[str, ...],
     *,
@@ -93,10 +98,12 @@ def table_of(
     dim: int = 4096,
     k: int = 10,
     data: tuple[str, ...] = ("relu",),
+    bits: int | None = None,
     quick: bool = False,
 ) -> list[Case]:
     """The cases of a run: those of the table, or one a metric where rows or queries are given.
 
+    Codes of ``features`` have ``bits``, where a rule of their model makes them, or else ``dim``.
     Ordered so that neighbours share a database. Hamming distance has one row for ``relu`` and
     ``gaussian``: the signs of both are fair coins.
     """
@@ -109,5 +116,6 @@ def table_of(
             sizes = [(r, q) for m, r, q in table if m == metric]
             if rows is not None or queries is not None:
                 sizes = [(rows or sizes[0][0], queries or sizes[0][1])]
-            cases += [Case(metric, r, q, dim, k, kind) for r, q in sizes]  # type: ignore[arg-type]
+            width = width_of(metric, kind, dim, bits)
+            cases += [Case(metric, r, q, width, k, kind) for r, q in sizes]  # type: ignore[arg-type]
     return cases

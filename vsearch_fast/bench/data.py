@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from ..errors import ArgumentError
 from ..kernels.reference import pack_bits
 from ..machine import available_threads
+from ..words import ZERO
 from .cases import Case
 
 _BLOCK = 2048
@@ -43,10 +44,13 @@ class Data:
 
     Args:
         features: float32 (n, d) for cases of ``features``, n at least 2.
+        codes: uint8 (n, b) of the same pictures, where a rule of their model makes them.
     """
 
-    def __init__(self, features: NDArray[np.float32] | None = None) -> None:
-        self.features = features
+    def __init__(
+        self, features: NDArray[np.float32] | None = None, codes: NDArray[np.uint8] | None = None
+    ) -> None:
+        self.features, self.codes = features, codes
         self._key: tuple[object, ...] = ()
         self._database: NDArray | None = None
 
@@ -86,7 +90,10 @@ class Data:
                 "Give a matrix of at least 2 rows",
             )
         held = np.arange(len(self.features)) % _HELD_OUT == 0
-        base = self.features[held if part else ~held]
+        chosen = held if part else ~held
+        base = self.features[chosen]
+        if self.codes is not None and case.metric == "hamming":
+            base = self.codes[chosen]
 
         def fill(start: int) -> None:
             rng = np.random.default_rng((case.seed, part, start))
@@ -95,7 +102,7 @@ class Data:
             rows = base[numbers % len(base)]
             again = numbers >= len(base)
             if block.dtype == np.uint8:
-                block[:] = pack_bits(rows)
+                block[:] = rows if rows.dtype == np.uint8 else pack_bits(rows)
                 flips = rng.integers(0, 256, (5, *block.shape), np.uint8)
                 whole, rest = divmod(case.dim, 8)
                 flips = np.bitwise_and.reduce(flips)
@@ -151,21 +158,25 @@ def read_features(file: Path) -> NDArray[np.float32]:
 
 def embed_features(
     model: Path, pictures: Path | None, say: Callable[[str], None] = lambda _: None
-) -> NDArray[np.float32]:
-    """Features of the pictures of a folder, or of rendered garments, by a model file."""
+) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None, int]:
+    """Features of the pictures of a folder, or of rendered garments, by a model file.
+
+    With them their codes, where a rule of the model makes them (None: ``features > 0``), and how
+    many bits these have.
+    """
     from ..embedder.embedder import Embedder
 
     embedder = Embedder(model)
     for folder in _folder(pictures, say):
         say(f"features of the pictures of {folder.name}")
-        features = embedder.embed(folder, on_error="skip")
+        features, codes = embedder.both(folder, on_error="skip")
     if len(features) < 2:
         raise ArgumentError(
             f"{folder.name} holds {len(features)} pictures that can be read",
             "Nothing was timed",
             "Give a folder of at least 2, or none for rendered garments",
         )
-    return features
+    return features, None if embedder.binarize == ZERO else codes, embedder.bits
 
 
 def _folder(pictures: Path | None, say: Callable[[str], None]) -> Iterator[Path]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from .cases import Case
+from .cases import Case, width_of
 from .contenders import OurSearch
 from .data import Data
 from .machine import available_memory
@@ -46,6 +46,7 @@ def growth(
     metrics: tuple[str, ...],
     *,
     dim: int,
+    bits: int | None = None,
     kind: str,
     pairs: int,
     threads: int,
@@ -58,10 +59,11 @@ def growth(
     for metric in metrics:
         sizes = [size // (10 if quick else 1) for size in SIZES[metric]]
         room = available_memory()
-        row_bytes = Case(metric, dim=dim).row_bytes  # type: ignore[arg-type]
+        width = width_of(metric, kind, dim, bits)
+        row_bytes = Case(metric, dim=width).row_bytes  # type: ignore[arg-type]
         fitting = [rows for rows in sizes if rows * row_bytes * _ROOM <= room]
         say(f"growth: {metric}, data")
-        case = Case(metric, fitting[-1], QUERIES, dim, data=kind)  # type: ignore[arg-type]
+        case = Case(metric, fitting[-1], QUERIES, width, data=kind)  # type: ignore[arg-type]
         queries, database = data.load(case)
         searches: dict[str, Callable[[], object]] = {}
         for rows in fitting:
@@ -75,7 +77,7 @@ def growth(
                     "data": kind,
                     "rows": rows,
                     "queries": QUERIES,
-                    "dim": dim,
+                    "dim": width,
                     "seconds": spent,
                     "ns_a_row": spent / rows * 1e9,
                     "ratio": (spent / rows) / (seconds[0] / fitting[0]),
@@ -93,6 +95,7 @@ def large_k(
     metrics: tuple[str, ...],
     *,
     dim: int,
+    bits: int | None = None,
     kind: str,
     pairs: int,
     threads: int,
@@ -105,7 +108,8 @@ def large_k(
     for metric in metrics:
         rows = LARGE_K_ROWS[metric] // (10 if quick else 1)
         say(f"large k: {metric}, data")
-        cases = [Case(metric, rows, QUERIES, dim, min(k, rows), kind) for k in LARGE_K]  # type: ignore[arg-type]
+        width = width_of(metric, kind, dim, bits)
+        cases = [Case(metric, rows, QUERIES, width, min(k, rows), kind) for k in LARGE_K]  # type: ignore[arg-type]
         queries, database = data.load(cases[0])
         searches: dict[str, Callable[[], object]] = {}
         ours = OurSearch(database, cases[0], threads)
@@ -119,7 +123,7 @@ def large_k(
                 "data": kind,
                 "rows": rows,
                 "queries": QUERIES,
-                "dim": dim,
+                "dim": width,
                 "k": [case.k for case in cases],
                 "seconds": [few, many],
                 "ratio": many / few,

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..errors import ArgumentError
 from ..machine import available_threads
 from . import tables
@@ -79,7 +81,7 @@ class Session:
     def run(self) -> None:
         """All parts; what they show is Markdown."""
         options = self.options
-        data, dim = self._data()
+        data, dim, bits = self._data()
         with load(self.peers, self.threads, options.faiss_blas):
             machine = environment(self.threads)
             self.record["machine"] = machine
@@ -92,14 +94,14 @@ class Session:
                     self.show(line)
                 self._measure_roofs()
                 for part in tabled:
-                    self._table(part, data, dim)
+                    self._table(part, data, dim, bits)
                 for library in machine["blas"]:
                     self.show(
                         f"- BLAS of {library['of']}: {library['library']}, kernels "
                         f"{library['kernels']}, {library['threads']} threads"
                     )
             common: dict[str, Any] = {
-                "dim": dim, "pairs": min(options.pairs, 7), "threads": self.threads,
+                "dim": dim, "bits": bits, "pairs": min(options.pairs, 7), "threads": self.threads,
                 "quick": options.quick, "say": self.say,
             }  # fmt: skip
             for kind in options.kinds:
@@ -127,14 +129,15 @@ class Session:
         )
         plot(self.record["results"], self._roofs, title, file)
 
-    def _data(self) -> tuple[Data, int]:
-        """The maker of data, and the dimension: that of the features where there are some."""
+    def _data(self) -> tuple[Data, int, int | None]:
+        """The maker of data, the dimension (that of the features where there are some), and the
+        bits of codes that a rule of the model makes."""
         options = self.options
-        features = None
+        features, codes, bits = None, None, None
         if options.features is not None:
             features = read_features(options.features)
         elif options.model is not None:
-            features = embed_features(options.model, options.pictures, self.say)
+            features, codes, bits = embed_features(options.model, options.pictures, self.say)
         dim = options.dim or (DIM if features is None else features.shape[1])
         if features is not None and features.shape[1] != dim:
             raise ArgumentError(
@@ -148,7 +151,11 @@ class Session:
                 "pictures": len(features),
                 "active": float((features > 0).mean()),
             }
-        return Data(features), dim
+        if codes is None:
+            return Data(features), dim, None
+        set_bits = np.unpackbits(codes, axis=1, count=bits)
+        self.record["features"] |= {"bits": bits, "active": float(set_bits.mean())}
+        return Data(features, codes), dim, bits
 
     def _metrics(self, kind: str) -> tuple[str, ...]:
         """Signs of Gaussian noise are those of its ReLU: no case of their own."""
@@ -170,7 +177,7 @@ class Session:
         for line in tables.roofs_lines(self._roofs):
             self.show(f"- {line}")
 
-    def _table(self, part: str, data: Data, dim: int) -> None:
+    def _table(self, part: str, data: Data, dim: int, bits: int | None) -> None:
         """All contenders on the cases of this part."""
         options = self.options
         assert self._roofs is not None
@@ -182,7 +189,7 @@ class Session:
         else:
             cases = table_of(
                 options.metrics, rows=options.rows, queries=options.queries, dim=dim, k=options.k,
-                data=options.kinds, quick=options.quick,
+                data=options.kinds, bits=bits, quick=options.quick,
             )  # fmt: skip
         results: list[dict[str, Any]] = []
         self.record["results" if part == "bars" else part] = results

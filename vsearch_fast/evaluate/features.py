@@ -1,4 +1,4 @@
-"""Features of the sample by each model, kept on disk: computed once, resumed after a stop.
+"""Features and codes of the sample by each model, kept on disk: computed once, and resumed.
 
 A file is named by the model's id, and by a hash of all that its content depends on: the model,
 the decoder, what runs the network, and of each picture its path, box, size and time of change.
@@ -13,10 +13,10 @@ import os
 import sys
 import warnings
 from collections.abc import Generator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +80,31 @@ def extractor(row: ModelRow, provider: str = "auto", threads: int | None = None)
     )  # fmt: skip
 
 
-def features(
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What a row gives of some pictures.
+
+    Attributes:
+        features: float32 ``(n, dim)``; a row of NaN for a picture that cannot be read.
+        own_codes: uint8 ``(n, code_bytes)`` where a rule of the model makes codes, zeros for a
+            picture that cannot be read; None where they follow from the features.
+    """
+
+    features: NDArray[np.float32]
+    own_codes: NDArray[np.uint8] | None = None
+
+    def codes(self) -> NDArray[np.uint8]:
+        """Packed bits ``(n, b)``."""
+        return pack_bits(self.features) if self.own_codes is None else self.own_codes
+
+    def of(self, rows: NDArray[np.bool_]) -> Outputs:
+        """Those of the pictures where `rows` is true."""
+        return Outputs(
+            self.features[rows], None if self.own_codes is None else self.own_codes[rows]
+        )
+
+
+def outputs(
     source: Extractor,
     records: Sequence[Record],
     cache: Path,
@@ -88,63 +112,31 @@ def features(
     provider: str = "auto",
     threads: int | None = None,
     progress: bool = False,
-) -> NDArray[np.float32]:
-    """``(n, dim)``, memory-mapped; a row of NaN for a picture that cannot be read.
+) -> Outputs:
+    """Of each record, memory-mapped; the network is run once, for features and codes.
 
     Raises:
         LockedError: another process fills this cache.
         StoreError: the folder cannot be written, or the disk is full.
     """
-    return _cached(source, records, cache, "", provider, threads, progress)
-
-
-def codes(
-    source: Extractor,
-    records: Sequence[Record],
-    table: NDArray[np.float32],
-    cache: Path,
-    *,
-    provider: str = "auto",
-    threads: int | None = None,
-    progress: bool = False,
-) -> NDArray[np.uint8]:
-    """Packed bits ``(n, b)`` of the same pictures, whose features are `table`: made of these, or,
-    where a rule of the model makes them, by the network, and memory-mapped; zeros for a picture
-    that cannot be read.
-
-    Raises as `features`.
-    """
-    if not source.code_bytes:
-        return pack_bits(table)
-    return _cached(source, records, cache, "-codes", provider, threads, progress)
-
-
-def _cached(
-    source: Extractor,
-    records: Sequence[Record],
-    cache: Path,
-    kind: str,
-    provider: str,
-    threads: int | None,
-    progress: bool,
-) -> NDArray[Any]:
-    name = f"{slug(source.id.split()[0])[:16]}-{_key(source.id, records)}{kind}"
-    path = cache / f"{name}.npy"
-    if not path.exists():
+    name = f"{slug(source.id.split()[0])[:16]}-{_key(source.id, records)}"
+    names = [f"{name}-codes", name] if source.code_bytes else [name]
+    paths = [cache / f"{each}.npy" for each in names]
+    if not all(path.exists() for path in paths):
         try:
             cache.mkdir(parents=True, exist_ok=True)
             lock = WriteLock(cache, _CONSEQUENCE)
             try:
-                _fill(
-                    source, records, cache / f"{name}.partial", bool(kind), provider, threads,
-                    progress,
-                )  # fmt: skip
-                os.replace(cache / f"{name}.partial", path)
+                partial = [cache / f"{each}.partial" for each in names]
+                _fill(source, records, partial[::-1], provider, threads, progress)
+                for unfinished, path in zip(partial, paths, strict=True):
+                    os.replace(unfinished, path)
             finally:
                 lock.release()
         except OSError as error:
             raise write_error(cache, error, _CONSEQUENCE) from error
-    return np.load(path, mmap_mode="r")
+    features, *codes = [np.load(path, mmap_mode="r") for path in paths[::-1]]
+    return Outputs(features, codes[0] if codes else None)
 
 
 def _key(identity: str, records: Sequence[Record]) -> str:
@@ -163,35 +155,59 @@ def _key(identity: str, records: Sequence[Record]) -> str:
 def _fill(
     source: Extractor,
     records: Sequence[Record],
-    file: Path,
-    coded: bool,
+    files: Sequence[Path],
     provider: str,
     threads: int | None,
     progress: bool,
 ) -> None:
-    """Append the rows that are missing; whole rows stay whatever ends the process."""
-    with file.open("r+b" if file.exists() else "w+b") as out:
-        dtype = np.dtype("|u1" if coded else "<f4")
-        shape = (len(records), source.code_bytes if coded else source.dim)
-        np.lib.format.write_array_header_1_0(
-            out, {"descr": dtype.str, "fortran_order": False, "shape": shape}
-        )
-        header, width = out.tell(), dtype.itemsize * shape[1]
-        done = max(0, out.seek(0, os.SEEK_END) - header) // width
-        out.seek(header + done * width)
-        out.truncate()
+    """Append the rows that are missing to the file of the features and, where there is one, that
+    of the codes; whole rows stay whatever ends the process."""
+    with ExitStack() as opened:
+        open_files = [
+            opened.enter_context(file.open("r+b" if file.exists() else "w+b")) for file in files
+        ]
+        kinds = (("<f4", source.dim), ("|u1", source.code_bytes))
+        grown = [
+            _Grown(out, np.dtype(dtype), (len(records), width))
+            for out, (dtype, width) in zip(open_files, kinds, strict=False)
+        ]
+        done = min(each.rows for each in grown)
+        for each in grown:
+            each.cut(done)
         bar = _bar(source.row.name, len(records), done) if progress else None
         try:
-            with closing(_stream(source, records[done:], coded, provider, threads)) as rows:
-                for block in rows:
-                    out.write(np.ascontiguousarray(block, dtype).tobytes())
+            with closing(_stream(source, records[done:], provider, threads)) as rows:
+                for blocks in rows:
+                    for each, block in zip(grown, blocks, strict=False):
+                        each.append(block)
                     if bar is not None:
-                        bar.update(len(block))
+                        bar.update(len(blocks[0]))
         finally:
             if bar is not None:
                 bar.close()
-        out.flush()
-        os.fsync(out.fileno())
+        for out in open_files:
+            out.flush()
+            os.fsync(out.fileno())
+
+
+class _Grown:
+    """A .npy file in the making: its header says how many rows there will be."""
+
+    def __init__(self, out: BinaryIO, dtype: np.dtype[Any], shape: tuple[int, int]) -> None:
+        np.lib.format.write_array_header_1_0(
+            out, {"descr": dtype.str, "fortran_order": False, "shape": shape}
+        )
+        self.out, self.dtype = out, dtype
+        self.header, self.width = out.tell(), dtype.itemsize * shape[1]
+        self.rows = max(0, out.seek(0, os.SEEK_END) - self.header) // self.width
+
+    def cut(self, rows: int) -> None:
+        """Go on behind so many rows."""
+        self.out.seek(self.header + rows * self.width)
+        self.out.truncate()
+
+    def append(self, block: NDArray[Any]) -> None:
+        self.out.write(np.ascontiguousarray(block, self.dtype).tobytes())
 
 
 def _bar(name: str, total: int, done: int) -> Any:
@@ -207,15 +223,15 @@ def _bar(name: str, total: int, done: int) -> Any:
 def _stream(
     source: Extractor,
     records: Sequence[Record],
-    coded: bool,
     provider: str,
     threads: int | None,
-) -> Generator[NDArray[Any], None, None]:
-    """Blocks of rows ``(b, dim)``, every record's in its turn."""
+) -> Generator[tuple[NDArray[Any], ...], None, None]:
+    """Blocks of features ``(b, dim)`` and codes ``(b, code_bytes)``, every record's in its turn; of
+    a baseline features alone."""
     if source.row.baseline is not None:
         baseline = BASELINES[source.row.baseline]
         for row in baseline.stream(records, threads or available_threads()):
-            yield row[None]
+            yield (row[None],)
         return
     assert source.row.file is not None
     if not records:
@@ -232,10 +248,10 @@ def _stream(
             on_error="skip",
         ):
             places = [*batch.positions.tolist(), *(each.position for each in batch.skipped)]
-            if coded:
-                block = np.zeros((len(places), source.code_bytes), np.uint8)
-            else:
-                block = np.full((len(places), source.dim), np.nan, np.float32)
-            block[batch.positions - next_row] = batch.codes if coded else batch.features
+            features = np.full((len(places), source.dim), np.nan, np.float32)
+            features[batch.positions - next_row] = batch.features
+            codes = np.zeros((len(places), source.code_bytes), np.uint8)
+            if source.code_bytes:
+                codes[batch.positions - next_row] = batch.codes
             next_row += len(places)
-            yield block
+            yield features, codes

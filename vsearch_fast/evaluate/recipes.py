@@ -1,9 +1,10 @@
-"""The rows that can be trained anywhere: a slim source network, and heads re-trained on it.
+"""The rows that are made for a table: a base network's last block, and heads trained on it.
 
-Where ImageNet weights cannot be had, the comparison that the table is for (a source network's
-own fc1 and fc2 against heads re-trained on the data) is made with a slim VGG-16 that is trained
-on drawn garments. Each step is a command of `vsearch` in a process of its own, printed before
-it runs, so that any of them can be given by hand; what is there already is not made again.
+The article behind this project re-trained a VGG-16 by one recipe: ImageNet's convolutions as they
+are, a new dense layer of 4096, Adadelta. That is what `vsearch train` does where nothing else is
+asked for. Beside it stands the best recipe on the same convolutions, and their output as it is.
+Each step is a command of `vsearch` in a process of its own, printed before it runs, so that any of
+them can be given by hand; what is there already is not made again.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,35 +24,43 @@ from .rows import AND, ModelRow
 
 Say = Callable[[str], None]
 
+#: What `vsearch train` is told beyond its defaults: of what cross-validation on the train side of
+#: photos of clothing tried, the best. It learns from the same outputs of the convolutions.
+BEST = (
+    "--loss", "contrastive", "--optimizer", "adamw", "--schedule", "cosine", "--weight-decay",
+    "0.05", "--label-smoothing", "0.1", "--batch-norm", "--balance", "draws", "--batch-size", "96",
+    "--shares", "0.75,0,0.25",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Scale:
-    """How large the slim networks and their training are.
+    """How large the networks and their training are.
 
-    `items` drawn garments, in two views of `size`; `width`, `input_size` and `units` of the
-    network; epochs of the source network and of the heads; `top`, the categories of the head
-    that learns the most common ones.
+    `base` as for `vsearch train`; `network` and `size`, what it and `vsearch export` are told of
+    it; epochs of the best recipe and, at most, of the article's; `top`, how many categories the
+    heads for the most common ones learn.
     """
 
-    items: int
-    size: str
-    width: str
-    input_size: int
-    units: int
-    source_epochs: int
-    head_epochs: int
+    base: str
+    network: tuple[str, ...] = ()
+    size: tuple[str, ...] = ()
+    article: tuple[str, ...] = ()
+    best: tuple[str, ...] = ()
     top: int = 8
 
 
 SCALES = {
-    "full": Scale(5000, "160x200", "0.25", 96, 4096, 6, 30),
-    "tiny": Scale(40, "64x80", "0.0625", 32, 64, 1, 1, top=2),
+    "full": Scale("imagenet", best=("--epochs", "6")),
+    "tiny": Scale(
+        "random:0",
+        network=("--width", "0.0625", "--input-size", "32", "--units", "64"),
+        size=("--input-size", "32"),
+        article=("--epochs", "1"),
+        best=("--epochs", "1"),
+        top=2,
+    ),
 }
-
-#: Pictures of the garments that the source network learns; no other seed in the project is this.
-GARMENTS_SEED = 1000
-
-_NOTE = "slim source network trained on drawn garments, not ImageNet"
 
 
 #: The networks that come with the package.
@@ -121,54 +130,61 @@ def _has_list(data: Path, csv: Path | None) -> bool:
     return csv is not None or data.suffix.lower() == ".csv"
 
 
-def slim_rows(
-    folder: Path, data: Sequence[object], scale: Scale, say: Say, *, quiet: bool = False
-) -> list[ModelRow]:
-    """Train and export what is missing in `folder`, and return its rows of the table.
+def made_rows(
+    folder: Path,
+    data: Sequence[object],
+    scale: Scale,
+    say: Say,
+    *,
+    given: Collection[str] = (),
+    quiet: bool = False,
+) -> tuple[dict[str, Path], list[ModelRow]]:
+    """Train and export what is missing in `folder`.
 
-    `data` are the words that name the data set to `vsearch train`. Raises ExportError where a
-    step fails; what the steps before it made is kept.
+    `data` are the words that name the data set to `vsearch train`. Returns files for rows of
+    `STANDARD` by their key, less those that are `given`, and further rows. Raises ExportError where
+    a step fails; what the steps before it made is kept.
     """
-    key = json.dumps([asdict(scale), *(str(word) for word in data)])
+    key = json.dumps([asdict(scale), BEST, *(str(word) for word in data)])
     # Of another scale or other data is another folder: its networks are others.
     folder = folder / hashlib.sha256(key.encode()).hexdigest()[:8]
     folder.mkdir(parents=True, exist_ok=True)
     steps = _Steps(folder, say, quiet)
-    garments, source = folder / "garments", folder / "source.keras"
-    if not source.is_file():
-        # Drawing goes on where it was, and returns at once when nothing is missing.
-        steps.run(
-            "garments", "-o", garments, "--items", scale.items, "--views", 2,
-            "--seed", GARMENTS_SEED, "--size", scale.size,
-        )  # fmt: skip
-    network = ["--units", scale.units, "--input-size", scale.input_size, "--pool", "avg"]
-    network += ["--resize", "bilinear", "--batch-norm"]
-    source_command = steps.make(
-        source, "train", "--data", garments, "--base", "random:0", "--unfreeze",
-        "--width", scale.width, *network, "--dense", "fc1,fc2", "--loss", "contrastive",
-        "--label-smoothing", 0.1, "--augment", "strong", "--balance", "draws",
-        "--optimizer", "adamw", "--schedule", "cosine", "--weight-decay", 0.05,
-        "--batch-size", 96, "--epochs", scale.source_epochs, "--shares", "1,0,0",
-    )  # fmt: skip
-    rows = [
-        _row(steps, f"Slim VGG-16 {layer}, garments", source, source_command, layer)
-        for layer in ("fc1", "fc2")
-    ]
-    for name, classes in (("all categories", "all"), ("N most common", f"top:{scale.top}")):
-        head = folder / f"head-{classes.replace(':', '')}.keras"
+    base = "ImageNet" if scale.base == "imagenet" else scale.base
+    files: dict[str, Path] = {}
+    rows: list[ModelRow] = []
+    for name, more in (("", ()), (", unit length", ("--unit-length",))):
+        file = folder / f"block5-pool{'-unit' if more else ''}.onnx"
         command = steps.make(
-            head, "train", *data, "--classes", classes, "--base", source, *network,
-            "--augment", "light", "--epochs", scale.head_epochs, "--batch-size", 64,
-        )  # fmt: skip
-        name = name.replace("N", str(scale.top), 1)
-        rows.append(_row(steps, f"Slim VGG-16 re-trained, {name}", head, command, "fc1"))
-    return rows
-
-
-def _row(steps: _Steps, name: str, weights: Path, command: str, layer: str) -> ModelRow:
-    file = weights.with_name(f"{weights.stem}-{layer}.onnx")
-    export = steps.make(file, "export", "--weights", weights, "--layer", layer)
-    return ModelRow(name, file, f"{command}{AND}{export}", _NOTE)
+            file, "export", "--weights", scale.base, "--layer", "block5_pool", *scale.size, *more
+        )
+        rows.append(ModelRow(f"VGG-16 block5_pool, {base}{name}", file, command))
+    if "untrained" not in given:
+        files["untrained"] = folder / "untrained.onnx"
+        steps.make(
+            files["untrained"], "export", "--weights", "random:0", "--layer", "fc1", *scale.size
+        )
+    classes = {"all": "all categories", f"top:{scale.top}": f"{scale.top} most common"}
+    for recipe, words in (("article", scale.article), ("best", (*BEST, *scale.best))):
+        for choice, title in classes.items():
+            key = f"retrained-{choice.partition(':')[0]}"
+            if recipe == "article" and key in given:
+                continue
+            head = folder / f"{recipe}-{choice.replace(':', '')}.keras"
+            train = steps.make(
+                head, "train", *data, "--base", scale.base, *scale.network, "--classes", choice,
+                *words, "--work", folder / "work",
+            )  # fmt: skip
+            file = head.with_suffix(".onnx")
+            # The contrastive loss compares directions: so does L2 on unit length.
+            length = ("--unit-length",) if recipe == "best" else ()
+            export = steps.make(file, "export", "--weights", head, "--layer", "fc1", *length)
+            if recipe == "article":
+                files[key] = file
+            else:
+                name = f"VGG-16 re-trained by the best recipe, {title}"
+                rows.append(ModelRow(name, file, f"{train}{AND}{export}"))
+    return files, rows
 
 
 class _Steps:

@@ -77,7 +77,8 @@ def table_rows(
     data: str = "--data DATA",
     again: str = "vsearch eval DATA -o OUTPUT",
 ) -> list[ModelRow]:
-    """All rows of a table, in its order: the standard ones, `more`, other files, baselines.
+    """All rows of a table, in its order: the standard ones, `more`, other files, baselines; below
+    them those without a file.
 
     Args:
         files: model files by a key of `STANDARD`, or by a name of one's own.
@@ -101,6 +102,7 @@ def table_rows(
     rows += [ModelRow(name, file) for name, file in given.items()]
     rows.append(untrained)
     rows += [ModelRow(each.name, baseline=key) for key, each in BASELINES.items()]
+    rows.sort(key=lambda row: row.file is None and row.baseline is None)
     names = [row.name for row in rows]
     for name in names:
         if names.count(name) > 1:

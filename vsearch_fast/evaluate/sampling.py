@@ -158,7 +158,11 @@ def draw(
 def _split_of(
     trainings: Mapping[str, Training], split_seed: int | None
 ) -> tuple[int, Mapping[str, float]]:
-    """Seed and shares of the split that these models were trained with."""
+    """Seed and shares of the split that these models were trained with.
+
+    Of the shares the test side's alone must agree: what is trained on and what is chosen by share
+    the rest.
+    """
     splits = {
         name: (int(each.entry["split_seed"]), dict(each.entry.get("shares", SHARES)))
         for name, each in trainings.items()
@@ -170,7 +174,7 @@ def _split_of(
         return 0, SHARES
     (first, chosen), *others = splits.items()
     for name, other in others:
-        if other != chosen:
+        if _test_side(other) != _test_side(chosen):
             raise ArgumentError(
                 f"the test side of {first} is another than that of {name}: seed and shares are "
                 f"{chosen} and {other}",
@@ -179,6 +183,12 @@ def _split_of(
                 "out the groups that any of them was trained on",
             )
     return chosen
+
+
+def _test_side(split: tuple[int, Mapping[str, float]]) -> tuple[int, float]:
+    """What fixes the test side: the last of the sides, by the order in which they are drawn."""
+    seed, shares = split
+    return seed, round(1 - sum(shares.get(side, 0.0) for side in ("train", "val")), 9)
 
 
 def draw_queries(sample: Sample, count: int, seed: int) -> NDArray[np.int64]:

@@ -24,7 +24,7 @@ from ..embedder.providers import ProviderFallbackWarning
 from ..errors import ArgumentError, DatasetError
 from ..words import METRICS, plural
 from . import attributes
-from .features import Extractor, codes, extractor, features
+from .features import Extractor, Outputs, extractor, outputs
 from .figures import Difference, Figure
 from .neighbours import eligible_neighbours
 from .protocol import DRAWS, KS, Average, Bootstrap, Same, Truth, judge
@@ -159,7 +159,7 @@ def evaluate(
     say(f"{in_words(sample)} are compared")
 
     tables = [
-        features(
+        outputs(
             each, sample.records, cache, provider=options.provider, threads=options.threads,
             progress=progress,
         )
@@ -168,28 +168,20 @@ def evaluate(
     broken = np.zeros(len(sample.records), bool)
     for table in tables:
         # A feature that is no number for another reason is an error, told by the search.
-        suspects = np.flatnonzero(np.isnan(np.asarray(table[:, 0])))
-        broken[suspects[np.isnan(np.asarray(table[suspects])).all(axis=1)]] = True
+        found = table.features
+        suspects = np.flatnonzero(np.isnan(np.asarray(found[:, 0])))
+        broken[suspects[np.isnan(np.asarray(found[suspects])).all(axis=1)]] = True
     if broken.any():
         say(f"left out {int(broken.sum()):>6,}: cannot be read")
         sample = sample.without(broken, "cannot be read")
         say(f"{in_words(sample)} are left to compare")
-        tables = [table[~broken] for table in tables]
+        tables = [table.of(~broken) for table in tables]
         if len(sample.records) < 2:
             raise DatasetError(
                 "fewer than two pictures can be read", "Nothing was evaluated", "Check the files"
             )
     queries = draw_queries(sample, options.queries, options.seed)
-
-    def coded(number: int) -> NDArray[np.uint8]:
-        return codes(
-            ran[number], sample.records, tables[number], cache, provider=options.provider,
-            threads=options.threads, progress=progress,
-        )  # fmt: skip
-
-    return _Measuring(options, sample, queries, listed, ran, tables, coded, attribute_types).run(
-        say
-    )
+    return _Measuring(options, sample, queries, listed, ran, tables, attribute_types).run(say)
 
 
 def _counted(each: Extractor) -> Extractor:
@@ -211,12 +203,11 @@ class _Measuring:
         queries: NDArray[np.int64],
         rows: list[ModelRow],
         ran: list[Extractor],
-        tables: list[NDArray[np.float32]],
-        codes: Callable[[int], NDArray[np.uint8]],
+        tables: list[Outputs],
         types: Mapping[str, str] | None,
     ) -> None:
         self.options, self.sample, self.queries = options, sample, queries
-        self.rows, self.ran, self.tables, self.codes = rows, ran, tables, codes
+        self.rows, self.ran, self.tables = rows, ran, tables
         self.categories, self.groups = sample.categories, sample.groups
         alone = np.arange(len(sample.records))
         self.owners = {OTHERS: self.groups, ANY: alone} if sample.grouped else {ANY: alone}
@@ -274,10 +265,10 @@ class _Measuring:
     ) -> dict[tuple[str, str], dict[str, NDArray[np.int64]]]:
         """Neighbours by (row, distance) and rule."""
         lists: dict[tuple[str, str], dict[str, NDArray[np.int64]]] = {}
-        for number, (each, table) in enumerate(zip(self.ran, self.tables, strict=True)):
+        for each, table in zip(self.ran, self.tables, strict=True):
             say(f"searching by {each.row.name}, {scope.title}")
             for metric in METRICS:
-                rows = self.codes(number) if metric == "hamming" else table
+                rows = table.codes() if metric == "hamming" else table.features
                 found = eligible_neighbours(
                     rows, queries, list(self.owners.values()), _LIST, metric=metric, mask=mask,
                     backend=self.options.backend, threads=self.options.threads,
