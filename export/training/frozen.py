@@ -144,7 +144,7 @@ def outputs(
     return np.load(file, mmap_mode="r"), held.failed
 
 
-@dataclass
+@dataclass(eq=False)
 class _Held:
     """What is noted about a file of outputs.
 

@@ -372,7 +372,9 @@ def test_a_models_own_codes_are_compared():
         ("hamming", 16, 2), ("l2", 64, 256),
     ]  # fmt: skip
     queries, database = Data(features, codes).load(found[0])
-    assert {row.tobytes() for row in (*queries, *database)} == {row.tobytes() for row in codes[:33]}
+    held = np.arange(40) % 5 == 0
+    np.testing.assert_array_equal(queries, codes[held][:2])
+    np.testing.assert_array_equal(database, codes[~held][:30])
     queries, _ = Data(features, codes).load(found[1])
     assert queries.shape == (2, 64)
 

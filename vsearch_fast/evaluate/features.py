@@ -80,7 +80,7 @@ def extractor(row: ModelRow, provider: str = "auto", threads: int | None = None)
     )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Outputs:
     """What a row gives of some pictures.
 
