@@ -40,6 +40,7 @@ _TOLD = {
     "kernels/cuda/README.md": "cuda.md",
     "kernels/reference.py": "api/reference.md",
     "vsearch_fast/kernels/reference.py": "api/reference.md",
+    "vsearch_fast/models/CARD-anything.md": "network-card-anything.md",
     "vsearch_fast/models/CARD.md": "network-card.md",
 }
 

@@ -125,8 +125,7 @@ def run(
         say("The network is UNTRAINED: it sees colour, texture and outline, and knows nothing of "
             "garments.")  # fmt: skip
     elif weights == DEFAULT:
-        say("This network is small and knows clothing; the full VGG-16: vsearch demo --weights "
-            "imagenet.")  # fmt: skip
+        say("What else comes with the package, and how fast it is: vsearch models.")
 
 
 def _split(records: list[Record]) -> tuple[list[Record], list[Record]]:
@@ -226,7 +225,7 @@ def _index(folder: Path, embedder: Embedder, model: Path, catalogue: list[Record
     default="default",
     show_default=True,
     metavar="default|NAME|imagenet|random:SEED|FILE",
-    help="default: the network of the package, for clothing; NAME: one of those that vsearch "
+    help="default: the network of the package; NAME: one of those that vsearch "
     "models lists; others as for vsearch export. Of weights without dense layers it takes "
     "block5_pool, of unit length.",
 )

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 )
 @options.model(
     "ONNX file made by vsearch export. An existing index knows its own; a new one takes the "
-    "network of the package, for clothing."
+    "network of the package, for anything."
 )
 @options.data_set(
     "SOURCE",

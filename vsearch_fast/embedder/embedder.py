@@ -106,7 +106,7 @@ class Embedder:
     """A model file of ``vsearch export``, ready to turn pictures into features.
 
     `model` is the file's path, or the name of a network that comes with the package
-    ("slim-clothing"; ``vsearch models`` lists them), by default the one for clothing
+    ("slim-clothing"; ``vsearch models`` lists them), by default the one for anything
     (`models.default_model()`). A file of such a name in the current folder is meant by
     "./slim-clothing", or by a `Path`. `providers` says what runs the network: "auto" (TensorRT or
     CUDA where they work, else the CPU), "cpu", "cuda", "tensorrt", or ONNX Runtime execution
