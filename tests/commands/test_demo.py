@@ -46,7 +46,7 @@ def test_the_package_has_a_network_of_its_own(tmp_path):
     demo.run(tmp_path, items=4, weights=demo.DEFAULT, say=said.append)
     assert not list(tmp_path.glob("*.onnx"))
     assert "--model" not in next(line for line in said if "Your own pictures" in line)
-    assert "trained on clothing" in (tmp_path / "matches.html").read_text(encoding="utf-8")
+    assert "with a head for items" in (tmp_path / "matches.html").read_text(encoding="utf-8")
 
 
 def test_failed_export_ends_the_demo(tmp_path):

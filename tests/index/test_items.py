@@ -90,6 +90,7 @@ def test_info(index: Index) -> None:
         "boxed": sum(item.box is not None for item in index),
         "checksums": True,
         "thresholds": {},
+        "likeness": {},
     }
     assert repr(index).startswith("<Index '")
 

@@ -24,7 +24,7 @@ Pair = tuple[httpx.Client, Catalogue]
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     path = make_catalogue(tmp_path_factory.mktemp("views"), views=("whole", "box"))
     with serving(path) as (client, catalogue):
-        wait_for(lambda: len(catalogue.facts.thresholds) == 3)
+        wait_for(lambda: len(catalogue.facts.likeness) == 3)
         yield client, catalogue
 
 
