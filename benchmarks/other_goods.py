@@ -73,7 +73,7 @@ def found_again(
     features: NDArray[np.float32], codes: NDArray[np.uint8], of: NDArray[np.int64]
 ) -> dict[str, float]:
     """Share of the views whose nearest other view is of the same picture, by metric."""
-    shares = {}
+    shares: dict[str, float] = {}
     for metric in METRICS:
         rows = codes if metric == "hamming" else features
         _, nearest = topk(rows, rows, 2, metric=metric)

@@ -1,4 +1,4 @@
-"""The networks that come with the package: the default through `Embedder()`, the slim one by name."""
+"""The networks of the package: the default through `Embedder()`, the slim one by name."""
 
 from __future__ import annotations
 
