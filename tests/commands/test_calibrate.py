@@ -142,6 +142,22 @@ def test_hits_are_called_what_the_index_has_learnt(
     assert code == 1 and "no metadata column 'brand'" in err
 
 
+def test_of_a_large_index_nothing_is_learnt_unasked(
+    vsearch: Any, photos_index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vsearch_fast.commands import calibrate
+
+    monkeypatch.setattr(calibrate, "UNASKED", 3)
+    known = tmp_path / "pictures" / "03a.png"
+    code, _, err = vsearch("search", photos_index, known, "--json")
+    assert code == 0 and f"`vsearch calibrate {photos_index}` learns it, once." in err
+    with Index.open(photos_index) as index:
+        assert index._store.note("likeness l2") is None
+        assert index.likeness("l2", learn=False) is None
+    assert vsearch("calibrate", photos_index)[0] == 0
+    assert "learns it" not in vsearch("search", photos_index, known, "--json")[2]
+
+
 def test_a_search_beside_a_writer_goes_by_its_own(
     vsearch: Any, photos_index: Path, tmp_path: Path
 ) -> None:

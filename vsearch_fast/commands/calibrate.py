@@ -23,6 +23,9 @@ from ..words import METRICS, Metric, plural
 #: Distances beyond a threshold below which it rests on a few items.
 FEW_BEYOND = 5
 
+#: Items of an index that a search learns from unasked, at most: a few seconds on two cores.
+UNASKED = 20_000
+
 
 def _sample(ctx: click.Context, parameter: click.Parameter, value: str) -> int | None:
     if value == "all":
@@ -190,8 +193,23 @@ def likenesses(
     say: Callable[[str], None],
 ) -> dict[Metric, Likeness | None]:
     """What the distances of an index opened for reading say, by metric; what had to be learnt is
-    kept in it where that can be."""
-    result = {name: found.likeness(name, threads=threads, backend=backend) for name in metrics}
+    kept in it where that can be. Of more than `UNASKED` items it is not learnt here: it would
+    take far longer than the search."""
+    learn = len(found) <= UNASKED
+    result = {
+        name: found.likeness(name, learn=learn, threads=threads, backend=backend)
+        for name in metrics
+    }
+    if (
+        not learn
+        and None in result.values()
+        and {learning.ITEM, learning.CATEGORY} & set(found.columns())
+    ):
+        say(
+            f"Matches are not called same item or similar: {found.path} has {len(found):,} items, "
+            f"and what its distances say is learnt unasked of at most {UNASKED:,}. "
+            f"`vsearch calibrate {found.path}` learns it, once."
+        )
     known = any(each and (each.same or each.similar) for each in result.values())
     try:
         if found.save_learnt() and known:

@@ -110,7 +110,12 @@ class Learning:
         return found
 
     def kept(self, metric: str) -> Likeness | None:
-        """What is known without learning: None where there is nothing, or too much has changed."""
+        """What is known without learning: None where there is nothing, or too much has changed.
+
+        Raises:
+            ArgumentError: an unknown metric.
+        """
+        check_metric(metric, _NOT_LEARNT)
         return self._usable(metric)
 
     def save(self) -> int:

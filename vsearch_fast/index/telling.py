@@ -56,16 +56,24 @@ class Telling:
         )  # fmt: skip
 
     def likeness(
-        self, metric: Metric = "l2", *, threads: int | None = None, backend: str = "auto"
+        self,
+        metric: Metric = "l2",
+        *,
+        learn: bool = True,
+        threads: int | None = None,
+        backend: str = "auto",
     ) -> Likeness | None:
         """What the distances of this index say: ``index.likeness("l2").label(hit.distance)``.
 
         Where nothing has been learnt it is learnt with the defaults, and where over a tenth of the
-        items have come or gone since, again as it was. None of an empty index.
+        items have come or gone since, again as it was. None of an empty index, and without `learn`
+        of one where it would have to be learnt.
 
         Raises:
             ArgumentError: an unknown metric.
         """
+        if not learn:
+            return self._learning.kept(metric)
         return self._learning.current(metric, threads=threads, backend=backend)
 
     def save_learnt(self) -> int:
