@@ -7,12 +7,15 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from pathlib import Path
 
 import pytest
 from store_data import fill
 
-from vsearch_fast.disk.lock import WriteLock
+from vsearch_fast.disk import lock as lock_module
+from vsearch_fast.disk.lock import WriteLock, owner_of
 from vsearch_fast.errors import LockedError, StoreError
 from vsearch_fast.index.store import Store
 
@@ -43,6 +46,30 @@ def test_a_writer_that_is_forgotten_unlocks(tmp_path: Path) -> None:
     with pytest.warns(ResourceWarning):
         second = None
     WriteLock(tmp_path).release()
+
+
+def test_writers_wait_for_one_that_writes_a_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = WriteLock(tmp_path, briefly=True)
+    assert owner_of(tmp_path) == os.getpid()
+    releasing = threading.Timer(0.2, held.release)
+    releasing.start()
+    began = time.monotonic()
+    WriteLock(tmp_path).release()
+    assert time.monotonic() - began >= 0.15
+    releasing.join()
+    monkeypatch.setattr(lock_module, "_PATIENCE", 0.05)
+    held = WriteLock(tmp_path, briefly=True)
+    with pytest.raises(LockedError):
+        WriteLock(tmp_path)
+    held.release()
+    # What the file says of an earlier lock is over with it.
+    longer = WriteLock(tmp_path)
+    monkeypatch.setattr(lock_module, "_PATIENCE", 60.0)
+    with pytest.raises(LockedError):
+        WriteLock(tmp_path)
+    longer.release()
 
 
 def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ class Database:
         folder: that holds it.
         name: of the file, which must exist.
         writable: hold the write lock of its folder.
+        briefly: for a moment, which other writers wait for.
 
     Attributes:
         file: its path.
@@ -63,14 +64,14 @@ class Database:
         StoreError: the folder cannot be written.
     """
 
-    def __init__(self, folder: Folder, name: str, *, writable: bool) -> None:
+    def __init__(self, folder: Folder, name: str, *, writable: bool, briefly: bool = False) -> None:
         self.folder, self.name, self.writable = folder, name, writable
         self.file = folder.path / name
         self._closed = self._forked = False
         self._reader: sqlite3.Connection | None = None
         self._writer: sqlite3.Connection | None = None
         self._make_locks()
-        self._write_lock = WriteLock(folder.path) if writable else None
+        self._write_lock = WriteLock(folder.path, briefly=briefly) if writable else None
         self._identity = folder.identity(name)
         _opened.add(self)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 import weakref
 from pathlib import Path
 
@@ -15,6 +16,12 @@ FILE_NAME = "write.lock"
 
 #: Times that the lock file is opened anew because it lost its name meanwhile.
 _ATTEMPTS = 10
+
+#: What stands behind the process id in the file of a lock that is held for a moment.
+_BRIEFLY = b"briefly"
+
+#: Seconds that others wait for such a lock, at most, and between two looks.
+_PATIENCE, _LOOK = 5.0, 0.01
 
 _held: weakref.WeakSet[WriteLock] = weakref.WeakSet()
 
@@ -28,23 +35,35 @@ class WriteLock:
 
     The lock is one only while its file has the name: see `check`.
 
+    One that is taken `briefly`, to write a note, says so in its file: others wait for it, so that
+    a server that keeps what it has learnt does not turn an indexing away.
+
     Raises:
         LockedError: another writer holds it; names its process.
         StoreError: the folder cannot be written.
     """
 
     def __init__(
-        self, folder: Path, consequence: str = "The index was not opened for writing"
+        self,
+        folder: Path,
+        consequence: str = "The index was not opened for writing",
+        *,
+        briefly: bool = False,
     ) -> None:
         self._path = path = folder / FILE_NAME
+        until = time.monotonic() + _PATIENCE
         try:
             for _ in range(_ATTEMPTS):
                 # A file object, which closes itself (and so unlocks) when the owner is forgotten.
                 self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", 0)
-                try:
-                    fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    raise self._locked(consequence) from None
+                while True:
+                    try:
+                        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        break
+                    except BlockingIOError:
+                        if not self._is_brief() or time.monotonic() > until:
+                            raise self._locked(consequence) from None
+                    time.sleep(_LOOK)
                 if self._has_the_name():
                     break
                 self._file.close()
@@ -54,8 +73,9 @@ class WriteLock:
                     consequence,
                     "See what removes it: the lock is in the open file, and never stale",
                 )
+            told = b"%d%s\n" % (os.getpid(), b" " + _BRIEFLY if briefly else b"")
             os.ftruncate(self._file.fileno(), 0)
-            os.pwrite(self._file.fileno(), f"{os.getpid()}\n".encode(), 0)
+            os.pwrite(self._file.fileno(), told, 0)
         except OSError as error:
             with contextlib.suppress(AttributeError):
                 self._file.close()
@@ -73,6 +93,9 @@ class WriteLock:
             consequence,
             'Close it there, or wait; searching works meanwhile (mode="r")',
         )
+
+    def _is_brief(self) -> bool:
+        return os.pread(self._file.fileno(), 64, 0).endswith(_BRIEFLY + b"\n")
 
     def _has_the_name(self) -> bool:
         try:
@@ -104,8 +127,8 @@ class WriteLock:
 def owner_of(folder: Path) -> int | None:
     """The process id of the last writer of a folder, as far as it can be told."""
     try:
-        return int((folder / FILE_NAME).read_bytes()[:32])
-    except (OSError, ValueError):
+        return int((folder / FILE_NAME).read_bytes()[:32].split()[0])
+    except (OSError, ValueError, IndexError):
         return None
 
 

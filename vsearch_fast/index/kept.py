@@ -114,7 +114,9 @@ class Kept(Generic[T]):
         }
         if waiting:
             writer = (
-                self._store if self._store.writable else Store(self._store.folder, writable=True)
+                self._store
+                if self._store.writable
+                else Store(self._store.folder, writable=True, briefly=True)
             )
             try:
                 for metric, own in waiting.items():

@@ -116,6 +116,7 @@ class Store(ItemReading):
         checks: when rows are checked against their sums (`reading.py`).
         database: the folder of its database, where that is another (`frozen.py`).
         whole: refuse what is damaged. Otherwise it can be opened to be verified and repaired.
+        briefly: the write lock is held for a moment, which other writers wait for.
 
     Attributes:
         folder: as it was named, absolute.
@@ -135,6 +136,7 @@ class Store(ItemReading):
         checks: Checks = "first",
         database: Path | None = None,
         whole: bool = True,
+        briefly: bool = False,
     ) -> None:
         self.folder = folder.absolute()
         self.writable, self.checks, self._whole = writable, checks, whole
@@ -145,7 +147,7 @@ class Store(ItemReading):
         except OSError as error:
             raise write_error(self.folder, error, "The index was not opened") from error
         try:
-            self.database = Database(held, schema.DATABASE_NAME, writable=writable)
+            self.database = Database(held, schema.DATABASE_NAME, writable=writable, briefly=briefly)
         except BaseException:
             self.place.close()
             raise
