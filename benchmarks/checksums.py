@@ -37,6 +37,7 @@ import click
 import numpy as np
 from serve_load import make_index
 
+from vsearch_fast.bench.machine import command_line
 from vsearch_fast.index import Index, sums
 from vsearch_fast.words import METRICS
 
@@ -129,7 +130,7 @@ def main(rows: int, dim: int, runs: int, drop: bool, json_file: Path | None) -> 
     """Measure what checksums cost."""
     rng = np.random.default_rng(1)
     record: dict[str, Any] = {
-        "command": " ".join(["python", "benchmarks/checksums.py", *sys.argv[1:]]),
+        "command": command_line("benchmarks/checksums.py"),
         "machine": f"{platform.machine()}, {platform.python_version()}",
         "rows": rows, "dim": dim, "runs": runs, "dropped": drop,
     }  # fmt: skip

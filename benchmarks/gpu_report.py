@@ -25,6 +25,7 @@ from gpu import embedding, kernels, peers, tests
 from gpu.base import BARS, FULL, QUICK, Bench, error_text, release
 
 from vsearch_fast.bench.data import Data, read_features
+from vsearch_fast.bench.machine import command_line
 from vsearch_fast.bench.machine import environment as machine_of
 from vsearch_fast.disk.replacing import replace_text
 from vsearch_fast.kernels.cuda import sources
@@ -151,11 +152,6 @@ def table(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _command_line() -> str:
-    words = [Path(word).name if "/" in word else word for word in sys.argv[1:]]
-    return " ".join(["python benchmarks/gpu_report.py", *words])
-
-
 @click.command(
     help=__doc__, context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]}
 )
@@ -187,7 +183,7 @@ def command(
     kinds: tuple[str, ...] = ("relu",)
     if features is not None:
         data, kinds = Data(read_features(features)), ("relu", "features")
-    record: dict[str, Any] = {"command": _command_line()}
+    record: dict[str, Any] = {"command": command_line("benchmarks/gpu_report.py")}
     bench = Bench(
         devices.devices(), sizes, record, data, kinds, model, pictures,
         say=lambda text: click.echo(text, err=True), save=lambda: save(record, json_file),

@@ -44,6 +44,7 @@ import numpy as np
 from tqdm import tqdm
 
 from vsearch_fast import Embedder, Index, Likeness, __version__, pack_bits, topk
+from vsearch_fast.bench.machine import command_line
 from vsearch_fast.datasets import detect
 from vsearch_fast.datasets.records import Record
 from vsearch_fast.index.learning import ABSENT
@@ -130,7 +131,7 @@ def main() -> None:
                 if some:
                     outcomes.append(_outcome(metric, situation, some))
     facts = {
-        "data": str(args.data),
+        "data": args.data.name,
         "pictures": len(records),
         "categories": dict(Counter(str(record.category) for record in records)),
         "items": int((np.unique(data.item) >= 0).sum()),
@@ -141,7 +142,7 @@ def main() -> None:
         "weights": embedder.metadata.get("weights", ""),
         "dim": embedder.dim,
         "vsearch_fast": __version__,
-        "command": " ".join(["python", *sys.argv]),
+        "command": command_line("benchmarks/labels.py"),
     }
     _report(facts, outcomes)
     if args.json is not None:

@@ -44,6 +44,7 @@ import numpy as np
 from tqdm import tqdm
 
 from vsearch_fast import Embedder, Index, __version__, pack_bits, topk
+from vsearch_fast.bench.machine import command_line
 from vsearch_fast.datasets import detect
 from vsearch_fast.datasets.records import Record
 from vsearch_fast.index.thresholds import QUANTILE, SAMPLE, place, sampled
@@ -116,7 +117,7 @@ def main() -> None:
             foreign = _foreign(Path(folder), records, features, strangers, args.metric, grouped)
     steps.close()
     facts = {
-        "data": str(args.data),
+        "data": args.data.name,
         "pictures": len(records),
         "categories": dict(counts),
         "groups": len({record.group for record in records if record.group}),
@@ -126,7 +127,7 @@ def main() -> None:
         "weights": embedder.metadata.get("weights", ""),
         "dim": embedder.dim,
         "vsearch_fast": __version__,
-        "command": " ".join(["python", *sys.argv]),
+        "command": command_line("benchmarks/no_match.py"),
     }
     _report(facts, outcomes)
     for metric, share in foreign.items():

@@ -39,6 +39,7 @@ from typing import Any
 import httpx
 import numpy as np
 
+from vsearch_fast.bench.machine import command_line
 from vsearch_fast.images import find_images
 from vsearch_fast.index import Index
 from vsearch_fast.search import available_threads
@@ -229,7 +230,7 @@ def measure(path: Path, asked: argparse.Namespace) -> tuple[list[Run], dict[str,
         items = index.page(50_000)[0]
         ids = [items[n].id for n in rng.permutation(len(items))[:2000]]
         facts = {
-            "command": " ".join(["python", "benchmarks/serve_load.py", *sys.argv[1:]]),
+            "command": command_line("benchmarks/serve_load.py"),
             "pictures": len(index),
             "dim": index.dim,
             "threads": available_threads(),

@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -37,6 +36,7 @@ import numpy as np
 from tqdm import tqdm
 
 from vsearch_fast import Embedder, __version__, pack_bits, topk
+from vsearch_fast.bench.machine import command_line
 from vsearch_fast.datasets import detect
 from vsearch_fast.datasets.records import Record
 from vsearch_fast.datasets.splits import split
@@ -125,7 +125,7 @@ def main() -> None:
         "weights": embedder.metadata.get("weights", ""),
         "dim": embedder.dim,
         "vsearch_fast": __version__,
-        "command": shlex.join(["python", *sys.argv]),
+        "command": command_line("benchmarks/views.py"),
     }
     _report(facts, outcomes)
     if args.json is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -89,10 +90,10 @@ def environment(threads: int) -> dict[str, Any]:
     }
 
 
-def command_line() -> str:
-    """The command that was given, without folders."""
+def command_line(program: str = "-m vsearch_fast.bench") -> str:
+    """The command that was given, without folders; `program` is what Python was to run."""
     words = [Path(word).name if "/" in word else word for word in sys.argv[1:]]
-    return " ".join(["python -m vsearch_fast.bench", *words])
+    return f"python {program} {shlex.join(words)}".rstrip()
 
 
 def warnings(machine: dict[str, Any]) -> list[str]:
