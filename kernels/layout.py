@@ -4,6 +4,9 @@ from __future__ import annotations
 
 PADDING = 64  # bytes that rows are padded to with zeros: whole vectors
 
+#: Reduced rows that stand together (`coarse`).
+PAGE = 16
+
 #: Columns of a sketched row's `facts`, float64: e1, e2, the sum of u and the sum of u**2.
 FACTS = 4
 E1, E2, SUM, SQUARES = range(FACTS)

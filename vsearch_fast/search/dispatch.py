@@ -213,14 +213,14 @@ def topk_segments(
         )
         work = cpu.cascade(problem, queries, workers, distances, ids)
         if work.scanned:
-            strategy = "sketch and scan" if work.sketched else "scan"
+            strategy = "sketch and scan" if work.sketched or work.reduced else "scan"
     else:
         read = cpu.scan(queries, segments, lives, kernels, workers, distances, ids, reading)
         work = Work(scanned=pairs, bytes_read=read)
     proof = Proof(
         metric, strategy, level(), len(queries), live,
         work.scanned, work.sketched, work.candidates, work.undecided, work.repeated,
-        work.bytes_read,
+        work.bytes_read, work.reduced, work.after_coarse, work.after_fine,
     )  # fmt: skip
     return distances, ids, proof
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 class Proof:
     """What a search did to know its answer; `topk` and `Index.search` return it on ``explain``.
 
-    Every pair of a query and a live row was either computed from stored values (`scanned`) or
-    bounded by its sketch (`sketched`): these two add up to ``queries * rows``. Of the sketched
-    pairs, the bounds excluded all but `candidates`, which were computed in float32 with a
+    Every pair of a query and a live row was either computed from stored values (`scanned`),
+    bounded by its sketch (`sketched`) or by its reduction (`reduced`): these add up to
+    ``queries * rows``. Of the reduced pairs coarse numbers left `after_coarse`, and fine ones
+    `after_fine`, which were bounded by sketches. What no bound excluded are `candidates`, which were computed in float32 with a
     rounding bound; that excluded all but `undecided`, which were computed in float64 by the
     definition. CUDA devices have no tier between: there the two are the same, and `scanned` pairs
     of L1 and L2 are bounded by a float32 sum first.
@@ -23,7 +24,7 @@ class Proof:
         simd: level of vector instructions (`kernels.level`), or ``cuda`` and the architecture.
         queries, rows: how many; rows are the live ones. Of items of two views, and queries of
             several, each view counts.
-        scanned, sketched, candidates, undecided: pairs.
+        scanned, sketched, candidates, undecided: pairs; so are reduced, after_coarse, after_fine.
         repeated: queries that were searched again, because fewer than k rows lay within a limit
             that was guessed (large k); candidates and undecided count both searches.
         bytes_read: stored bytes that were read, once a batch of queries for rows and sketches,
@@ -41,6 +42,9 @@ class Proof:
     undecided: int
     repeated: int
     bytes_read: int
+    reduced: int = 0
+    after_coarse: int = 0
+    after_fine: int = 0
 
     def __str__(self) -> str:
         pairs = max(1, self.queries * self.rows)
@@ -50,6 +54,13 @@ class Proof:
         left = f"{self.candidates:,} left for float32, {self.undecided:,} for float64"
         if self.simd.startswith("cuda"):
             left = f"{self.undecided:,} left for float64"
+        if self.reduced:
+            parts.append(
+                f"{self.reduced / pairs:.0%} of pairs bounded by reduced rows, of which coarse ones"
+                f" left {self.after_coarse / self.reduced:.2%}, fine ones"
+                f" {self.after_fine / self.reduced:.2%} for sketches"
+                + ("" if self.sketched else f", and these {left}")
+            )
         if self.sketched:
             parts.append(f"{self.sketched / pairs:.0%} of pairs bounded by sketches, {left}")
         if self.repeated:
@@ -70,6 +81,9 @@ class Work:
     undecided: int = 0
     repeated: int = 0
     bytes_read: int = 0
+    reduced: int = 0
+    after_coarse: int = 0
+    after_fine: int = 0
 
     def add(self, other: Work) -> None:
         for name in self.__dataclass_fields__:

@@ -9,8 +9,8 @@ rows is told in `vsearch_fast.kernels.sketch`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from threading import Event
 from typing import Any
 
@@ -23,7 +23,8 @@ from ..kernels.memory import aligned
 from ..loading import once, package
 from ..machine import available_threads
 from ..threads import run
-from . import tiling
+from . import learning, tiling
+from .reductions import Reduced, Reduction
 from .rows import converted
 
 #: Rows that parameters are chosen by, of each run.
@@ -53,12 +54,14 @@ class Sketch:
         facts: float64 (rows, 4): residual norms and sums (`kernels.sketch`).
         runs: what the bytes mean, in ascending order of rows.
         bad: numbers of the rows that hold NaN or infinity.
+        reduced: by metric, the rows that are reduced, too, in ascending order.
     """
 
     bytes: NDArray[np.uint8]
     facts: NDArray[np.float64]
     runs: Sequence[Run]
     bad: NDArray[np.int64]
+    reduced: Mapping[str, Sequence[Reduced]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.bytes)
@@ -143,7 +146,39 @@ def build(array: NDArray, threads: int | None = None) -> Sketch:
 
     run(work, workers, stop)
     bad = np.flatnonzero(~np.isfinite(facts[:, layout.E2]))
-    return Sketch(data, facts, runs, bad)
+    return Sketch(data, facts, runs, bad, _reduced(array, workers, stop))
+
+
+def _reduced(array: NDArray, workers: int, stop: Event) -> dict[str, list[Reduced]]:
+    """The rows of an array reduced, by metric, where that pays."""
+    made: dict[str, list[Reduced]] = {}
+    count = len(array) // layout.PAGE * layout.PAGE
+    if len(array) < tiling.TILING.reduce_rows:
+        return made
+    sample = converted(array[learning.sample_of(len(array))])
+    for metric in ("l1", "l2"):
+        reduction = learning.learn(sample, metric)
+        if reduction is None:
+            continue
+        shape = reduction.shape
+        coarse = aligned((count, shape.coarse_bytes), np.uint8)
+        fine = aligned((count, shape.fine_bytes), np.uint8)
+        size = -(-tiling.TILING.sketch_rows // layout.PAGE) * layout.PAGE
+        starts = range(0, count, size)
+
+        def work(
+            worker: int, starts: range = starts, size: int = size,
+            reduction: Reduction = reduction, coarse: NDArray = coarse, fine: NDArray = fine,
+        ) -> None:  # fmt: skip
+            for start in starts[worker::workers]:
+                if stop.is_set():
+                    return
+                part = slice(start, min(start + size, count))
+                coarse[part], fine[part] = reduction.reduce(array[part])
+
+        run(work, workers, stop)
+        made[metric] = [Reduced(reduction, 0, coarse, fine)]
+    return made
 
 
 class Sketched:

@@ -68,6 +68,14 @@ class Tiling:
     """Share of the pairs, left by the sketches, from which scanning them all is cheaper."""
     kept_parameters: int = 4
     """Pairs of (lo, step) for which a worker keeps the sketches of a batch's queries."""
+    reduce_rows: int = 4096
+    """Rows from which reducing them (`reductions`) pays."""
+    reduced_tile: int = 4096
+    """Pairs of a tile of reduced rows, at least: what they leave is asked of memory together."""
+    reduced_left: float = 0.3
+    """Share of the pairs, left by reductions, from which sketches alone are cheaper."""
+    seed_rows: int = 4096
+    """Rows whose reductions tell where the search's limits may start."""
     small_k: int = 64
     """Up to it a worker's first rows are probed; beyond it limits start from a guess."""
     sample_rows: int = 4096

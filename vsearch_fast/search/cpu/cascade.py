@@ -26,12 +26,13 @@ from numpy.typing import NDArray
 from ...kernels.cache import Kernel, prepare
 from ...kernels.pairs import bring_forward, drop_listed
 from ...kernels.refine import refine_f32, refine_f64
+from ...kernels.layout import PAGE
 from ...kernels.select import lower_limits
 from ...kernels.sketch import sketch_rows
 from ...threads import run
 from .. import tiling
 from ..proof import Work
-from ..rows import not_finite
+from ..rows import not_finite, readable
 from .buffers import capacity_for, merge, merging
 from .chunks import Chunk, Problem, cut_rows
 from .shared import PAIR_BYTES, Shared, scanner_of
@@ -183,6 +184,8 @@ class _Batch:
         guessed = self._guess() if guess else np.full(len(shared.queries), np.inf)
         for worker in self.workers:
             worker.limits[:] = worker.caps[:] = guessed
+        if shared.problem.k <= tiling.TILING.small_k:
+            self._seed()
         turn = itertools.count()  # next() is atomic: each worker takes ascending chunks
 
         def first_tier(number: int) -> None:
@@ -237,6 +240,43 @@ class _Batch:
                 break
         shared.counts[0] = 0
         return limits
+
+    def _seed(self) -> None:
+        """Limits from the true distances of rows that are near as reduced, of a sample of pages.
+
+        Rows of which only a few bytes are read have no upper bounds worth having.
+        """
+        shared = self.shared
+        chunks = [chunk for chunk in self.chunks if self._seeds(chunk)]
+        rows = sum(chunk.stop - chunk.start for chunk in chunks)
+        if not rows:
+            return
+        for chunk in chunks:
+            assert chunk.reduced is not None
+            shared.bounding(chunk.reduced.reduction)
+        sizes = tiling.TILING
+        wanted = max(sizes.seed_rows, 50 * shared.problem.k)
+        stride = max(1, min(rows // wanted, min(c.stop - c.start for c in chunks) // PAGE))
+        turn = itertools.count()
+
+        def work(number: int) -> None:
+            worker = self.workers[number]
+            while not shared.stop.is_set() and (turned := next(turn)) < len(chunks):
+                worker.seed(chunks[turned], stride)
+            worker.use_seeds()
+
+        run(work, len(self.workers), shared.stop)
+        limits = np.full(len(shared.queries), np.inf)
+        lower_limits(shared.near_uppers, shared.counts[1], shared.problem.k, limits)
+        shared.counts[1] = 0  # the same rows will be met again
+        for worker in self.workers:
+            np.minimum(worker.caps, limits, out=worker.caps)
+            np.minimum(worker.limits, worker.caps, out=worker.limits)
+            worker.unprobed = 0
+
+    def _seeds(self, chunk: Chunk) -> bool:
+        segment = self.shared.problem.segments[chunk.segment]
+        return chunk.reduced is not None and readable(segment)
 
     def _join_limits(self) -> None:
         """Give all workers the lowest limits that all bounds together prove, and drop by them.

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ...kernels.layout import PAGE
 from .. import tiling
+from ..reductions import Reduced
 from ..rows import Live, Reading, direct, readable
 from ..sketches import Run, Sketch, choose_run
 
@@ -41,6 +43,7 @@ class Chunk:
     offset: int  # id of the segment's row 0
     run: Run | None  # None: no sketch covers these rows
     build: bool  # sketch them now
+    reduced: Reduced | None = None  # holds the reduced rows, too
 
 
 def cut_rows(problem: Problem, workers: int, queries: int) -> list[Chunk]:
@@ -58,10 +61,10 @@ def cut_rows(problem: Problem, workers: int, queries: int) -> list[Chunk]:
 
         def cut(
             start: int, stop: int, rows: int, run_: Run | None, build: bool,
-            number: int = number, offset: int = offset,
+            reduced: Reduced | None = None, number: int = number, offset: int = offset,
         ) -> None:  # fmt: skip
             chunks.extend(
-                Chunk(number, first, min(first + rows, stop), offset, run_, build)
+                Chunk(number, first, min(first + rows, stop), offset, run_, build, reduced)
                 for first in range(start, stop, rows)
             )
 
@@ -69,7 +72,11 @@ def cut_rows(problem: Problem, workers: int, queries: int) -> list[Chunk]:
         if sketch is not None:
             covered = len(sketch)
             for run_, stop in _joined(sketch):
-                cut(run_.start, stop, usual if readable(segment) else copied, run_, False)
+                for first, last, part in _parts(run_.start, stop, sketch, problem.metric):
+                    rows = usual if readable(segment) else copied
+                    if part is not None:
+                        rows = -(-rows // PAGE) * PAGE
+                    cut(first, last, rows, run_, False, part)
         rest = len(segment) - covered
         if rest and (
             sketch is None or (queries >= sizes.build_queries and rest >= sizes.build_rows)
@@ -94,3 +101,22 @@ def _joined(sketch: Sketch) -> list[tuple[Run, int]]:
         else:
             joined.append((run_, stop))
     return joined
+
+
+def _parts(
+    start: int, stop: int, sketch: Sketch, metric: str
+) -> list[tuple[int, int, Reduced | None]]:
+    """Rows ``start`` to ``stop`` cut where reduced ones begin and end; such begin with a page."""
+    parts: list[tuple[int, int, Reduced | None]] = []
+    for part in sketch.reduced.get(metric, ()):
+        first = max(start, part.start)
+        first += -(first - part.start) % PAGE
+        last = min(stop, part.stop)
+        if first < last:
+            if start < first:
+                parts.append((start, first, None))
+            parts.append((first, last, part))
+            start = last
+    if start < stop:
+        parts.append((start, stop, None))
+    return parts

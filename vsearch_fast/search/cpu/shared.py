@@ -8,12 +8,14 @@ from threading import Event
 import numpy as np
 from numpy.typing import NDArray
 
-from ...kernels import layout, sketch_scan
+from ...kernels import layout, reduced_scan, sketch_scan
 from ...kernels.cache import Kernel
+from ...kernels.coarse import FINER
 from ...kernels.level import simd_level
 from ...kernels.memory import aligned
 from ...kernels.simd_u8 import ABSOLUTE, PRODUCT, number_of, signed_queries
 from .. import tiling
+from ..reductions import ReducedQueries, Reduction
 from ..rows import Sources, padded_to, readable
 from ..sketches import sketch_block
 from .buffers import capacity_for
@@ -39,6 +41,19 @@ def scanner_of(problem: Problem) -> Kernel:
     return sketch_scan.scanner(operation, number_of(simd_level()), wide)
 
 
+@dataclass(frozen=True, eq=False)
+class Bounding:
+    """A reduction's share in a batch: its kernels, the queries, and how limits grow by rounding."""
+
+    scan: Kernel
+    nearest: Kernel
+    coarse: ReducedQueries
+    fine: ReducedQueries
+    scales: tuple[float, float]
+    growth: float
+    tile_rows: int
+
+
 class Shared:
     """Some queries, all rows; none of the workers, each of which has a part of the buffers.
 
@@ -47,6 +62,7 @@ class Shared:
         queries: padded; the first `count` are real.
         stop: set when any worker has failed, or met a row that is not finite.
         hopeless: set by a worker for all: sketches exclude too little, the rest is scanned.
+        flat: likewise: reductions exclude too little, the rest is bounded by sketches alone.
         uppers, near_uppers, distances, ids: selection buffers by tier, worker and query.
         counts: what is in them (tier, worker, query).
     """
@@ -70,7 +86,11 @@ class Shared:
         # A list must hold all pairs of two tiles, which must not make it larger than its share.
         self.tile_rows = max(1, min(sizes.tile_bytes // row_bytes, share // (2 * self.count)))
         fair = min(share, max(sizes.pairs_a_query, sizes.listed_times_k * problem.k) * self.count)
-        self.room = max(fair, 2 * self.tile_rows * self.count, 4 * problem.k * self.count)
+        page = layout.PAGE * self.count
+        self.room = max(
+            fair, 2 * self.tile_rows * self.count, 4 * problem.k * self.count, 2 * page,
+            2 * min(sizes.reduced_tile, share // 2),
+        )  # fmt: skip
         firsts = np.cumsum([0, *map(len, problem.segments)])[:-1].tolist()
         self.sources = Sources.of(
             [
@@ -85,17 +105,57 @@ class Shared:
         self.distances = np.empty((workers, padded, capacity))
         self.ids = np.empty((workers, padded, capacity), np.int64)
         self.counts = np.zeros((3, workers, padded), np.int64)  # of uppers, near_uppers, distances
+        self.seeds = (problem.k + capacity) // 2
+        import os
+        f=float(os.environ.get('SEEDF','0.5')); self.seeds=int(problem.k+(capacity-problem.k)*f)
         self.stop = stop
-        self.hopeless = False
+        self.operation, self.level = operation, level
+        self.share = share
+        self.hopeless = self.flat = False
+        self._bounding: dict[int, Bounding] = {}
 
     def sketch_queries(self, lo: float, step: float) -> SketchedQueries:
         """The queries as the rows of a run are sketched; padding has errors of NaN."""
         data = aligned((len(self.queries), self.width), np.uint8)
         facts = np.empty((len(self.queries), layout.FACTS))
-        sketch_block(self.queries, lo, step, data, facts)
+        data[self.count :], facts[self.count :] = 0, 0
+        real = slice(self.count)
+        sketch_block(self.queries[real], lo, step, data[real], facts[real])
         errors = facts[:, self.error_column].copy()
         errors[self.count :] = np.nan
         constants = facts[:, layout.SQUARES].astype(np.int64)
         if self.signed:
             data ^= 128
         return SketchedQueries(data, constants, errors)
+
+    def bounding(self, reduction: Reduction) -> Bounding:
+        """What bounds pairs by a reduction; made when first asked for, by one thread."""
+        known = self._bounding.get(id(reduction))
+        if known is not None:
+            return known
+        shape = reduction.shape
+        coarse, fine = reduction.queries(self.queries[: self.count], len(self.queries))
+        planes = reduction.coarse, reduction.fine
+        if self.problem.squared:
+            scales = tuple(plane.step**2 / FINER for plane in planes)
+            departure = max(plane.departure for plane in planes)
+        else:
+            scales, departure = tuple(plane.step * (1 - 2.0**-20) for plane in planes), 0.0
+        kernels = reduced_kernels(self.operation, self.level, shape.coarse)
+        rows = max(self.tile_rows, min(tiling.TILING.reduced_tile // self.count,
+                                       self.share // (2 * self.count)))  # fmt: skip
+        made = Bounding(
+            *kernels, coarse, fine, (scales[0], scales[1]),
+            (1 + departure) * (1 + 2 * self.gamma) * (1 + 2.0**-40),
+            max(layout.PAGE, rows // layout.PAGE * layout.PAGE),
+        )  # fmt: skip
+        self._bounding[id(reduction)] = made
+        return made
+
+
+def reduced_kernels(operation: int, level: int, numbers: int) -> tuple[Kernel, Kernel]:
+    """The kernels that bound pairs by reductions of so many coarse numbers, and find near ones."""
+    return (
+        reduced_scan.reduced_scanner(operation, level, numbers),
+        reduced_scan.coarse_nearest(operation, level, numbers),
+    )

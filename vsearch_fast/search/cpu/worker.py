@@ -15,10 +15,11 @@ from ...kernels.select import lower_limits
 from .. import tiling
 from ..proof import Work
 from ..rows import Sources, converted, direct, no_mask, readable
+from ..reductions import Reduced
 from ..sketches import Run, sketch_block
 from .buffers import capacity_for
 from .chunks import Chunk
-from .shared import Shared, SketchedQueries
+from .shared import Bounding, Shared, SketchedQueries
 
 
 class Worker:
@@ -43,6 +44,7 @@ class Worker:
         sizes = tiling.TILING
         self.unprobed = sizes.first_rows if shared.problem.k <= sizes.small_k else 0
         self.listed = self.refined = 0  # pairs; the first of them have been in float32
+        self._reduced: tuple[Reduced, int] | None = None  # of the chunk in hand, and its first row
         self.mean_error: float | None = None  # of rows that were sampled
         self.known: dict[tuple[float, float], SketchedQueries] = {}
 
@@ -84,16 +86,28 @@ class Worker:
             bad = bad[mask[bad] != 0]
         if len(bad):
             return first + int(bad[0])
+        if chunk.reduced is not None and not shared.flat and not chunk.build:
+            self._reduced = chunk.reduced, chunk.start - chunk.reduced.start
+        before = self.work.after_fine
         self._bound(chunk.run, data, facts, mask, first, sources)
-        self.work.sketched += count * shared.count
-        self.work.bytes_read += count * (data.shape[1] + facts.shape[1] * facts.itemsize)
+        sketch_bytes = data.shape[1] + facts.shape[1] * facts.itemsize
+        if self._reduced is None:
+            self.work.sketched += count * shared.count
+            self.work.bytes_read += count * sketch_bytes
+        else:
+            self.work.reduced += count * shared.count
+            self.work.bytes_read += count * chunk.reduced.coarse.shape[1]
+            self.work.bytes_read += (self.work.after_fine - before) * sketch_bytes
+            self._reduced = None
         if copied:
             self.relieve(sources, everything=True)  # the copy goes
         sizes = tiling.TILING
-        if self.work.sketched >= sizes.fair_trial * shared.count and (
-            self.work.candidates > sizes.hopeless * self.work.sketched
-        ):
-            shared.hopeless = True
+        bounded = self.work.sketched + self.work.reduced
+        if bounded >= sizes.fair_trial * shared.count:
+            if self.work.candidates > sizes.hopeless * bounded:
+                shared.hopeless = True
+            if self.work.after_fine > sizes.reduced_left * self.work.reduced:
+                shared.flat = True
         return -1
 
     def sample(self, chunk: Chunk, stride: int, rank: int) -> None:
@@ -154,6 +168,10 @@ class Worker:
         """Bound rows ``position`` to ``end``; returns where the list was full."""
         shared = self.shared
         queries = self._sketched(run_)
+        if self._reduced is not None:
+            return self._reduced_tier(
+                *self._reduced, queries, run_, data, facts, mask, first, position, end, k
+            )
         position, self.refined, self.listed = shared.scan(
             queries.bytes.ctypes.data, shared.width, shared.count,
             queries.constants, queries.errors,
@@ -167,6 +185,86 @@ class Worker:
             self.pair_queries, self.pair_rows, self.pair_lowers, self.refined, self.listed,
         )  # fmt: skip
         return position
+
+    def _reduced_tier(
+        self,
+        reduced: Reduced,
+        offset: int,
+        queries: SketchedQueries,
+        run_: Run,
+        data: NDArray[np.uint8],
+        facts: NDArray[np.float64],
+        mask: NDArray[np.uint8],
+        first: int,
+        position: int,
+        end: int,
+        k: int,
+    ) -> int:
+        """`_first_tier` of rows that are reduced, from ``offset`` on."""
+        shared = self.shared
+        bounding = shared.bounding(reduced.reduction)
+        shape, fine = reduced.reduction.shape, bounding.fine
+        position, self.refined, self.listed, coarse_left, fine_left = bounding.scan(
+            *self._coarse(reduced, offset, bounding),
+            fine.numbers.ctypes.data, fine.numbers.strides[0],
+            fine.weights, fine.residuals, fine.errors, bounding.scales[1],
+            reduced.fine.ctypes.data + offset * shape.fine_bytes, shape.fine_bytes, shape.fine,
+            queries.bytes.ctypes.data, shared.width, queries.constants, queries.errors,
+            data.ctypes.data, shared.width, facts, run_.step, shared.gamma,
+            position, end, first,
+            mask, bounding.tile_rows, k,
+            self.uppers, self.counts,
+            self.limits, self.caps,
+            self.order,
+            self.pair_queries, self.pair_rows, self.pair_lowers, self.refined, self.listed,
+        )  # fmt: skip
+        self.work.after_coarse += coarse_left
+        self.work.after_fine += fine_left
+        self.work.bytes_read += coarse_left * shape.fine_bytes
+        return position
+
+    def _coarse(self, reduced: Reduced, offset: int, bounding: Bounding) -> tuple[Any, ...]:
+        """What kernels take of the coarse numbers of queries and rows, the latter from ``offset``
+        on."""
+        coarse = bounding.coarse
+        return (
+            coarse.numbers.ctypes.data, coarse.numbers.strides[0], self.shared.count,
+            coarse.weights, coarse.residuals, coarse.errors, bounding.scales[0], bounding.growth,
+            reduced.coarse.ctypes.data + offset * reduced.coarse.shape[1],
+        )  # fmt: skip
+
+    def seed(self, chunk: Chunk, stride: int) -> None:
+        """Hold the k rows of every ``stride``-th page of a chunk that are nearest as reduced."""
+        reduced = chunk.reduced
+        assert reduced is not None
+        live = self.shared.problem.lives[chunk.segment]
+        bounding = self.shared.bounding(reduced.reduction)
+        offset = chunk.start - reduced.start
+        bounding.nearest(
+            *self._coarse(reduced, offset, bounding),
+            0, chunk.stop - chunk.start, chunk.offset + chunk.start, stride,
+            no_mask() if live is None else live[chunk.start : chunk.stop],
+            self.shared.seeds, self.distances, self.ids, self.held, self.nearest,
+        )  # fmt: skip
+
+    def use_seeds(self) -> None:
+        """Bound what `seed` holds by float32, for `near_uppers`, and let it go."""
+        shared = self.shared
+        for query in range(shared.count):
+            held = self.held[query]
+            ids = self.ids[query, :held]
+            if held > shared.seeds:
+                order = np.argpartition(self.distances[query, :held], shared.seeds - 1)
+                ids = ids[order[: shared.seeds]]
+            end = self.listed + len(ids)
+            self.pair_queries[self.listed : end] = query
+            self.pair_rows[self.listed : end] = ids
+            self.pair_lowers[self.listed : end] = 0.0
+            self.listed = end
+        self.refine_near(shared.sources)
+        self.listed = self.refined = 0
+        self.held[:] = 0
+        self.nearest[:] = np.inf
 
     def _sketched(self, run_: Run) -> SketchedQueries:
         key = run_.lo, run_.step

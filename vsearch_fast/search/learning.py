@@ -1,0 +1,208 @@
+"""How a reduction is learnt from a sample of rows, and whether it is worth having.
+
+Directions are the principal ones of the sample, by subspace iteration (Halko, Martinsson and
+Tropp, SIAM Review 2011), turned at random within their span so that all numbers vary alike and
+one step suits them. Groups are clusters of numbers that vary together, up to their signs
+(spherical k-means of their loadings on the principal directions).
+
+All of it depends on the rows alone: equal samples give equal reductions.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arithmetic import usually
+from . import tiling
+from .reductions import Plane, Reduction, Shape, _kernels, shape_for
+from .rows import converted
+
+#: Rows that are learnt from, and of these, queries that what is left is counted for.
+SAMPLE = 2048
+_ASKED = 64
+_ITERATIONS = 2
+#: Principal directions that numbers are grouped by, and turns of k-means.
+_LOADINGS, _TURNS = 64, 10
+#: Bytes that one more row costs wherever it lies: it is waited for.
+_APART = 192
+#: Share of the cost without a reduction up to which it is worth having.
+_WORTH = 0.7
+
+
+def sample_of(rows: int) -> slice:
+    """Rows of so many that a reduction is learnt from."""
+    return slice(0, rows, max(1, rows // SAMPLE))
+
+
+@usually
+def learn(sample: NDArray, metric: str) -> Reduction | None:
+    """The reduction of rows like these ``(n, d)``, or None where it would not pay."""
+    shape = shape_for(metric, sample.shape[1])
+    sample = converted(sample)[:SAMPLE]
+    sample = sample[np.isfinite(sample).all(axis=1)]
+    if shape is None or len(sample) < tiling.TILING.reduce_rows // 2:
+        return None
+    with np.errstate(over="ignore", invalid="ignore"):
+        centre = sample.mean(axis=0, dtype=np.float64).astype(np.float32)
+        centred = sample - centre
+        size = float(np.abs(centred).max(initial=0))
+        if not 1e-12 < size < 1e12:  # squares must stay within float32
+            return None
+        few = min(_LOADINGS if metric == "l1" else shape.numbers, len(sample), sample.shape[1])
+        directions, deviations = _principal(centred, few)
+        if metric == "l2":
+            reduction = _along(shape, centre, directions, sample)
+        else:
+            reduction = _grouped(shape, directions, deviations, sample)
+    return reduction if worth(reduction) else None
+
+
+def _principal(
+    centred: NDArray[np.float32], count: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Orthonormal rows ``(count, d)`` by falling deviation, and their deviations."""
+    rng = np.random.default_rng(0)
+    dim = centred.shape[1]
+    basis = rng.standard_normal((dim, min(dim, count + 8)), np.float32)
+    for _ in range(_ITERATIONS):
+        basis = np.linalg.qr(centred.T @ (centred @ basis))[0]
+    inside = (centred @ basis).astype(np.float64)
+    values, vectors = np.linalg.eigh(inside.T @ inside)
+    order = np.argsort(values)[::-1][:count]
+    directions = (basis.astype(np.float64) @ vectors[:, order]).T
+    return directions, np.sqrt(np.maximum(values[order], 0) / len(centred))
+
+
+def _turned(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
+    return np.linalg.qr(rng.standard_normal((count, count)))[0]
+
+
+def _along(
+    shape: Shape, centre: NDArray[np.float32], directions: NDArray[np.float64], sample: NDArray
+) -> Reduction:
+    rng = np.random.default_rng(1)
+    missing = shape.numbers - len(directions)
+    if missing:  # a small sample; rows of zeros would be no orthonormal ones
+        more = rng.standard_normal((missing, directions.shape[1]))
+        more -= (more @ directions.T) @ directions
+        directions = np.concatenate([directions, np.linalg.qr(more.T)[0].T])
+    turn = _turned(rng, shape.numbers)
+    front = _turned(rng, shape.coarse)
+    stored = (turn @ directions).astype(np.float32)
+    combine = front @ turn.T[: shape.coarse]
+    if not shape.fine:
+        combine = np.eye(shape.coarse)
+    departures = [departure(stored), departure(combine)]
+    both = (1 + departures[0]) * (1 + departures[1]) - 1
+    draft = Reduction(
+        shape, centre, stored, combine,
+        Plane(0.0, 1.0, both if shape.fine else departures[0]),
+        Plane(0.0, 1.0, departures[0]), (1.0, 1.0),
+    )  # fmt: skip
+    return _finished(draft, sample)
+
+
+def departure(rows: NDArray) -> float:
+    """A bound on how far squares of the singular values of ``rows`` are from 1."""
+    wide = rows.astype(np.float64)
+    product = wide @ wide.T
+    product[np.diag_indices(len(product))] -= 1
+    # The products of float32 are exact, and their sums off by 2**-53 of at most 2 each.
+    rounding = (rows.shape[1] + 2) * 2.0**-52 * len(rows)
+    return float(np.sqrt((product * product).sum()) * (1 + 2.0**-40) + rounding)
+
+
+def _grouped(
+    shape: Shape, directions: NDArray[np.float64], deviations: NDArray[np.float64],
+    sample: NDArray,
+) -> Reduction:  # fmt: skip
+    loadings = (directions * deviations[:, None]).T
+    groups, signs, centres = _clusters(loadings, shape.numbers)
+    combine = np.zeros((shape.coarse, shape.numbers))
+    if shape.fine:
+        unions, union_signs, _ = _clusters(centres, shape.coarse)
+        combine[unions, np.arange(shape.numbers)] = union_signs
+    else:
+        combine = np.eye(shape.coarse)
+    draft = Reduction(
+        shape, np.zeros(shape.numbers), np.stack([groups, signs]).astype(np.float32), combine,
+        Plane(0.0, 1.0, 0.0), Plane(0.0, 1.0, 0.0), (1.0, 1.0),
+    )  # fmt: skip
+    centre = draft.numbers(sample).numbers.mean(axis=0)
+    return _finished(_with(draft, centre=centre), sample)
+
+
+def _clusters(
+    loadings: NDArray[np.float64], count: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Cluster and sign of each row of loadings, and the clusters' sums of signed rows."""
+    rng = np.random.default_rng(2)
+    points = loadings.astype(np.float32)
+    lengths = np.linalg.norm(points, axis=1, keepdims=True)
+    unit = points / np.maximum(lengths, 1e-30)
+    centres = unit[rng.permutation(len(unit))[np.arange(count) % len(unit)]]
+    everyone = np.arange(len(points))
+    for _ in range(_TURNS):
+        likeness = unit @ centres.T
+        groups = np.abs(likeness).argmax(axis=1)
+        signs = np.where(likeness[everyone, groups] < 0, -1.0, 1.0)
+        sums = np.zeros((count, points.shape[1]))
+        np.add.at(sums, groups, points * signs[:, None])
+        length = np.linalg.norm(sums, axis=1, keepdims=True)
+        centres = (sums / np.maximum(length, 1e-30)).astype(np.float32)
+        empty = np.flatnonzero(length[:, 0] <= 1e-30)
+        centres[empty] = unit[rng.integers(0, len(unit), len(empty))]
+    return groups, signs, sums
+
+
+def _with(reduction: Reduction, **changes: object) -> Reduction:
+    names = ("shape", "centre", "directions", "combine", "coarse", "fine", "left")
+    return Reduction(**{name: changes.get(name, getattr(reduction, name)) for name in names})  # type: ignore[arg-type]
+
+
+def _finished(draft: Reduction, sample: NDArray[np.float32]) -> Reduction:
+    """The reduction with its sketches chosen, and what it leaves of the sample counted."""
+    sketch = _kernels()[4]
+    fine = draft.numbers(sample)
+    coarse = draft.coarser(fine)
+    planes = [
+        Plane(*sketch.choose(mapped.numbers.astype(np.float32)), plane.departure)
+        for mapped, plane in ((coarse, draft.coarse), (fine, draft.fine))
+    ]
+    asked = slice(0, len(sample), max(1, len(sample) // _ASKED))
+    numbers = np.arange(len(sample))[asked]
+    left = [0.0, 0.0]
+    for query in numbers:
+        others = np.arange(len(sample)) != query
+        apart = sample[others] - sample[query]
+        if draft.shape.metric == "l2":
+            nearest = np.sqrt(np.einsum("ij,ij->i", apart, apart).min())
+        else:
+            nearest = np.abs(apart).sum(axis=1).min()
+        for i, (mapped, plane) in enumerate(zip((coarse, fine), planes, strict=True)):
+            difference = mapped.numbers[others] - mapped.numbers[query]
+            if draft.shape.metric == "l2":
+                residuals = mapped.residuals(plane)[0]
+                reduced = np.sqrt(
+                    np.einsum("ij,ij->i", difference, difference)
+                    + (residuals[others] - residuals[query]) ** 2
+                )
+                error = 1.2 * plane.step * np.sqrt(difference.shape[1] / 12)
+            else:
+                reduced = np.abs(difference).sum(axis=1)
+                error = 2 * plane.step * difference.shape[1] / 4
+            left[i] += float((reduced - error <= nearest).mean()) / len(numbers)
+    return _with(draft, coarse=planes[0], fine=planes[1], left=tuple(left))
+
+
+def worth(reduction: Reduction) -> bool:
+    """Whether reading reduced rows first costs less than reading all sketches."""
+    shape, (coarse, fine) = reduction.shape, reduction.left
+    cost = float(shape.coarse_bytes)
+    left = coarse
+    if shape.fine:
+        cost += coarse * (shape.fine_bytes + _APART)
+        left = fine
+    cost += left * (reduction.dim + _APART)
+    return cost < _WORTH * reduction.dim

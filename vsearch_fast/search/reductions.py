@@ -1,0 +1,365 @@
+"""Reductions of a database's rows to few numbers: the level below the sketches.
+
+A `Reduction` is a map from rows to some hundred numbers (*fine*), and on to some tens (*coarse*),
+that never moves two rows apart (`kernels.reduce`): along directions for L2, by sums of groups
+for L1. It is learnt from a sample of the rows (`learning`), which also tells whether it would
+exclude enough to be worth reading. Rows that are reduced by it are a `Reduced`.
+
+Both sets of numbers are sketched in bytes, as rows are (`kernels.sketch`), and laid out as
+`kernels.coarse` reads them.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..kernels import layout
+from ..kernels.memory import aligned
+from ..loading import once, package
+from .rows import converted
+
+#: Numbers of a row that are multiplied in float32 before products are added up in float64.
+_BLOCK = 128
+#: Weights from here on are left out: sums of theirs would leave float32.
+_LARGEST = 1e37
+#: Below it errors are not told apart, so that their squares stay within float32.
+_SMALLEST = 1e-15
+#: What float32 facts are rounded up by.
+_UP = 1.0 + 2.0**-20
+
+
+@once
+def _kernels() -> Any:
+    package("numba")
+    from ..kernels import coarse, level, reduce, simd_u8, sketch
+
+    return coarse, level, reduce, simd_u8, sketch
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How many numbers a reduced row has, and bytes: 16 coarse rows a page, fine ones alone.
+
+    ``fine`` is 0 where the coarse numbers are all.
+    """
+
+    metric: str
+    coarse: int
+    fine: int
+
+    @property
+    def numbers(self) -> int:
+        """That a map makes of a row."""
+        return self.fine or self.coarse
+
+    @property
+    def coarse_bytes(self) -> int:
+        """A row's share of a page."""
+        return self.coarse + (12 if self.metric == "l2" else 4)
+
+    @property
+    def fine_bytes(self) -> int:
+        return self.fine and self.fine + (16 if self.metric == "l2" else 64)
+
+    @property
+    def bytes(self) -> int:
+        return self.coarse_bytes + self.fine_bytes
+
+
+def shape_for(metric: str, dim: int) -> Shape | None:
+    """What rows of so many numbers are reduced to; None: they are short enough."""
+    if metric == "l2":
+        for least, fine in ((1024, 240), (384, 112), (128, 0)):
+            if dim >= least:
+                return Shape(metric, 32, fine)
+    if metric == "l1":
+        for least, fine in ((2048, 448), (768, 192), (256, 0)):
+            if dim >= least:
+                return Shape(metric, 64, fine)
+    return None
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """One of a reduction's two sketches: ``x_hat = lo + step * u``.
+
+    Attributes:
+        lo, step: of the numbers, as `kernels.sketch.choose` finds them.
+        departure: how far the squares of the map's singular values may be from 1 (L2; else 0).
+    """
+
+    lo: float
+    step: float
+    departure: float
+
+
+@dataclass(frozen=True, eq=False)
+class ReducedQueries:
+    """Queries as `kernels.reduced_scan` takes them, for one plane; padding has errors of NaN."""
+
+    numbers: NDArray
+    weights: NDArray[np.float32]
+    residuals: NDArray[np.float32]
+    errors: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Reduction:
+    """A map of rows to few numbers, and how these are sketched.
+
+    Attributes:
+        shape: of what it makes.
+        centre: L2: float32 (d,), taken off each row; L1: float64 (numbers,), off the sums.
+        directions: L2: float32 (numbers, d), nearly orthonormal; L1: float32 (2, d), group and
+            sign of each number.
+        combine: float64 (coarse, numbers): coarse numbers of fine ones; L2: nearly orthonormal
+            rows; L1: one sign a column.
+        coarse, fine: their sketches.
+        left: shares of the rows that the two leave to be compared, of the sample.
+    """
+
+    shape: Shape
+    centre: NDArray
+    directions: NDArray[np.float32]
+    combine: NDArray[np.float64]
+    coarse: Plane
+    fine: Plane
+    left: tuple[float, float]
+
+    @property
+    def dim(self) -> int:
+        return self.directions.shape[1]
+
+    @cached_property
+    def _blocks(self) -> NDArray[np.float32]:
+        """Directions cut in blocks of `_BLOCK` numbers, zeros behind the last: (blocks, _BLOCK,
+        directions)."""
+        count = -(-self.dim // _BLOCK)
+        padded = np.zeros((len(self.directions), count * _BLOCK), np.float32)
+        padded[:, : self.dim] = self.directions
+        cut = padded.reshape(len(padded), count, _BLOCK)
+        return np.ascontiguousarray(cut.transpose(1, 2, 0))
+
+    @cached_property
+    def _groups(self) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        return self.directions[0].astype(np.int32), self.directions[1].astype(np.float64)
+
+    def numbers(self, rows: NDArray) -> Mapped:
+        """The numbers of rows ``(n, d)``, float32, and what is lost in computing them."""
+        return self._along(rows) if self.shape.metric == "l2" else self._summed(rows)
+
+    def _along(self, rows: NDArray[np.float32]) -> Mapped:
+        with np.errstate(over="ignore", invalid="ignore"):
+            centred = rows - self.centre
+            numbers = np.zeros((len(rows), self.shape.numbers))
+            whole = len(self._blocks) * _BLOCK
+            for i, block in enumerate(() if len(rows) == 1 else self._blocks):
+                part = centred[:, i * _BLOCK : (i + 1) * _BLOCK]
+                numbers += part @ block[: part.shape[1]]
+            if len(rows) == 1:  # one call for all blocks
+                cut = np.zeros(whole, np.float32)
+                cut[: self.dim] = centred[0]
+                parts = np.matmul(cut.reshape(-1, 1, _BLOCK), self._blocks)
+                numbers[0] = parts.sum(axis=(0, 1), dtype=np.float64)
+            # Squares in float64: those of float32 may leave its range.
+            squares = np.einsum("ij,ij->i", centred, centred, dtype=np.float64)
+            # Any order of _BLOCK products and sums, and the difference of each number.
+            unit = _BLOCK * 2.0**-24
+            relative = np.sqrt(len(self.directions)) * unit / (1 - unit) * 1.01 + 2.0**-23
+            return Mapped(numbers, np.sqrt(squares) * relative, squares)
+
+    def _summed(self, rows: NDArray[np.float32]) -> Mapped:
+        _, _, reduce, _, _ = _kernels()
+        numbers, sizes = np.empty((len(rows), self.shape.numbers)), np.empty(len(rows))
+        address = rows.__array_interface__["data"][0]
+        reduce.group_sums(address, rows.strides[0], *self._groups, numbers, sizes)
+        sizes += np.abs(self.centre).sum()
+        return Mapped(numbers - self.centre, sizes * (self.dim + 8) * 2.0**-52, None)
+
+    def coarser(self, mapped: Mapped) -> Mapped:
+        """The coarse numbers of mapped rows."""
+        if not self.shape.fine:
+            return mapped
+        with np.errstate(over="ignore", invalid="ignore"):
+            lost = mapped.lost * (1.0 + 1e-6)
+            if mapped.squares is None:
+                lost = lost + np.abs(mapped.numbers).sum(axis=1) * 2.0**-40
+            else:
+                lost = lost + np.sqrt(mapped.squares) * 2.0**-40
+            return Mapped(mapped.numbers @ self.combine.T, lost, mapped.squares)
+
+    def reduce(self, rows: NDArray) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Rows ``(n, d)``, n a multiple of 16, as coarse pages ``(n, bytes)`` and fine rows
+        ``(n, bytes)``."""
+        coarse, _, _, simd_u8, _ = _kernels()
+        mapped = self.numbers(converted(rows))
+        squared = self.shape.metric == "l2"
+        page = coarse.PAGE
+        pages = aligned((len(rows), self.shape.coarse_bytes), np.uint8)
+        fine = aligned((len(rows), self.shape.fine_bytes), np.uint8)
+        numbers, weights, residuals, errors = self._sketched(self.coarser(mapped), self.coarse)
+        count = len(rows) // page
+        view = pages.reshape(count, page * self.shape.coarse_bytes)
+        pairs = numbers.reshape(count, page, self.shape.coarse // 2, 2).transpose(0, 2, 1, 3)
+        view[:, : page * self.shape.coarse] = pairs.reshape(count, -1)
+        facts = np.stack([weights, residuals, errors][0 if squared else 2 :], axis=1)
+        facts = facts.reshape(count, page, -1).transpose(0, 2, 1)
+        view[:, page * self.shape.coarse :] = (
+            np.ascontiguousarray(facts).reshape(count, -1).view(np.uint8)
+        )
+        if self.shape.fine:
+            numbers, weights, residuals, errors = self._sketched(mapped, self.fine)
+            fine[:, : self.shape.fine] = numbers
+            facts = np.zeros((len(rows), (self.shape.fine_bytes - self.shape.fine) // 4), np.float32)
+            facts[:, 0], facts[:, 1], facts[:, 2] = weights, residuals, errors
+            fine[:, self.shape.fine :] = facts.view(np.uint8)
+        return pages, fine
+
+    def _sketched(
+        self, mapped: Mapped, plane: Plane
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Bytes, weights, residuals and errors of mapped rows in a plane."""
+        sketch = _kernels()[4]
+        with np.errstate(over="ignore", invalid="ignore"):
+            numbers = mapped.numbers.astype(np.float32)
+        count, wide = numbers.shape
+        out = np.empty((count, layout.width_of(wide)), np.uint8)
+        facts = np.empty((count, layout.FACTS))
+        address = numbers.__array_interface__["data"][0]
+        sketch.sketch_rows(address, numbers.strides[0], wide, plane.lo, plane.step, out, facts)
+        squared = mapped.squares is not None
+        with np.errstate(over="ignore", invalid="ignore"):
+            lost = mapped.lost + _norm(mapped.numbers, squared) * 2.0**-23
+            errors = facts[:, layout.E2 if squared else layout.E1] + lost
+            residuals, doubt = mapped.residuals(plane)
+            weights = plane.step**2 * facts[:, layout.SQUARES] + residuals.astype(np.float64) ** 2
+            weights = np.where(weights < _LARGEST, weights, np.nan).astype(np.float32)
+            errors = ((errors + doubt) * _UP + _SMALLEST).astype(np.float32)
+            if not squared:
+                errors = np.where(errors < _LARGEST, errors, np.float32(np.nan))
+        return out[:, :wide], weights, residuals, errors
+
+    def queries(
+        self, queries: NDArray[np.float32], padded: int
+    ) -> tuple[ReducedQueries, ReducedQueries]:
+        """Queries in both planes, padded to so many. The second is of no use where there are no
+        fine numbers."""
+        mapped = self.numbers(queries)
+        coarse = self._asked(self.coarser(mapped), self.coarse, padded)
+        return coarse, self._asked(mapped, self.fine, padded) if self.shape.fine else coarse
+
+    def _asked(self, mapped: Mapped, plane: Plane, padded: int) -> ReducedQueries:
+        coarse = _kernels()[0]
+        count, wide = mapped.numbers.shape
+        weights, residuals = np.zeros(padded, np.float32), np.zeros(padded, np.float32)
+        errors = np.full(padded, np.nan)
+        if mapped.squares is None:
+            data = aligned((padded, layout.width_of(wide)), np.uint8)
+            data[:] = 0
+            data[:count, :wide], _, _, errors[:count] = self._sketched(mapped, plane)
+            return ReducedQueries(data, weights, residuals, errors)
+        unit = plane.step / coarse.FINER
+        most = min(32767, (2**31 - 1) // (255 * mapped.numbers.shape[1]))
+        with np.errstate(over="ignore", invalid="ignore"):
+            whole = np.clip(np.rint((mapped.numbers - plane.lo) / unit), -most, most)
+            near = plane.lo + unit * whole
+            residual, doubt = mapped.residuals(plane)
+            lost = mapped.lost + np.sqrt(mapped.squares) * 2.0**-40 + abs(plane.lo) * 2.0**-40
+            error = _norm(mapped.numbers - near, True) + lost + doubt
+            weight = unit**2 * (whole * whole).sum(axis=1) + residual.astype(np.float64) ** 2
+            weights[:count] = np.where(weight < _LARGEST, weight, np.nan)
+        residuals[:count], errors[:count] = residual, error * _UP + _SMALLEST
+        numbers = aligned((padded, wide), np.int16)
+        numbers[:] = 0
+        np.copyto(numbers[:count], whole, casting="unsafe", where=np.isfinite(whole))
+        return ReducedQueries(numbers, weights, residuals, errors)
+
+    def to_bytes(self) -> bytes:
+        """As `from_bytes` reads it."""
+        out = io.BytesIO()
+        np.savez(
+            out,
+            metric=np.array(self.shape.metric),
+            shape=np.array([self.shape.coarse, self.shape.fine]),
+            centre=self.centre, directions=self.directions, combine=self.combine,
+            planes=np.array([[p.lo, p.step, p.departure] for p in (self.coarse, self.fine)]),
+            left=np.array(self.left),
+        )  # fmt: skip
+        return out.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Reduction:
+        """ValueError: these are not what `to_bytes` made."""
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+                shape = Shape(str(arrays["metric"]), *(int(n) for n in arrays["shape"]))
+                planes = [Plane(*map(float, plane)) for plane in arrays["planes"]]
+                left = float(arrays["left"][0]), float(arrays["left"][1])
+                return cls(
+                    shape, arrays["centre"], arrays["directions"], arrays["combine"], *planes, left
+                )
+        except (KeyError, TypeError, zipfile.BadZipFile, EOFError, OSError) as error:
+            raise ValueError(f"no reduction: {error}") from error
+
+
+@dataclass(frozen=True, eq=False)
+class Mapped:
+    """Numbers of rows, before they are sketched.
+
+    Attributes:
+        numbers: float64 (n, m).
+        lost: what computing them may have moved a row by, in the metric.
+        squares: of the centred rows, summed (L2); None for L1.
+    """
+
+    numbers: NDArray[np.float64]
+    lost: NDArray[np.float64]
+    squares: NDArray[np.float64] | None
+
+    def residuals(self, plane: Plane) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """Norms of what the numbers leave out, and how far off these may be (L2; else 0)."""
+        if self.squares is None:
+            zero = np.zeros(len(self.numbers))
+            return zero.astype(np.float32), zero
+        left = self.squares - np.einsum("ij,ij->i", self.numbers, self.numbers)
+        norm = np.sqrt(self.squares)
+        doubt = self.squares * (1.2 * plane.departure + 2.0**-30) + 2.1 * norm * self.lost
+        residual = np.sqrt(np.maximum(left, 0)).astype(np.float32)
+        wide = residual.astype(np.float64)
+        low, high = np.sqrt(np.maximum(left - doubt, 0)), np.sqrt(np.maximum(left + doubt, 0))
+        return residual, np.maximum(high - wide, wide - low) * _UP
+
+
+def _norm(numbers: NDArray[np.float64], squared: bool) -> NDArray[np.float64]:
+    if squared:
+        return np.sqrt(np.einsum("ij,ij->i", numbers, numbers))
+    return np.abs(numbers).sum(axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Reduced:
+    """Rows of an array that are reduced, from ``start`` on, both multiples of 16.
+
+    Attributes:
+        coarse: uint8 (rows, `Shape.coarse_bytes`), C-contiguous: pages of 16.
+        fine: uint8 (rows, `Shape.fine_bytes`), C-contiguous.
+    """
+
+    reduction: Reduction
+    start: int
+    coarse: NDArray[np.uint8]
+    fine: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.coarse)
+
+    @property
+    def stop(self) -> int:
+        return self.start + len(self)
