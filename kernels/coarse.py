@@ -173,6 +173,7 @@ def _emit_page(builder: ir.IRBuilder, literals: tuple[int, ...], args: Any) -> i
     scales, slacks = _splat(builder, scale, PAGE), _splat(builder, slack, PAGE)
     passed = _I64(0)
     for q, total in enumerate(sums):
+
         def of_query(base: Any, q: int = q) -> Any:
             return _splat(builder, _scalar(builder, _whole(builder, base), _const(4 * q), _F32),
                           PAGE)  # fmt: skip

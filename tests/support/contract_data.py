@@ -45,6 +45,11 @@ _TINY: dict[str, Any] = {
     "first_rows": 1, "few_pairs": 0, "kept_parameters": 1, "build_queries": 1, "build_rows": 1,
     "many_pairs": 0,
 }  # fmt: skip
+#: Rows are reduced however few they are, and whether that pays or not.
+REDUCED: dict[str, Any] = {
+    "reduce_rows": 1, "reduced_worth": np.inf, "reduced_tile": 1, "seed_rows": 1,
+    "reduced_shapes": (("l2", 1, 4, 16), ("l1", 1, 6, 64)),
+}  # fmt: skip
 #: A share of the pairs that no search can leave undecided: bounds that exclude too little are
 #: used all the same.
 NEVER = 2.0
@@ -54,12 +59,14 @@ CUTS = {
     "usual": Tiling(),
     "ones": Tiling(
         tile_bytes=1, query_bytes=1, sketch_query_bytes=1, chunk_rows=1, copy_bytes=1,
-        inline_bytes=0, list_bytes=1, sketch_rows=1, hopeless=NEVER, **_TINY,
+        inline_bytes=0, list_bytes=1, sketch_rows=1, hopeless=NEVER, reduced_left=NEVER,
+        **REDUCED, **_TINY,
     ),
     "small": Tiling(
         tile_bytes=700, query_bytes=900, sketch_query_bytes=2000, chunk_rows=5,
         copy_bytes=300, inline_bytes=0, list_bytes=500, sketch_rows=7,
         first_rows=3, few_pairs=5, build_queries=2, build_rows=4, hopeless=NEVER,
+        reduced_left=NEVER, **REDUCED,
     ),
     "small buffers": Tiling(
         tile_bytes=4000, query_bytes=4000, buffer_bytes=3000, chunk_rows=17, inline_bytes=0,
@@ -67,7 +74,7 @@ CUTS = {
     ),
     "overflowing lists": Tiling(
         tile_bytes=1, list_bytes=1, chunk_rows=29, inline_bytes=0,
-        pairs_a_query=1, hopeless=NEVER,
+        pairs_a_query=1, hopeless=NEVER, reduced_left=NEVER, **REDUCED,
     ),
     "large tiles, short lists": Tiling(
         tile_bytes=1000, list_bytes=1, inline_bytes=0,
@@ -83,7 +90,14 @@ CUTS = {
     ),
     "gives up": Tiling(
         tile_bytes=1, list_bytes=1, chunk_rows=11, inline_bytes=0, sketch_rows=11,
-        fair_trial=1, hopeless=0.05, first_rows=4,
+        fair_trial=1, hopeless=0.05, first_rows=4, **REDUCED,
+    ),
+    "reduced": Tiling(
+        sketch_rows=32, inline_bytes=0, hopeless=NEVER, reduced_left=NEVER, reduce_rows=1,
+        reduced_worth=np.inf, reduced_shapes=(("l2", 1, 2, 0), ("l1", 1, 2, 0)),
+    ),
+    "reduced until it is flat": Tiling(
+        chunk_rows=16, fair_trial=1, reduced_left=0.01, inline_bytes=0, **REDUCED,
     ),
 }  # fmt: skip
 
@@ -272,21 +286,24 @@ def assert_adds_up(
     pairs = queries * rows
     assert (proof.metric, proof.queries, proof.rows) == (metric, queries, rows)
     assert proof.simd == level.simd_level()
-    assert proof.scanned + proof.sketched == pairs
+    bounded = proof.sketched + proof.reduced
+    assert proof.scanned + bounded == pairs
+    assert 0 <= proof.after_fine <= proof.after_coarse <= proof.reduced
     # Queries that were searched again have been through the tiers twice.
-    assert 0 <= proof.undecided <= proof.candidates <= proof.sketched + proof.repeated * rows
+    assert 0 <= proof.undecided <= proof.candidates <= bounded + proof.repeated * rows
     # What is returned was computed in float64.
     assert proof.scanned + proof.undecided >= queries * min(k, rows)
     assert proof.bytes_read >= 0
     if metric == "hamming" or strategy == "scan":
-        assert (proof.strategy, proof.sketched) == ("scan", 0)
+        assert (proof.strategy, bounded) == ("scan", 0)
     elif proof.scanned:
-        assert proof.strategy == ("sketch and scan" if proof.sketched else "scan")
+        assert proof.strategy == ("sketch and scan" if bounded else "scan")
     else:
         assert proof.strategy == "sketch"
     words = str(proof)
     assert words.startswith(f"{metric} by {proof.strategy} ({proof.simd}), {rows:,} rows")
     assert (f" x {queries:,} queries" in words) == (queries != 1)
     assert ("bounded by sketches" in words) == (proof.sketched > 0)
+    assert ("bounded by reduced rows" in words) == (proof.reduced > 0)
     assert ("computed from stored values" in words) == (proof.scanned > 0)
     assert words.endswith(" MB read")

@@ -26,8 +26,6 @@ _ITERATIONS = 2
 _LOADINGS, _TURNS = 64, 10
 #: Bytes that one more row costs wherever it lies: it is waited for.
 _APART = 192
-#: Share of the cost without a reduction up to which it is worth having.
-_WORTH = 0.7
 
 
 def sample_of(rows: int) -> slice:
@@ -82,17 +80,15 @@ def _along(
     shape: Shape, centre: NDArray[np.float32], directions: NDArray[np.float64], sample: NDArray
 ) -> Reduction:
     rng = np.random.default_rng(1)
-    missing = shape.numbers - len(directions)
-    if missing:  # a small sample; rows of zeros would be no orthonormal ones
-        more = rng.standard_normal((missing, directions.shape[1]))
-        more -= (more @ directions.T) @ directions
-        directions = np.concatenate([directions, np.linalg.qr(more.T)[0].T])
-    turn = _turned(rng, shape.numbers)
-    front = _turned(rng, shape.coarse)
-    stored = (turn @ directions).astype(np.float32)
-    combine = front @ turn.T[: shape.coarse]
-    if not shape.fine:
-        combine = np.eye(shape.coarse)
+    real = len(directions)  # fewer where rows or samples are few: then numbers are zero
+    first = min(shape.coarse, real)
+    turn = _turned(rng, real)
+    stored = np.zeros((shape.numbers, directions.shape[1]), np.float32)
+    stored[:real] = turn @ directions
+    combine = np.eye(shape.coarse)
+    if shape.fine:
+        combine = np.zeros((shape.coarse, shape.numbers))
+        combine[:first, :real] = _turned(rng, first) @ turn.T[:first]
     departures = [departure(stored), departure(combine)]
     both = (1 + departures[0]) * (1 + departures[1]) - 1
     draft = Reduction(
@@ -104,8 +100,9 @@ def _along(
 
 
 def departure(rows: NDArray) -> float:
-    """A bound on how far squares of the singular values of ``rows`` are from 1."""
-    wide = rows.astype(np.float64)
+    """A bound on how far squares of the singular values of ``rows`` are from 1, rows of zeros
+    aside."""
+    wide = rows[rows.any(axis=1)].astype(np.float64)
     product = wide @ wide.T
     product[np.diag_indices(len(product))] -= 1
     # The products of float32 are exact, and their sums off by 2**-53 of at most 2 each.
@@ -205,4 +202,4 @@ def worth(reduction: Reduction) -> bool:
         cost += coarse * (shape.fine_bytes + _APART)
         left = fine
     cost += left * (reduction.dim + _APART)
-    return cost < _WORTH * reduction.dim
+    return cost < tiling.TILING.reduced_worth * reduction.dim

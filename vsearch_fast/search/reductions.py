@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from ..kernels import layout
 from ..kernels.memory import aligned
 from ..loading import once, package
+from . import tiling
 from .rows import converted
 
 #: Numbers of a row that are multiplied in float32 before products are added up in float64.
@@ -75,14 +76,9 @@ class Shape:
 
 def shape_for(metric: str, dim: int) -> Shape | None:
     """What rows of so many numbers are reduced to; None: they are short enough."""
-    if metric == "l2":
-        for least, fine in ((1024, 240), (384, 112), (128, 0)):
-            if dim >= least:
-                return Shape(metric, 32, fine)
-    if metric == "l1":
-        for least, fine in ((2048, 448), (768, 192), (256, 0)):
-            if dim >= least:
-                return Shape(metric, 64, fine)
+    for name, least, coarse, fine in tiling.TILING.reduced_shapes:
+        if name == metric and dim >= least:
+            return Shape(metric, coarse, fine)
     return None
 
 
@@ -217,7 +213,9 @@ class Reduction:
         if self.shape.fine:
             numbers, weights, residuals, errors = self._sketched(mapped, self.fine)
             fine[:, : self.shape.fine] = numbers
-            facts = np.zeros((len(rows), (self.shape.fine_bytes - self.shape.fine) // 4), np.float32)
+            facts = np.zeros(
+                (len(rows), (self.shape.fine_bytes - self.shape.fine) // 4), np.float32
+            )
             facts[:, 0], facts[:, 1], facts[:, 2] = weights, residuals, errors
             fine[:, self.shape.fine :] = facts.view(np.uint8)
         return pages, fine

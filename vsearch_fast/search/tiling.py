@@ -72,6 +72,14 @@ class Tiling:
     """Rows from which reducing them (`reductions`) pays."""
     reduced_tile: int = 4096
     """Pairs of a tile of reduced rows, at least: what they leave is asked of memory together."""
+    reduced_shapes: tuple[tuple[str, int, int, int], ...] = (
+        ("l2", 1024, 32, 240), ("l2", 384, 32, 112), ("l2", 128, 32, 0),
+        ("l1", 2048, 64, 448), ("l1", 768, 64, 192), ("l1", 256, 64, 0),
+    )  # fmt: skip
+    """Metric, numbers of a row from which on, coarse and fine numbers of its reduction. Coarse ones
+    are even and few (128 for L1), fine ones a multiple of 16 for L2 and of 64 for L1, or none."""
+    reduced_worth: float = 0.7
+    """Share of the bytes of all sketches that reading by way of reductions may cost at most."""
     reduced_left: float = 0.3
     """Share of the pairs, left by reductions, from which sketches alone are cheaper."""
     seed_rows: int = 4096

@@ -127,7 +127,9 @@ def _search_some(
                 problem, some[missed], chunks, workers, found, found_ids, stop, guess=False
             )
             best[missed], best_ids[missed] = found, found_ids
-            again.sketched = again.scanned = 0  # these pairs are counted already
+            # These pairs are counted already.
+            again.sketched = again.scanned = again.reduced = 0
+            again.after_coarse = again.after_fine = 0
             again.repeated = len(missed)
             work.add(again)
     return work

@@ -106,8 +106,6 @@ class Shared:
         self.ids = np.empty((workers, padded, capacity), np.int64)
         self.counts = np.zeros((3, workers, padded), np.int64)  # of uppers, near_uppers, distances
         self.seeds = (problem.k + capacity) // 2
-        import os
-        f=float(os.environ.get('SEEDF','0.5')); self.seeds=int(problem.k+(capacity-problem.k)*f)
         self.stop = stop
         self.operation, self.level = operation, level
         self.share = share
