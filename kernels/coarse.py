@@ -11,8 +11,10 @@ vector's elements are rows::
            float32 [16]                           the error of the page's rows, in each element
 
 A query is compared with it in the same units, finer: its numbers are int16 in 32nds of a step
-for L2, whose products with bytes are exact in int32, and bytes for L1. Fine rows stand one
-behind the other, each with its weight, residual and error as float32 behind its bytes.
+for L2, whose products with bytes are exact in int32. For L1 both are bytes, and each number counts
+so many steps a unit (`scales`, few enough that sums stay within 16 bits): sums of groups vary
+more or less, and errors of L1 add up. Fine rows stand one behind the other, each with its
+weight, residual and error as float32 behind its bytes.
 """
 
 from __future__ import annotations
@@ -28,6 +30,10 @@ from .simd import _const, _load
 from .simd_u8 import AVX2, AVX512, PRODUCT, _call, _total
 
 QUERIES = 4  # that share the loads of a page
+#: Scales of L1 may add up to so much in each 16-bit sum: 257 * 255 < 2**16.
+MOST = 257
+#: Sums that a fine row of L1 is added up in, by turns of two bytes.
+SUMS = 16
 #: Parts of a step that a query of L2 is rounded to.
 FINER = 32
 
@@ -124,30 +130,37 @@ def _products(
 
 
 def _differences(
-    builder: ir.IRBuilder, level: int, page: Any, queries: list[Any], pairs: int
+    builder: ir.IRBuilder, level: int, page: Any, queries: list[Any], pairs: int, scales: Any
 ) -> list[ir.Value]:
-    """``sum |u - v|`` of 16 rows as <16 x i32>, for each query; at most 64 pairs of numbers."""
-    assert pairs <= 64  # sums in int16
+    """``sum scale * |u - v|`` of 16 rows as <16 x i32>, for each query."""
     zero = ir.Constant(_SIXTEEN_I16, None)
     slots = [cgutils.alloca_once_value(builder, zero) for _ in queries]
-    ones = ir.Constant(_BYTES, [1] * 2 * PAGE)
     with cgutils.for_range_slice(builder, _const(0), _const(pairs), _const(1), intp=_I64) as (p, _):
         rows = _load(builder, page, builder.mul(p, _const(2 * PAGE)), _BYTES)
+        scale = _scalar(builder, scales, builder.mul(p, _const(2)), _I16)
+        scale = builder.bitcast(_splat(builder, scale, PAGE), _BYTES)
         for query, slot in zip(queries, slots, strict=True):
             two = _scalar(builder, query, builder.mul(p, _const(2)), _I16)
             both = builder.bitcast(_splat(builder, two, PAGE), _BYTES)
-            high = _call(builder, "llvm.umax.v32i8", _BYTES, rows, both)
-            low = _call(builder, "llvm.umin.v32i8", _BYTES, rows, both)
-            apart = builder.sub(high, low)
-            if level in (AVX512, AVX2):
-                part = _call(builder, "llvm.x86.avx2.pmadd.ub.sw", _SIXTEEN_I16, apart, ones)
-            else:
-                even, odd = _halves(builder, apart, 2)
-                part = builder.add(
-                    builder.zext(even, _SIXTEEN_I16), builder.zext(odd, _SIXTEEN_I16)
-                )
+            part = _scaled(builder, level, rows, both, scale)
             builder.store(builder.add(builder.load(slot), part), slot)
     return [builder.zext(builder.load(slot), _SIXTEEN_I32) for slot in slots]
+
+
+def _scaled(
+    builder: ir.IRBuilder, level: int, x: ir.Value, v: ir.Value, scale: ir.Value
+) -> ir.Value:
+    """``scale * |x - v|`` of 32 bytes, two by two, as <16 x i16>: scales up to 64."""
+    high = _call(builder, "llvm.umax.v32i8", _BYTES, x, v)
+    low = _call(builder, "llvm.umin.v32i8", _BYTES, x, v)
+    apart = builder.sub(high, low)
+    if level in (AVX512, AVX2):  # two products of at most 255 * 64: nothing saturates
+        return _call(builder, "llvm.x86.avx2.pmadd.ub.sw", _SIXTEEN_I16, apart, scale)
+    terms = [
+        builder.mul(builder.zext(a, _SIXTEEN_I16), builder.zext(s, _SIXTEEN_I16))
+        for a, s in zip(_halves(builder, apart, 2), _halves(builder, scale, 2), strict=True)
+    ]
+    return builder.add(*terms)
 
 
 def _whole(builder: ir.IRBuilder, address: Any) -> Any:
@@ -162,7 +175,10 @@ def _emit_page(builder: ir.IRBuilder, literals: tuple[int, ...], args: Any) -> i
         _whole(builder, builder.add(query_base, builder.mul(query_stride, _const(q))))
         for q in range(queries)
     ]
-    sums = (_products if operation == PRODUCT else _differences)(builder, level, page, at, pairs)
+    if operation == PRODUCT:
+        sums = _products(builder, level, page, at, pairs)
+    else:
+        sums = _differences(builder, level, page, at, pairs, _whole(builder, residuals))
     facts = 2 * PAGE * pairs
     if operation == PRODUCT:
         row_weights, row_residuals, errors = (
@@ -208,7 +224,8 @@ def coarse_page(
             whether to store ``values``: all constants.
         page: address of the page.
         qb, qs: address of the first query and bytes from one to the next.
-        weights, residuals, reaches: addresses of a float32 a query (PRODUCT; reaches for both).
+        weights, residuals, reaches: addresses of a float32 a query (PRODUCT). For ABSOLUTE
+            reaches as well, and in place of the residuals a byte a number, its scale.
         scale: float32, of a whole sum: step**2 / FINER, or step.
         slack: float32 a little below 1, for the weights' rounding (PRODUCT).
         out: address of 16 float32 a query: squared distances (PRODUCT), or distances.
@@ -249,6 +266,25 @@ def fine_product(typingctx, level, query, row, length):
         return builder.sext(_total(builder, builder.load(slot)), _I64)
 
     return types.intp(level, types.intp, types.intp, types.intp), codegen
+
+
+@intrinsic(prefer_literal=True)
+def fine_differences(typingctx, level, query, row, scales, length):
+    """``sum scale * |u - v|`` over ``length`` bytes, a multiple of 32."""
+    here = level.literal_value
+
+    def codegen(context, builder, signature, args):
+        query, row, scales = (_whole(builder, args[i]) for i in (1, 2, 3))
+        slot = cgutils.alloca_once_value(builder, ir.Constant(_SIXTEEN_I16, None))
+        loop = cgutils.for_range_slice(builder, _const(0), args[4], _const(32), intp=_I64)
+        with loop as (i, _):
+            x, v, scale = (_load(builder, p, i, _BYTES) for p in (row, query, scales))
+            part = _scaled(builder, here, x, v, scale)
+            builder.store(builder.add(builder.load(slot), part), slot)
+        total = builder.zext(builder.load(slot), _SIXTEEN_I32)
+        return builder.sext(_total(builder, total), _I64)
+
+    return types.intp(level, *(types.intp,) * 4), codegen
 
 
 @intrinsic

@@ -14,7 +14,6 @@ proves what rounding may do.
 from __future__ import annotations
 
 import numba
-import numpy as np
 
 from .cache import compiled
 from .sketch import _as_floats

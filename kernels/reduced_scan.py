@@ -1,9 +1,9 @@
 """The level below the sketches: rows reduced to few numbers exclude most pairs.
 
 Each row has a *coarse* reduction of some tens of bytes and a *fine* one of some hundreds
-(`reduce` says which, and why they bound the distance from below). A pair that the coarse one does not
-exclude is compared by the fine one, and what that leaves by its sketch, as `sketch_scan` does
-for all pairs. What is listed, and what becomes of upper bounds and limits, is the same.
+(`reduce` says which, and why they bound the distance from below). A pair that the coarse one
+does not exclude is compared by the fine one, and what that leaves by its sketch, as
+`sketch_scan` does for all pairs. What is listed, and what becomes of upper bounds and limits, is the same.
 
 A tile of rows passes all queries before its survivors are looked at: their fine rows, and then
 their sketches, are on their way from memory by then.
@@ -16,7 +16,7 @@ import numpy as np
 
 from ..loading import once
 from .cache import Kernel, compiled
-from .coarse import PAGE, QUERIES, coarse_page, fine_product, float_at, page_bytes
+from .coarse import PAGE, QUERIES, coarse_page, fine_differences, fine_product, float_at, page_bytes
 from .pairs import PAIRS, drop_both
 from .select import append, append_bound, shrink, shrink_bounds
 from .simd import count_trailing_zeros
@@ -31,7 +31,8 @@ REACH = 1.0 + 2.0**-20
 _F32, _F64, _I32, _I64 = numba.float32, numba.float64, numba.int32, numba.int64
 _COARSE = (
     numba.intp, _I64, _I64,  # coarse queries: address, stride in bytes, how many
-    numba.types.Array(_F32, 1, "C"), numba.types.Array(_F32, 1, "C"),  # weights, residuals
+    # Weights and residuals of L2; in place of the latter L1 has scales, four to a number.
+    numba.types.Array(_F32, 1, "C"), numba.types.Array(_F32, 1, "C"),
     numba.types.Array(_F64, 1, "C"), _F64, _F64,  # errors; scale of sums; growth of limits
     numba.intp,  # coarse pages: address
 )  # fmt: skip
@@ -72,6 +73,7 @@ def reduced_scanner(operation: int, level: int, numbers: int) -> Kernel:
     error_column = 1 if squared else 0
     signed = 256 if squared and level == 0 else 0
     halves, size = numbers // 2, page_bytes(operation, numbers)
+    apiece = 4 if operation == PRODUCT else 0  # bytes of a residual; scales are all queries' own
 
     def scan(
         coarse_base, coarse_stride, queries,
@@ -95,6 +97,7 @@ def reduced_scanner(operation: int, level: int, numbers: int) -> Kernel:
         nothing_at = nothing.ctypes.data
         reaches_at = reaches.ctypes.data
         weights_at, residuals_at = coarse_weights.ctypes.data, coarse_residuals.ctypes.data
+        fine_scales_at = fine_residuals.ctypes.data
         uppers_at, counts_at, capacity = uppers.ctypes.data, counts.ctypes.data, uppers.shape[1]
         scale, slack = np.float32(coarse_scale), np.float32(1.0 - SLACK)
         left_coarse, left_fine = 0, 0
@@ -131,14 +134,16 @@ def reduced_scanner(operation: int, level: int, numbers: int) -> Kernel:
                         passed = coarse_page(
                             operation, level, halves, 4, 0,
                             page, query, coarse_stride,
-                            weights_at + 4 * q, residuals_at + 4 * q, reaches_at + 4 * q,
+                            weights_at + 4 * q, residuals_at + apiece * q, reaches_at + 4 * q,
                             scale, slack, nothing_at,
                         )  # fmt: skip
+                    if q + QUERIES > queries:  # padding
+                        passed &= (1 << (PAGE * (queries - q))) - 1
                     while passed != 0:
                         place = count_trailing_zeros(passed)
                         passed &= passed - 1
                         a, row = q + place // PAGE, first + place % PAGE
-                        if a >= queries or row >= end or (len(live) != 0 and live[row] == 0):
+                        if row >= end or (len(live) != 0 and live[row] == 0):
                             continue
                         if fine_numbers != 0:
                             prefetch(fine_rows + row * fine_size, fine_size)
@@ -162,8 +167,8 @@ def reduced_scanner(operation: int, level: int, numbers: int) -> Kernel:
                         )
                         out = near > reach * reach
                     else:
-                        total = stream(
-                            operation, level, fine_base + a * fine_stride, at, fine_numbers
+                        total = fine_differences(
+                            level, fine_base + a * fine_stride, at, fine_scales_at, fine_numbers
                         )
                         out = fine_scale * total > reach
                     if out:  # not where a NaN compares
@@ -208,6 +213,7 @@ def coarse_nearest(operation: int, level: int, numbers: int) -> Kernel:
     """The kernel that holds, for each query, the k rows of each ``stride``-th page that are
     nearest by their coarse reductions. Nothing is proved by it."""
     halves, size = numbers // 2, page_bytes(operation, numbers)
+    apiece = 4 if operation == PRODUCT else 0  # bytes of a residual; scales are all queries' own
 
     def nearest(
         coarse_base, coarse_stride, queries,
@@ -239,17 +245,18 @@ def coarse_nearest(operation: int, level: int, numbers: int) -> Kernel:
                     coarse_page(
                         operation, level, halves, 4, 1,
                         page, query, coarse_stride,
-                        weights_at + 4 * q, residuals_at + 4 * q, reaches_at + 4 * q,
+                        weights_at + 4 * q, residuals_at + apiece * q, reaches_at + 4 * q,
                         scale, slack, values_at,
                     )  # fmt: skip
                 for a in range(q, min(q + QUERIES, queries)):
                     for row in range(first, min(first + PAGE, stop)):
                         value = np.float64(values[(a - q) * PAGE + row - first])
-                        if value < limits[a] and (len(live) == 0 or live[row] != 0):
-                            if append(
-                                a, value, id_offset + row, distances_at, ids_at, counts_at, capacity
-                            ):
-                                shrink(a, k, distances, ids, counts, limits)
+                        if not value < limits[a] or (len(live) != 0 and live[row] == 0):
+                            continue
+                        if append(
+                            a, value, id_offset + row, distances_at, ids_at, counts_at, capacity
+                        ):
+                            shrink(a, k, distances, ids, counts, limits)
 
     name = f"coarse_nearest_{operation}_{level}_{numbers}"
     nearest.__name__ = name

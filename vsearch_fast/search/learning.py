@@ -10,6 +10,8 @@ All of it depends on the rows alone: equal samples give equal reductions.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,6 +26,8 @@ _ASKED = 64
 _ITERATIONS = 2
 #: Principal directions that numbers are grouped by, and turns of k-means.
 _LOADINGS, _TURNS = 64, 10
+#: Pairs of rows, groups tried for each number, and turns of regrouping.
+_PAIRS, _TRIED, _SWEEPS = 512, 32, 2
 #: Bytes that one more row costs wherever it lies: it is waited for.
 _APART = 192
 
@@ -93,10 +97,14 @@ def _along(
     both = (1 + departures[0]) * (1 + departures[1]) - 1
     draft = Reduction(
         shape, centre, stored, combine,
-        Plane(0.0, 1.0, both if shape.fine else departures[0]),
-        Plane(0.0, 1.0, departures[0]), (1.0, 1.0),
+        Plane(0.0, 1.0, both if shape.fine else departures[0], _ones(shape.coarse)),
+        Plane(0.0, 1.0, departures[0], _ones(shape.fine)), (1.0, 1.0),
     )  # fmt: skip
     return _finished(draft, sample)
+
+
+def _ones(count: int) -> NDArray[np.uint8]:
+    return np.ones(count, np.uint8)
 
 
 def departure(rows: NDArray) -> float:
@@ -116,6 +124,9 @@ def _grouped(
 ) -> Reduction:  # fmt: skip
     loadings = (directions * deviations[:, None]).T
     groups, signs, centres = _clusters(loadings, shape.numbers)
+    _regroup(groups, signs, sample, _likeness(loadings, centres))
+    centres = np.zeros_like(centres)
+    np.add.at(centres, groups, loadings * signs[:, None])
     combine = np.zeros((shape.coarse, shape.numbers))
     if shape.fine:
         unions, union_signs, _ = _clusters(centres, shape.coarse)
@@ -124,10 +135,33 @@ def _grouped(
         combine = np.eye(shape.coarse)
     draft = Reduction(
         shape, np.zeros(shape.numbers), np.stack([groups, signs]).astype(np.float32), combine,
-        Plane(0.0, 1.0, 0.0), Plane(0.0, 1.0, 0.0), (1.0, 1.0),
+        Plane(0.0, 1.0, 0.0, _ones(shape.coarse)), Plane(0.0, 1.0, 0.0, _ones(shape.fine)),
+        (1.0, 1.0),
     )  # fmt: skip
     centre = draft.numbers(sample).numbers.mean(axis=0)
-    return _finished(_with(draft, centre=centre), sample)
+    draft = _with(draft, centre=centre)
+    fine = draft.numbers(sample)
+    coarse = draft.coarser(fine).numbers.std(axis=0)
+    planes = {"coarse": replace(draft.coarse, scales=scales_for(coarse, 1))}
+    if shape.fine:
+        sums = _kernels()[0].SUMS
+        planes["fine"] = replace(draft.fine, scales=scales_for(fine.numbers.std(axis=0), sums))
+    return _finished(_with(draft, **planes), sample)
+
+
+def scales_for(deviations: NDArray[np.float64], sums: int) -> NDArray[np.uint8]:
+    """Whole scales in proportion to deviations, as far as `kernels.coarse` can add them up.
+
+    Numbers are added up in so many ``sums``, two of them in each by turns.
+    """
+    most = _kernels()[0].MOST
+    lanes = np.arange(len(deviations)) // 2 % sums
+    unit = deviations.mean() / 8
+    while True:
+        scales = np.clip(np.rint(deviations / unit), 1, 64) if unit > 0 else np.ones(len(lanes))
+        if np.bincount(lanes, scales).max() <= most:
+            return scales.astype(np.uint8)
+        unit *= 1.1
 
 
 def _clusters(
@@ -153,6 +187,48 @@ def _clusters(
     return groups, signs, sums
 
 
+def _likeness(points: NDArray[np.float64], centres: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Cosine of each point and centre, their signs aside."""
+    points, centres = (
+        rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30)
+        for rows in (points, centres)
+    )
+    return np.abs(points @ centres.T)
+
+
+def _regroup(
+    groups: NDArray[np.int64],
+    signs: NDArray[np.float64],
+    sample: NDArray[np.float32],
+    likeness: NDArray[np.float64],
+) -> None:
+    """Move numbers, one by one, to where sums of groups keep more of the distances of a sample.
+
+    ``groups`` and ``signs`` are changed; a number is tried in the groups that it is most like.
+    """
+    rng = np.random.default_rng(3)
+    pairs = rng.integers(0, len(sample), (4 * _PAIRS, 2))
+    apart = (sample[pairs[:, 0]] - sample[pairs[:, 1]])[pairs[:, 0] != pairs[:, 1]]
+    order = np.argsort(np.abs(apart).sum(axis=1))
+    apart = np.ascontiguousarray(apart[order[len(order) // 20 :][:_PAIRS]].T)  # the nearer ones
+    sums = np.zeros((likeness.shape[1], apart.shape[1]), np.float32)
+    np.add.at(sums, groups, apart * signs[:, None].astype(np.float32))
+    count = min(_TRIED, likeness.shape[1])
+    tried = np.argpartition(likeness, -count, axis=1)[:, -count:]
+    for _ in range(_SWEEPS):
+        for number in rng.permutation(len(groups)):
+            change, here = apart[number], groups[number]
+            sums[here] -= np.float32(signs[number]) * change
+            places = np.append(tried[number], here)
+            there = sums[places]
+            before = np.abs(there).sum(axis=1)
+            gains = [np.abs(there + sign * change).sum(axis=1) - before for sign in (1, -1)]
+            best = int(np.argmax(np.concatenate(gains)))
+            groups[number] = places[best % len(places)]
+            signs[number] = 1.0 if best < len(places) else -1.0
+            sums[groups[number]] += np.float32(signs[number]) * change
+
+
 def _with(reduction: Reduction, **changes: object) -> Reduction:
     names = ("shape", "centre", "directions", "combine", "coarse", "fine", "left")
     return Reduction(**{name: changes.get(name, getattr(reduction, name)) for name in names})  # type: ignore[arg-type]
@@ -163,10 +239,13 @@ def _finished(draft: Reduction, sample: NDArray[np.float32]) -> Reduction:
     sketch = _kernels()[4]
     fine = draft.numbers(sample)
     coarse = draft.coarser(fine)
-    planes = [
-        Plane(*sketch.choose(mapped.numbers.astype(np.float32)), plane.departure)
-        for mapped, plane in ((coarse, draft.coarse), (fine, draft.fine))
-    ]
+    planes = []
+    for mapped, plane in ((coarse, draft.coarse), (fine, draft.fine)):
+        numbers = mapped.numbers
+        if draft.shape.metric == "l1" and len(plane.scales):
+            numbers = numbers / plane.scales
+        lo, step = sketch.choose(numbers.astype(np.float32))
+        planes.append(replace(plane, lo=lo, step=step))
     asked = slice(0, len(sample), max(1, len(sample) // _ASKED))
     numbers = np.arange(len(sample))[asked]
     left = [0.0, 0.0]
@@ -188,7 +267,7 @@ def _finished(draft: Reduction, sample: NDArray[np.float32]) -> Reduction:
                 error = 1.2 * plane.step * np.sqrt(difference.shape[1] / 12)
             else:
                 reduced = np.abs(difference).sum(axis=1)
-                error = 2 * plane.step * difference.shape[1] / 4
+                error = 2 * plane.step * float(plane.scales.sum()) / 4
             left[i] += float((reduced - error <= nearest).mean()) / len(numbers)
     return _with(draft, coarse=planes[0], fine=planes[1], left=tuple(left))
 

@@ -89,16 +89,21 @@ class Plane:
     Attributes:
         lo, step: of the numbers, as `kernels.sketch.choose` finds them.
         departure: how far the squares of the map's singular values may be from 1 (L2; else 0).
+        scales: L1: ``x_hat = scale * (lo + step * u)``, one a number; L2: ones.
     """
 
     lo: float
     step: float
     departure: float
+    scales: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
 class ReducedQueries:
-    """Queries as `kernels.reduced_scan` takes them, for one plane; padding has errors of NaN."""
+    """Queries as `kernels.reduced_scan` takes them, for one plane; padding has errors of NaN.
+
+    For L1 ``residuals`` are the bytes of the plane's scales.
+    """
 
     numbers: NDArray
     weights: NDArray[np.float32]
@@ -194,7 +199,7 @@ class Reduction:
     def reduce(self, rows: NDArray) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Rows ``(n, d)``, n a multiple of 16, as coarse pages ``(n, bytes)`` and fine rows
         ``(n, bytes)``."""
-        coarse, _, _, simd_u8, _ = _kernels()
+        coarse = _kernels()[0]
         mapped = self.numbers(converted(rows))
         squared = self.shape.metric == "l2"
         page = coarse.PAGE
@@ -224,6 +229,8 @@ class Reduction:
         self, mapped: Mapped, plane: Plane
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
         """Bytes, weights, residuals and errors of mapped rows in a plane."""
+        if mapped.squares is None:
+            return self._scaled(mapped, plane)
         sketch = _kernels()[4]
         with np.errstate(over="ignore", invalid="ignore"):
             numbers = mapped.numbers.astype(np.float32)
@@ -232,17 +239,29 @@ class Reduction:
         facts = np.empty((count, layout.FACTS))
         address = numbers.__array_interface__["data"][0]
         sketch.sketch_rows(address, numbers.strides[0], wide, plane.lo, plane.step, out, facts)
-        squared = mapped.squares is not None
         with np.errstate(over="ignore", invalid="ignore"):
-            lost = mapped.lost + _norm(mapped.numbers, squared) * 2.0**-23
-            errors = facts[:, layout.E2 if squared else layout.E1] + lost
+            errors = facts[:, layout.E2] + mapped.lost + _norm(mapped.numbers) * 2.0**-23
             residuals, doubt = mapped.residuals(plane)
             weights = plane.step**2 * facts[:, layout.SQUARES] + residuals.astype(np.float64) ** 2
             weights = np.where(weights < _LARGEST, weights, np.nan).astype(np.float32)
             errors = ((errors + doubt) * _UP + _SMALLEST).astype(np.float32)
-            if not squared:
-                errors = np.where(errors < _LARGEST, errors, np.float32(np.nan))
         return out[:, :wide], weights, residuals, errors
+
+    def _scaled(
+        self, mapped: Mapped, plane: Plane
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """`_sketched` of L1; it has neither weights nor residuals."""
+        scales = plane.scales.astype(np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            whole = np.rint((mapped.numbers / scales - plane.lo) / plane.step)
+            np.clip(np.nan_to_num(whole), 0, 255, out=whole)
+            residuals = np.abs(mapped.numbers - scales * (plane.lo + plane.step * whole))
+            size = np.abs(mapped.numbers).sum(axis=1) + 257 * plane.step * scales.sum()
+            size += abs(plane.lo) * scales.sum()
+            errors = residuals.sum(axis=1) * (1.0 + 2.0**-40) + mapped.lost + size * 2.0**-48
+            errors = np.where(errors < _LARGEST, errors * _UP + _SMALLEST, np.nan)
+        zeros = np.zeros(len(whole), np.float32)
+        return whole.astype(np.uint8), zeros, zeros, errors.astype(np.float32)
 
     def queries(
         self, queries: NDArray[np.float32], padded: int
@@ -262,7 +281,10 @@ class Reduction:
             data = aligned((padded, layout.width_of(wide)), np.uint8)
             data[:] = 0
             data[:count, :wide], _, _, errors[:count] = self._sketched(mapped, plane)
-            return ReducedQueries(data, weights, residuals, errors)
+            scales = aligned((layout.width_of(wide),), np.uint8)
+            scales[:] = 0
+            scales[:wide] = plane.scales
+            return ReducedQueries(data, weights, scales.view(np.float32), errors)
         unit = plane.step / coarse.FINER
         most = min(32767, (2**31 - 1) // (255 * mapped.numbers.shape[1]))
         with np.errstate(over="ignore", invalid="ignore"):
@@ -270,7 +292,7 @@ class Reduction:
             near = plane.lo + unit * whole
             residual, doubt = mapped.residuals(plane)
             lost = mapped.lost + np.sqrt(mapped.squares) * 2.0**-40 + abs(plane.lo) * 2.0**-40
-            error = _norm(mapped.numbers - near, True) + lost + doubt
+            error = _norm(mapped.numbers - near) + lost + doubt
             weight = unit**2 * (whole * whole).sum(axis=1) + residual.astype(np.float64) ** 2
             weights[:count] = np.where(weight < _LARGEST, weight, np.nan)
         residuals[:count], errors[:count] = residual, error * _UP + _SMALLEST
@@ -288,6 +310,7 @@ class Reduction:
             shape=np.array([self.shape.coarse, self.shape.fine]),
             centre=self.centre, directions=self.directions, combine=self.combine,
             planes=np.array([[p.lo, p.step, p.departure] for p in (self.coarse, self.fine)]),
+            scales=np.concatenate([self.coarse.scales, self.fine.scales]),
             left=np.array(self.left),
         )  # fmt: skip
         return out.getvalue()
@@ -298,7 +321,11 @@ class Reduction:
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
                 shape = Shape(str(arrays["metric"]), *(int(n) for n in arrays["shape"]))
-                planes = [Plane(*map(float, plane)) for plane in arrays["planes"]]
+                scales = np.split(arrays["scales"], [shape.coarse])
+                planes = [
+                    Plane(*map(float, plane), np.ascontiguousarray(some))
+                    for plane, some in zip(arrays["planes"], scales, strict=True)
+                ]
                 left = float(arrays["left"][0]), float(arrays["left"][1])
                 return cls(
                     shape, arrays["centre"], arrays["directions"], arrays["combine"], *planes, left
@@ -335,10 +362,8 @@ class Mapped:
         return residual, np.maximum(high - wide, wide - low) * _UP
 
 
-def _norm(numbers: NDArray[np.float64], squared: bool) -> NDArray[np.float64]:
-    if squared:
-        return np.sqrt(np.einsum("ij,ij->i", numbers, numbers))
-    return np.abs(numbers).sum(axis=1)
+def _norm(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.sqrt(np.einsum("ij,ij->i", numbers, numbers))
 
 
 @dataclass(frozen=True, eq=False)

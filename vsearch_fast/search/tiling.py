@@ -80,6 +80,8 @@ class Tiling:
     are even and few (128 for L1), fine ones a multiple of 16 for L2 and of 64 for L1, or none."""
     reduced_worth: float = 0.7
     """Share of the bytes of all sketches that reading by way of reductions may cost at most."""
+    reduced_chunk: int = 1 << 15
+    """Pairs of a chunk of reduced rows, at least: they take little time."""
     reduced_left: float = 0.3
     """Share of the pairs, left by reductions, from which sketches alone are cheaper."""
     seed_rows: int = 4096

@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...kernels.cache import Kernel, prepare
+from ...kernels.layout import PAGE
 from ...kernels.pairs import bring_forward, drop_listed
 from ...kernels.refine import refine_f32, refine_f64
-from ...kernels.layout import PAGE
 from ...kernels.select import lower_limits
 from ...kernels.sketch import sketch_rows
 from ...threads import run

@@ -75,6 +75,7 @@ def cut_rows(problem: Problem, workers: int, queries: int) -> list[Chunk]:
                 for first, last, part in _parts(run_.start, stop, sketch, problem.metric):
                     rows = usual if readable(segment) else copied
                     if part is not None:
+                        rows = max(rows, sizes.reduced_chunk // queries)
                         rows = -(-rows // PAGE) * PAGE
                     cut(first, last, rows, run_, False, part)
         rest = len(segment) - covered

@@ -14,8 +14,8 @@ from ...kernels.refine import refine_f32, refine_f64
 from ...kernels.select import lower_limits
 from .. import tiling
 from ..proof import Work
-from ..rows import Sources, converted, direct, no_mask, readable
 from ..reductions import Reduced
+from ..rows import Sources, converted, direct, no_mask, readable
 from ..sketches import Run, sketch_block
 from .buffers import capacity_for
 from .chunks import Chunk
