@@ -12,10 +12,10 @@ class Proof:
     Every pair of a query and a live row was either computed from stored values (`scanned`),
     bounded by its sketch (`sketched`) or by its reduction (`reduced`): these add up to
     ``queries * rows``. Of the reduced pairs coarse numbers left `after_coarse`, and fine ones
-    `after_fine`, which were bounded by sketches. What no bound excluded are `candidates`, which were computed in float32 with a
-    rounding bound; that excluded all but `undecided`, which were computed in float64 by the
-    definition. CUDA devices have no tier between: there the two are the same, and `scanned` pairs
-    of L1 and L2 are bounded by a float32 sum first.
+    `after_fine`, which were bounded by sketches. What no bound excluded are `candidates`,
+    which were computed in float32 with a rounding bound; that excluded all but `undecided`,
+    which were computed in float64 by the definition. CUDA devices have no tier between: there
+    the two are the same, and `scanned` pairs of L1 and L2 are bounded by a float32 sum first.
 
     Attributes:
         metric: of the search.

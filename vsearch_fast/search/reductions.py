@@ -27,7 +27,7 @@ from . import tiling
 from .rows import converted
 
 #: Numbers of a row that are multiplied in float32 before products are added up in float64.
-_BLOCK = 128
+_BLOCK = 256
 #: Weights from here on are left out: sums of theirs would leave float32.
 _LARGEST = 1e37
 #: Below it errors are not told apart, so that their squares stay within float32.
