@@ -21,7 +21,6 @@ from .halves import halves_at, widen
 from .select import append, append_bound, shrink, shrink_bounds
 from .simd import l1_f32_1x1, l2_f32_1x1, near_l1_f32, near_l2_f32
 
-
 _F64, _I32, _I64, _U8 = numba.float64, numba.int32, numba.int64, numba.uint8
 _SOURCES = (
     # Where rows lie: first id, address, stride in bytes of each source, whether it is float16.
