@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,10 +27,11 @@ from hypothesis import strategies as st
 from vsearch_fast.errors import ArgumentError
 from vsearch_fast.kernels import reference
 from vsearch_fast.search import Sketched, self_join, self_join_blocks
+from vsearch_fast.search.arguments import Strategy
 from vsearch_fast.search.cpu import within
 from vsearch_fast.search.tiling import Tiling
 
-STRATEGIES: tuple[Literal["sketch", "scan"], ...] = ("sketch", "scan")
+STRATEGIES: tuple[Strategy, ...] = ("sketch", "scan")
 
 
 @given(
