@@ -122,8 +122,12 @@ def range_segments(
     strategy: str = "auto",
     threads: int | None = None,
     limit: int = LIMIT,
+    instead: str = "",
 ) -> tuple[NDArray[np.int64], NDArray, NDArray[np.int64], Proof]:
-    """`range_search` over several arrays as if they were one, as `dispatch.topk_segments`."""
+    """`range_search` over several arrays as if they were one, as `dispatch.topk_segments`.
+
+    ``instead`` is what one can do about too many pairs; by default a larger limit.
+    """
     checked_words(metric, "cpu", strategy, threads)
     limit = positive(limit, "limit", "Nothing was searched")
     queries = array_of(queries, "queries", "Nothing was searched")
@@ -158,7 +162,7 @@ def range_segments(
     else:
         counts.append(np.zeros(len(queries), np.int64))
     if gathering.beyond:
-        raise too_many(gathering.total, limit, "queries")
+        raise too_many(gathering.total, limit, "queries", instead)
     proof = Proof(
         metric, used(work, strategy), cpu.level(), len(queries), live,
         work.scanned, work.sketched, work.candidates, work.undecided, work.repeated,
@@ -226,12 +230,12 @@ def workers_for(bytes_: int, threads: int | None) -> int:
     return threads or available_threads()
 
 
-def too_many(total: int, limit: int, of: str) -> ArgumentError:
+def too_many(total: int, limit: int, of: str, instead: str = "") -> ArgumentError:
     """The error for a result that would take more memory than it may."""
     return ArgumentError(
         f"{plural(total, 'pair lies', 'pairs lie')} within the radius, and the limit is {limit:,}",
         f"Nothing was returned: they would take {32 * total / 1e6:,.1f} MB",
-        f"Use a smaller radius or fewer {of}, or pass limit={total}",
+        f"Use a smaller radius or fewer {of}, or {instead or f'pass limit={total}'}",
     )
 
 
