@@ -134,7 +134,8 @@ def router(service: Service, *, rating: bool) -> APIRouter:
         within: Annotated[
             float | None,
             Form(
-                ge=0, allow_inf_nan=False,
+                ge=0,
+                allow_inf_nan=False,
                 description="Only matches at this distance or nearer; never more than `k`",
             ),
         ] = None,
