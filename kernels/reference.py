@@ -16,7 +16,7 @@ j+64, ...), and a tree adds the lanes: j with j+16, then +8, +4, +2, +1.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,6 +34,8 @@ __all__ = [
     "l2",
     "lane_sum",
     "pack_bits",
+    "range_search",
+    "self_join",
     "topk",
 ]
 
@@ -101,20 +103,77 @@ def topk(
     rows that it is true for. Returns distances (int32 or float64) and int64 row numbers,
     each ``(q, min(k, live rows))``.
     """
+    ids, every = _distances(queries, database, metric, mask)
+    best = min(k, len(ids))
+    distances = np.empty((len(queries), best), _dtype(metric))
+    neighbours = np.empty((len(queries), best), np.int64)
+    for i, d in enumerate(every):
+        order = np.lexsort((ids, d))[:best]
+        distances[i], neighbours[i] = d[order], ids[order]
+    return distances, neighbours
+
+
+def range_search(
+    queries: NDArray,
+    database: NDArray,
+    radius: ArrayLike,
+    metric: str,
+    mask: NDArray[np.bool_] | None = None,
+) -> tuple[NDArray[np.int64], NDArray, NDArray[np.int64]]:
+    """All pairs of a query and a live row whose distance is at most the radius.
+
+    ``radius`` is a number, or one a query ``(q,)``; the rest as for `topk`. Returns offsets
+    ``(q + 1,)``, distances and row numbers: those of query i stand from ``offsets[i]`` to
+    ``offsets[i + 1]``, in the order (distance, row number).
+    """
+    ids, every = _distances(queries, database, metric, mask)
+    radii = np.broadcast_to(np.asarray(radius, np.float64), (len(queries),))
+    offsets = np.zeros(len(queries) + 1, np.int64)
+    distances: list[NDArray] = [np.empty(0, _dtype(metric))]
+    neighbours: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
+    for i, d in enumerate(every):
+        order = np.lexsort((ids, d))
+        order = order[d[order] <= radii[i]]
+        distances.append(d[order])
+        neighbours.append(ids[order])
+        offsets[i + 1] = offsets[i] + len(order)
+    return offsets, np.concatenate(distances), np.concatenate(neighbours)
+
+
+def self_join(
+    database: NDArray, radius: float, metric: str, mask: NDArray[np.bool_] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray]:
+    """All pairs i < j of live rows whose distance is at most the radius: i, j, distances, in the
+    order (i, j)."""
+    ids, every = _distances(database, database, metric, mask)
+    first: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
+    second: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
+    distances: list[NDArray] = [np.empty(0, _dtype(metric))]
+    for i, d in enumerate(every):
+        near = (d <= radius) & (ids > i)
+        if mask is None or mask[i]:
+            first.append(np.full(np.count_nonzero(near), i))
+            second.append(ids[near])
+            distances.append(d[near])
+    return np.concatenate(first), np.concatenate(second), np.concatenate(distances)
+
+
+def _dtype(metric: str) -> type[np.int32 | np.float64]:
+    return np.int32 if metric == "hamming" else np.float64
+
+
+def _distances(
+    queries: NDArray, database: NDArray, metric: str, mask: NDArray[np.bool_] | None
+) -> tuple[NDArray[np.int64], Iterator[NDArray]]:
+    """Numbers of the live rows, and for each query the distances of these."""
     if metric != "hamming":
         queries, database = (
             a.astype(np.float32) if a.dtype.itemsize == 8 else a for a in (queries, database)
         )
     ids = np.arange(len(database)) if mask is None else np.flatnonzero(mask)
     rows = database[ids]
-    dtype = np.int32 if metric == "hamming" else np.float64
-    best = min(k, len(ids))
-    distances = np.empty((len(queries), best), dtype)
-    neighbours = np.empty((len(queries), best), np.int64)
-    for i, query in enumerate(queries):
-        # In blocks only so that float64 copies of the rows stay in cache: about 3 times as fast.
-        blocks = [rows[start : start + BLOCK] for start in range(0, max(1, len(rows)), BLOCK)]
-        d = np.concatenate([DISTANCE[metric](query, block) for block in blocks])
-        order = np.lexsort((ids, d))[:best]
-        distances[i], neighbours[i] = d[order], ids[order]
-    return distances, neighbours
+    # In blocks only so that float64 copies of the rows stay in cache: about 3 times as fast.
+    blocks = [rows[start : start + BLOCK] for start in range(0, max(1, len(rows)), BLOCK)]
+    return ids, (
+        np.concatenate([DISTANCE[metric](query, block) for block in blocks]) for query in queries
+    )

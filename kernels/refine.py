@@ -15,29 +15,11 @@ from __future__ import annotations
 
 import numba
 import numpy as np
-from llvmlite import ir
-from numba.core import types
-from numba.extending import intrinsic
 
 from .cache import compiled, within
+from .halves import halves_at, widen
 from .select import append, append_bound, shrink, shrink_bounds
 from .simd import l1_f32_1x1, l2_f32_1x1, near_l1_f32, near_l2_f32
-
-
-@intrinsic
-def _pointer_to_halves(typingctx, address):
-    """The address as a pointer to float16 in the form of uint16."""
-
-    def codegen(context, builder, signature, args):
-        return builder.inttoptr(args[0], ir.IntType(16).as_pointer())
-
-    return types.CPointer(types.uint16)(types.intp), codegen
-
-
-@within
-def _halves_at(address, dim):
-    return numba.carray(_pointer_to_halves(address), dim)
-
 
 _F64, _I32, _I64, _U8 = numba.float64, numba.int32, numba.int64, numba.uint8
 _SOURCES = (
@@ -70,30 +52,14 @@ def _source_of(row, firsts, guess):
 
 
 @within
-def _widen(halves, floats, bits):
-    """float16, as uint16, to float32 (``bits`` is the same memory as uint32), exactly.
-
-    In whole numbers and one exact product, since not every target converts float16.
-    """
-    for i in range(len(halves)):
-        half = np.uint32(halves[i])
-        bits[i] = (half & np.uint32(0x7FFF)) << np.uint32(13)
-        # The exponent is 112 too small, also of what is subnormal in float16.
-        floats[i] *= np.float32(2.0**112)
-        if half & np.uint32(0x7C00) == np.uint32(0x7C00):
-            bits[i] |= np.uint32(0x7F800000)
-        bits[i] |= (half & np.uint32(0x8000)) << np.uint32(16)
-
-
-@within
-def _row_at(row, source, widened, firsts, bases, strides, are_halves, wide, wide_bits):
+def _row_at(row, source, widened, firsts, bases, strides, are_halves, wide):
     """Where a row lies as float32, with its source and the row that ``wide`` holds; both are
     guesses before: consecutive pairs mostly share them."""
     source = _source_of(row, firsts, source)
     at = bases[source] + (row - firsts[source]) * strides[source]
     if are_halves[source]:
         if row != widened:
-            _widen(_halves_at(at, len(wide)), wide, wide_bits)
+            widen(halves_at(at, len(wide)), wide)
             widened = row
         at = wide.ctypes.data
     return at, source, widened
@@ -118,7 +84,6 @@ def refine_f32(
     bounds (see `sketch_scan`). Returns how many pairs were computed; those that a limit has
     excluded meanwhile are not."""
     wide = np.empty(dim, np.float32)
-    wide_bits = wide.view(np.uint32)
     uppers_at, counts_at, capacity = uppers.ctypes.data, counts.ctypes.data, uppers.shape[1]
     unit = (dim / 64 + 16) * 2.0**-24
     unit *= 1.0 + 2.0 * unit
@@ -131,7 +96,7 @@ def refine_f32(
             continue
         done += 1
         at, source, widened = _row_at(
-            row, source, widened, firsts, bases, strides, are_halves, wide, wide_bits
+            row, source, widened, firsts, bases, strides, are_halves, wide
         )
         q = query_base + query * query_stride
         near = near_l2_f32(q, at, 4 * dim) if squared else near_l1_f32(q, at, 4 * dim)
@@ -168,7 +133,6 @@ def refine_f64(
     """Compute pairs ``start`` to ``stop`` by the definition and hold the k nearest (see
     `select`). Returns how many pairs were computed."""
     wide = np.empty(dim, np.float32)
-    wide_bits = wide.view(np.uint32)
     number = np.zeros(1, np.int64)
     found = np.empty(1, np.float64)
     number_at, found_at = number.ctypes.data, found.ctypes.data
@@ -181,7 +145,7 @@ def refine_f64(
             continue
         done += 1
         at, source, widened = _row_at(
-            row, source, widened, firsts, bases, strides, are_halves, wide, wide_bits
+            row, source, widened, firsts, bases, strides, are_halves, wide
         )
         q = query_base + query * query_stride
         number[0] = 0
@@ -215,14 +179,13 @@ def pair_distances(
     """The distances of pairs ``start`` to ``stop`` by the definition. Rows that hold NaN or
     infinity give distances that are not finite."""
     wide = np.empty(dim, np.float32)
-    wide_bits = wide.view(np.uint32)
     number = np.zeros(1, np.int64)
     found = np.empty(1, np.float64)
     number_at, found_at = number.ctypes.data, found.ctypes.data
     source, widened = np.int64(0), np.int64(-1)
     for i in range(start, stop):
         at, source, widened = _row_at(
-            pair_rows[i], source, widened, firsts, bases, strides, are_halves, wide, wide_bits
+            pair_rows[i], source, widened, firsts, bases, strides, are_halves, wide
         )
         q = query_base + pair_queries[i] * query_stride
         number[0] = 0

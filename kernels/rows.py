@@ -21,10 +21,21 @@ def next_tile(position, stop, live, numbers, tile_rows, pad):
         position += count
     else:
         while position < stop and count < tile_rows:
-            if live[position]:
+            if position + 8 > stop or count + 8 > tile_rows:
                 numbers[count] = position
-                count += 1
-            position += 1
+                count += 1 if live[position] else 0
+                position += 1
+                continue
+            # Eight by eight, since a filter of few rows passes over most; and without a branch a
+            # row, which one of half of them would mislead.
+            some = live[position]
+            for i in range(1, 8):
+                some |= live[position + i]
+            if some:
+                for i in range(8):
+                    numbers[count] = position + i
+                    count += 1 if live[position + i] else 0
+            position += 8
     if count > 0:
         for i in range(count, count + pad):
             numbers[i] = numbers[count - 1]

@@ -44,7 +44,7 @@ STRANGERS = {
 
 FACES = {
     "": """Embedder Hit Index Item Label Likeness Proof Resident Sketched Threshold __version__
-           datasets errors pack_bits topk""",
+           datasets errors pack_bits range_search self_join self_join_blocks topk""",
     "datasets": "Record deepfashion folder garments inshop",
     "datasets.garments": """CATEGORIES COLOURS GarmentInfo PATTERNS item_id read render
                             render_catalogue write_deepfashion""",
@@ -55,12 +55,12 @@ FACES = {
                  pixel_box reduced upright_size""",
     "index": "Hit Index Item Label Likeness Threshold",
     "kernels.reference": """BLOCK DISTANCE LANES METRICS Metric hamming l1 l2 lane_sum pack_bits
-                            topk""",
+                            range_search self_join topk""",
     "models": "DEFAULT SHIPPED Shipped default_model default_model_id model_path",
     "rating": """Judgement Picture Ratings Report Settings Study System Task make summarise
                  tasks""",
-    "search": """METRICS Metric Proof Resident Sketched available_threads pack_bits topk
-                 topk_segments""",
+    "search": """METRICS Metric Proof Resident Sketched available_threads pack_bits
+                 range_search self_join self_join_blocks topk topk_segments""",
 }
 
 

@@ -30,7 +30,16 @@ if TYPE_CHECKING:
     from . import datasets, errors
     from .embedder import Embedder
     from .index import Hit, Index, Item, Label, Likeness, Threshold
-    from .search import Proof, Resident, Sketched, pack_bits, topk
+    from .search import (
+        Proof,
+        Resident,
+        Sketched,
+        pack_bits,
+        range_search,
+        self_join,
+        self_join_blocks,
+        topk,
+    )
 
 _HOME = {
     "Embedder": "embedder",
@@ -44,6 +53,9 @@ _HOME = {
     "Sketched": "search",
     "Threshold": "index",
     "pack_bits": "search",
+    "range_search": "search",
+    "self_join": "search",
+    "self_join_blocks": "search",
     "topk": "search",
 }
 
@@ -62,6 +74,9 @@ __all__ = [
     "datasets",
     "errors",
     "pack_bits",
+    "range_search",
+    "self_join",
+    "self_join_blocks",
     "topk",
 ]
 

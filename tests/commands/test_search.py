@@ -133,3 +133,25 @@ def test_truth_is_asked_for_as_it_is_spelt(vsearch, pictures, model, tmp_path, s
     _, out, _ = vsearch("search", path, photo, "--where", f"kids={spelling}", "--json")
     hits = json.loads(out)[0]["hits"]
     assert [hit["metadata"]["kids"] for hit in hits] == [spelling.lower() == "true"]
+
+
+def test_within_prints_all_pictures_at_a_distance(vsearch, pictures, indexed, model):
+    query = sorted(pictures.rglob("*.png"))[3]
+    with Index.open(indexed) as index:
+        row = Embedder(model).embed(query)
+        every = index.search(row, len(index))[0]
+    radius = every[11].distance
+    code, out, _ = vsearch("search", indexed, query, "--within", repr(radius), "--json")
+    assert code == 0
+    got = [hit["distance"] for hit in json.loads(out)[0]["hits"]]
+    assert got == [hit.distance for hit in every if hit.distance <= radius] and len(got) >= 12
+    _, out, _ = vsearch("search", indexed, query, "--within", repr(radius), "-k", 4, "--json")
+    assert [hit["distance"] for hit in json.loads(out)[0]["hits"]] == got[:4]
+    _, out, _ = vsearch("search", indexed, query, "--within", "auto", "--json")
+    _, other, _ = vsearch("search", indexed, query, "--no-match", "-k", len(every), "--json")
+    assert json.loads(out)[0]["hits"] == json.loads(other)[0]["hits"]
+    for more in (["--no-match"], ["--max-distance", "1"]):
+        code, _, err = vsearch("search", indexed, query, "--within", "1", *more)
+        assert code == 2 and "--within excludes --max-distance and --no-match" in err
+    code, _, err = vsearch("search", indexed, query, "--within", "-1")
+    assert code == 2 and "neither a distance from 0 on nor auto" in err

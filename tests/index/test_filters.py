@@ -11,7 +11,7 @@ import pytest
 from index_data import ROWS, features
 
 from vsearch_fast.errors import ArgumentError
-from vsearch_fast.index import Index, Item
+from vsearch_fast.index import Index, Item, item_rows
 
 
 def test_where_compares_json_values(tmp_path: Path) -> None:
@@ -77,3 +77,16 @@ def test_where_follows_update_and_replace(index: Index, data: np.ndarray) -> Non
     assert item == Item("item 0", metadata={"colour": "blue"})
     assert (index.features(["item 0"])[0] == data[0]).all()
     assert [hit.id for hit in index.search(data[0], 1)[0]] == ["item 0"]
+
+
+def test_rows_of_a_filter_come_in_texts_of_some(
+    index: Index, data: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite joins row numbers to texts; where those end changes nothing."""
+    wanted = {"colour": ["red", "green"]}
+    whole = [hit.id for hit in index.search(data[:1], ROWS, where=wanted)[0]]
+    assert len(whole) > 3
+    for most in (1, 2, 3, 7):
+        monkeypatch.setattr(item_rows, "_JOINED", most)
+        with Index.open(index.path) as again:
+            assert [hit.id for hit in again.search(data[:1], ROWS, where=wanted)[0]] == whole

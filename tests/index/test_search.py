@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from index_data import DIM, METRICS, ROWS, expected, features, found
+from index_data import DIM, METRICS, ROWS, described, expected, features, found
 
-from vsearch_fast.index import Index, Item
+from vsearch_fast.errors import ArgumentError
+from vsearch_fast.index import Index, Item, hits
 from vsearch_fast.index import arguments as inputs
 from vsearch_fast.kernels import reference
 
@@ -143,3 +144,74 @@ def test_small_blocks_change_nothing(
         for metric in METRICS:
             hits = index.search(data[:5], 8, metric)
             assert found(hits) == expected(data[:5], data, 8, metric)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_within_finds_all_hits_at_a_distance(
+    tmp_path: Path, data: np.ndarray, metric: Any, dtype: str
+) -> None:
+    """All of them without k, the nearest of them with it; removed and filtered ones are none."""
+    stored = data.astype(dtype).astype(np.float32)
+    queries = np.concatenate([features(4, seed=1), stored[40:42]])
+    with Index.create(tmp_path / "index", DIM, segment_rows=16, dtype=dtype) as index:
+        items = [described(row) for row in range(ROWS)]
+        index.add([item.id for item in items], data, items)
+        index.remove(["item 3", "item 40"])
+        live = np.ones(ROWS, bool)
+        live[[3, 40]] = False
+        red = live & (np.arange(ROWS) % 3 == 0)
+        for where, mask in ((None, live), ({"colour": "red"}, red)):
+            every = expected(queries, stored, ROWS, metric, mask)
+            for radius in (0, every[0][7][1], math.nextafter(every[0][7][1], 0), math.inf):
+                wanted = [[hit for hit in line if hit[1] <= radius] for line in every]
+                got = index.search(queries, None, metric, where, within=radius)
+                assert found(got) == wanted
+                got = index.search(queries, 5, metric, where, within=radius)
+                assert found(got) == [line[:5] for line in wanted]
+        kind = int if metric == "hamming" else float
+        assert all(type(hit.distance) is kind for line in got for hit in line)
+        answers, proof = index.search(queries, metric=metric, within=math.inf, explain=True)
+        assert sum(map(len, answers)) == 88 * 6
+        assert proof.scanned + proof.sketched == 88 * 6
+        assert index.search(np.empty((0, DIM), np.float32), within=1.0) == []
+
+
+def test_within_is_one_word_of_two(index: Index, data: np.ndarray) -> None:
+    with pytest.raises(ArgumentError, match="max_distance and within are both given"):
+        index.search(data[:1], within=1.0, max_distance=1.0)
+    wrong: Any
+    for wrong in (math.nan, -1.0, "near"):
+        with pytest.raises(ArgumentError, match="within is"):
+            index.search(data[:1], within=wrong)
+    with pytest.raises(ArgumentError, match="k is 0"):
+        index.search(data[:1], 0, within=1.0)
+    assert len(index.search(data[:1])[0]) == 10
+    threshold = index.threshold("l2")
+    assert threshold is not None
+    wanted = index.search(data[:1], ROWS, max_distance=threshold.distance)
+    assert index.search(data[:1], within="auto") == wanted
+
+
+def test_too_many_hits_within_a_distance_are_refused(
+    index: Index, data: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hits, "MOST", 100)
+    with pytest.raises(ArgumentError, match="180 pairs lie within the radius") as raised:
+        index.search(data[:2], within=math.inf)
+    assert raised.value.cure.endswith("or pass k, for the nearest alone")
+    assert len(index.search(data[:1], within=math.inf)[0]) == ROWS
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_within_counts_an_item_of_two_views_once(tmp_path: Path, metric: Any) -> None:
+    rows = features(60).reshape(30, 2, DIM)
+    queries = features(8, seed=3).reshape(4, 2, DIM)
+    with Index.create(tmp_path / "index", DIM, views="whole,box", segment_rows=8) as index:
+        index.add([str(row) for row in range(30)], rows)
+        for asked in (queries, queries[:, 0]):
+            every = index.search(asked, 30, metric)
+            radius = every[0][12].distance
+            wanted = [[hit for hit in line if hit.distance <= radius] for line in every]
+            assert index.search(asked, metric=metric, within=radius) == wanted
+            assert len(wanted[0]) > 12

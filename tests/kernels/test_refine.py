@@ -3,7 +3,6 @@ and the bounds that `select` holds."""
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import pytest
 from contract_data import FLOAT_DATA, FLOAT_METRICS, LAYOUTS, QUERIES, assert_same, floats
@@ -11,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vsearch_fast.kernels import pairs, reference, refine, select
+from vsearch_fast.kernels.halves import widen_rows
 from vsearch_fast.search.cpu.buffers import merge
 from vsearch_fast.search.rows import Sources, readable
 
@@ -168,8 +168,9 @@ def test_tiers_decide_by_the_definition(
 def test_every_half_is_widened_exactly():
     """All 65,536, infinities and NaN included, to the same bits as NumPy's."""
     halves = np.arange(1 << 16, dtype=np.uint16)
-    floats32 = np.empty(1 << 16, np.float32)
-    numba.njit(refine._widen.py_func)(halves, floats32, floats32.view(np.uint32))
+    floats32 = np.empty((1, 1 << 16), np.float32)
+    widen_rows(halves.ctypes.data, 0, np.zeros(1, np.int64), floats32)
+    floats32 = floats32[0]
     want = halves.view(np.float16).astype(np.float32)
     nan = np.isnan(want)
     assert (np.isnan(floats32) == nan).all()

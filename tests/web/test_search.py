@@ -212,3 +212,17 @@ def test_codes_by_a_rule_of_the_model_are_compared(tmp_path: Path) -> None:
             matches = [(m["id"], m["distance"]) for m in answer["results"][0]["matches"]]
             assert matches == [(hit.id, hit.distance) for hit in hits if hit.id != "003.png"]
         assert search(client, png(), k=3, metric="all")["results"]
+
+
+def test_within_leaves_out_what_is_farther(client: httpx.Client, catalogue: Catalogue) -> None:
+    picture = png()
+    [whole] = search(client, picture, k=9)["results"]
+    distance = whole["matches"][4]["distance"]
+    [some] = search(client, picture, k=9, within=distance)["results"]
+    assert some["matches"] == [m for m in whole["matches"] if m["distance"] <= distance]
+    assert len(some["matches"]) >= 5
+    [fewer] = search(client, picture, k=2, within=distance)["results"]
+    assert fewer["matches"] == whole["matches"][:2]
+    for wrong in ("-1", "nan", "inf", "near"):
+        answer = client.post("/api/search", files={"image": picture}, data={"within": wrong})
+        assert answer.status_code == 400, answer.text

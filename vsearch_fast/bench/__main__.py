@@ -17,7 +17,7 @@ from ..words import METRICS
 from .cases import KINDS
 from .peers import KEYS
 
-PARTS = ("bars", "small", "growth", "large-k", "footprint")
+PARTS = ("bars", "small", "growth", "large-k", "filters", "footprint")
 PLOTS = (".png", ".svg", ".pdf")
 
 
@@ -56,8 +56,8 @@ def _output(context: click.Context, parameter: click.Parameter, value: Path | No
     multiple=True,
     default=("bars",),
     help="Parts to run: bars (the table of cases, the default), small (databases of up to "
-    "4,000 rows), growth (time a row by size), large-k (k = 1000 against 10), footprint (memory "
-    "and start); repeat for several.",
+    "4,000 rows), growth (time a row by size), large-k (k = 1000 against 10), filters (masks of "
+    "0.01% to 50% of the rows, of every type), footprint (memory and start); repeat for several.",
 )
 @click.option("--all", "every_part", is_flag=True, help="Run all parts.")
 @click.option(

@@ -15,6 +15,7 @@ from . import tables
 from .cases import small_table, table_of
 from .contenders import OURS, Contender
 from .data import Data, embed_features, read_features
+from .filters import filters, filters_table
 from .footprint import footprint, footprint_text
 from .growth import growth, growth_table, large_k, large_k_table
 from .machine import command_line, environment, warnings
@@ -111,6 +112,11 @@ class Session:
                 if "large-k" in options.parts:
                     self._part("large_k", large_k_table,
                                large_k(data, self._metrics(kind), kind=kind, **common))  # fmt: skip
+                if "filters" in options.parts:
+                    peers = tuple(key for key in options.peers if key in ("numpy", "faiss"))
+                    found = filters(data, self._metrics(kind), kind=kind, peers=peers, **common)
+                    self.ok &= all(each["exact"] for each in found)
+                    self._part("filters", filters_table, found)
         data.clear()
         if "footprint" in options.parts:
             found = footprint(options.metrics, dim=dim, quick=options.quick, say=self.say)

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     show_default=True,
     help="Distance; hamming compares packed sign bits. all: one after the other.",
 )
-@click.option("-k", type=click.IntRange(1), default=10, show_default=True, help="Matches a photo.")
+@click.option(
+    "-k", type=click.IntRange(1), help="Matches a photo: 10 by default, with --within all."
+)
 @click.option(
     "--box",
     callback=options.box,
@@ -62,6 +64,13 @@ if TYPE_CHECKING:
     callback=options.distance,
     metavar="DISTANCE|auto",
     help="Leave out what is farther; auto is --no-match.",
+)
+@click.option(
+    "--within",
+    callback=options.distance,
+    metavar="DISTANCE|auto",
+    help="All pictures at this distance or nearer, or the -k nearest of them; auto is the distance "
+    "of --no-match.",
 )
 @click.option(
     "--no-match",
@@ -97,11 +106,12 @@ def command(
     index_path: Path,
     photos: tuple[Path, ...],
     metric: Metric | Literal["all"],
-    k: int,
+    k: int | None,
     box: PixelBox | None,
     auto_box: bool,
     where: list[tuple[str, str]],
     max_distance: float | Literal["auto"] | None,
+    within: float | Literal["auto"] | None,
     no_match: bool,
     model: Path | None,
     html_file: Path | None,
@@ -125,6 +135,7 @@ def command(
     vsearch search photos.index lamp.jpg --auto-box
     vsearch search photos.index new/ --where category=lamp --html matches.html
     vsearch search photos.index new/ --no-match
+    vsearch search photos.index lamp.jpg --within 0.3
     """
     from ..commands.calibrate import likenesses, thresholds
     from ..embedder.embedder import ImageSkippedWarning
@@ -142,8 +153,12 @@ def command(
         raise click.UsageError("--json and --csv exclude each other")
     if no_match and max_distance not in (None, "auto"):
         raise click.UsageError("--no-match and a --max-distance exclude each other")
+    if within is not None and (no_match or max_distance is not None):
+        raise click.UsageError("--within excludes --max-distance and --no-match")
     if no_match:
         max_distance = "auto"
+    everything = k is None and within is not None
+    max_distance = within if within is not None else max_distance
     if html_file is not None and not html_file.absolute().parent.is_dir():
         raise ArgumentError(
             f"the folder of {html_file} does not exist", "Nothing was searched", "Make it first"
@@ -206,10 +221,11 @@ def command(
         known = likenesses(found, metrics, threads=threads, backend=backend, say=tell)
         for name in metrics:
             limit = limits.get(name)
+            distance = limit.distance if limit else max_distance
             answers, proof = found.search(
                 codes if name == "hamming" else features, k, name, filtered,
-                limit.distance if limit else max_distance,
-                threads, backend=backend, explain=True,
+                None if everything else distance, threads,
+                within=distance if everything else None, backend=backend, explain=True,
             )  # fmt: skip
             if explain:
                 click.echo(f"Proof: {proof}", err=True)

@@ -80,14 +80,20 @@ def refuse_features(binarize: str, name: str, consequence: str, cure: str) -> No
         )
 
 
-def distance(value: Any, consequence: str) -> float:
+def refuse_both(value: Any, name: str, other: str, consequence: str) -> None:
+    """ArgumentError where a value is given beside another that says the same."""
+    if value is not None:
+        raise ArgumentError(f"{name} and {other} are both given", consequence, "Pass one of them")
+
+
+def distance(value: Any, consequence: str, name: str = "max_distance") -> float:
     """A number of at least 0, infinity included."""
     # Comparisons with NaN are false.
     if isinstance(value, bool) or not (
         isinstance(value, int | float | np.integer | np.floating) and value >= 0
     ):
         raise ArgumentError(
-            f"max_distance is {value!r}, not a number of at least 0",
+            f"{name} is {value!r}, not a number of at least 0",
             consequence,
             'Change it, or pass None for no limit, "auto" for the index\'s own',
         )

@@ -10,9 +10,11 @@ import numpy as np
 from ..errors import ArgumentError
 from ..search.dispatch import topk_segments
 from ..search.proof import Proof
+from ..search.ranges import range_segments
+from ..search.sketches import Sketch
 from .store import Store, View
 from .stored_sketches import FACTS, SKETCHES
-from .views import flat, nearest_items
+from .views import flat, items_once, nearest_items
 
 if TYPE_CHECKING:
     from ..search.gpu.resident_rows import ResidentRows
@@ -115,16 +117,7 @@ class Finder:
         """
         kind, views = kind_of(metric), len(self._store.meta.views)
         queries, asked = flat(queries)
-        if mask is not None and views > 1:
-            mask = np.repeat(mask, views)
-        segments, sketches = view.reading.arrays(kind), view.reading.sketched()
-        if not segments:
-            segments, sketches = [np.empty((0, queries.shape[1]), queries.dtype)], None
-        masks = None
-        if mask is not None:
-            borders = np.cumsum([len(segment) for segment in segments])[:-1]
-            # None where every row is live, so that nothing is tested row by row.
-            masks = [None if part.all() else part for part in np.split(mask, borders)]
+        segments, sketches, masks = self._lines(view, mask, queries, kind)
         if self._residents and self._generation != view.snapshot.state.generation:
             self.to("cuda")
         resident = None if backend == "cpu" else self._residents.get(kind)
@@ -142,3 +135,61 @@ class Finder:
         if views > 1 or asked is not None:
             distances, found = nearest_items(distances, found, asked or 1, views, k)
         return distances, found, proof
+
+    def within(
+        self,
+        view: View,
+        mask: np.ndarray | None,
+        queries: np.ndarray,
+        radius: float,
+        metric: str,
+        *,
+        threads: int | None = None,
+        strategy: str = "auto",
+        limit: int,
+    ) -> tuple[list[list[float | int]], list[list[int]], Proof]:
+        """Distances and row numbers of all rows within a radius, a list a query, as `range_search`
+        defines them; on the processor.
+
+        Args:
+            limit: pairs of a query and a row at most, of several views of these.
+            view, mask, queries, metric, threads, strategy: as for `nearest`.
+
+        Raises:
+            ArgumentError: more pairs than the limit.
+            DamagedError, CompactedError: as `nearest`.
+        """
+        views = len(self._store.meta.views)
+        queries, asked = flat(queries)
+        segments, sketches, masks = self._lines(view, mask, queries, kind_of(metric))
+        try:
+            offsets, distances, found, proof = range_segments(
+                queries, segments, radius, metric=metric, masks=masks, sketches=sketches,
+                reading=view.reading, strategy=strategy, threads=threads, limit=limit,
+                instead="pass k, for the nearest alone",
+            )  # fmt: skip
+        finally:
+            self._store.settle(view, "Nothing was searched")
+        borders = offsets[:: asked or 1]
+        each = zip(
+            np.split(distances, borders[1:-1]), np.split(found // views, borders[1:-1]), strict=True
+        )
+        lines = [items_once(*line) for line in each] if len(queries) else []
+        return [line[0].tolist() for line in lines], [line[1].tolist() for line in lines], proof
+
+    def _lines(
+        self, view: View, mask: np.ndarray | None, queries: np.ndarray, kind: str
+    ) -> tuple[list[np.ndarray], list[Sketch] | None, list[np.ndarray | None] | None]:
+        """The segments of a kind, their sketches and their masks, by lines (`views.py`)."""
+        views = len(self._store.meta.views)
+        if mask is not None and views > 1:
+            mask = np.repeat(mask, views)
+        segments, sketches = view.reading.arrays(kind), view.reading.sketched()
+        if not segments:
+            segments, sketches = [np.empty((0, queries.shape[1]), queries.dtype)], None
+        masks = None
+        if mask is not None:
+            borders = np.cumsum([len(segment) for segment in segments])[:-1]
+            # None where every row is live, so that nothing is tested row by row.
+            masks = [None if part.all() else part for part in np.split(mask, borders)]
+        return segments, sketches, masks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ from .sums import CURE
 
 #: Searches begun anew beside a writer, before it is made to wait for one.
 _ATTEMPTS = 3
+#: Hits within a distance at most: each takes a kilobyte.
+MOST = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ def find_hits(
     store: Store,
     finder: Finder,
     queries: np.ndarray,
-    k: int,
+    k: int | None,
     metric: str,
     where: Filter | None,
     max_distance: float | None,
@@ -53,20 +56,28 @@ def find_hits(
     Args:
         queries: (q, dim) float32 or float16, for hamming codes, uint8 (q, ceil(bits / 8)); of
             several views (q, v, ...).
+        k: hits a query; None for all within `max_distance`.
         max_distance: hits beyond it are left out; None for no limit.
-        k, metric, where, threads, strategy, backend: checked, as for `Index.search`.
+        metric, where, threads, strategy, backend: checked, as for `Index.search`.
     """
 
     def attempt() -> tuple[list[list[Hit]], Proof] | None:
         view = store.view(where, kinds_of(metric), "Nothing was searched")
         try:
-            distances, rows, proof = finder.nearest(
-                view, view.mask, queries, k, metric,
-                threads=threads, strategy=strategy, backend=backend,
-            )  # fmt: skip
+            if k is None:
+                each, every, proof = finder.within(
+                    view, view.mask, queries, math.inf if max_distance is None else max_distance,
+                    metric, threads=threads, strategy=strategy, limit=MOST,
+                )  # fmt: skip
+            else:
+                distances, rows, proof = finder.nearest(
+                    view, view.mask, queries, k, metric,
+                    threads=threads, strategy=strategy, backend=backend,
+                )  # fmt: skip
+                each, every = distances.tolist(), rows.tolist()
             # A hit that has gone meanwhile asks for another search; so does, under a filter, any
             # change, since it may have made a hit of what was none.
-            found = set(rows.ravel().tolist())
+            found = {row for line in every for row in line}
             items = store.items(list(found), view.snapshot.state, unchanged=where is not None)
         except CompactedError:
             return None
@@ -78,7 +89,7 @@ def find_hits(
                 for distance, item in zip(line, map(items.__getitem__, numbers), strict=True)
                 if max_distance is None or distance <= max_distance
             ]
-            for line, numbers in zip(distances.tolist(), rows.tolist(), strict=True)
+            for line, numbers in zip(each, every, strict=True)
         ]
         return hits, proof
 

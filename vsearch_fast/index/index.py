@@ -310,12 +310,13 @@ class Index(Telling, Upkeep):
     def search(
         self,
         queries: npt.ArrayLike,
-        k: int = 10,
+        k: int | None = None,
         metric: Metric = "l2",
         where: Mapping[str, Scalar | Iterable[Scalar]] | None = None,
         max_distance: float | Literal["auto"] | None = None,
         threads: int | None = None,
         *,
+        within: float | Literal["auto"] | None = None,
         strategy: str = "auto",
         backend: str = "auto",
         explain: Literal[False] = False,
@@ -325,12 +326,13 @@ class Index(Telling, Upkeep):
     def search(
         self,
         queries: npt.ArrayLike,
-        k: int = 10,
+        k: int | None = None,
         metric: Metric = "l2",
         where: Mapping[str, Scalar | Iterable[Scalar]] | None = None,
         max_distance: float | Literal["auto"] | None = None,
         threads: int | None = None,
         *,
+        within: float | Literal["auto"] | None = None,
         strategy: str = "auto",
         backend: str = "auto",
         explain: Literal[True],
@@ -339,12 +341,13 @@ class Index(Telling, Upkeep):
     def search(
         self,
         queries: npt.ArrayLike,
-        k: int = 10,
+        k: int | None = None,
         metric: Metric = "l2",
         where: Mapping[str, Scalar | Iterable[Scalar]] | None = None,
         max_distance: float | Literal["auto"] | None = None,
         threads: int | None = None,
         *,
+        within: float | Literal["auto"] | None = None,
         strategy: str = "auto",
         backend: str = "auto",
         explain: bool = False,
@@ -357,7 +360,8 @@ class Index(Telling, Upkeep):
                 uint8 (q, ceil(bits / 8)), and nothing else where `binarize` is not "zero". Of
                 several views a query (q, v, ...): a hit's distance is the smallest between a
                 view of the query and one of the item's.
-            k: hits a query, at least 1; fewer come when fewer items match.
+            k: hits a query, at least 1; fewer come when fewer items match. None: 10, or with
+                `within` all.
             metric: "l2", "l1" or "hamming" (on the codes: the bits features > 0, or what
                 `binarize` says).
             where: only items whose metadata has, in each of these columns, this value or one
@@ -365,7 +369,10 @@ class Index(Telling, Upkeep):
                 matches null, not a column that an item lacks.
             max_distance: only hits at this distance or nearer; "auto" is `threshold`, beyond
                 which there is no match (also with `where`, it is that of the whole index).
-            threads, strategy, backend: as for `topk`; ``auto`` is the GPU after `to`.
+            within: all hits at this distance or nearer, or the `k` nearest of them; "auto" as for
+                `max_distance`, which is the same but for the default of `k`.
+            threads, strategy, backend: as for `topk`; ``auto`` is the GPU after `to`. All hits
+                within a distance are found on the processor.
             explain: also say how the hits were proved to be the nearest.
 
         Returns:
@@ -373,18 +380,23 @@ class Index(Telling, Upkeep):
 
         Raises:
             ArgumentError: a wrong shape or dimension, NaN or infinity, k below 1, an unknown
-                metric or column.
+                metric or column; more than a million hits within a distance.
             DTypeError: queries of a type that is not exact.
         """
-        k = positive(k, "k", _NOT_SEARCHED)
+        name, asked = "max_distance", max_distance
+        if within is not None:
+            arguments.refuse_both(max_distance, "max_distance", "within", _NOT_SEARCHED)
+            name, asked = "within", within
+        if k is not None or within is None:
+            k = positive(10 if k is None else k, "k", _NOT_SEARCHED)
         if metric not in METRICS:
             raise ArgumentError(
                 f"metric is {metric!r}", _NOT_SEARCHED, f"Use one of {', '.join(METRICS)}"
             )
         limit = None
-        auto = isinstance(max_distance, str) and max_distance == "auto"
-        if max_distance is not None and not auto:
-            limit = arguments.distance(max_distance, _NOT_SEARCHED)
+        auto = isinstance(asked, str) and asked == "auto"
+        if asked is not None and not auto:
+            limit = arguments.distance(asked, _NOT_SEARCHED, name)
         wanted = arguments.where(where, _NOT_SEARCHED)
         array = arguments.queries(
             queries, self.dim, self.bits, self.binarize, metric, _NOT_SEARCHED

@@ -33,6 +33,8 @@ _IN = 500
 
 #: Items whose facets are sorted together before they go in, and items of one page.
 _PAGE = 4096
+#: Row numbers that SQLite joins to one text.
+_JOINED = 1 << 20
 
 #: Of table `items`, without the sum.
 COLUMNS = "row, id, path, x1, y1, x2, y2, metadata, stamp"
@@ -142,8 +144,7 @@ class ItemRows:
     ) -> Iterator[np.ndarray]:
         """Rows (int64) whose value in this column is one of the facets, in several arrays."""
         for chunk in _chunks(facets, _IN):
-            query = f'SELECT row FROM facets WHERE "column" = ? AND value IN ({_marks(chunk)})'
-            rows = self.numbers(sql.execute(query, (column, *chunk)))
+            rows = self._joined(sql, column, chunk)
             if self.summed:
                 query = (
                     'SELECT rows, sum FROM facet_sums WHERE "column" = ?'
@@ -156,6 +157,29 @@ class ItemRows:
                 if (count, total) != (len(rows), tombs(rows)):
                     raise self.damaged("the rows that a filter finds are not those written")
             yield rows
+
+    def _joined(self, sql: sqlite3.Connection, column: int, facets: Sequence[str]) -> np.ndarray:
+        """Rows (int64) that have one of these few facets.
+
+        As texts of many numbers: SQLite joins them, and JSON reads them, in a third of the time
+        that as many lines would take.
+        """
+        found = f'FROM facets WHERE "column" = ? AND value IN ({_marks(facets)})'
+        last = sql.execute(f"SELECT max(row) {found}", (column, *facets)).fetchone()[0]
+        parts = [np.empty(0, np.int64)]
+        try:
+            for start in range(0, 0 if last is None else last + 1, _JOINED):
+                # What is before the first row is damage, and to be seen by those who check.
+                within = "row < ?" if start == 0 else f"row < ? AND row >= {start}"
+                query = f"SELECT group_concat(row) {found} AND {within}"
+                [text] = sql.execute(query, (column, *facets, start + _JOINED)).fetchone()
+                part = np.array(json.loads(f"[{text or ''}]"))
+                if part.size and (part.ndim != 1 or part.dtype != np.int64):
+                    raise ValueError(f"{part.dtype}")
+                parts.append(part.astype(np.int64))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise self.damaged(f"a row number of a facet: {error}") from error
+        return np.concatenate(parts)
 
     def counted(self, sql: sqlite3.Connection, column: int, limit: int) -> list[tuple[int, int]]:
         """For each value of this column a row that has it and how many have, `limit` at most."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import ArgumentError, DamagedError
 from ..search.sketches import Sketch
@@ -141,14 +142,18 @@ class Reading:
 
     # Told by those who read
 
-    def rows(self, segment: int, start: int, stop: int) -> None:
-        """Lines of a segment are read."""
-        self._read(self._main, segment, start, stop)
+    def rows(
+        self, segment: int, start: int, stop: int, live: NDArray[np.uint8] | None = None
+    ) -> None:
+        """Lines of a segment are read; of them those that live."""
+        self._read(self._main, segment, start, stop, live)
 
-    def sketches(self, segment: int, start: int, stop: int) -> None:
+    def sketches(
+        self, segment: int, start: int, stop: int, live: NDArray[np.uint8] | None = None
+    ) -> None:
         """Sketches and facts of these lines are read."""
         for kind in (SKETCHES, FACTS):
-            self._read(kind, segment, start, stop)
+            self._read(kind, segment, start, stop, live)
 
     def pairs(self, ids: np.ndarray) -> None:
         """Single lines are read: int64 (n,), numbered over all segments."""
@@ -176,12 +181,18 @@ class Reading:
             if len(granules):
                 self._hash(kind, segment, part, np.unique(granules))
 
-    def _read(self, kind: str, segment: int, start: int, stop: int) -> None:
+    def _read(
+        self, kind: str, segment: int, start: int, stop: int, live: NDArray[np.uint8] | None
+    ) -> None:
         if self._checks == "never":
             return
         part = self._parts[kind][segment]
         if part is not None and part.pending:
             granule = self._granule(kind)
+            if live is not None:
+                lines = (start + np.flatnonzero(live)) // (self._views * granule)
+                self._hash(kind, segment, part, np.unique(lines))
+                return
             start, stop = start // self._views, min(-(-stop // self._views), part.count)
             self._hash(kind, segment, part, np.arange(start // granule, -(-stop // granule)))
 

@@ -96,6 +96,14 @@ def nearest_items(
     return nearest, items
 
 
+def items_once(distances: np.ndarray, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs (distance, item) of all views of a query, in the order of both, each item once: at its
+    nearest."""
+    order = np.lexsort((items, distances))
+    first = np.sort(np.unique(items[order], return_index=True)[1])
+    return distances[order][first], items[order][first]
+
+
 def padded(arrays: Iterable[Any]) -> np.ndarray:
     """Queries of one or more views each, (width,) or (v, width), as one array (q, v, width), of
     one view each (q, width): the last view of those that have fewer is there again, which changes

@@ -7,6 +7,9 @@
     Index ─ segments ─┘   (arguments, tiling)     │    (L1, L2; one pool: `threads`)
                                                   └─ gpu/: the same two on CUDA devices
 
+`range_search` (all rows within a radius) and `self_join` (all pairs within one) go the same two
+ways on the processor, with limits that never fall (cpu/within).
+
 The result is defined by `vsearch_fast.kernels.reference` and equal to it to the bit, whatever
 the backend, the strategy, the threads, the batches and the layout of the arrays.
 """
@@ -17,7 +20,9 @@ from ..kernels.reference import pack_bits
 from ..machine import available_threads
 from ..words import METRICS, Metric
 from .dispatch import topk, topk_segments
+from .joins import self_join, self_join_blocks
 from .proof import Proof
+from .ranges import range_search
 from .resident import Resident
 from .sketches import Sketched
 
@@ -29,6 +34,9 @@ __all__ = [
     "Sketched",
     "available_threads",
     "pack_bits",
+    "range_search",
+    "self_join",
+    "self_join_blocks",
     "topk",
     "topk_segments",
 ]

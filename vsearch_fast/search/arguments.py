@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ..checks import array_of, positive
 from ..errors import ArgumentError, DTypeError
-from ..words import METRICS
+from ..words import METRICS, plural
 
 Backend = Literal["auto", "cpu", "cuda"]
 Strategy = Literal["auto", "scan", "sketch"]
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
+#: The least distance of a metric, where there is one.
+_LEAST: dict[str, float] = {"hamming": 0, "l1": 0, "l2": 0}
 
 
 def refuse_not_finite(queries: NDArray) -> None:
@@ -29,6 +31,11 @@ def refuse_not_finite(queries: NDArray) -> None:
 
 
 def checked_options(k: int, metric: str, backend: str, strategy: str, threads: int | None) -> int:
+    checked_words(metric, backend, strategy, threads)
+    return positive(k, "k", "Nothing was searched")
+
+
+def checked_words(metric: str, backend: str, strategy: str, threads: int | None) -> None:
     for name, value, allowed in (
         ("metric", metric, METRICS),
         ("backend", backend, BACKENDS),
@@ -40,7 +47,30 @@ def checked_options(k: int, metric: str, backend: str, strategy: str, threads: i
             )
     if threads is not None:
         positive(threads, "threads", "Nothing was searched")
-    return positive(k, "k", "Nothing was searched")
+
+
+def checked_radii(radius: ArrayLike, queries: int, metric: str) -> NDArray[np.float64]:
+    """A radius for each query: float64 (queries,), no NaN, none that no distance can reach."""
+    given = array_of(radius, "radius", "Nothing was searched")
+    if given.dtype.kind not in "fiu":
+        raise DTypeError(
+            f"radius is of type {given.dtype}", "It is no distance", "Pass a number, or one a query"
+        )
+    if given.ndim and given.shape != (queries,):
+        raise ArgumentError(
+            f"radius has the shape {given.shape} for {plural(queries, 'query', 'queries')}",
+            "Nothing was searched",
+            "Pass one number, or one a query",
+        )
+    radii = np.array(np.broadcast_to(given, (queries,)), np.float64)
+    bad = ~(radii >= _LEAST.get(metric, -np.inf))  # NaN as well
+    if bad.any():
+        raise ArgumentError(
+            f"radius is {radii[np.argmax(bad)]}",
+            "Nothing was searched",
+            "Pass a number of at least 0, or infinity",
+        )
+    return radii
 
 
 def checked_array(array: NDArray, name: str, metric: str) -> NDArray:

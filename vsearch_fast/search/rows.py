@@ -11,6 +11,12 @@ from numpy.typing import DTypeLike, NDArray
 
 from ..errors import ArgumentError
 from ..kernels.memory import aligned
+from ..loading import once, package
+
+#: float16 numbers from which calling a kernel to widen them pays, and numbers of other types that
+#: are converted at a time where not all rows live.
+_MANY_HALVES = 1 << 14
+_COPIED = 1 << 16
 
 Live = NDArray[np.uint8] | None
 """Which rows of a segment live, one byte a row; None: all."""
@@ -22,11 +28,11 @@ class Reading(Protocol):
     Segments are numbered as they were given, rows within them.
     """
 
-    def rows(self, segment: int, start: int, stop: int) -> None:
-        """Stored rows, in a run."""
+    def rows(self, segment: int, start: int, stop: int, live: Live = None) -> None:
+        """Stored rows, in a run; of them those that live."""
 
-    def sketches(self, segment: int, start: int, stop: int) -> None:
-        """Sketches and their facts, in a run."""
+    def sketches(self, segment: int, start: int, stop: int, live: Live = None) -> None:
+        """Sketches and their facts, likewise."""
 
     def pairs(self, ids: NDArray[np.int64]) -> None:
         """Stored rows here and there, by the ids that results have; some more than once."""
@@ -106,8 +112,36 @@ def direct(rows: NDArray, dtype: np.dtype) -> bool:
     )  # fmt: skip
 
 
-def converted(rows: NDArray, dtype: DTypeLike = np.float32) -> NDArray:
+def converted(rows: NDArray, dtype: DTypeLike = np.float32, live: Live = None) -> NDArray:
     """Rows as the kernels read them: C-contiguous, native. float64 beyond float32's range becomes
-    infinite."""
+    infinite.
+
+    Of rows that do not live nothing is read: what stands in their places is left as it came.
+    """
+    dtype = np.dtype(dtype)
+    halves = (
+        dtype == np.float32 and rows.size >= _MANY_HALVES and direct(rows, np.dtype(np.float16))
+    )
+    if live is None and not halves:
+        with np.errstate(over="ignore"):
+            return np.ascontiguousarray(rows, dtype)
+    numbers = np.arange(len(rows)) if live is None else np.flatnonzero(live)
+    # Memory of this size is the system's: what nobody writes to costs none.
+    out = np.empty(rows.shape, dtype)
+    if halves:
+        _widen_rows()(rows.__array_interface__["data"][0], rows.strides[0], numbers, out)
+        return out
+    some = max(1, _COPIED // max(1, rows.shape[1]))  # a copy of them stays in cache
     with np.errstate(over="ignore"):
-        return np.ascontiguousarray(rows, dtype)
+        for start in range(0, len(numbers), some):
+            part = numbers[start : start + some]
+            out[part] = rows[part]
+    return out
+
+
+@once
+def _widen_rows() -> Any:
+    package("numba")
+    from ..kernels.halves import widen_rows
+
+    return widen_rows

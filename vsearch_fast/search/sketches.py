@@ -25,7 +25,7 @@ from ..machine import available_threads
 from ..threads import run
 from . import learning, tiling
 from .reductions import Reduced, Reduction
-from .rows import converted
+from .rows import Live, converted
 
 #: Rows that parameters are chosen by, of each run.
 _SAMPLE = 32
@@ -102,6 +102,14 @@ def choose_run(rows: NDArray, start: int = 0, before: Run | None = None) -> Run:
     return Run(start, lo, step, _lost(sample, lo, step))
 
 
+def live_sample(rows: NDArray, live: Live, first: int) -> NDArray:
+    """Rows to choose a run by: those that live, the first of them the ``first`` of ``live``."""
+    if live is None:
+        return rows
+    numbers = np.flatnonzero(live[first:])
+    return rows[numbers[:: max(1, len(numbers) // _SAMPLE)][:_SAMPLE]]
+
+
 def _lost(sample: NDArray[np.float32], lo: float, step: float) -> float:
     """Residuals in proportion to how far the numbers spread."""
     sketch = _kernels()
@@ -120,6 +128,23 @@ def sketch_block(
     block = converted(rows)
     base = block.__array_interface__["data"][0]
     return _kernels().sketch_rows(base, block.strides[0], block.shape[1], lo, step, out, facts) < 0
+
+
+def sketch_live(
+    rows: NDArray, live: Live, lo: float, step: float, out: NDArray[np.uint8],
+    facts: NDArray[np.float64],
+) -> bool:  # fmt: skip
+    """`sketch_block` of the rows that live, at their places; of others neither is written."""
+    if live is None:
+        return sketch_block(rows, lo, step, out, facts)
+    numbers = np.flatnonzero(live)
+    data, some = (
+        np.empty((len(numbers), out.shape[1]), np.uint8),
+        np.empty((len(numbers), layout.FACTS)),
+    )
+    finite = sketch_block(rows[numbers], lo, step, data, some)
+    out[numbers], facts[numbers] = data, some
+    return finite
 
 
 @usually

@@ -131,6 +131,14 @@ def router(service: Service, *, rating: bool) -> APIRouter:
                 examples=[["category=Dress"]],
             ),
         ] = None,
+        within: Annotated[
+            float | None,
+            Form(
+                ge=0,
+                allow_inf_nan=False,
+                description="Only matches at this distance or nearer; never more than `k`",
+            ),
+        ] = None,
     ) -> schemas.SearchAnswer:
         """Exactly one of `image`, `id` and `query` says what is searched for. The answer is
         exact: equal to comparing the query with every picture within the filter."""
@@ -154,7 +162,7 @@ def router(service: Service, *, rating: bool) -> APIRouter:
                 return catalogue.query_of_kept(query, box)
             return catalogue.query_of_item(id or "", box)
 
-        answer = await service.search(prepare, k, metric, where or [])
+        answer = await service.search(prepare, k, metric, where or [], within)
         asked = answer.query
         return schemas.SearchAnswer(
             query=schemas.QueryAnswer(

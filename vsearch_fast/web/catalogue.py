@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -425,7 +426,9 @@ class Catalogue:
                 continue
             for n, hits in zip(numbers, found, strict=True):
                 own = requests[n]
-                kept = [hit for hit in hits if hit.id != own.exclude][: own.k]
+                reach = math.inf if own.within is None else own.within
+                kept = [hit for hit in hits if hit.id != own.exclude and hit.distance <= reach]
+                kept = kept[: own.k]
                 answers[n] = Found(kept, likeness)
         return answers
 

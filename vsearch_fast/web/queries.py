@@ -60,13 +60,15 @@ class Query:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SearchRequest:
-    """One scan's worth of a query; `where` as `Index.search` takes it, or None."""
+    """One scan's worth of a query; `where` as `Index.search` takes it, or None. Of its k nearest
+    those at the distance `within` or nearer."""
 
     row: Row
     metric: Metric
     k: int
     where: Mapping[str, Sequence[Any]] | None
     exclude: str | None = None
+    within: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,14 +148,24 @@ class Service:
         return self.catalogue.facts
 
     async def search(
-        self, prepare: Callable[[], Query], k: int, metric: str, where: list[str]
+        self,
+        prepare: Callable[[], Query],
+        k: int,
+        metric: str,
+        where: list[str],
+        within: float | None = None,
     ) -> Answer:
         """The `k` matches, by a metric or "all", of what `prepare` makes in a thread; `where`
-        are column=value texts."""
-        return await self._within(self._search(prepare, k, metric, where))
+        are column=value texts, and `within` is a distance that no match is beyond."""
+        return await self._within(self._search(prepare, k, metric, where, within))
 
     async def _search(
-        self, prepare: Callable[[], Query], k: int, metric: str, where: list[str]
+        self,
+        prepare: Callable[[], Query],
+        k: int,
+        metric: str,
+        where: list[str],
+        within: float | None,
     ) -> Answer:
         filters = parse_where(where)
         times = [time.perf_counter()]
@@ -169,7 +179,7 @@ class Service:
 
         async def one(name: Metric) -> Searched:
             began = time.perf_counter()
-            request = SearchRequest(row, name, k, filters, query.id)
+            request = SearchRequest(row, name, k, filters, query.id, within)
             found = await self._scans.submit(request)
             return Searched(name, found.hits, found.likeness, time.perf_counter() - began)
 

@@ -12,7 +12,7 @@ from ...kernels.layout import PAGE
 from .. import tiling
 from ..reductions import Reduced
 from ..rows import Live, Reading, direct, readable
-from ..sketches import Run, Sketch, choose_run
+from ..sketches import Run, Sketch, choose_run, live_sample
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +55,8 @@ def cut_rows(problem: Problem, workers: int, queries: int) -> list[Chunk]:
     chunks: list[Chunk] = []
     offset = 0
 
-    for number, (segment, sketch) in enumerate(
-        zip(problem.segments, problem.sketches, strict=True)
+    for number, (segment, live, sketch) in enumerate(
+        zip(problem.segments, problem.lives, problem.sketches, strict=True)
     ):
 
         def cut(
@@ -83,7 +83,7 @@ def cut_rows(problem: Problem, workers: int, queries: int) -> list[Chunk]:
             sketch is None or (queries >= sizes.build_queries and rest >= sizes.build_rows)
         ):
             before = sketch.runs[-1] if sketch is not None and sketch.runs else None
-            run_ = choose_run(segment[covered:], covered, before)
+            run_ = choose_run(live_sample(segment[covered:], live, covered), covered, before)
             cut(covered, len(segment), min(copied, sizes.sketch_rows), run_, True)
         else:
             floats = direct(segment, np.dtype(np.float32))

@@ -196,11 +196,14 @@ def _search_batch(
         held = (distances[worker], ids[worker], counts[worker], limits)
         while not stop.is_set() and (number := next(turn)) < len(chunks):
             chunk = chunks[number]
-            live = lives[chunk.segment]
-            rows = segments[chunk.segment][chunk.start : chunk.stop]
-            mask = everything if live is None else live[chunk.start : chunk.stop]
+            live, rows = lives[chunk.segment], segments[chunk.segment][chunk.start : chunk.stop]
+            if live is not None:
+                live = live[chunk.start : chunk.stop]
+                if not live.any():
+                    continue
+            mask = everything if live is None else live
             if not direct(rows, kernels.rows):
-                rows = converted(rows, kernels.rows)
+                rows = converted(rows, kernels.rows, live)
             offset = chunk.offset + chunk.start
             bad = scan(
                 address, stride, count,
@@ -209,7 +212,7 @@ def _search_batch(
                 mask, tile_rows, k, *held,
             )  # fmt: skip
             if reading is not None:
-                reading.rows(chunk.segment, chunk.start, chunk.stop)
+                reading.rows(chunk.segment, chunk.start, chunk.stop, live)
             if bad >= 0:
                 # Chunks are taken in ascending order: those in flight may still hold an
                 # earlier row, later ones need not be read.

@@ -15,8 +15,8 @@ from ...kernels.select import lower_limits
 from .. import tiling
 from ..proof import Work
 from ..reductions import Reduced
-from ..rows import Sources, converted, direct, no_mask, readable
-from ..sketches import Run, sketch_block
+from ..rows import Live, Sources, converted, direct, no_mask, readable
+from ..sketches import Run, sketch_live
 from .buffers import capacity_for
 from .chunks import Chunk
 from .shared import Bounding, Shared, SketchedQueries
@@ -53,17 +53,19 @@ class Worker:
         shared = self.shared
         problem = shared.problem
         segment, live = problem.segments[chunk.segment], problem.lives[chunk.segment]
-        mask = no_mask() if live is None else live[chunk.start : chunk.stop]
+        if live is not None:
+            live = live[chunk.start : chunk.stop]
+        mask = no_mask() if live is None else live
         rows = segment[chunk.start : chunk.stop]
         count = len(rows) if live is None else int(np.count_nonzero(mask))
         if count == 0:
             return -1
         if chunk.run is None or shared.hopeless:
-            return self._scan(chunk, rows, mask, count)
+            return self._scan(chunk, rows, live, count)
         first = chunk.offset + chunk.start
         sources, copied = shared.sources, not readable(segment)
         if copied:
-            rows = converted(rows)
+            rows = converted(rows, live=live)
             self.relieve(sources, everything=True)  # these sources alone know what is listed
             sources = Sources.of([(first, rows)])
         sketch = problem.sketches[chunk.segment]
@@ -72,15 +74,15 @@ class Worker:
             data = sketch.bytes[chunk.start : chunk.stop]
             facts = sketch.facts[chunk.start : chunk.stop]
             if problem.reading is not None:
-                problem.reading.sketches(chunk.segment, chunk.start, chunk.stop)
+                problem.reading.sketches(chunk.segment, chunk.start, chunk.stop, live)
         else:
             if problem.reading is not None:
-                problem.reading.rows(chunk.segment, chunk.start, chunk.stop)
+                problem.reading.rows(chunk.segment, chunk.start, chunk.stop, live)
             data = aligned((len(rows), shared.width), np.uint8)
             facts = np.empty((len(rows), shared.facts))
-            self.work.bytes_read += rows.nbytes
+            self.work.bytes_read += count * rows.shape[1] * rows.itemsize
             bad = np.empty(0, np.int64)
-            if not sketch_block(rows, chunk.run.lo, chunk.run.step, data, facts):
+            if not sketch_live(rows, live, chunk.run.lo, chunk.run.step, data, facts):
                 bad = np.flatnonzero(~np.isfinite(facts).all(axis=1))
         if live is not None:
             bad = bad[mask[bad] != 0]
@@ -356,14 +358,15 @@ class Worker:
             self.shared.problem.k,
         )  # fmt: skip
 
-    def _scan(self, chunk: Chunk, rows: NDArray, mask: NDArray[np.uint8], count: int) -> int:
+    def _scan(self, chunk: Chunk, rows: NDArray, live: Live, count: int) -> int:
         """Compute every distance of a chunk by the definition."""
         shared = self.shared
+        mask = no_mask() if live is None else live
         if shared.problem.reading is not None:
-            shared.problem.reading.rows(chunk.segment, chunk.start, chunk.stop)
-        read = rows.nbytes
+            shared.problem.reading.rows(chunk.segment, chunk.start, chunk.stop, live)
+        read = count * rows.shape[1] * rows.itemsize
         if not direct(rows, np.dtype(np.float32)):
-            rows = converted(rows)
+            rows = converted(rows, live=live)
         first = chunk.offset + chunk.start
         limits = self.nearest.copy()
         limits[shared.count :] = -1  # nothing is below it: padding never enters a buffer

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ...errors import DeviceError, VsearchError
 from ...kernels.cuda.device import Device
 from .. import tiling
-from ..rows import converted
+from ..rows import converted, live_rows
 from ..sketches import Sketch
 from . import devices as cuda
 from .resident_rows import ResidentRows
@@ -98,7 +98,10 @@ class Request:
         if self.resident is not None:
             return True
         sizes = tiling.TILING
-        bytes_ = sum(s.shape[0] * s.shape[1] * s.itemsize for s in self.segments)
+        bytes_ = sum(
+            live_rows([s], [mask]) * s.shape[1] * s.itemsize
+            for s, mask in zip(self.segments, self.masks, strict=True)
+        )
         return (
             len(self.queries) >= sizes.device_worth_queries and bytes_ >= sizes.device_worth_bytes
         )
