@@ -15,7 +15,7 @@ from ..errors import ArgumentError, ImageError
 from ..index.where import read_where, where_in_words
 from ..terminal import options
 from ..terminal.console import tell
-from ..words import METRICS, Metric, plural
+from ..words import JUDGED, METRICS, Metric, plural
 
 if TYPE_CHECKING:
     from ..embedder.embedder import Embedder
@@ -197,7 +197,7 @@ def command(
         if not searched:
             raise ImageError("no photo could be read", "Nothing was searched", "See the reasons")
         results: list[Result] = []
-        metrics = METRICS if metric == "all" else (metric,)
+        metrics = JUDGED if metric == "all" else (metric,)
         limits: dict[Metric, Threshold | None] = {}
         asked_distance = None if max_distance == "auto" else max_distance
         asked_where = where_in_words(where)

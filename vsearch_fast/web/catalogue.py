@@ -29,7 +29,7 @@ from ..index.likeness import Likeness
 from ..index.views import padded
 from ..index.where import read_where
 from ..indexing.photos import Photos
-from ..words import METRICS
+from ..words import JUDGED
 from .current import Current, Facts, Opened
 from .faults import NotFoundError, RequestError, status_of
 from .lru import SizedCache
@@ -120,7 +120,7 @@ class Catalogue:
     def _try_search(self, opened: Opened) -> None:
         index = opened.index
         nothing = Row(np.zeros(index.dim, np.float32), np.zeros(-(-index.bits // 8), np.uint8))
-        for metric in METRICS:
+        for metric in JUDGED:
             index.search(
                 nothing.by(metric), 1, metric, threads=self._threads, backend=self._backend
             )
@@ -140,7 +140,7 @@ class Catalogue:
             )
             opened.facts = facts
             learnt: dict[str, Likeness] = {}
-            for metric in METRICS:
+            for metric in JUDGED:
                 with contextlib.suppress(VsearchError):  # no reason not to search
                     known = index.likeness(metric, threads=self._threads, backend=self._backend)
                     if known is not None:

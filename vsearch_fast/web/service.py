@@ -22,7 +22,7 @@ from ..index.hits import Hit
 from ..index.items import Item
 from ..index.likeness import Likeness
 from ..machine import available_threads
-from ..words import METRICS, Metric
+from ..words import JUDGED, Metric
 from .batching import Batcher
 from .catalogue import Catalogue, parse_where, unshowable
 from .current import Facts
@@ -150,7 +150,7 @@ class Service:
     async def search(
         self, prepare: Callable[[], Query], k: int, metric: str, where: list[str]
     ) -> Answer:
-        """The `k` matches, by a metric or "all", of what `prepare` makes in a thread; `where`
+        """The `k` matches, by a metric or "all" (`JUDGED`), of what `prepare` makes in a thread; `where`
         are column=value texts."""
         return await self._within(self._search(prepare, k, metric, where))
 
@@ -173,7 +173,7 @@ class Service:
             found = await self._scans.submit(request)
             return Searched(name, found.hits, found.likeness, time.perf_counter() - began)
 
-        names = METRICS if metric == "all" else (metric,)
+        names = JUDGED if metric == "all" else (metric,)
         results = await asyncio.gather(*(one(name) for name in names))  # type: ignore[arg-type]
         times.append(time.perf_counter())
         seconds = {
