@@ -26,11 +26,11 @@ What follows for the two inner products, of finite float32 numbers:
   between 2**-298 and 2**256. A sum of d terms overflows for no d below 2**767.
 - ``sum of x_i**2`` is 0 only for a row of zeros, and otherwise at least 2**-298. The product of two
   such sums lies between 2**-596 and d**2 * 2**512: it neither underflows nor overflows.
-- A sum is never -0: a lane begins at +0, and only -0 and -0 add up to -0. ``0 - dot`` is not, either.
+- A sum is never -0: a lane begins at +0, and only -0 and -0 add up to -0. Nor is ``0 - dot``.
 - The root of the square of a float64 is that number. So the cosine distance of two rows with
-  equal numbers is exactly 0, also where one is the other times a power of two, and of x and -x it is
-  exactly 2. Roundings may lead up to (d/16 + 40) * 2**-53 below 0 or above 2 for others that are
-  parallel.
+  equal numbers is exactly 0, also where one is the other times a power of two, and that of x and
+  -x is exactly 2. For others that are parallel, roundings may lead up to (d/16 + 40) * 2**-53
+  below 0 or above 2.
 """
 
 from __future__ import annotations

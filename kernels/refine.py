@@ -45,7 +45,7 @@ _SOURCES = (
     numba.types.Array(_I64, 1, "C"), numba.types.Array(_I64, 1, "C"),
     numba.types.Array(_I64, 1, "C"), numba.types.Array(_U8, 1, "C"),
 )  # fmt: skip
-_PAIRS = (
+PAIRED = (
     numba.intp, numba.intp, _I64,  # float32 queries: address, stride in bytes, numbers a row
     *_SOURCES,
     numba.types.Array(_I32, 1, "C"), numba.types.Array(_I64, 1, "C"),  # pairs: query, row id
@@ -86,7 +86,7 @@ def _widen(halves, floats, bits):
 
 
 @within
-def _row_at(row, source, widened, firsts, bases, strides, are_halves, wide, wide_bits):
+def row_at(row, source, widened, firsts, bases, strides, are_halves, wide, wide_bits):
     """Where a row lies as float32, with its source and the row that ``wide`` holds; both are
     guesses before: consecutive pairs mostly share them."""
     source = _source_of(row, firsts, source)
@@ -101,7 +101,7 @@ def _row_at(row, source, widened, firsts, bases, strides, are_halves, wide, wide
 
 @compiled(
     _I64(
-        *_PAIRS,
+        *PAIRED,
         numba.types.Array(_F64, 2, "C"), numba.types.Array(_I64, 1, "C"),  # upper bounds, counts
         numba.types.Array(_F64, 1, "C"), numba.types.Array(_I64, 1, "C"),  # limits, order
         numba.boolean,
@@ -130,7 +130,7 @@ def refine_f32(
         if pair_lowers[i] > limits[query]:
             continue
         done += 1
-        at, source, widened = _row_at(
+        at, source, widened = row_at(
             row, source, widened, firsts, bases, strides, are_halves, wide, wide_bits
         )
         q = query_base + query * query_stride
@@ -150,7 +150,7 @@ def refine_f32(
 
 @compiled(
     _I64(
-        *_PAIRS,
+        *PAIRED,
         numba.types.Array(_F64, 1, "C"),  # limits of lower bounds
         numba.types.Array(_F64, 2, "C"), numba.types.Array(_I64, 2, "C"),
         numba.types.Array(_I64, 1, "C"), numba.types.Array(_F64, 1, "C"),
@@ -180,7 +180,7 @@ def refine_f64(
         if pair_lowers[i] > min(limits[query], caps[query]):
             continue
         done += 1
-        at, source, widened = _row_at(
+        at, source, widened = row_at(
             row, source, widened, firsts, bases, strides, are_halves, wide, wide_bits
         )
         q = query_base + query * query_stride
@@ -221,7 +221,7 @@ def pair_distances(
     number_at, found_at = number.ctypes.data, found.ctypes.data
     source, widened = np.int64(0), np.int64(-1)
     for i in range(start, stop):
-        at, source, widened = _row_at(
+        at, source, widened = row_at(
             pair_rows[i], source, widened, firsts, bases, strides, are_halves, wide, wide_bits
         )
         q = query_base + pair_queries[i] * query_stride

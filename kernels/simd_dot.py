@@ -31,6 +31,15 @@ from .simd import (
     _pointers,
     _tile_pointers,
 )
+from .simd_u8 import (
+    _SIXTEEN_F32,
+    _SIXTEEN_I32,
+    PRODUCT,
+    QUERIES,
+    ROWS,
+    _spread,
+    _tile_totals,
+)
 
 
 def _lane_total(builder: ir.IRBuilder, four: list[Any]) -> Any:
@@ -164,3 +173,36 @@ def near_dot_squares_f32(typingctx, query, row, length):
         return context.make_tuple(builder, signature.return_type, totals)
 
     return result(types.intp, types.intp, types.intp), codegen
+
+
+@intrinsic(prefer_literal=True)
+def product_tile(typingctx, level, qb, qs, xb, xs, numbers, length, xc, qt, qtn, xt, xtn, out):
+    """Products of sketches of 4 queries x 4 numbered rows, and which pass a threshold.
+
+    ``xc`` is the address of 4 int32 that make rows' sums whole (what signed queries leave out).
+    ``qt`` is that of 4 float32 a, and ``qtn`` and twice ``qtn`` bytes behind them of 4 b and 4 c;
+    ``xt`` and ``xtn`` likewise for rows. A product S passes unless, in float32,
+    ``S + a_q + a_x + b_q * b_x + c_q * c_x`` is below 0: what is not a number passes. Products are
+    stored at ``out`` as 16 int32; returns a mask, bit 4 * query + row.
+    """
+    number = level.literal_value
+
+    def codegen(context, builder, signature, args):
+        length, xc, qt, qtn, xt, xtn, out = args[6:]
+        pointers = _tile_pointers(builder, args[1:6], QUERIES, ROWS)
+        totals = _tile_totals(builder, PRODUCT, number, pointers, length)
+        totals = builder.add(totals, _spread(builder, xc, _I32, False))
+        builder.store(totals, builder.inttoptr(out, _SIXTEEN_I32.as_pointer()), align=4)
+
+        def terms(base: Any, step: Any, by_query: bool) -> list[Any]:
+            addresses = [builder.add(base, builder.mul(step, _const(n))) for n in range(3)]
+            return [_spread(builder, address, _F32, by_query) for address in addresses]
+
+        (a, b, c), (d, e, f) = terms(qt, qtn, True), terms(xt, xtn, False)
+        whole = builder.sitofp(totals, _SIXTEEN_F32)
+        sums = builder.fadd(builder.fadd(whole, a), d)
+        sums = builder.fadd(builder.fadd(sums, builder.fmul(b, e)), builder.fmul(c, f))
+        passed = builder.fcmp_unordered(">=", sums, ir.Constant(_SIXTEEN_F32, [0.0] * 16))
+        return builder.zext(builder.bitcast(passed, ir.IntType(16)), _I64)
+
+    return types.intp(level, *_TILE, *(types.intp,) * 7), codegen

@@ -187,7 +187,7 @@ def topk_segments(
     work = Work()
     level = cpu.level
     on_devices = None
-    if metric in ("hamming", "cosine", "ip"):  # codes are as small as a sketch
+    if metric == "hamming":  # codes are as small as a sketch
         strategy = "scan"
     if best and len(queries) and backend != "cpu":
         on_devices = _search_on_devices(

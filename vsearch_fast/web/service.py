@@ -150,8 +150,8 @@ class Service:
     async def search(
         self, prepare: Callable[[], Query], k: int, metric: str, where: list[str]
     ) -> Answer:
-        """The `k` matches, by a metric or "all" (`JUDGED`), of what `prepare` makes in a thread; `where`
-        are column=value texts."""
+        """The `k` matches, by a metric or "all", those of `JUDGED`, of what `prepare` makes in
+        a thread; `where` are column=value texts."""
         return await self._within(self._search(prepare, k, metric, where))
 
     async def _search(
