@@ -358,13 +358,15 @@ class Index(Telling, Upkeep):
                 several views a query (q, v, ...): a hit's distance is the smallest between a
                 view of the query and one of the item's.
             k: hits a query, at least 1; fewer come when fewer items match.
-            metric: "l2", "l1" or "hamming" (on the codes: the bits features > 0, or what
-                `binarize` says).
+            metric: "l2", "l1", "cosine" or "ip" (the inner product, negated, so that the
+                largest comes first), of the features, as `topk` defines them; or "hamming" (on
+                the codes: the bits features > 0, or what `binarize` says).
             where: only items whose metadata has, in each of these columns, this value or one
                 of these values. Values compare as JSON values: True is not 1, 1 is 1.0; None
                 matches null, not a column that an item lacks.
-            max_distance: only hits at this distance or nearer; "auto" is `threshold`, beyond
-                which there is no match (also with `where`, it is that of the whole index).
+            max_distance: only hits at this distance or nearer, for "ip" a number below 0 as a
+                rule; "auto" is `threshold`, beyond which there is no match (also with `where`, it
+                is that of the whole index), and is there for "l2", "l1" and "hamming".
             threads, strategy, backend: as for `topk`; ``auto`` is the GPU after `to`.
             explain: also say how the hits were proved to be the nearest.
 
@@ -384,7 +386,7 @@ class Index(Telling, Upkeep):
         limit = None
         auto = isinstance(max_distance, str) and max_distance == "auto"
         if max_distance is not None and not auto:
-            limit = arguments.distance(max_distance, _NOT_SEARCHED)
+            limit = arguments.distance(max_distance, metric, _NOT_SEARCHED)
         wanted = arguments.where(where, _NOT_SEARCHED)
         array = arguments.queries(
             queries, self.dim, self.bits, self.binarize, metric, _NOT_SEARCHED
