@@ -39,7 +39,7 @@ from serve_load import make_index
 
 from vsearch_fast.bench.machine import command_line
 from vsearch_fast.index import Index, sums
-from vsearch_fast.words import METRICS
+from vsearch_fast.words import JUDGED
 
 _QUERIES = 32
 
@@ -147,7 +147,7 @@ def main(rows: int, dim: int, runs: int, drop: bool, json_file: Path | None) -> 
         with Index.open(path) as index:
             numbers = rng.integers(0, rows, _QUERIES)
             np.save(f"{path}-queries.npy", index.features([str(n) for n in numbers]))
-        for metric in METRICS:
+        for metric in JUDGED:
             _search(path, metric, "never")  # compiles
 
             def measure(checks: str, metric: str = metric) -> list[list[float]]:

@@ -50,7 +50,7 @@ from vsearch_fast.datasets.records import Record
 from vsearch_fast.index.learning import ABSENT
 from vsearch_fast.index.pairs import SHOWN
 from vsearch_fast.index.thresholds import Threshold
-from vsearch_fast.words import METRICS, Metric
+from vsearch_fast.words import JUDGED, Metric
 
 PARTS = 5
 WORDS = ("same item", "similar", "not similar")
@@ -164,7 +164,7 @@ def _arguments() -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--leave-out", action="append", default=[], help="no category; repeat")
     parser.add_argument("--min-pictures", type=int, default=20, help="of one held out (default 20)")
-    parser.add_argument("--metric", action="append", choices=METRICS, help="default: all; repeat")
+    parser.add_argument("--metric", action="append", choices=JUDGED, help="default: all; repeat")
     parser.add_argument("--absent", type=float, default=ABSENT, help="as for vsearch calibrate")
     parser.add_argument("--limit", type=int, default=None, help="pictures, drawn at random")
     parser.add_argument("--seed", type=int, default=0, help="of that (default 0)")
@@ -172,7 +172,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--provider", default="auto", help="as for vsearch index")
     parser.add_argument("--json", type=Path, default=None, help="also write the figures here")
     args = parser.parse_args()
-    args.metric = args.metric or list(METRICS)
+    args.metric = args.metric or list(JUDGED)
     return args
 
 

@@ -48,7 +48,7 @@ from vsearch_fast.bench.machine import command_line
 from vsearch_fast.datasets import detect
 from vsearch_fast.datasets.records import Record
 from vsearch_fast.index.thresholds import QUANTILE, SAMPLE, place, sampled
-from vsearch_fast.words import METRICS, Metric
+from vsearch_fast.words import JUDGED, Metric
 
 QUANTILES = (0.5, 0.75, 0.9, 0.95, 0.99)
 _BLOCK = 256  # queries whose distances to all rows are held at once
@@ -153,7 +153,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--category", action="append", help="hold out this one only; repeat")
     parser.add_argument("--leave-out", action="append", default=[], help="no category; repeat")
     parser.add_argument("--min-pictures", type=int, default=20, help="of one held out (default 20)")
-    parser.add_argument("--metric", action="append", choices=METRICS, help="default: all; repeat")
+    parser.add_argument("--metric", action="append", choices=JUDGED, help="default: all; repeat")
     parser.add_argument("--foreign", type=Path, default=None, help="pictures of another kind")
     parser.add_argument("--limit", type=int, default=None, help="pictures, drawn at random")
     parser.add_argument("--seed", type=int, default=0, help="of that (default 0)")
@@ -161,7 +161,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--provider", default="auto", help="as for vsearch index")
     parser.add_argument("--json", type=Path, default=None, help="also write the figures here")
     args = parser.parse_args()
-    args.metric = args.metric or list(METRICS)
+    args.metric = args.metric or list(JUDGED)
     return args
 
 

@@ -29,7 +29,7 @@ from vsearch_fast import Embedder, topk
 from vsearch_fast.export.training.augment import STRENGTHS, vary
 from vsearch_fast.models import SHIPPED
 from vsearch_fast.version import __version__
-from vsearch_fast.words import METRICS
+from vsearch_fast.words import JUDGED
 
 #: Those that lie in scikit-image itself and show something; the others are downloads.
 PICTURES = (
@@ -74,7 +74,7 @@ def found_again(
 ) -> dict[str, float]:
     """Share of the views whose nearest other view is of the same picture, by metric."""
     shares: dict[str, float] = {}
-    for metric in METRICS:
+    for metric in JUDGED:
         rows = codes if metric == "hamming" else features
         _, nearest = topk(rows, rows, 2, metric=metric)
         own = np.arange(len(rows))
@@ -97,7 +97,7 @@ def main() -> None:
         raise SystemExit("scikit-image is not installed: pip install scikit-image") from None
     outcomes = []
     print(f"{len(pictures)} pictures, {chosen.views} views of each\n")
-    print(f"{'network':32}" + "".join(f"{metric:>9}" for metric in METRICS))
+    print(f"{'network':32}" + "".join(f"{metric:>9}" for metric in JUDGED))
     for model in [each.name for each in SHIPPED] + chosen.model:
         embedder = Embedder(model)
         views, of = views_of(pictures, chosen.views, embedder.input_size)

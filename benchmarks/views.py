@@ -41,7 +41,7 @@ from vsearch_fast.datasets import detect
 from vsearch_fast.datasets.records import Record
 from vsearch_fast.datasets.splits import split
 from vsearch_fast.embedder import embed_views
-from vsearch_fast.words import METRICS, Metric
+from vsearch_fast.words import JUDGED, Metric
 
 WAYS: dict[str, tuple[Sequence[int], Sequence[int]]] = {
     "whole, whole": ((0,), (0,)),
@@ -153,14 +153,14 @@ def _arguments() -> argparse.Namespace:
         "--unseen", action="store_true",
         help="only groups that vsearch train (seed 0) keeps for the test",
     )  # fmt: skip
-    parser.add_argument("--metric", action="append", choices=METRICS, help="default: all; repeat")
+    parser.add_argument("--metric", action="append", choices=JUDGED, help="default: all; repeat")
     parser.add_argument("--limit", type=int, default=None, help="pictures, drawn at random")
     parser.add_argument("--seed", type=int, default=0, help="of that (default 0)")
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--provider", default="auto", help="as for vsearch index")
     parser.add_argument("--json", type=Path, default=None, help="also write the figures here")
     args = parser.parse_args()
-    args.metric = args.metric or list(METRICS)
+    args.metric = args.metric or list(JUDGED)
     return args
 
 

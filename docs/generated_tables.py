@@ -19,7 +19,7 @@ from vsearch_fast.evaluate.report import DISTANCES
 
 RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
 
-METRICS = {metric: DISTANCES[metric] for metric in words.METRICS}
+METRICS = {metric: DISTANCES[metric] for metric in words.JUDGED}
 
 
 def table(request: str) -> str:

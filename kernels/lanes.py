@@ -19,7 +19,7 @@ from .simd import l1_f32_1x4, l1_f32_2x2, l2_f32_1x4, l2_f32_2x2
 QUERY_MULTIPLE = 2  # query blocks are padded to this many rows, with limits of -1
 
 _F64, _I64 = numba.float64, numba.int64
-_SIGNATURE = _I64(
+SIGNATURE = _I64(
     numba.intp, numba.intp, _I64,  # queries: address, stride in bytes, how many
     numba.intp, numba.intp, _I64,  # rows: address, stride in bytes, bytes a row
     _I64, _I64, _I64,  # first row, row behind the last, id of row 0
@@ -30,7 +30,7 @@ _SIGNATURE = _I64(
 )  # fmt: skip
 
 
-@compiled(_SIGNATURE)
+@compiled(SIGNATURE)
 def lane_scan(
     query_base, query_stride, queries,
     row_base, row_stride, length,

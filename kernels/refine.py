@@ -27,7 +27,7 @@ _SOURCES = (
     numba.types.Array(_I64, 1, "C"), numba.types.Array(_I64, 1, "C"),
     numba.types.Array(_I64, 1, "C"), numba.types.Array(_U8, 1, "C"),
 )  # fmt: skip
-_PAIRS = (
+PAIRED = (
     numba.intp, numba.intp, _I64,  # float32 queries: address, stride in bytes, numbers a row
     *_SOURCES,
     numba.types.Array(_I32, 1, "C"), numba.types.Array(_I64, 1, "C"),  # pairs: query, row id
@@ -52,7 +52,7 @@ def _source_of(row, firsts, guess):
 
 
 @within
-def _row_at(row, source, widened, firsts, bases, strides, are_halves, wide):
+def row_at(row, source, widened, firsts, bases, strides, are_halves, wide):
     """Where a row lies as float32, with its source and the row that ``wide`` holds; both are
     guesses before: consecutive pairs mostly share them."""
     source = _source_of(row, firsts, source)
@@ -67,7 +67,7 @@ def _row_at(row, source, widened, firsts, bases, strides, are_halves, wide):
 
 @compiled(
     _I64(
-        *_PAIRS,
+        *PAIRED,
         numba.types.Array(_F64, 2, "C"), numba.types.Array(_I64, 1, "C"),  # upper bounds, counts
         numba.types.Array(_F64, 1, "C"), numba.types.Array(_I64, 1, "C"),  # limits, order
         numba.boolean,
@@ -95,9 +95,7 @@ def refine_f32(
         if pair_lowers[i] > limits[query]:
             continue
         done += 1
-        at, source, widened = _row_at(
-            row, source, widened, firsts, bases, strides, are_halves, wide
-        )
+        at, source, widened = row_at(row, source, widened, firsts, bases, strides, are_halves, wide)
         q = query_base + query * query_stride
         near = near_l2_f32(q, at, 4 * dim) if squared else near_l1_f32(q, at, 4 * dim)
         if not near < np.inf:
@@ -115,7 +113,7 @@ def refine_f32(
 
 @compiled(
     _I64(
-        *_PAIRS,
+        *PAIRED,
         numba.types.Array(_F64, 1, "C"),  # limits of lower bounds
         numba.types.Array(_F64, 2, "C"), numba.types.Array(_I64, 2, "C"),
         numba.types.Array(_I64, 1, "C"), numba.types.Array(_F64, 1, "C"),
@@ -144,9 +142,7 @@ def refine_f64(
         if pair_lowers[i] > min(limits[query], caps[query]):
             continue
         done += 1
-        at, source, widened = _row_at(
-            row, source, widened, firsts, bases, strides, are_halves, wide
-        )
+        at, source, widened = row_at(row, source, widened, firsts, bases, strides, are_halves, wide)
         q = query_base + query * query_stride
         number[0] = 0
         if squared:
@@ -184,7 +180,7 @@ def pair_distances(
     number_at, found_at = number.ctypes.data, found.ctypes.data
     source, widened = np.int64(0), np.int64(-1)
     for i in range(start, stop):
-        at, source, widened = _row_at(
+        at, source, widened = row_at(
             pair_rows[i], source, widened, firsts, bases, strides, are_halves, wide
         )
         q = query_base + pair_queries[i] * query_stride

@@ -54,8 +54,8 @@ FACES = {
     "images": """Box FORMATS IMAGE_SUFFIXES MAX_PIXELS RESIZE_FILTERS Source decode find_images load
                  pixel_box reduced upright_size""",
     "index": "Hit Index Item Label Likeness Threshold",
-    "kernels.reference": """BLOCK DISTANCE LANES METRICS Metric hamming l1 l2 lane_sum pack_bits
-                            range_search self_join topk""",
+    "kernels.reference": """BLOCK DISTANCE LANES METRICS Metric cosine hamming ip l1 l2 lane_sum
+                            pack_bits range_search self_join topk""",
     "models": "DEFAULT SHIPPED Shipped default_model default_model_id model_path",
     "rating": """Judgement Picture Ratings Report Settings Study System Task make summarise
                  tasks""",

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-Metric = Literal["l2", "l1", "hamming"]
+Metric = Literal["l2", "l1", "hamming", "cosine", "ip"]
 
-#: In the order in which they are offered and told.
+#: All that a search takes, in the order in which they are offered and told.
 METRICS: tuple[Metric, ...] = get_args(Metric)
+
+#: Those that pictures are judged by: thresholds and labels are kept for them, tables of accuracy
+#: have a column for each, and "all" means them.
+JUDGED: tuple[Metric, ...] = ("l2", "l1", "hamming")
 
 #: How the bits of a code are made of features: above 0, above each number's median, or the signs of
 #: a learnt projection. What is not ZERO the model's file alone knows.

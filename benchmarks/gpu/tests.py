@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vsearch_fast import Resident, Sketched
-from vsearch_fast.kernels.reference import METRICS
 from vsearch_fast.search import topk
 from vsearch_fast.search.gpu import selfcheck
+from vsearch_fast.words import JUDGED
 
 from .base import FULL, Bench, require_trust
 
@@ -28,7 +28,7 @@ def run(bench: Bench, found: dict[str, Any]) -> None:
     bench.save()
     require_trust(bench)
     total, failed = 0, False
-    for metric in METRICS:
+    for metric in JUDGED:
         bench.attempt(found, f"equality {metric}", partial(equality, bench, metric))
         result = found[f"equality {metric}"]
         failed |= "error" in result

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ...evaluate.neighbours import eligible_neighbours
 from ...evaluate.protocol import WIDE, share_interval
-from ...words import METRICS, plural
+from ...words import JUDGED, plural
 
 #: Shares of active units between which codes tell pictures apart well.
 ACTIVE = (0.2, 0.6)
@@ -92,7 +92,7 @@ def matches(
     """
     found: dict[str, Share] = {}
     every, owners = np.arange(len(features)), groups.astype(np.int64)
-    for metric in METRICS:
+    for metric in JUDGED:
         rows = np.packbits(features > 0, axis=-1) if metric == "hamming" else features
         (nearest,) = eligible_neighbours(rows, every, [owners], 1, metric=metric, backend="cpu")
         first = nearest[:, 0]

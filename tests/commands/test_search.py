@@ -55,6 +55,32 @@ def test_search_prints_text_json_and_csv(vsearch, pictures, indexed):
     assert [row["rank"] for row in table[:10]] == [str(n) for n in range(1, 11)]
 
 
+def test_cosine_and_inner_product(vsearch, pictures, indexed):
+    query = sorted(pictures.rglob("*.png"))[3]
+    code, out, _ = vsearch("search", indexed, query, "--metric", "cosine", "--json")
+    [answer] = json.loads(out)
+    assert (code, answer["metric"]) == (0, "cosine")
+    first = answer["hits"][0]
+    assert (first["path"], first["distance"], first["label"]) == (str(query), 0, None)
+
+    _, out, _ = vsearch("search", indexed, query, "--metric", "ip", "--csv")
+    products = [float(row["distance"]) for row in csv.DictReader(io.StringIO(out))]
+    assert products == sorted(products)
+    assert products[4] < 0
+    within = ["--max-distance", repr(products[4]), "--metric", "ip"]
+    _, out, _ = vsearch("search", indexed, query, *within, "--csv")
+    assert len(out.splitlines()) == 1 + sum(each <= products[4] for each in products)
+
+    code, _, err = vsearch("search", indexed, query, "--metric", "ip", "--max-distance", "far")
+    assert code == 2
+    assert "'far' is neither a number nor auto" in err
+    code, _, err = vsearch("search", indexed, query, "--metric", "cosine", "--no-match")
+    assert code == 1
+    assert "thresholds are kept for l2, l1, hamming, and --metric is cosine" in err
+    code, _, err = vsearch("calibrate", indexed, "--metric", "cosine")
+    assert code == 2
+
+
 def test_search_agrees_with_the_index(vsearch, pictures, indexed, model):
     query = sorted(pictures.rglob("*.png"))[5]
     box = (5, 5, 30, 35)

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from contract_data import (
     COVERAGE,
+    DEVICE_METRICS,
+    DIFFERENCES,
     FLOAT_DATA,
-    FLOAT_METRICS,
     LAYOUTS,
     MASKS,
-    METRICS,
     QUERIES,
     assert_same,
     codes,
@@ -138,7 +138,7 @@ def test_equals_the_oracle_at_length(with_devices, monkeypatch, case):
     check(case, with_devices, monkeypatch)
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", DEVICE_METRICS)
 def test_all_features_at_full_width(metric, with_devices):
     """4096 numbers, as VGG-16 gives them."""
     rng = np.random.default_rng(2)
@@ -174,7 +174,7 @@ def rewound(monkeypatch):
     return counted
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", DEVICE_METRICS)
 def test_rows_that_come_ever_nearer_overflow_lists(metric, with_devices, monkeypatch, rewound):
     """Each row is nearer than all before: every one passes the limits of its round."""
     with_devices(EmulatedDevice())
@@ -192,7 +192,7 @@ def test_rows_that_come_ever_nearer_overflow_lists(metric, with_devices, monkeyp
     assert rewound["rewind"] > 0
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", DEVICE_METRICS)
 @pytest.mark.parametrize("vectors", [True, False])
 def test_equal_rows_are_decided_in_portions(metric, vectors, with_devices, monkeypatch, rewound):
     """All distances are ties: no bound excludes any row, and the lowest ids win."""
@@ -228,7 +228,7 @@ def test_sketches_leave_few_pairs(with_devices):
 
 @settings(max_examples=60, suppress_health_check=FIXTURES)
 @given(
-    metric=st.sampled_from(FLOAT_METRICS),
+    metric=st.sampled_from(DIFFERENCES),
     strategy=st.sampled_from(("auto", "sketch", "scan")),
     coverage=st.sampled_from(COVERAGE),
     bad=st.lists(st.sampled_from((np.nan, np.inf, -np.inf, 1e300)), min_size=1, max_size=5),
@@ -290,7 +290,7 @@ def test_resident_rows_grow_without_being_copied(with_devices, monkeypatch, devi
         held = [extent.arrays["rows"] for extent in resident._extents]
         assert all(a is b for a, b in zip(firsts, held, strict=False))
         firsts = held
-        for metric in FLOAT_METRICS:
+        for metric in DIFFERENCES:
             got = topk_segments(
                 rows[:7], [rows[:size]], 5, metric=metric, resident=resident, backend="auto"
             )
@@ -346,7 +346,7 @@ def test_an_index_on_a_device(tmp_path, with_devices, dtype):
         assert index.to("cuda") is index
         assert index.device == "cuda"
         for step in range(3):
-            for metric in METRICS:
+            for metric in DEVICE_METRICS:
                 on_gpu, proof = index.search(features[::9], 6, metric, explain=True)
                 assert proof.simd.startswith("cuda")
                 on_cpu, proof = index.search(features[::9], 6, metric, backend="cpu", explain=True)

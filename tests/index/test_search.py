@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from index_data import DIM, METRICS, ROWS, described, expected, features, found
+from index_data import DIM, METRICS, ROWS, SEARCHED, described, expected, features, found
 
 from vsearch_fast.errors import ArgumentError
 from vsearch_fast.index import Index, Item, hits
@@ -16,7 +16,7 @@ from vsearch_fast.index import arguments as inputs
 from vsearch_fast.kernels import reference
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", SEARCHED)
 @pytest.mark.parametrize("k", [1, 10, ROWS, 1000])
 def test_search_is_the_oracles_answer(index: Index, data: np.ndarray, metric: Any, k: int) -> None:
     queries = np.concatenate([features(5, seed=1), data[:3], data[40:42]])
@@ -29,7 +29,7 @@ def test_search_is_the_oracles_answer(index: Index, data: np.ndarray, metric: An
         assert (hit.path, hit.box, hit.metadata) == (item.path, item.box, item.metadata)
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", SEARCHED)
 def test_removed_replaced_and_filtered(index: Index, data: np.ndarray, metric: Any) -> None:
     queries = features(4, seed=2)
     index.remove([f"item {row}" for row in range(0, 40, 3)])
@@ -56,6 +56,31 @@ def test_removed_replaced_and_filtered(index: Index, data: np.ndarray, metric: A
     renamed = [[(names.get(name, name), distance) for name, distance in line] for line in wanted]
     assert found(index.search(queries, 99, metric)) == renamed
     assert index.get("item 50") == Item("item 50")
+
+
+def test_inner_products_within_a_number_below_zero(index: Index, data: np.ndarray) -> None:
+    query = features(1, seed=3)
+    [all_of_them] = expected(query, data, ROWS, "ip")
+    limit = all_of_them[10][1]
+    assert limit < 0
+    [hits] = index.search(query, ROWS, "ip", max_distance=limit)
+    assert found([hits]) == [all_of_them[:11]]
+    assert index.search(query, ROWS, "ip", max_distance=-math.inf) == [[]]
+    with pytest.raises(ArgumentError, match="not a number of at least 0"):
+        index.search(query, metric="cosine", max_distance=-0.1)
+    with pytest.raises(ArgumentError, match=r"max_distance is nan, not a number\. Nothing"):
+        index.search(query, metric="ip", max_distance=math.nan)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "ip"])
+def test_products_have_no_thresholds_and_labels(index: Index, metric: Any) -> None:
+    words = f"kept for l2, l1, hamming, and metric is '{metric}'"
+    for ask in (index.calibrate, index.threshold, index.learn, index.likeness):
+        with pytest.raises(ArgumentError, match=words):
+            ask(metric)
+    with pytest.raises(ArgumentError, match=words):
+        index.search(features(1), metric=metric, max_distance="auto")
+    assert set(index.info()["thresholds"]) <= set(METRICS)
 
 
 def test_ties_are_in_the_order_of_adding(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from contract_data import FLOAT_DATA, FLOAT_METRICS, LAYOUTS, QUERIES, assert_same, floats
+from contract_data import DIFFERENCES, FLOAT_DATA, LAYOUTS, QUERIES, assert_same, floats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -75,7 +75,7 @@ def every_pair(queries, rows):
 
 @pytest.mark.parametrize("data", FLOAT_DATA)
 @pytest.mark.parametrize("kind", QUERIES)
-@pytest.mark.parametrize("metric", FLOAT_METRICS)
+@pytest.mark.parametrize("metric", DIFFERENCES)
 def test_float32_bounds_enclose_the_defined_distance(data, kind, metric):
     """Sums that overflow, underflow or cancel included: also where nothing is left of them."""
     for dim in (1, 7, 64, 65, 1000):
@@ -103,7 +103,7 @@ def test_float32_bounds_enclose_the_defined_distance(data, kind, metric):
                 assert np.abs(rows.astype(float)).max() > 1e18 or kind == "far"
 
 
-@pytest.mark.parametrize("metric", FLOAT_METRICS)
+@pytest.mark.parametrize("metric", DIFFERENCES)
 def test_float32_keeps_better_bounds_and_skips_what_is_out(metric):
     rows = np.random.default_rng(0).standard_normal((20, 50)).astype(np.float32)
     listed = every_pair(1, 20)
@@ -128,7 +128,7 @@ def test_float32_keeps_better_bounds_and_skips_what_is_out(metric):
 @given(
     data=st.sampled_from(tuple(FLOAT_DATA)),
     kind=st.sampled_from(QUERIES),
-    metric=st.sampled_from(FLOAT_METRICS),
+    metric=st.sampled_from(DIFFERENCES),
     layouts=st.lists(st.sampled_from(READABLE), min_size=1, max_size=4),
     half=st.lists(st.booleans(), min_size=4, max_size=4),
     rows=st.integers(1, 60),

@@ -9,7 +9,7 @@ from functools import cache
 import numba
 import numpy as np
 import pytest
-from contract_data import FLOAT_DATA, FLOAT_METRICS, LEVELS, QUERIES, floats
+from contract_data import DIFFERENCES, FLOAT_DATA, LEVELS, QUERIES, floats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -284,7 +284,7 @@ def test_sums_of_bytes(operation, level, fill, length):
 
 
 @pytest.mark.parametrize("level", NUMBERS)
-@pytest.mark.parametrize("metric", FLOAT_METRICS)
+@pytest.mark.parametrize("metric", DIFFERENCES)
 @pytest.mark.parametrize("dim", [5, 300, 16_400, 33_030])
 @pytest.mark.parametrize("queries", [1, 3, 4, 9])
 @pytest.mark.parametrize("data", ["far offset", "scale changes", "saturated"])

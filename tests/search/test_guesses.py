@@ -6,7 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from contract_data import FLOAT_METRICS, NEVER, assert_adds_up, assert_same, cut_as, gaussian
+from contract_data import (
+    DIFFERENCES,
+    FLOAT_METRICS,
+    NEVER,
+    assert_adds_up,
+    assert_same,
+    cut_as,
+    gaussian,
+)
 
 from vsearch_fast.kernels import reference
 from vsearch_fast.search import Sketched, topk
@@ -31,7 +39,7 @@ def rounds(monkeypatch):
     return made
 
 
-@pytest.mark.parametrize("metric", FLOAT_METRICS)
+@pytest.mark.parametrize("metric", DIFFERENCES)
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("k", [10, 70, 390])
 def test_a_guess_may_hold_for_some_queries_and_not_for_others(metric, threads, k, rounds):
@@ -53,7 +61,43 @@ def test_a_guess_may_hold_for_some_queries_and_not_for_others(metric, threads, k
         assert rounds == [(2, True, [0]), (1, False, [])]
 
 
-@pytest.mark.parametrize("metric", FLOAT_METRICS)
+@pytest.mark.parametrize("metric", ("cosine", "ip"))
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("k", [10, 70])
+def test_a_guess_of_products_may_hold_for_some_queries_and_not_for_others(
+    metric, threads, k, rounds
+):
+    """The sample's rows are the nearest of the first query, and as all others for the second."""
+    rows = gaussian(400)
+    rows[:, 0] = 0
+    rows[::10, 0] = 20
+    queries = np.zeros((2, 32), np.float32)
+    queries[0, 0] = queries[1, 1] = 1
+    want = reference.topk(queries, rows, k, metric)
+    with cut_as(GUESSING):
+        *got, proof = topk(
+            queries, Sketched(rows), k, metric=metric, strategy="sketch", explain=True,
+            threads=threads,
+        )  # fmt: skip
+    assert_same(got, want)
+    assert_adds_up(proof, metric, "sketch", 2, 400, k)
+    assert rounds[0][:2] == (2, True)
+    if k == 70:  # where 40 are near
+        assert 0 in rounds[0][2]
+
+
+@pytest.mark.parametrize("metric", ("cosine", "ip"))
+def test_guesses_of_products_mostly_hold(metric, rounds):
+    """And spare the float32 tier pairs: rows without order, of which a sample tells."""
+    rows, queries = gaussian(4000), gaussian(20, seed=1)
+    want = reference.topk(queries, rows, 100, metric)
+    with cut_as(replace(GUESSING, sample_rows=400)):
+        got = topk(queries, Sketched(rows), 100, metric=metric, strategy="sketch")
+    assert_same(got, want)
+    assert len(rounds[0][2]) <= 4
+
+
+@pytest.mark.parametrize("metric", DIFFERENCES)
 def test_a_guess_that_is_worth_nothing_still_adds_up(metric, rounds):
     """Queries so far away that no bound says anything: their pairs are decided once more."""
     rows = gaussian(400, 8)

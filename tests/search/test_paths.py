@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from contract_data import (
     CUTS,
+    DIFFERENCES,
     FLOAT_METRICS,
     LAYOUTS,
     NEVER,
@@ -231,7 +232,10 @@ def test_bounds_exclude_what_they_should():
             assert_same(got, want)
             assert proof.scanned == 0
             assert proof.candidates < 0.06 * proof.sketched
-            assert proof.undecided == 20 * 10  # the float32 tier leaves no more than the nearest
+            # The float32 tier leaves no more than the nearest; of products, whose bounds are in
+            # proportion to both lengths and not to what lies between, a few more.
+            spare = 0 if metric in DIFFERENCES else 10
+            assert 0 <= proof.undecided - 20 * 10 <= spare
 
 
 def test_hamming_codes_are_scanned_whatever_the_strategy():

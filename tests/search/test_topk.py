@@ -199,7 +199,7 @@ def test_not_finite_row_is_named_within_its_segment():
         ({"k": 2.0}, ArgumentError, "k is 2.0"),
         ({"k": True}, ArgumentError, "k is True"),
         ({"threads": 0}, ArgumentError, "threads is 0"),
-        ({"metric": "cosine"}, ArgumentError, "l2, l1, hamming"),
+        ({"metric": "angle"}, ArgumentError, "l2, l1, hamming, cosine, ip"),
         ({"backend": "tpu"}, ArgumentError, "backend"),
         ({"strategy": "guess"}, ArgumentError, "strategy"),
         ({"queries": np.zeros((2, 9), np.float32)}, ArgumentError, "9 columns"),

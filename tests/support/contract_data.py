@@ -16,7 +16,10 @@ from vsearch_fast.search.sketches import Sketch, build
 from vsearch_fast.search.tiling import Tiling
 
 METRICS = reference.METRICS
-FLOAT_METRICS = ("l1", "l2")
+FLOAT_METRICS = ("l1", "l2", "cosine", "ip")
+#: Those of differences, which have kernels of their own; and those that CUDA devices search by.
+DIFFERENCES = ("l1", "l2")
+DEVICE_METRICS = ("l2", "l1", "hamming")
 
 #: Levels of instructions that can be tried in this process.
 LEVELS = level.supported()

@@ -12,6 +12,7 @@ DIM = 20
 ROWS = 90
 COLOURS = ["red", "green", "blue"]
 METRICS: list[Metric] = ["l2", "l1", "hamming"]
+SEARCHED: list[Metric] = [*METRICS, "cosine", "ip"]
 
 
 def features(rows: int, dim: int = DIM, seed: int = 0) -> np.ndarray:

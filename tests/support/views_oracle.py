@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from vsearch_fast.kernels import reference
@@ -26,7 +24,7 @@ def nearest(
     queries, rows = queries.reshape(-1, items.shape[2]), items.reshape(-1, items.shape[2])
     if metric == "hamming":
         queries, rows = reference.pack_bits(queries), reference.pack_bits(rows)
-    every: Any = {"l1": reference.l1, "l2": reference.l2, "hamming": reference.hamming}[metric]
+    every = reference.DISTANCE[metric]
     table = np.stack([every(query, rows) for query in queries])
     table = table.reshape(count, asked, len(items), views).min(axis=(1, 3))
     numbers = np.arange(len(items)) if live is None else np.flatnonzero(live)

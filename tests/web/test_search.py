@@ -20,7 +20,7 @@ from vsearch_fast.index.likeness import Chance
 from vsearch_fast.web.catalogue import Catalogue
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", [*METRICS, "cosine", "ip"])
 @pytest.mark.parametrize("box", [None, "10,5,60,50"])
 def test_an_upload_finds_what_the_index_finds(
     client: httpx.Client, catalogue: Catalogue, metric: Any, box: str | None

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..index.index import Index
 from ..search.dispatch import topk
-from ..words import METRICS, Metric
+from ..words import JUDGED, Metric
 
 
 def anonymous() -> float:
@@ -55,7 +55,7 @@ def main(folder: str, metric: Metric, queries: int, k: int) -> None:
     rng = np.random.default_rng(1)
     # The compiler and the kernels are loaded before: they are the same for any index.
     small = np.maximum(rng.standard_normal((4096, 256), np.float32), 0)
-    for each in METRICS:
+    for each in JUDGED:
         rows = np.packbits(small > 0, axis=1) if each == "hamming" else small
         for few in (1, queries):
             topk(rows[:few], rows, k, metric=each)

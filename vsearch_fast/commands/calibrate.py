@@ -18,7 +18,7 @@ from ..index.thresholds import QUANTILE, SAMPLE, Threshold
 from ..indexing.columns import column_named
 from ..terminal import options
 from ..terminal.console import tell
-from ..words import METRICS, Metric, plural
+from ..words import JUDGED, Metric, plural
 
 #: Distances beyond a threshold below which it rests on a few items.
 FEW_BEYOND = 5
@@ -41,7 +41,7 @@ def _sample(ctx: click.Context, parameter: click.Parameter, value: str) -> int |
 @click.argument("index_path", metavar="INDEX", type=click.Path(path_type=Path))
 @click.option(
     "--metric",
-    type=click.Choice([*METRICS, "all"]),
+    type=click.Choice([*JUDGED, "all"]),
     default="all",
     show_default=True,
     help="Distance to calibrate.",
@@ -122,7 +122,7 @@ def command(
     vsearch calibrate photos.index
     vsearch calibrate photos.index --group sender_id --quantile 0.9
     """
-    names = METRICS if metric == "all" else (metric,)
+    names = JUDGED if metric == "all" else (metric,)
     with Index.open(index_path, mode="rw") as found:
         if group is not None:
             group = column_named(found, group)

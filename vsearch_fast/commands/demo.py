@@ -26,7 +26,7 @@ from ..results.page import write_page
 from ..results.picture import write_picture
 from ..results.result import Result
 from ..terminal import options
-from ..words import METRICS, plural
+from ..words import JUDGED, plural
 
 VIEWS = 3
 QUERIES = 40
@@ -92,7 +92,7 @@ def run(
                 progress=True,
             )
         results: list[Result] = []
-        for metric in METRICS:
+        for metric in JUDGED:
             asked = codes if metric == "hamming" else features
             index.search(asked[:1], 1, metric)  # compiles, or loads, the kernel
             start = time.perf_counter()
@@ -115,7 +115,7 @@ def run(
     facts = [("pictures", str(len(catalogue))), ("network", _network_in_words(embedder, weights))]
     page, picture = folder / "matches.html", folder / "matches.jpg"
     write_page(
-        page, by_query[: SHOWN * len(METRICS)], title="Garments and their matches", facts=facts
+        page, by_query[: SHOWN * len(JUDGED)], title="Garments and their matches", facts=facts
     )
     write_picture(picture, _best_answered(by_query))
     say(f"Done in {time.perf_counter() - started:.0f} s. Open {page} in a browser.")
@@ -140,7 +140,7 @@ def _split(records: list[Record]) -> tuple[list[Record], list[Record]]:
 def _best_answered(by_query: list[Result]) -> list[Result]:
     """The results of the query whose item most metrics put first: the picture shows what a
     match looks like, the printed counts how often there is one."""
-    queries = [by_query[i : i + len(METRICS)] for i in range(0, len(by_query), len(METRICS))]
+    queries = [by_query[i : i + len(JUDGED)] for i in range(0, len(by_query), len(JUDGED))]
     return max(queries, key=lambda results: sum(r.shows_same(r.hits[0]) for r in results))
 
 

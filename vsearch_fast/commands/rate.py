@@ -15,7 +15,7 @@ from ..installing import how_to_install
 from ..rating.opening import opened
 from ..terminal import options
 from ..terminal.console import tell
-from ..words import METRICS, plural
+from ..words import JUDGED, plural
 from . import serving
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ FILE = Path("ratings.sqlite")
               show_default=True, metavar="FILE", help="SQLite file of the study and its ratings; "
               "one that is there goes on.")  # fmt: skip
 @click.option("--metric", "metrics", multiple=True, default=("l2",), show_default=True,
-              type=click.Choice([*METRICS, "all"]),
+              type=click.Choice([*JUDGED, "all"]),
               help="Distances to compare; repeat for several.")  # fmt: skip
 @click.option("--mode", type=click.Choice(["match", "better", "both"]), default="match",
               show_default=True, help="match: is this result the query's item? better: which of "
@@ -138,7 +138,7 @@ def command(
 def _metrics(given: Sequence[Metric | Literal["all"]]) -> list[Metric]:
     result: list[Metric] = []
     for name in given:
-        result += list(METRICS) if name == "all" else [name]
+        result += list(JUDGED) if name == "all" else [name]
     return result
 
 

@@ -15,7 +15,7 @@ from ..errors import ArgumentError, ImageError
 from ..index.where import read_where, where_in_words
 from ..terminal import options
 from ..terminal.console import tell
-from ..words import METRICS, Metric, plural
+from ..words import JUDGED, METRICS, Metric, plural
 
 if TYPE_CHECKING:
     from ..embedder.embedder import Embedder
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     type=click.Choice([*METRICS, "all"]),
     default="l2",
     show_default=True,
-    help="Distance; hamming compares packed sign bits. all: one after the other.",
+    is_eager=True,  # it says which numbers --max-distance takes
+    help="Distance; hamming compares packed sign bits, ip is the inner product, negated. all: l2, "
+    "l1 and hamming, one after the other.",
 )
 @click.option(
     "-k", type=click.IntRange(1), help="Matches a photo: 10 by default, with --within all."
@@ -157,6 +159,13 @@ def command(
         raise click.UsageError("--within excludes --max-distance and --no-match")
     if no_match:
         max_distance = "auto"
+    metrics = JUDGED if metric == "all" else (metric,)
+    if max_distance == "auto" and metric not in (*JUDGED, "all"):
+        raise ArgumentError(
+            f"thresholds are kept for {', '.join(JUDGED)}, and --metric is {metric}",
+            "Nothing was searched",
+            "Use one of those, or name a --max-distance",
+        )
     everything = k is None and within is not None
     max_distance = within if within is not None else max_distance
     if html_file is not None and not html_file.absolute().parent.is_dir():
@@ -212,13 +221,13 @@ def command(
         if not searched:
             raise ImageError("no photo could be read", "Nothing was searched", "See the reasons")
         results: list[Result] = []
-        metrics = METRICS if metric == "all" else (metric,)
         limits: dict[Metric, Threshold | None] = {}
         asked_distance = None if max_distance == "auto" else max_distance
         asked_where = where_in_words(where)
         if max_distance == "auto":
             limits = thresholds(found, metrics, threads=threads, backend=backend, say=tell)
-        known = likenesses(found, metrics, threads=threads, backend=backend, say=tell)
+        judged = [name for name in metrics if name in JUDGED]
+        known = likenesses(found, judged, threads=threads, backend=backend, say=tell)
         for name in metrics:
             limit = limits.get(name)
             distance = limit.distance if limit else max_distance
@@ -239,7 +248,7 @@ def command(
                     threshold=limit,
                     max_distance=asked_distance,
                     where=asked_where,
-                    likeness=known[name],
+                    likeness=known.get(name),
                 )
                 for (query, part), hits in zip(searched, answers, strict=True)
             ]

@@ -11,7 +11,7 @@ import click
 
 from ..terminal import options
 from ..terminal.console import tell
-from ..words import METRICS, plural
+from ..words import JUDGED, plural
 from . import serving
 from .serving import require_server
 
@@ -111,4 +111,4 @@ def _study(
 
     # One that is there is served as it is, whatever it compares.
     paths = [] if file.exists() and file.stat().st_size else [index_path]
-    return opened(file, paths, METRICS, Study(mode="both"), backend, threads, say=tell)
+    return opened(file, paths, JUDGED, Study(mode="both"), backend, threads, say=tell)

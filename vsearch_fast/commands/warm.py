@@ -6,7 +6,7 @@ import click
 
 from ..errors import VsearchError
 from ..terminal.console import tell
-from ..words import METRICS, Metric, plural
+from ..words import JUDGED, METRICS, Metric, plural
 
 
 @click.command("warm")
@@ -36,7 +36,7 @@ def command(metric: Metric | str, dim: int) -> None:
     """
     from ..search.warming import warm
 
-    names = METRICS if metric == "all" else (metric,)
+    names = JUDGED if metric == "all" else (metric,)
     kernels, folder = warm([name for name in METRICS if name in names], dim)
     if folder is None:
         raise VsearchError(

@@ -22,7 +22,7 @@ from ..datasets.records import Record
 from ..embedder.embedder import Embedder
 from ..errors import ArgumentError
 from ..images.decoding import decode
-from ..words import METRICS
+from ..words import JUDGED
 from .neighbours import eligible_neighbours
 from .protocol import Bootstrap, Same, judge, share_interval, wilson
 from .sampling import Sample
@@ -152,7 +152,7 @@ def cropping(
     bootstrap = Bootstrap(sample.groups, sample.categories, seed=seed)
     counted = np.ones(n, bool)
     results = []
-    for metric in METRICS:
+    for metric in JUDGED:
         rows = codes if metric == "hamming" else features
         gains = []
         for queries, mask in ((whole, among_whole), (cut, among_whole), (cut, among_cut)):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MissingDependencyError
-from ..words import METRICS
+from ..words import JUDGED
 from .report import DISTANCES, NOT_RUN, Column, Lookup, heading, others
 from .study import ANY, CONTROL, Study
 
@@ -68,7 +68,7 @@ def draw(study: Study, file: Path) -> None:
             labels = ["\n".join(textwrap.wrap(name, _NAME)) for name in places]
             axes.set_yticks(list(places.values()), labels)
             axes.set_ylim(height - 0.45, -0.55)
-    handles = [grid[0][0].barh([0], [0], color=_COLOURS[m], label=DISTANCES[m]) for m in METRICS]
+    handles = [grid[0][0].barh([0], [0], color=_COLOURS[m], label=DISTANCES[m]) for m in JUDGED]
     handles.append(
         grid[0][0].plot([], [], color=_INK, linestyle="--", linewidth=1, label="random pairs")[0]
     )
@@ -133,7 +133,7 @@ def _panel(
     entries = {
         line: entry
         for line in look.lines()
-        if line[1] in METRICS and (entry := look.figure(scope, *line, column, rule)) is not None
+        if line[1] in JUDGED and (entry := look.figure(scope, *line, column, rule)) is not None
     }
     free = {
         line: entry
@@ -145,7 +145,7 @@ def _panel(
     for (name, metric), entry in entries.items():
         if math.isnan(entry.value):
             continue
-        at = places[name] + (METRICS.index(metric) - 1) * _BAR
+        at = places[name] + (JUDGED.index(metric) - 1) * _BAR
         errors = [[max(0, entry.value - entry.low)], [max(0, entry.high - entry.value)]]
         axes.barh(
             at, entry.value, height=_BAR * 0.9, color=_COLOURS[metric],

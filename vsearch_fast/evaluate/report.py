@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..version import __version__
-from ..words import METRICS, plural
+from ..words import JUDGED, plural
 from .figures import Difference, Figure
 from .protocol import FEW
 from .sampling import in_words
@@ -83,7 +83,7 @@ class Lookup:
         found = [(CONTROL, "")]
         for row in self.study.rows:
             if row.name in ran:
-                found += [(row.name, metric) for metric in METRICS]
+                found += [(row.name, metric) for metric in JUDGED]
             else:
                 found.append((row.name, NOT_RUN))
         return found
@@ -313,12 +313,12 @@ def _table_line(cells: Sequence[str]) -> str:
 def _difference_table(look: Lookup, scope: str) -> list[str]:
     names = list(dict.fromkeys(row for row, distance in look.lines() if distance != NOT_RUN))
     out = [
-        _table_line(["model", "less", *map(DISTANCES.__getitem__, METRICS)]),
-        "|---|---" + "|--:" * len(METRICS) + "|",
+        _table_line(["model", "less", *map(DISTANCES.__getitem__, JUDGED)]),
+        "|---|---" + "|--:" * len(JUDGED) + "|",
     ]
     for place, row in enumerate(names):
         for other in names[:place]:
-            cells = [_with_interval(look.difference(scope, row, other, m)) for m in METRICS]
+            cells = [_with_interval(look.difference(scope, row, other, m)) for m in JUDGED]
             out.append(_table_line([row, other, *cells]))
     return out
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from ..datasets.records import Record
 from ..embedder.providers import ProviderFallbackWarning
 from ..errors import ArgumentError, DatasetError
-from ..words import METRICS, plural
+from ..words import JUDGED, plural
 from . import attributes
 from .features import Extractor, Outputs, extractor, outputs
 from .figures import Difference, Figure
@@ -267,7 +267,7 @@ class _Measuring:
         lists: dict[tuple[str, str], dict[str, NDArray[np.int64]]] = {}
         for each, table in zip(self.ran, self.tables, strict=True):
             say(f"searching by {each.row.name}, {scope.title}")
-            for metric in METRICS:
+            for metric in JUDGED:
                 rows = table.codes() if metric == "hamming" else table.features
                 found = eligible_neighbours(
                     rows, queries, list(self.owners.values()), _LIST, metric=metric, mask=mask,
@@ -345,7 +345,7 @@ class _Measuring:
 def chosen_distance(study: Study, row: str, scope: str = "all categories") -> str:
     """The distance by which a row's P@1 (micro, leading rule) is best; the first of equals."""
     best = -math.inf
-    name: str = METRICS[0]
+    name: str = JUDGED[0]
     for figure in study.figures:
         if (
             (figure.row, figure.scope, figure.measure, figure.k) == (row, scope, "P", 1)

@@ -7,6 +7,7 @@ ArgumentError or DTypeError; `consequence` is what the message says was not done
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -86,14 +87,15 @@ def refuse_both(value: Any, name: str, other: str, consequence: str) -> None:
         raise ArgumentError(f"{name} and {other} are both given", consequence, "Pass one of them")
 
 
-def distance(value: Any, consequence: str, name: str = "max_distance") -> float:
-    """A number of at least 0, infinity included."""
+def distance(value: Any, metric: str, consequence: str, name: str = "max_distance") -> float:
+    """A number of at least 0, infinity included; by inner product, negated as it is, any number."""
+    least = -math.inf if metric == "ip" else 0
     # Comparisons with NaN are false.
     if isinstance(value, bool) or not (
-        isinstance(value, int | float | np.integer | np.floating) and value >= 0
+        isinstance(value, int | float | np.integer | np.floating) and value >= least
     ):
         raise ArgumentError(
-            f"{name} is {value!r}, not a number of at least 0",
+            f"{name} is {value!r}, not a number" + (" of at least 0" if least == 0 else ""),
             consequence,
             'Change it, or pass None for no limit, "auto" for the index\'s own',
         )

@@ -28,7 +28,7 @@ class Hit:
 
     Attributes:
         id, path, box, metadata: the item's.
-        distance: float for l1 and l2, int (differing bits) for hamming.
+        distance: int (differing bits) for hamming, float otherwise, for ip mostly below 0.
     """
 
     id: str

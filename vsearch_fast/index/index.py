@@ -362,13 +362,15 @@ class Index(Telling, Upkeep):
                 view of the query and one of the item's.
             k: hits a query, at least 1; fewer come when fewer items match. None: 10, or with
                 `within` all.
-            metric: "l2", "l1" or "hamming" (on the codes: the bits features > 0, or what
-                `binarize` says).
+            metric: "l2", "l1", "cosine" or "ip" (the inner product, negated, so that the
+                largest comes first), of the features, as `topk` defines them; or "hamming" (on
+                the codes: the bits features > 0, or what `binarize` says).
             where: only items whose metadata has, in each of these columns, this value or one
                 of these values. Values compare as JSON values: True is not 1, 1 is 1.0; None
                 matches null, not a column that an item lacks.
-            max_distance: only hits at this distance or nearer; "auto" is `threshold`, beyond
-                which there is no match (also with `where`, it is that of the whole index).
+            max_distance: only hits at this distance or nearer, for "ip" a number below 0 as a
+                rule; "auto" is `threshold`, beyond which there is no match (also with `where`, it
+                is that of the whole index), and is there for "l2", "l1" and "hamming".
             within: all hits at this distance or nearer, or the `k` nearest of them; "auto" as for
                 `max_distance`, which is the same but for the default of `k`.
             threads, strategy, backend: as for `topk`; ``auto`` is the GPU after `to`. All hits
@@ -396,7 +398,7 @@ class Index(Telling, Upkeep):
         limit = None
         auto = isinstance(asked, str) and asked == "auto"
         if asked is not None and not auto:
-            limit = arguments.distance(asked, _NOT_SEARCHED, name)
+            limit = arguments.distance(asked, metric, _NOT_SEARCHED, name)
         wanted = arguments.where(where, _NOT_SEARCHED)
         array = arguments.queries(
             queries, self.dim, self.bits, self.binarize, metric, _NOT_SEARCHED

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
-from ..words import METRICS
+from ..words import JUDGED
 from .changes import Changes
 from .store import Store
 
@@ -81,7 +81,7 @@ class Kept(Generic[T]):
 
     def every(self) -> dict[str, T]:
         """All that are known, by metric."""
-        found = {metric: self.get(metric) for metric in METRICS}
+        found = {metric: self.get(metric) for metric in JUDGED}
         return {metric: each for metric, each in found.items() if each is not None}
 
     def keep(self, learnt: T) -> None:

@@ -40,7 +40,7 @@ import numpy as np
 
 from ..checks import positive
 from ..errors import ArgumentError, StoreError
-from ..words import METRICS
+from ..words import JUDGED, METRICS
 from .finder import Finder, kind_of, kinds_of
 from .kept import THRESHOLD, Kept
 from .leaving_out import nearest_others
@@ -268,10 +268,14 @@ class Thresholds:
 
 
 def check_metric(metric: str, consequence: str) -> None:
-    if metric not in METRICS:
+    if metric in METRICS and metric not in JUDGED:
         raise ArgumentError(
-            f"metric is {metric!r}", consequence, f"Use one of {', '.join(METRICS)}"
+            f"thresholds and labels are kept for {', '.join(JUDGED)}, and metric is {metric!r}",
+            consequence,
+            "Use one of those, or search with a max_distance of your own",
         )
+    if metric not in JUDGED:
+        raise ArgumentError(f"metric is {metric!r}", consequence, f"Use one of {', '.join(JUDGED)}")
 
 
 def _checked_quantile(value: Any) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -29,10 +30,14 @@ def distance(
 ) -> float | Literal["auto"] | None:
     if value is None or value == "auto":
         return value  # type: ignore[return-value]
+    by_product = ctx.params.get("metric") == "ip"  # negated: mostly below 0
     try:
-        number: float = click.FloatRange(0)(value, parameter, ctx)
-    except click.BadParameter:
-        raise click.BadParameter(f"{value!r} is neither a distance from 0 on nor auto") from None
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not number >= (-math.inf if by_product else 0):
+        what = "a number" if by_product else "a distance from 0 on"
+        raise click.BadParameter(f"{value!r} is neither {what} nor auto")
     return number
 
 

@@ -120,8 +120,11 @@ def router(service: Service, *, rating: bool) -> APIRouter:
         ] = None,
         k: Annotated[int, Form(ge=1, le=settings.largest_k, description="Matches")] = DEFAULT_K,
         metric: Annotated[
-            Literal["l2", "l1", "hamming", "all"],
-            Form(description="Distance; all: by each of them, the same query"),
+            Literal["l2", "l1", "hamming", "cosine", "ip", "all"],
+            Form(
+                description="Distance; ip: the inner product, negated; all: by l2, l1 and hamming, "
+                "the same query"
+            ),
         ] = "l2",
         where: Annotated[
             list[str] | None,

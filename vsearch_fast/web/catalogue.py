@@ -30,7 +30,7 @@ from ..index.likeness import Likeness
 from ..index.views import padded
 from ..index.where import read_where
 from ..indexing.photos import Photos
-from ..words import METRICS
+from ..words import JUDGED, METRICS, Metric
 from .current import Current, Facts, Opened
 from .faults import NotFoundError, RequestError, status_of
 from .lru import SizedCache
@@ -123,8 +123,13 @@ class Catalogue:
         nothing = Row(np.zeros(index.dim, np.float32), np.zeros(-(-index.bits // 8), np.uint8))
         for metric in METRICS:
             index.search(
-                nothing.by(metric), 1, metric, threads=self._threads, backend=self._backend
-            )
+                nothing.by(metric), 1, metric, threads=self._threads,
+                backend=self._backend_for(metric),
+            )  # fmt: skip
+
+    def _backend_for(self, metric: Metric) -> str:
+        """Where a search runs: what devices cannot do the processor does."""
+        return self._backend if metric in JUDGED else "cpu"
 
     def look(self) -> bool:
         """Whether there is something to refresh: another index. RequestError (503) where there
@@ -141,7 +146,7 @@ class Catalogue:
             )
             opened.facts = facts
             learnt: dict[str, Likeness] = {}
-            for metric in METRICS:
+            for metric in JUDGED:
                 with contextlib.suppress(VsearchError):  # no reason not to search
                     known = index.likeness(metric, threads=self._threads, backend=self._backend)
                     if known is not None:
@@ -442,7 +447,7 @@ class Catalogue:
         def scan(opened: Opened) -> tuple[list[list[Hit]], Likeness | None]:
             found = opened.index.search(
                 queries, k, first.metric, first.where,
-                threads=self._threads, backend=self._backend,
+                threads=self._threads, backend=self._backend_for(first.metric),
             )  # fmt: skip
             return found, opened.facts.likeness.get(first.metric)
 

@@ -38,7 +38,8 @@ class Match(Item):
     """A picture that was found."""
 
     distance: int | float = Field(
-        description="l1 and l2: a number; hamming: bits that differ", examples=[0.5312]
+        description="hamming: bits that differ; otherwise a number, of ip below 0 as a rule",
+        examples=[0.5312],
     )
     label: Literal["same item", "similar", "not similar"] | None = Field(
         description="What it is to the query; null where the catalogue cannot tell"

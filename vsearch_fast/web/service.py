@@ -22,7 +22,7 @@ from ..index.hits import Hit
 from ..index.items import Item
 from ..index.likeness import Likeness
 from ..machine import available_threads
-from ..words import METRICS, Metric
+from ..words import JUDGED, Metric
 from .batching import Batcher
 from .catalogue import Catalogue, parse_where, unshowable
 from .current import Facts
@@ -155,8 +155,9 @@ class Service:
         where: list[str],
         within: float | None = None,
     ) -> Answer:
-        """The `k` matches, by a metric or "all", of what `prepare` makes in a thread; `where`
-        are column=value texts, and `within` is a distance that no match is beyond."""
+        """The `k` matches, by a metric or "all", those of `JUDGED`, of what `prepare` makes in
+        a thread; `where` are column=value texts, and `within` is a distance that no match is
+        beyond."""
         return await self._within(self._search(prepare, k, metric, where, within))
 
     async def _search(
@@ -183,7 +184,7 @@ class Service:
             found = await self._scans.submit(request)
             return Searched(name, found.hits, found.likeness, time.perf_counter() - began)
 
-        names = METRICS if metric == "all" else (metric,)
+        names = JUDGED if metric == "all" else (metric,)
         results = await asyncio.gather(*(one(name) for name in names))  # type: ignore[arg-type]
         times.append(time.perf_counter())
         seconds = {

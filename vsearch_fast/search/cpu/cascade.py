@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 from ...kernels.cache import Kernel, prepare
 from ...kernels.layout import PAGE
 from ...kernels.pairs import bring_forward, drop_listed
-from ...kernels.refine import refine_f32, refine_f64
 from ...kernels.select import lower_limits
 from ...kernels.sketch import sketch_rows
 from ...threads import run
@@ -36,6 +35,7 @@ from ..rows import not_finite, readable
 from .buffers import capacity_for, merge, merging
 from .chunks import Chunk, Problem, cut_rows
 from .shared import PAIR_BYTES, Shared, scanner_of
+from .tiers import PRODUCTS, kernels_of, lowered
 from .worker import Worker
 
 
@@ -43,7 +43,7 @@ def kernels_for(problem: Problem) -> list[Kernel]:
     """What such a search needs compiled (and `kernels.lanes`, where rows must be scanned)."""
     scan = scanner_of(problem)
     return [
-        sketch_rows, scan, bring_forward, drop_listed, refine_f32, lower_limits, refine_f64,
+        sketch_rows, scan, bring_forward, drop_listed, lower_limits, *kernels_of(problem.metric),
         merging(np.dtype(np.float64)),
     ]  # fmt: skip
 
@@ -238,7 +238,11 @@ class _Batch:
         # Upper bounds of the sample, less what they are above the distances themselves.
         for worker in self.workers:
             if worker.mean_error is not None:
-                limits -= next(iter(worker.known.values())).errors + worker.mean_error
+                known = next(iter(worker.known.values())).known
+                if shared.problem.metric in PRODUCTS:
+                    limits = lowered(shared.problem.metric, limits, known, worker.mean_error)
+                else:
+                    limits -= known[1] + worker.mean_error
                 break
         shared.counts[0] = 0
         return limits

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...kernels import amx, hamming, lanes
+from ...kernels import amx, dots, hamming, lanes
 from ...kernels.cache import Kernel, prepare
 from ...loading import once
 from ...threads import run
@@ -44,6 +44,7 @@ class Family:
     rows: np.dtype
     distances: np.dtype
     beyond: int | float  # no distance reaches it: the limit of a query that holds nothing
+    below: int | float  # no distance is below it: the limit of padding
     multiple: int  # queries are padded to a multiple of this many
     minimum_chunk: int
     scan: Scan
@@ -68,18 +69,25 @@ def family(metric: str, row_bytes: int) -> Family:
         most = np.iinfo(np.int32).max
         kernel = hamming.scanner(row_bytes)
         return Family(
-            np.dtype(np.uint8), np.dtype(np.int32), most, hamming.QUERY_MULTIPLE, 4096,
+            np.dtype(np.uint8), np.dtype(np.int32), most, -1, hamming.QUERY_MULTIPLE, 4096,
             kernel, kernel, many,
         )  # fmt: skip
-    squared = metric == "l2"
+    kernel, scan = scanning(metric)
+    return Family(
+        np.dtype(np.float32), np.dtype(np.float64), np.inf, -np.inf, lanes.QUERY_MULTIPLE, 512,
+        scan, kernel,
+    )  # fmt: skip
+
+
+def scanning(metric: str) -> tuple[Kernel, Scan]:
+    """The kernel that computes distances of float rows by the definition, and how it is called."""
+    kernel = dots.dot_scan if metric in ("cosine", "ip") else lanes.lane_scan
+    other = metric in ("cosine", "l2")
 
     def scan(*arguments: Any) -> int:
-        return lanes.lane_scan(*arguments, squared)
+        return int(kernel(*arguments, other))
 
-    return Family(
-        np.dtype(np.float32), np.dtype(np.float64), np.inf, lanes.QUERY_MULTIPLE, 512, scan,
-        lanes.lane_scan,
-    )  # fmt: skip
+    return kernel, scan
 
 
 @once
@@ -189,7 +197,7 @@ def _search_batch(
     def work(worker: int) -> None:
         # Limits are written at every improvement: each worker's on cache lines of its own.
         limits = np.full(padded, kernels.beyond, kernels.distances)
-        limits[count:] = -1  # nothing is below it: padding never enters a buffer
+        limits[count:] = kernels.below  # padding never enters a buffer
         # Asked for in here, so that each worker holds the queries: a second Ctrl-C may end the
         # caller's wait while kernels still run.
         address, stride = queries.__array_interface__["data"][0], queries.strides[0]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from threading import Event
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...kernels import layout, reduced_scan, sketch_scan
+from ...kernels import layout, reduced_scan, sketch_dot, sketch_scan
 from ...kernels.cache import Kernel
 from ...kernels.coarse import FINER
 from ...kernels.level import simd_level
@@ -20,6 +21,7 @@ from ..rows import Sources, padded_to, readable
 from ..sketches import sketch_block
 from .buffers import capacity_for
 from .chunks import Problem
+from .tiers import PRODUCTS, tiers_of
 
 #: Bytes of a listed pair: query, row and lower bound.
 PAIR_BYTES = 4 + 8 + 8
@@ -27,18 +29,24 @@ PAIR_BYTES = 4 + 8 + 8
 
 @dataclass(frozen=True, eq=False)
 class SketchedQueries:
-    """Queries as the rows of a run are sketched, as `kernels.sketch_scan` takes them."""
+    """Queries as the rows of a run are sketched, and what the first tier must know of them: as
+    `kernels.sketch_scan` takes it constants and errors, or as `kernels.sketch_dot` does."""
 
     bytes: NDArray[np.uint8]
-    constants: NDArray[np.int64]
-    errors: NDArray[np.float64]
+    known: tuple[Any, ...]
 
 
 def scanner_of(problem: Problem) -> Kernel:
     """The kernel that bounds the pairs of a search."""
-    operation = PRODUCT if problem.squared else ABSOLUTE
     wide = layout.width_of(problem.dim) > sketch_scan.NARROW
-    return sketch_scan.scanner(operation, number_of(simd_level()), wide)
+    level = number_of(simd_level())
+    if problem.metric in PRODUCTS:
+        return sketch_dot.scanner(level, wide)
+    return sketch_scan.scanner(_operation(problem), level, wide)
+
+
+def _operation(problem: Problem) -> int:
+    return ABSOLUTE if problem.metric == "l1" else PRODUCT
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,12 +81,12 @@ class Shared:
         self.problem = problem
         self.count = len(queries)
         self.queries = padded_to(queries, sketch_scan.QUERY_MULTIPLE)
-        operation, level = (PRODUCT if problem.squared else ABSOLUTE), number_of(simd_level())
+        self.tiers = tiers_of(problem.metric, self.queries, self.count)
         self.width, self.facts = layout.width_of(problem.dim), layout.FACTS
-        self.error_column = layout.E2 if problem.squared else layout.E1
+        self.error_column = layout.E1 if problem.metric == "l1" else layout.E2
         self.wide = self.width > sketch_scan.NARROW
         self.scan = scanner_of(problem)
-        self.signed = signed_queries(operation, level)
+        self.signed = signed_queries(_operation(problem), number_of(simd_level()))
         self.gamma = layout.rounding(problem.dim)
         row_bytes = min(self.width, sketch_scan.BLOCK) if self.wide else self.width
         sizes = tiling.TILING
@@ -107,7 +115,7 @@ class Shared:
         self.counts = np.zeros((3, workers, padded), np.int64)  # of uppers, near_uppers, distances
         self.seeds = (problem.k + capacity) // 2
         self.stop = stop
-        self.operation, self.level = operation, level
+        self.operation, self.level = _operation(problem), number_of(simd_level())
         self.share = share
         self.hopeless = self.flat = False
         self._bounding: dict[int, Bounding] = {}
@@ -119,12 +127,14 @@ class Shared:
         data[self.count :], facts[self.count :] = 0, 0
         real = slice(self.count)
         sketch_block(self.queries[real], lo, step, data[real], facts[real])
+        if self.signed:
+            data ^= 128
+        if self.tiers.terms is not None:
+            return SketchedQueries(data, self.tiers.terms(facts, lo, step))
         errors = facts[:, self.error_column].copy()
         errors[self.count :] = np.nan
         constants = facts[:, layout.SQUARES].astype(np.int64)
-        if self.signed:
-            data ^= 128
-        return SketchedQueries(data, constants, errors)
+        return SketchedQueries(data, (constants, errors))
 
     def bounding(self, reduction: Reduction) -> Bounding:
         """What bounds pairs by a reduction; made when first asked for, by one thread."""

@@ -7,10 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...kernels.lanes import lane_scan
 from ...kernels.memory import aligned
 from ...kernels.pairs import bring_forward, drop_listed
-from ...kernels.refine import refine_f32, refine_f64
 from ...kernels.select import lower_limits
 from .. import tiling
 from ..proof import Work
@@ -176,7 +174,7 @@ class Worker:
             )
         position, self.refined, self.listed = shared.scan(
             queries.bytes.ctypes.data, shared.width, shared.count,
-            queries.constants, queries.errors,
+            *queries.known,
             data.ctypes.data, shared.width,
             facts, run_.step, shared.gamma,
             position, end, first,
@@ -211,7 +209,7 @@ class Worker:
             fine.numbers.ctypes.data, fine.numbers.strides[0],
             fine.weights, fine.residuals, fine.errors, bounding.scales[1],
             reduced.fine.ctypes.data + offset * shape.fine_bytes, shape.fine_bytes, shape.fine,
-            queries.bytes.ctypes.data, shared.width, queries.constants, queries.errors,
+            queries.bytes.ctypes.data, shared.width, *queries.known,
             data.ctypes.data, shared.width, facts, run_.step, shared.gamma,
             position, end, first,
             mask, bounding.tile_rows, k,
@@ -318,9 +316,9 @@ class Worker:
         """The second tier, for what it has not seen."""
         end = self.listed if end is None else end
         self._tell(self.refined, end)
-        done = refine_f32(
+        done = self.shared.tiers.near(
             *self._pairs(sources, self.refined, end), self.near_uppers, self.near_counts,
-            self.caps, self.order, self.shared.problem.squared,
+            self.caps, self.order,
         )  # fmt: skip
         self.refined = end
         self.work.candidates += done
@@ -329,9 +327,9 @@ class Worker:
     def decide(self, sources: Sources) -> None:
         """The third tier, for all that is listed; the list is empty then."""
         self._tell(0, self.listed)
-        done = refine_f64(
+        done = self.shared.tiers.exact(
             *self._pairs(sources, 0, self.listed), self.caps,
-            self.distances, self.ids, self.held, self.nearest, self.shared.problem.squared,
+            self.distances, self.ids, self.held, self.nearest,
         )  # fmt: skip
         self.listed = self.refined = 0
         np.minimum(self.caps, self.nearest, out=self.caps)
@@ -369,14 +367,14 @@ class Worker:
             rows = converted(rows, live=live)
         first = chunk.offset + chunk.start
         limits = self.nearest.copy()
-        limits[shared.count :] = -1  # nothing is below it: padding never enters a buffer
+        limits[shared.count :] = -np.inf  # nothing is below it: padding never enters a buffer
         row_bytes = max(1, rows.shape[1] * 4)
-        bad = lane_scan(
+        bad = shared.tiers.scan(
             shared.queries.ctypes.data, shared.queries.strides[0], shared.count,
             rows.__array_interface__["data"][0], rows.strides[0], rows.shape[1] * 4,
             0, len(rows), first,
             mask, max(1, min(tiling.TILING.tile_bytes // row_bytes, 4096)), shared.problem.k,
-            self.distances, self.ids, self.held, limits, shared.problem.squared,
+            self.distances, self.ids, self.held, limits,
         )  # fmt: skip
         self.nearest[: shared.count] = limits[: shared.count]
         np.minimum(self.caps, self.nearest, out=self.caps)

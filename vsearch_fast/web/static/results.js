@@ -2,17 +2,17 @@
 
 import { card } from "./card.js";
 import { byId, element, say } from "./dom.js";
-import { distance, inOrder, metricName, milliseconds, plural } from "./words.js";
+import { distance, inOrder, metricName, metricWords, milliseconds, plural } from "./words.js";
 
 function sentence(result) {
-  const by = `by ${metricName(result.metric)} distance`;
+  const by = `by ${metricWords(result.metric)}`;
   if (!result.matches.length) return `No matches ${by}: nothing is within the filter`;
   const nearest = `nearest ${distance(result.matches[0].distance)}`;
   return `${plural(result.matches.length, "match", "matches")} ${by}, ${nearest}`;
 }
 
 function nothing(result, several) {
-  const about = several ? `Nothing similar by ${metricName(result.metric)} distance.` : "Nothing similar.";
+  const about = several ? `Nothing similar by ${metricWords(result.metric)}.` : "Nothing similar.";
   return element(
     "p",
     { class: "note" },
@@ -40,7 +40,7 @@ function column(result, options) {
   const about = first ? `Nearest ${distance(first.distance)}` : "No matches";
   return element(
     "section",
-    { class: "side", "aria-label": `By ${metricName(result.metric)} distance` },
+    { class: "side", "aria-label": `By ${metricWords(result.metric)}` },
     element("h3", {}, metricName(result.metric)),
     element("p", { class: "summary" }, about),
     grid(result, options),

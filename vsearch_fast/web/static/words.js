@@ -1,13 +1,18 @@
 // How numbers, distances and items are called on the page.
 
 // In the order in which they are offered and stand side by side.
-const NAMES = { hamming: "Hamming", l1: "L1", l2: "L2" };
+const NAMES = { hamming: "Hamming", l1: "L1", l2: "L2", cosine: "Cosine", ip: "Inner product" };
 
 const short = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
 const exact = new Intl.NumberFormat("en", { minimumSignificantDigits: 4, maximumSignificantDigits: 4 });
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 
 export const metricName = (metric) => NAMES[metric] ?? metric;
+
+// After "by". Of inner products the largest are the nearest: they are negated.
+export function metricWords(metric) {
+  return metric === "ip" ? "inner product, negated" : `${metricName(metric)} distance`;
+}
 
 export function inOrder(metrics) {
   const known = Object.keys(NAMES).filter((metric) => metrics.includes(metric));
