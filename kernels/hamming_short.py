@@ -16,7 +16,7 @@ from .cache import Kernel, compiled
 from .level import counts_in_vectors, simd_level
 from .select import append, histogram_for, shrink_whole
 from .simd import count_trailing_zeros
-from .simd_bits import copy_words, rows_at_once, short_rows
+from .simd_bits import copy_words, counted_by_bytes, rows_at_once, short_rows
 
 #: Words of 8 bytes a row for which there is a kernel: 64 to 1,024 bits.
 WORDS = (1, 2, 3, 4, 6, 8, 12, 16)
@@ -38,7 +38,7 @@ def scanner(length: int) -> Kernel | None:
     words, rest = divmod(length, 8)
     if rest or words not in WORDS:
         return None
-    by_bytes = words % 4 == 0 and simd_level() != "portable" and not counts_in_vectors()
+    by_bytes = counted_by_bytes(words) and simd_level() != "portable" and not counts_in_vectors()
     return _scanner(words, int(by_bytes))
 
 

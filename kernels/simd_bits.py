@@ -14,11 +14,14 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from .simd import _const, _intrinsic, _load
-from .simd_u8 import AVX512
+from .simd_u8 import AVX512, _call
 
 GROUP = 128  # rows of a set of planes
+#: Words a row up to which `short_rows` asks memory for what it will read so many bytes later: it
+#: is done with a row before the processor has foreseen the next ones.
+_SHORTEST, _AHEAD = 4, 2048
 
-_I1, _I8, _I16 = ir.IntType(1), ir.IntType(8), ir.IntType(16)
+_I8, _I16 = ir.IntType(8), ir.IntType(16)
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 _WORDS = ir.VectorType(_I64, 8)
 _LANES = 32  # bytes of the vectors that rows are taken apart in
@@ -92,51 +95,97 @@ def _word_sums(builder: ir.IRBuilder, rows: Any, pattern: Any, words: int) -> li
     return sums
 
 
-def _byte_sums(builder: ir.IRBuilder, rows: Any, pattern: Any, words: int) -> Any:
-    """Distances of eight rows of whole 32 bytes, as 32-bit numbers.
+def counted_by_bytes(words: int) -> bool:
+    """Whether rows of so many words have a way of their own with AVX2's instructions."""
+    return words in (1, 2, 6) or words % 4 == 0
 
-    Counts are added as bytes, at most 8 of each vector, before ``vpsadbw`` adds up these.
+
+def _byte_sums(builder: ir.IRBuilder, rows: Any, pattern: Any, words: int) -> list[Any]:
+    """Distances of `rows_at_once` rows, eight a vector of 32-bit numbers, with AVX2.
+
+    Counts of a row are added as bytes as far as they meet; ``vpsadbw`` adds up 8 of these, and
+    the upper half of the 64 bits that it leaves is free for another row's.
     """
     kind, four = ir.VectorType(_I8, 32), ir.VectorType(_I64, 4)
     narrow = ir.VectorType(_I32, 8)
     count = _intrinsic(builder, "ctpop", kind, "v32i8")
-    signature = ir.FunctionType(four, [kind, kind])
-    add_up = cgutils.get_or_insert_function(builder.module, signature, "llvm.x86.avx2.psad.bw")
-    queries = [_read(builder, pattern, 32 * v, kind, 32) for v in range(words // 4)]
-    sums = []
-    for row in range(8):
-        total = None
-        for v, query in enumerate(queries):
-            x = _read(builder, rows, 8 * words * row + 32 * v, kind, 1)
-            part = builder.call(count, [builder.xor(x, query)])
-            total = part if total is None else builder.add(total, part)
-        sums.append(builder.call(add_up, [total, ir.Constant(kind, None)]))
+    half = ir.Constant(four, [32] * 4)
+
+    def differing(at: int) -> Any:
+        """Differing bits of each of 32 bytes; the query stands there eight times."""
+        x = _read(builder, rows, at, kind, 1)
+        query = _read(builder, pattern, at % (64 * words), kind, 32)
+        return builder.call(count, [builder.xor(x, query)])
+
+    def added(parts: list[Any]) -> Any:
+        total = parts[0]
+        for part in parts[1:]:
+            total = builder.add(total, part)
+        return _call(builder, "llvm.x86.avx2.psad.bw", four, total, ir.Constant(kind, None))
 
     def picked(a: Any, b: Any, order: list[int]) -> Any:
-        return builder.shuffle_vector(a, b, ir.Constant(narrow, order))
+        return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_I32, len(order)), order))
 
-    # The upper half of a 64-bit sum is free for that of the next row.
-    half = ir.Constant(four, [32] * 4)
-    pairs = [
-        builder.bitcast(builder.or_(a, builder.shl(b, half)), narrow)
-        for a, b in zip(sums[::2], sums[1::2], strict=True)
-    ]
-    fours = [
-        builder.add(
-            picked(a, b, [0, 1, 8, 9, 4, 5, 12, 13]), picked(a, b, [2, 3, 10, 11, 6, 7, 14, 15])
+    def paired(a: Any, b: Any) -> Any:
+        return builder.bitcast(builder.or_(a, builder.shl(b, half)), narrow)
+
+    def two_rows(at: int) -> Any:
+        """Two rows of 48 bytes: the middle 32 bytes hold the end of one, the start of the other."""
+        first, middle, last = (differing(at + 32 * v) for v in range(3))
+        outer = picked(first, last, [*range(16), *range(48, 64)])
+        inner = picked(first, last, [*range(16, 32), *range(32, 48)])
+        return added([outer, inner, middle])
+
+    sums = []
+    for block in range(rows_at_once(words) // 8):
+        start = 64 * words * block
+        if words == 1:
+            both = paired(added([differing(start)]), added([differing(start + 32)]))
+            sums.append(picked(both, both, [0, 2, 4, 6, 1, 3, 5, 7]))
+            continue
+        if words in (2, 6):
+            if words == 2:
+                twos = [added([differing(start + 32 * v)]) for v in range(4)]
+            else:
+                twos = [two_rows(start + 96 * v) for v in range(4)]
+            a, b = paired(twos[0], twos[1]), paired(twos[2], twos[3])
+            mixed = builder.add(
+                picked(a, b, [0, 1, 8, 9, 4, 5, 12, 13]),
+                picked(a, b, [2, 3, 10, 11, 6, 7, 14, 15]),
+            )
+            sums.append(picked(mixed, mixed, [0, 4, 1, 5, 2, 6, 3, 7]))
+            continue
+        ones = [
+            added([differing(start + 8 * words * row + 32 * v) for v in range(words // 4)])
+            for row in range(8)
+        ]
+        pairs = [paired(a, b) for a, b in zip(ones[::2], ones[1::2], strict=True)]
+        low, high = (
+            builder.add(
+                picked(a, b, [0, 1, 8, 9, 4, 5, 12, 13]),
+                picked(a, b, [2, 3, 10, 11, 6, 7, 14, 15]),
+            )
+            for a, b in zip(pairs[::2], pairs[1::2], strict=True)
         )
-        for a, b in zip(pairs[::2], pairs[1::2], strict=True)
-    ]
-    return builder.add(
-        picked(*fours, [0, 1, 2, 3, 8, 9, 10, 11]), picked(*fours, [4, 5, 6, 7, 12, 13, 14, 15])
-    )
+        sums.append(
+            builder.add(
+                picked(low, high, [0, 1, 2, 3, 8, 9, 10, 11]),
+                picked(low, high, [4, 5, 6, 7, 12, 13, 14, 15]),
+            )
+        )
+    return sums
 
 
 def _emit_short(builder: ir.IRBuilder, args: Any, words: int, by_bytes: bool) -> Any:
     rows, pattern, limit, out = args
+    if words <= _SHORTEST:
+        for line in range(rows_at_once(words) * words // 8):
+            place = _place(builder, rows, _AHEAD + 64 * line, _I8)
+            flags = (ir.Constant(_I32, value) for value in (0, 3, 1))  # read, keep, data
+            _call(builder, "llvm.prefetch.p0", ir.VoidType(), place, *flags)
     narrow = ir.VectorType(_I32, 8)
     if by_bytes:
-        sums = [_byte_sums(builder, rows, pattern, words)]
+        sums = _byte_sums(builder, rows, pattern, words)
         limits = _splat(builder, builder.trunc(limit, _I32), 8)
     else:
         sums = _word_sums(builder, rows, pattern, words)
@@ -159,7 +208,7 @@ def short_rows(typingctx, words, by_bytes, rows, pattern, limit, out):
 
     ``pattern`` is the address of a query eight times in a row. Returns a mask of the distances
     below ``limit``; only if there are some are all of them stored, as int32. Two constants:
-    ``words``, and whether AVX2 counts ``by_bytes``, for which words are a multiple of four.
+    ``words``, and whether AVX2 counts ``by_bytes`` (`counted_by_bytes`).
     """
     known, bytewise = words.literal_value, bool(by_bytes.literal_value)
 
@@ -260,8 +309,7 @@ def queries_at_once(level: int) -> int:
 
 def _looked_up(builder: ir.IRBuilder, level: int, table: Any, plane: Any) -> Any:
     name = "llvm.x86.avx512.pshuf.b.512" if level == AVX512 else "llvm.x86.avx2.pshuf.b"
-    kind = ir.FunctionType(table.type, [table.type, plane.type])
-    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [table, plane])
+    return _call(builder, name, table.type, table, plane)
 
 
 def _emit_sums(

@@ -109,5 +109,7 @@ def direct(rows: NDArray, dtype: np.dtype) -> bool:
 def converted(rows: NDArray, dtype: DTypeLike = np.float32) -> NDArray:
     """Rows as the kernels read them: C-contiguous, native. float64 beyond float32's range becomes
     infinite."""
+    if rows.dtype == dtype and rows.dtype.isnative and rows.flags.c_contiguous:
+        return rows
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(rows, dtype)
