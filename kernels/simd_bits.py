@@ -95,6 +95,32 @@ def _word_sums(builder: ir.IRBuilder, rows: Any, pattern: Any, words: int) -> li
     return sums
 
 
+def _picked(builder: ir.IRBuilder, a: Any, b: Any, order: list[int]) -> Any:
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_I32, len(order)), order))
+
+
+def _paired(builder: ir.IRBuilder, a: Any, b: Any) -> Any:
+    """Two vectors of four small 64-bit numbers as one of eight: those of a and b in turn."""
+    half = ir.Constant(a.type, [32] * 4)
+    return builder.bitcast(builder.or_(a, builder.shl(b, half)), ir.VectorType(_I32, 8))
+
+
+def _eight_totals(builder: ir.IRBuilder, ones: list[Any]) -> Any:
+    """Eight vectors, of four small 64-bit numbers each, as one of their eight sums."""
+    pairs = [_paired(builder, a, b) for a, b in zip(ones[::2], ones[1::2], strict=True)]
+    low, high = (
+        builder.add(
+            _picked(builder, a, b, [0, 1, 8, 9, 4, 5, 12, 13]),
+            _picked(builder, a, b, [2, 3, 10, 11, 6, 7, 14, 15]),
+        )
+        for a, b in zip(pairs[::2], pairs[1::2], strict=True)
+    )
+    return builder.add(
+        _picked(builder, low, high, [0, 1, 2, 3, 8, 9, 10, 11]),
+        _picked(builder, low, high, [4, 5, 6, 7, 12, 13, 14, 15]),
+    )
+
+
 def counted_by_bytes(words: int) -> bool:
     """Whether rows of so many words have a way of their own with AVX2's instructions."""
     return words in (1, 2, 6) or words % 4 == 0
@@ -107,9 +133,7 @@ def _byte_sums(builder: ir.IRBuilder, rows: Any, pattern: Any, words: int) -> li
     the upper half of the 64 bits that it leaves is free for another row's.
     """
     kind, four = ir.VectorType(_I8, 32), ir.VectorType(_I64, 4)
-    narrow = ir.VectorType(_I32, 8)
     count = _intrinsic(builder, "ctpop", kind, "v32i8")
-    half = ir.Constant(four, [32] * 4)
 
     def differing(at: int) -> Any:
         """Differing bits of each of 32 bytes; the query stands there eight times."""
@@ -124,10 +148,10 @@ def _byte_sums(builder: ir.IRBuilder, rows: Any, pattern: Any, words: int) -> li
         return _call(builder, "llvm.x86.avx2.psad.bw", four, total, ir.Constant(kind, None))
 
     def picked(a: Any, b: Any, order: list[int]) -> Any:
-        return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_I32, len(order)), order))
+        return _picked(builder, a, b, order)
 
     def paired(a: Any, b: Any) -> Any:
-        return builder.bitcast(builder.or_(a, builder.shl(b, half)), narrow)
+        return _paired(builder, a, b)
 
     def two_rows(at: int) -> Any:
         """Two rows of 48 bytes: the middle 32 bytes hold the end of one, the start of the other."""
@@ -159,20 +183,7 @@ def _byte_sums(builder: ir.IRBuilder, rows: Any, pattern: Any, words: int) -> li
             added([differing(start + 8 * words * row + 32 * v) for v in range(words // 4)])
             for row in range(8)
         ]
-        pairs = [paired(a, b) for a, b in zip(ones[::2], ones[1::2], strict=True)]
-        low, high = (
-            builder.add(
-                picked(a, b, [0, 1, 8, 9, 4, 5, 12, 13]),
-                picked(a, b, [2, 3, 10, 11, 6, 7, 14, 15]),
-            )
-            for a, b in zip(pairs[::2], pairs[1::2], strict=True)
-        )
-        sums.append(
-            builder.add(
-                picked(low, high, [0, 1, 2, 3, 8, 9, 10, 11]),
-                picked(low, high, [4, 5, 6, 7, 12, 13, 14, 15]),
-            )
-        )
+        sums.append(_eight_totals(builder, ones))
     return sums
 
 
