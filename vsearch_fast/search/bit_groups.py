@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ..arithmetic import usually
 from ..checks import array_of
+from ..errors import ArgumentError
 from ..kernels import bit_groups
 from ..kernels.cache import prepare
 from ..kernels.hamming import UNROLLED
@@ -201,6 +202,13 @@ class Grouped:
     ) -> None:
         self.array = checked_array(array, "the database", "hamming")
         self.groups = groups
+        if groups is not None and len(groups.group) != 8 * self.array.shape[1]:
+            raise ArgumentError(
+                f"the groups are of other bits: {len(groups.group)} of them, and codes have "
+                f"{8 * self.array.shape[1]}",
+                "No sums were made",
+                "Choose groups by a sample of these codes",
+            )
         if groups is None and 8 * self.array.shape[1] <= max(WIDTHS) * bit_groups.MOST_BITS:
             stride = max(1, len(self.array) // SAMPLE_ROWS)
             self.groups = choose_groups(np.ascontiguousarray(self.array[::stride]))
@@ -235,6 +243,12 @@ def topk_grouped(
     k = checked_options(k, "hamming", "cpu", "auto", threads)
     queries = array_of(queries, "queries", "Nothing was searched")
     queries = checked_array(queries[None] if queries.ndim == 1 else queries, "queries", "hamming")
+    if queries.shape[1] != array.shape[1]:
+        raise ArgumentError(
+            f"queries have {queries.shape[1]} columns and the database {array.shape[1]}",
+            "Nothing was searched",
+            "Use codes of one model, packed alike, for both",
+        )
     (live,) = checked_masks(None if mask is None else [mask], [array])
     rows = len(array) if live is None else int(np.count_nonzero(live))
     best = np.empty((len(queries), min(k, rows)), np.int32)
