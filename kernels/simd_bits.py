@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from .simd import _const, _intrinsic, _load
+from .simd import _const, _intrinsic
 from .simd_u8 import AVX512, _call
 
 GROUP = 128  # rows of a set of planes
@@ -443,22 +443,17 @@ def padded_words(typingctx, base, stride, numbers, size, out):
 
     def codegen(context, builder, signature, args):
         base, stride, numbers, size, out = args
-        with cgutils.for_range_slice(
-            builder, _const(0), _const(32), _const(1), intp=_I64
-        ) as (r, _):
+        with cgutils.for_range_slice(builder, _const(0), _const(32), _const(1), intp=_I64) as (
+            r,
+            _,
+        ):
             listed = builder.inttoptr(numbers, _I64.as_pointer())
             number = builder.load(builder.gep(listed, [r]))
-            row = builder.inttoptr(
-                builder.add(base, builder.mul(stride, number)), _I8.as_pointer()
-            )
-            word = builder.inttoptr(
-                builder.add(out, builder.mul(r, _const(8))), _I64.as_pointer()
-            )
+            row = builder.inttoptr(builder.add(base, builder.mul(stride, number)), _I8.as_pointer())
+            word = builder.inttoptr(builder.add(out, builder.mul(r, _const(8))), _I64.as_pointer())
             builder.store(_const(0), word)
             place = builder.bitcast(word, _I8.as_pointer())
-            with cgutils.for_range_slice(
-                builder, _const(0), size, _const(1), intp=_I64
-            ) as (i, _):
+            with cgutils.for_range_slice(builder, _const(0), size, _const(1), intp=_I64) as (i, _):
                 builder.store(builder.load(builder.gep(row, [i])), builder.gep(place, [i]))
         return _const(0)
 

@@ -91,8 +91,9 @@ def of(contender, seconds, ratio=1.0, **more):
 def test_lost_cells_say_why():
     other = of("FAISS", 2e-5, 0.2)
     call = [of("vsearch_fast", 1e-4, call_seconds=9e-5), other]
-    assert "FAISS takes 0.20 of our time; the call itself is 90% of our time" in (
-        shapes.lost_lines(call)[0]
+    assert (
+        "FAISS takes 0.20 of our time; the call itself is 90% of our time"
+        in (shapes.lost_lines(call)[0])
     )
     memory = [of("vsearch_fast", 1e-4, call_seconds=1e-5, shares={"memory": 0.8}), other]
     assert "we read at 80% of what memory gives" in shapes.lost_lines(memory)[0]

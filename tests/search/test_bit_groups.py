@@ -3,8 +3,6 @@ a sample says that it does not pay."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from contract_data import LEVELS, at_level
@@ -24,10 +22,13 @@ def any_groups(rng, length, width=32):
 
 
 def correlated(rng, rows, length=128, causes=12):
-    """Codes whose bits are set by a few causes, some inverted, and 1 in 20 by chance."""
-    cause = rng.integers(0, causes, 8 * length)
-    bits = (rng.random((rows, causes)) < 0.5)[:, cause] ^ (rng.random(8 * length) < 0.5)
-    # The causes above are drawn anew by each row; which bits are inverted must not be.
+    """Codes whose bits follow a few causes, some inverted, and 1 in 20 changed by chance.
+
+    Which bits follow which cause depends on the length alone.
+    """
+    fixed = np.random.default_rng(length)
+    cause, inverted = fixed.integers(0, causes, 8 * length), fixed.random(8 * length) < 0.5
+    bits = (rng.random((rows, causes)) < 0.5)[:, cause] ^ inverted
     return np.packbits(bits ^ (rng.random(bits.shape) < 0.05), axis=1)
 
 
@@ -104,13 +105,13 @@ def test_equal_to_the_oracle(level, data):
         mask = rng.random(rows) < data.draw(st.sampled_from([0.05, 0.5, 1.0]))
     k = data.draw(st.sampled_from([1, 3, 10, 100, 400]))
     width = data.draw(st.sampled_from(bit_groups.WIDTHS))
+    step = data.draw(st.sampled_from([8, 13, 100, 1000]))
     with at_level(level), pytest.MonkeyPatch.context() as patch:
         patch.setattr(bit_groups, "_GUESSED", data.draw(st.sampled_from([1, 64, 10_000])))
         patch.setattr(
             bit_groups, "_chunks",
             lambda n, _: [(a, min(a + step, n)) for a in range(0, n, step)],
         )  # fmt: skip
-        step = data.draw(st.sampled_from([8, 13, 100, 1000]))
         grouped = Grouped(codes, any_groups(rng, length, width))
         work = assert_right(queries, grouped, k, mask, data.draw(st.sampled_from([1, 2])))
     live = rows if mask is None else int(mask.sum())
@@ -139,23 +140,18 @@ def test_limits_that_begin_are_kept():
 
 def test_real_structure_is_found_and_excludes():
     rng = np.random.default_rng(5)
-    cause = rng.integers(0, 12, 1024)
-    inverted = rng.random(1024) < 0.5
-
-    def made(rows):
-        bits = (rng.random((rows, 12)) < 0.5)[:, cause] ^ inverted
-        return np.packbits(bits ^ (rng.random(bits.shape) < 0.05), axis=1)
-
-    grouped = Grouped(made(6000))
+    grouped = Grouped(correlated(rng, 6000))
     assert grouped.groups is not None
     assert grouped.groups.read < 0.4
     assert np.bincount(grouped.groups.group).max() <= 255
-    work = assert_right(made(5), grouped, 10)
+    work = assert_right(correlated(rng, 5), grouped, 10)
     assert work.candidates < 0.2 * work.sketched
     assert work.bytes_read < 0.5 * 5 * grouped.array.nbytes
     # The same choice each time.
     again = choose_groups(grouped.array[: bit_groups.SAMPLE_ROWS])
     once = choose_groups(grouped.array[: bit_groups.SAMPLE_ROWS])
+    assert again is not None
+    assert once is not None
     np.testing.assert_array_equal(again.group, once.group)
 
 
@@ -208,4 +204,3 @@ def test_wrong_arguments():
         topk_grouped(grouped.array[:1, :64].copy(), grouped, 1)
     with pytest.raises(ArgumentError, match="other bits"):
         Grouped(grouped.array[:, :64].copy(), grouped.groups)
-    assert replace(grouped.groups, read=0.1).width == 32

@@ -62,9 +62,7 @@ def measure_levels(
                     f"Run it by itself: VSEARCH_SIMD={level} python -m vsearch_fast.bench ...",
                 )
             record = json.loads(file.read_text(encoding="utf-8"))
-        found[level] = [
-            r for name in PARTS.values() for r in record.get(name, []) if r["ours"]
-        ]
+        found[level] = [r for name in PARTS.values() for r in record.get(name, []) if r["ours"]]
     return found
 
 

@@ -75,7 +75,7 @@ def cost_of_a_call(queries: NDArray, database: NDArray, case: Case, repeats: int
     """Median seconds of the same search in eight rows: what does not grow with them."""
     few = np.ascontiguousarray(database[:8])
     runs = []
-    for number in range(repeats + 1):
+    for _ in range(repeats + 1):
         start = time.perf_counter()
         topk(queries, few, case.k, metric=case.metric)
         runs.append(time.perf_counter() - start)

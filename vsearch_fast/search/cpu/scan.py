@@ -156,7 +156,7 @@ def search(
 def _cut(
     segments: Sequence[NDArray], workers: int, kernels: Family, row_bytes: int, queries: int
 ) -> list[Chunk]:
-    """Chunks of rows in ascending order of id: about eight for each worker, if none is too small."""
+    """Chunks of rows in ascending order of id: eight for each worker, or fewer large ones."""
     sizes = tiling.TILING
     total = sum(map(len, segments))
     worth = total * row_bytes * queries // sizes.chunk_bytes
