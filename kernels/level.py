@@ -71,3 +71,12 @@ def simd_level() -> str:
             f"Set it to one of {', '.join(levels)}, or not at all",
         )
     return wanted
+
+
+def counts_in_vectors() -> bool:
+    """Whether the bits of vectors are counted by one instruction: not at the level AVX2, nor on
+    those processors with AVX-512 that lack it (Skylake, Cascade Lake)."""
+    if simd_level() == "portable":
+        return platform.machine().lower() not in ("x86_64", "amd64")
+    features = binding.get_host_cpu_features()
+    return simd_level() != "avx2" and bool(features.get("avx512vpopcntdq"))

@@ -17,7 +17,7 @@ from ..words import METRICS
 from .cases import KINDS
 from .peers import KEYS
 
-PARTS = ("bars", "small", "growth", "large-k", "filters", "footprint")
+PARTS = ("bars", "small", "shapes", "growth", "large-k", "filters", "footprint")
 PLOTS = (".png", ".svg", ".pdf")
 
 
@@ -29,6 +29,19 @@ def _peers(
         if key not in (*KEYS, "all", "none"):
             raise click.BadParameter(f"{key!r} is none of all, none, {', '.join(KEYS)}")
     return KEYS if "all" in keys else tuple(key for key in KEYS if key in keys)
+
+
+def _levels(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    from .levels import chosen
+
+    try:
+        return chosen(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def _output(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
@@ -56,8 +69,9 @@ def _output(context: click.Context, parameter: click.Parameter, value: Path | No
     multiple=True,
     default=("bars",),
     help="Parts to run: bars (the table of cases, the default), small (databases of up to "
-    "4,000 rows), growth (time a row by size), large-k (k = 1000 against 10), filters (masks of "
-    "0.01% to 50% of the rows, of every type), footprint (memory and start); repeat for several.",
+    "4,000 rows), shapes (64 to 4096 dimensions, k = 1 to 1000, clustered rows), growth (time a "
+    "row by size), large-k (k = 1000 against 10), filters (masks of 0.01% to 50% of the rows, of "
+    "every type), footprint (memory and start); repeat for several.",
 )
 @click.option("--all", "every_part", is_flag=True, help="Run all parts.")
 @click.option(
@@ -80,7 +94,7 @@ def _output(context: click.Context, parameter: click.Parameter, value: Path | No
 @click.option("--rows", type=click.IntRange(1), help="Rows of the database, for a case of yours.")
 @click.option("--queries", type=click.IntRange(1), help="Queries of one call, for such a case.")
 @click.option("--dim", type=click.IntRange(1), help="Features, or bits, a row: 4096 by default.")
-@click.option("--k", type=click.IntRange(1), default=10, help="Neighbours a query: 10 by default.")
+@click.option("--k", type=click.IntRange(1), help="Neighbours a query: 10 by default.")
 @click.option(
     "--pairs", type=click.IntRange(1), help="Timed runs of each: 15 by default, 5 with --quick."
 )
@@ -96,8 +110,9 @@ def _output(context: click.Context, parameter: click.Parameter, value: Path | No
     "kinds",
     type=click.Choice(KINDS),
     multiple=True,
-    help="relu (noise, half zeros), gaussian (the hard case), features (needs --features or "
-    "--model); repeat for several. By default all of the three that there are, but relu alone "
+    help="relu (noise, half zeros), gaussian (the hard case), clusters (unit vectors about 512 "
+    "centres), features (needs --features or --model); repeat for several. By default relu, "
+    "gaussian and, where there are some, features, but relu alone "
     "of the noise for cases of yours and with --quick.",
 )
 @click.option(
@@ -110,6 +125,13 @@ def _output(context: click.Context, parameter: click.Parameter, value: Path | No
     "--pictures",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="... of the pictures of this folder; rendered garments by default.",
+)
+@click.option(
+    "--levels",
+    callback=_levels,
+    metavar="NAMES",
+    help="Also measure the cases of bars, small and shapes with these levels of instructions, each "
+    "in a process of its own (VSEARCH_SIMD): all, or names with commas, such as avx2,portable.",
 )
 @click.option("--threads", type=click.IntRange(1), help="Of every contender; all by default.")
 @click.option(
@@ -143,13 +165,14 @@ def command(
     rows: int | None,
     queries: int | None,
     dim: int | None,
-    k: int,
+    k: int | None,
     pairs: int | None,
     budget: float | None,
     kinds: tuple[str, ...],
     features: Path | None,
     model: Path | None,
     pictures: Path | None,
+    levels: tuple[str, ...],
     threads: int | None,
     faiss_blas: str,
     json_file: Path | None,
@@ -195,6 +218,9 @@ def command(
     if plot_file is not None and "bars" not in chosen:
         raise click.UsageError("--plot draws the part bars, which is not among those to run")
 
+    if levels and not {"bars", "small", "shapes"} & set(chosen):
+        raise click.UsageError("--levels compares the parts bars, small and shapes alone")
+
     def say(text: str) -> None:
         if sys.stderr.isatty():
             click.echo(f"\r\033[K{text[:99]}", nl=False, err=True)
@@ -206,7 +232,7 @@ def command(
         rows=rows,
         queries=queries,
         dim=dim,
-        k=k,
+        k=k or 10,
         pairs=pairs or (5 if quick else 15),
         budget=budget or (1.2 if quick else 20.0),
         kinds=kinds,
@@ -216,6 +242,8 @@ def command(
         threads=threads,
         faiss_blas=faiss_blas,
         quick=quick,
+        only_k=k is not None,
+        levels=levels,
     )
     session = Session(options, say=say, show=click.echo)
     try:

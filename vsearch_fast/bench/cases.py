@@ -7,7 +7,8 @@ from typing import Any
 
 from ..words import METRICS, Metric
 
-KINDS = ("relu", "gaussian", "features")
+KINDS = ("relu", "gaussian", "clusters", "features")
+DTYPES = ("float32", "float16")
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Case:
     k: int = 10
     data: str = "relu"
     seed: int = 0
+    dtype: str = "float32"  # of stored rows, unless they are codes
 
     @property
     def pairs(self) -> int:
@@ -31,8 +33,10 @@ class Case:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of a stored row: float32, or packed bits."""
-        return -(-self.dim // 8) if self.metric == "hamming" else 4 * self.dim
+        """Bytes of a stored row: float32 or float16, or packed bits."""
+        if self.metric == "hamming":
+            return -(-self.dim // 8)
+        return (2 if self.dtype == "float16" else 4) * self.dim
 
     @property
     def steps(self) -> int:

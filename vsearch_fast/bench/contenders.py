@@ -40,6 +40,7 @@ class Contender:
         module, package: what it imports, and what pip installs it by; empty for our own.
         fits: whether it can run the case in sensible time and memory.
         limit: what ``fits`` asks for, in words.
+        halves: whether it takes rows of float16 as they are.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Contender:
     package: str = ""
     fits: Callable[[Case], bool] = _any_size
     limit: str = ""
+    halves: bool = False
 
     @property
     def installed(self) -> bool:
@@ -118,9 +120,10 @@ def _few_pairs(case: Case) -> bool:
     return case.pairs <= (4_000_000 if case.metric == "hamming" else 120_000)
 
 
-OURS = Contender("vsearch_fast", "vsearch_fast", METRICS, OurSearch)
+OURS = Contender("vsearch_fast", "vsearch_fast", METRICS, OurSearch, halves=True)
 DEFINITION = Contender(
     "NumPy, the definition", "numpy", METRICS, _definition,
     fits=_few_pairs, limit="4,000,000 pairs by Hamming, 120,000 by L1 and L2 distance",
+    halves=True,
 )  # fmt: skip
 MATRIX_PRODUCT = Contender("NumPy, norms and BLAS", "numpy", ("l2",), _matrix_product)

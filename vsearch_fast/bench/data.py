@@ -6,6 +6,9 @@
 ``gaussian``  normal noise, the hard case: all distances are nearly the same, so that bounds
               exclude few rows. Sign bits as above.
 
+``clusters``  unit vectors about 512 centres, the cosine of two about the same one 0.7: like
+              embeddings of any dimension. Codes are their signs.
+
 ``features``  rows of a matrix, repeated. Repeated rows are multiplied by noise of 10%, so zeros
               stay zeros; of their sign bits one in 32 is flipped. Queries are copies of rows
               that the database leaves out, as a photo is not in the catalogue.
@@ -31,6 +34,8 @@ from .cases import Case
 
 _BLOCK = 2048
 _NOISE = 0.1
+#: Centres of clusters, and how far their rows are from them: the centre itself has length 1.
+_CENTRES, _SPREAD = 512, 0.65
 #: One in this many rows of a features file is kept for queries.
 _HELD_OUT = 5
 #: Garments and pictures of each that are rendered where no folder of pictures is given.
@@ -55,9 +60,10 @@ class Data:
         self._database: NDArray | None = None
 
     def load(self, case: Case) -> tuple[NDArray, NDArray]:
-        """(queries, database): packed uint8 for ``hamming``, float32 otherwise."""
+        """(queries, database): packed uint8 for ``hamming``, otherwise float32 queries and rows of
+        the case's type."""
         packed = case.metric == "hamming"
-        key = (packed, case.rows, case.dim, case.data, case.seed)
+        key = (packed, case.rows, case.dim, case.data, case.seed, case.dtype)
         if key != self._key or self._database is None:
             self._database = None  # before the next is made: both may not fit
             self._database = self._make(case, case.rows, part=0)
@@ -69,13 +75,14 @@ class Data:
         self._database = None
 
     def _make(self, case: Case, rows: int, part: int) -> NDArray:
-        packed = case.metric == "hamming"
-        if packed:
+        if case.metric == "hamming":
             out = np.empty((rows, case.row_bytes), np.uint8)
         else:
-            out = np.empty((rows, case.dim), np.float32)
+            out = np.empty((rows, case.dim), np.float32 if part else case.dtype)
         if case.data == "features":
             fill = self._copies(case, part, out)
+        elif case.data == "clusters":
+            fill = _clusters(case, part, out)
         else:
             fill = _noise(case, part, out)
         with ThreadPoolExecutor(available_threads()) as pool:
@@ -114,7 +121,7 @@ class Data:
             noise *= _NOISE
             noise += 1
             noise[~again] = 1
-            np.multiply(rows, noise, out=block)
+            np.multiply(rows, noise, out=block, casting="same_kind")
 
         return fill
 
@@ -130,9 +137,29 @@ def _noise(case: Case, part: int, out: NDArray) -> Callable[[int], None]:
             if rest:  # padding bits stay zero
                 block[:, whole] &= np.uint8(0xFF00 >> rest & 0xFF)
             return
-        rng.standard_normal(dtype=np.float32, out=block)
+        numbers = rng.standard_normal(block.shape, np.float32)
         if case.data == "relu":
-            np.maximum(block, 0, out=block)
+            np.maximum(numbers, 0, out=numbers)
+        block[:] = numbers
+
+    return fill
+
+
+def _clusters(case: Case, part: int, out: NDArray) -> Callable[[int], None]:
+    centres = np.random.default_rng(case.seed).standard_normal((_CENTRES, case.dim), np.float32)
+    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
+
+    def fill(start: int) -> None:
+        rng = np.random.default_rng((case.seed, part, start))
+        block = out[start : start + _BLOCK]
+        near = rng.integers(0, _CENTRES, _BLOCK)[: len(block)]
+        rows = rng.standard_normal((len(block), case.dim), np.float32)
+        rows *= _SPREAD / case.dim**0.5
+        rows += centres[near]
+        if block.dtype == np.uint8:
+            block[:] = pack_bits(rows)
+        else:
+            block[:] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
     return fill
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from .answers import mistakes, right_answer, same
@@ -143,7 +144,8 @@ def measure(
     """Time ``ours`` and those contenders that have the case's metric and fit it.
 
     The first run of each (compilation, page faults) is checked, not timed. Those that are not
-    installed, or fail, are listed with the reason.
+    installed, or fail, are listed with the reason. Who takes no float16 rows gets the same numbers
+    as float32, beforehand.
     """
     what = f"{case.metric}, {case.rows:,} rows, {case.queries} queries: "
     say(f"{what}the right answer")
@@ -164,7 +166,11 @@ def measure(
             continue
         say(f"{what}{contender.name}, first run")
         try:
-            search, timing.prepared = _once(partial(contender.prepare, database, case, threads))
+            given = database
+            if database.dtype == np.float16 and not contender.halves:
+                given = database.astype(np.float32)
+            search, timing.prepared = _once(partial(contender.prepare, given, case, threads))
+            del given
             answer, first[contender.name] = _once(partial(search, queries))
         except Exception as error:  # a peer's: told in its row, and the others go on
             if contender is ours:

@@ -11,8 +11,8 @@ import numpy as np
 
 from ..errors import ArgumentError
 from ..machine import available_threads
-from . import tables
-from .cases import small_table, table_of
+from . import levels, shapes, tables
+from .cases import Case, small_table, table_of
 from .contenders import OURS, Contender
 from .data import Data, embed_features, read_features
 from .filters import filters, filters_table
@@ -46,6 +46,22 @@ class Options:
     threads: int | None
     faiss_blas: str
     quick: bool
+    only_k: bool = False  # k was given, and replaces those of the shapes
+    levels: tuple[str, ...] = ()
+
+    def arguments(self) -> list[str]:
+        """What a command is told to measure the same cases; neither peers nor files."""
+        given: list[tuple[str, Any]] = [
+            ("--rows", self.rows), ("--queries", self.queries), ("--dim", self.dim),
+            ("--k", self.k if self.only_k else None), ("--pairs", self.pairs),
+            ("--budget", self.budget), ("--features", self.features), ("--model", self.model),
+            ("--pictures", self.pictures), ("--threads", self.threads),
+            *(("--only", part) for part in self.parts if part in levels.PARTS),
+            *(("--metric", metric) for metric in self.metrics),
+            *(("--data", kind) for kind in self.kinds),
+        ]  # fmt: skip
+        words = [word for name, value in given if value is not None for word in (name, str(value))]
+        return words + ["--quick"] * self.quick
 
 
 class Session:
@@ -90,12 +106,22 @@ class Session:
                 f"{machine['cpu']}, {self.threads} threads, {machine['instructions']}; "
                 f"{dim} dimensions, k = {options.k}, {options.pairs} pairs"
             )
-            if tabled := [part for part in ("bars", "small") if part in options.parts]:
+            if tabled := [part for part in levels.PARTS if part in options.parts]:
                 for line in warnings(machine) if self.peers else ():
                     self.show(line)
                 self._measure_roofs()
                 for part in tabled:
-                    self._table(part, data, dim, bits)
+                    if part == "shapes":
+                        self._shapes(data)
+                    else:
+                        self._table(part, data, dim, bits)
+                if options.levels:
+                    data.clear()
+                    found = levels.measure_levels(options.levels, options.arguments(), self.say)
+                    self.record["levels"] = found
+                    self.show()
+                    for line in levels.levels_table(found):
+                        self.show(line)
                 for library in machine["blas"]:
                     self.show(
                         f"- BLAS of {library['of']}: {library['library']}, kernels "
@@ -200,15 +226,7 @@ class Session:
         results: list[dict[str, Any]] = []
         self.record["results" if part == "bars" else part] = results
         for case in cases:
-            self.say(f"{case.metric}, {case.rows:,} rows: data")
-            queries, database = data.load(case)
-            measured = measure(
-                case, queries, database, self.peers, pairs=options.pairs, threads=self.threads,
-                budget=options.budget, say=self.say, ours=self.ours,
-            )  # fmt: skip
-            del database
-            self.ok &= measured.ok
-            found = [tables.record(measured, t, self._roofs) for t in measured.timings]
+            found, _ = self._case(case, data, self.peers)
             results += found
             for line in tables.rows_of(found):
                 self.show(line)
@@ -217,4 +235,40 @@ class Session:
             if r["ours"] and r["proof"]:
                 self.show(f"- {tables.proof_line(r)}")
         for line in tables.absent(results):
+            self.show(f"- {line}")
+
+    def _case(
+        self, case: Case, data: Data, peers: Sequence[Contender], call: bool = False
+    ) -> tuple[list[dict[str, Any]], float]:
+        """The records of one case, ours first, and the cost of a call where it is asked for."""
+        options = self.options
+        assert self._roofs is not None
+        self.say(f"{case.metric}, {case.rows:,} rows: data")
+        queries, database = data.load(case)
+        measured = measure(
+            case, queries, database, peers, pairs=options.pairs, threads=self.threads,
+            budget=options.budget, say=self.say, ours=self.ours,
+        )  # fmt: skip
+        seconds = shapes.cost_of_a_call(queries, database, case) if call else 0.0
+        del database
+        self.ok &= measured.ok
+        return [tables.record(measured, t, self._roofs) for t in measured.timings], seconds
+
+    def _shapes(self, data: Data) -> None:
+        """All shapes, against those that are meant to be fast."""
+        options = self.options
+        results: list[dict[str, Any]] = []
+        self.record["shapes"] = results
+        for case in shapes.shapes_of(
+            options.metrics, dim=options.dim, rows=options.rows, queries=options.queries,
+            k=options.k if options.only_k else None, quick=options.quick,
+        ):  # fmt: skip
+            found, seconds = self._case(case, data, shapes.peers_of(self.peers), call=True)
+            found[0]["call_seconds"] = seconds
+            results += found
+        self.show()
+        for line in shapes.table_lines(results):
+            self.show(line)
+        self.show(f"\n{shapes.summary(results)}\n")
+        for line in (*shapes.lost_lines(results), *tables.absent(results)):
             self.show(f"- {line}")

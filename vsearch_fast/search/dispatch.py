@@ -181,15 +181,17 @@ def topk_segments(
     ids = np.empty((len(queries), best), np.int64)
     dim = queries.shape[1]
     pairs = live * len(queries)
-    workers = threads or available_threads()
-    if threads is None and pairs * max(1, dim * kernels.rows.itemsize) < tiling.TILING.inline_bytes:
-        workers = 1
+    small = pairs * max(1, dim * kernels.rows.itemsize) < tiling.TILING.inline_bytes
+    workers = threads or (1 if small else available_threads())
     work = Work()
     level = cpu.level
     on_devices = None
     if metric == "hamming":  # codes are as small as a sketch
         strategy = "scan"
-    if best and len(queries) and backend != "cpu":
+    # What is certain to stay on the processor is not asked about.
+    many = len(queries) >= tiling.TILING.device_worth_queries
+    sent = backend == "cuda" or (backend == "auto" and (many or resident is not None))
+    if best and len(queries) and sent:
         on_devices = _search_on_devices(
             backend, metric, queries, segments, lives, sketches, resident, strategy, threads,
             distances, ids,

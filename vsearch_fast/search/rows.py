@@ -119,6 +119,8 @@ def converted(rows: NDArray, dtype: DTypeLike = np.float32, live: Live = None) -
     Of rows that do not live nothing is read: what stands in their places is left as it came.
     """
     dtype = np.dtype(dtype)
+    if rows.dtype == dtype and rows.dtype.isnative and rows.flags.c_contiguous:
+        return rows
     halves = (
         dtype == np.float32 and rows.size >= _MANY_HALVES and direct(rows, np.dtype(np.float16))
     )

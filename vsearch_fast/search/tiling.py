@@ -26,6 +26,9 @@ class Tiling:
     """Selection buffers of all threads: bounds the batch where k is large."""
     chunk_rows: int | None = None
     """Rows a thread takes at a time; None: an eighth of its share, not too few."""
+    chunk_bytes: int = 4 << 20
+    """Work (rows x queries x bytes a row) of rows that a thread takes at a time, at least: taking
+    them costs some microseconds."""
     copy_bytes: int = 16 << 20
     """Rows that must be converted are copied this many bytes at a time."""
     inline_bytes: int = 1 << 20

@@ -34,6 +34,9 @@ def merge(
     queries, k = best.shape
     parts = len(distances) if queries * k >= tiling.TILING.many_pairs else 1
     kernel = merging(distances.dtype)
+    if parts == 1:
+        kernel(distances, ids, counts, best, best_ids, 0, queries)
+        return
     borders = [queries * part // parts for part in range(parts + 1)]
 
     def work(part: int) -> None:

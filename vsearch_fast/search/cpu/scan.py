@@ -9,14 +9,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from threading import Event
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...kernels import amx, dots, hamming, lanes
+from ...kernels import amx, dots, hamming, hamming_short, lanes, planes
 from ...kernels.cache import Kernel, prepare
+from ...kernels.level import simd_level
 from ...loading import once
 from ...threads import run
 from .. import tiling
@@ -59,19 +61,7 @@ class Family:
 def family(metric: str, row_bytes: int) -> Family:
     """Kernels of a metric, for rows of so many bytes."""
     if metric == "hamming":
-        many = None
-        if row_bytes % 8 == 0 and row_bytes and amx.available():
-            hamming_amx = _hamming_amx()
-            many = ManyQueries(
-                hamming_amx.MINIMUM_QUERIES, hamming_amx.QUERY_MULTIPLE, 8, hamming_amx.scanner,
-                hamming_amx.KERNEL,
-            )  # fmt: skip
-        most = np.iinfo(np.int32).max
-        kernel = hamming.scanner(row_bytes)
-        return Family(
-            np.dtype(np.uint8), np.dtype(np.int32), most, -1, hamming.QUERY_MULTIPLE, 4096,
-            kernel, kernel, many,
-        )  # fmt: skip
+        return _hamming(row_bytes, simd_level())
     kernel, scan = scanning(metric)
     return Family(
         np.dtype(np.float32), np.dtype(np.float64), np.inf, -np.inf, lanes.QUERY_MULTIPLE, 512,
@@ -96,6 +86,31 @@ def _hamming_amx() -> Any:
     from ...kernels import hamming_amx
 
     return hamming_amx
+
+
+@lru_cache(maxsize=64)
+def _hamming(row_bytes: int, level: str) -> Family:
+    """Kernels for codes of so many bytes, with these instructions."""
+    many = None
+    if row_bytes % 8 == 0 and row_bytes and amx.available():
+        tiles = _hamming_amx()
+        many = ManyQueries(
+            tiles.MINIMUM_QUERIES, tiles.QUERY_MULTIPLE, 8, tiles.scanner, tiles.KERNEL
+        )
+    elif 0 < row_bytes <= planes.MOST_BYTES and planes.available():
+        many = ManyQueries(
+            planes.MINIMUM_QUERIES, planes.QUERY_MULTIPLE, 4, planes.scanner, planes.kernel()
+        )
+    general, short = hamming.scanner(row_bytes), hamming_short.scanner(row_bytes)
+
+    def scan(*arguments: Any) -> int:
+        # Rows with something between them are for the general kernel.
+        return (short if short and arguments[4] == row_bytes else general)(*arguments)
+
+    return Family(
+        np.dtype(np.uint8), np.dtype(np.int32), np.iinfo(np.int32).max, -1, hamming.QUERY_MULTIPLE,
+        4096, scan if short else general, short or general, many,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -124,7 +139,7 @@ def search(
     """
     sizes = tiling.TILING
     row_bytes = max(1, queries.shape[1] * kernels.rows.itemsize)
-    chunks = _cut(segments, workers, kernels, row_bytes)
+    chunks = _cut(segments, workers, kernels, row_bytes, len(queries))
     workers = min(workers, len(chunks))
     capacity = capacity_for(distances.shape[1])
     many = kernels.many_for(len(queries))
@@ -146,11 +161,19 @@ def search(
     return live_bytes * -(-len(queries) // batch)
 
 
-def _cut(segments: Sequence[NDArray], workers: int, kernels: Family, row_bytes: int) -> list[Chunk]:
-    """Chunks of rows in ascending order of id, about eight for each worker."""
+def _cut(
+    segments: Sequence[NDArray], workers: int, kernels: Family, row_bytes: int, queries: int
+) -> list[Chunk]:
+    """Chunks of rows in ascending order of id: eight for each worker, or fewer large ones."""
     sizes = tiling.TILING
     total = sum(map(len, segments))
-    rows = sizes.chunk_rows or max(kernels.minimum_chunk, -(-total // (8 * workers)))
+    worth = total * row_bytes * queries // sizes.chunk_bytes
+    if worth > workers:
+        worth -= worth % workers
+    count = max(1, min(8 * workers, worth))
+    rows = sizes.chunk_rows or max(kernels.minimum_chunk, -(-total // count))
+    if len(segments) == 1 and total <= rows and direct(segments[0], kernels.rows):
+        return [Chunk(0, 0, total, 0)]
     chunks, offset = [], 0
     for number, segment in enumerate(segments):
         most = rows
@@ -191,18 +214,19 @@ def _search_batch(
     counts = np.zeros((workers, padded), np.int64)
     everything = no_mask()
     turn = itertools.count()  # next() is atomic: each worker takes ascending chunks
-    stop = Event()
+    stop = Event() if workers > 1 else None  # which takes as long as a small search
     refused: list[int] = []
 
     def work(worker: int) -> None:
         # Limits are written at every improvement: each worker's on cache lines of its own.
-        limits = np.full(padded, kernels.beyond, kernels.distances)
+        limits = np.empty(padded, kernels.distances)
+        limits[:count] = kernels.beyond
         limits[count:] = kernels.below  # padding never enters a buffer
         # Asked for in here, so that each worker holds the queries: a second Ctrl-C may end the
         # caller's wait while kernels still run.
         address, stride = queries.__array_interface__["data"][0], queries.strides[0]
         held = (distances[worker], ids[worker], counts[worker], limits)
-        while not stop.is_set() and (number := next(turn)) < len(chunks):
+        while not (stop and stop.is_set()) and (number := next(turn)) < len(chunks):
             chunk = chunks[number]
             live, rows = lives[chunk.segment], segments[chunk.segment][chunk.start : chunk.stop]
             if live is not None:
@@ -225,9 +249,14 @@ def _search_batch(
                 # Chunks are taken in ascending order: those in flight may still hold an
                 # earlier row, later ones need not be read.
                 refused.append(offset + bad)
+                if stop is None:
+                    break
                 stop.set()
 
-    run(work, workers, stop)
+    if stop is None:
+        work(0)
+    else:
+        run(work, workers, stop)
     if refused:
         raise not_finite(min(refused), segments)
     merge(distances, ids, counts, best, best_ids)
