@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vsearch_fast import words
-from vsearch_fast.bench import growth, tables
+from vsearch_fast.bench import filters, growth, tables
 from vsearch_fast.bench.roofs import Roofs
 from vsearch_fast.evaluate.report import DISTANCES
 
@@ -100,6 +100,11 @@ def small(data: str, name: str = "cpu-2core-small.json") -> str:
             f"| {' | '.join(ratios.get(other, '') for other in others)} |"
         )
     return "\n".join(lines)
+
+
+def filtered(name: str = "cpu-2core-zen3-filters.json") -> str:
+    """What a filter costs."""
+    return filters.filters_table(_load(name)["filters"])
 
 
 def by_rows(name: str = "cpu-2core-zen5-growth.json") -> str:
@@ -303,6 +308,7 @@ _TABLES: dict[str, Callable[..., str]] = {
     "proofs": proofs,
     "machine": machine,
     "small": small,
+    "filtered": filtered,
     "by-rows": by_rows,
     "by-k": by_k,
     "serving": serving,

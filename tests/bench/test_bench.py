@@ -11,7 +11,17 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from vsearch_fast.bench import answers, cases, footprint, growth, measure, peers, roofs, session
+from vsearch_fast.bench import (
+    answers,
+    cases,
+    filters,
+    footprint,
+    growth,
+    measure,
+    peers,
+    roofs,
+    session,
+)
 from vsearch_fast.bench.__main__ import command
 from vsearch_fast.bench.cases import SUITE, Case
 from vsearch_fast.bench.contenders import DEFINITION, MATRIX_PRODUCT, OURS, Contender
@@ -454,3 +464,22 @@ def test_contenders_are_known():
     assert peers.choose(("numpy",)) == (DEFINITION, MATRIX_PRODUCT)
     assert {c.name for c in peers.choose(peers.KEYS)} >= {"FAISS", "NumKong", "SciPy cdist"}
     assert OURS.metrics == METRICS
+
+
+def test_filters(monkeypatch, tmp_path):
+    monkeypatch.setattr(filters, "ROWS", {"hamming": 3000, "l1": 2000, "l2": 2000})
+    file = tmp_path / "filters.json"
+    done = bench("--only", "filters", "--dim", "64", "--pairs", "1", "--data", "relu",
+                 "--peers", "numpy,faiss", "--json", file)  # fmt: skip
+    assert done.exit_code == 0, done.output
+    found = json.loads(file.read_text())["filters"]
+    assert {r["layout"] for r in found} == {*filters.LAYOUTS, "packed bits"}
+    assert {r["share"] for r in found} == {1.0, *filters.SHARES}
+    assert all(r["exact"] and r["kept"] >= 10 for r in found)
+    assert all("numpy" in r for r in found if r["layout"] == "float32" and r["share"] < 1)
+    assert "| l2 | float16, sketched | 64 | 0.5 (1,000) |" in done.output
+    # An answer that is not right is told, and the command fails.
+    monkeypatch.setattr(filters, "_exact", lambda *_: False)
+    done = bench("--only", "filters", "--dim", "64", "--pairs", "1", "--data", "relu",
+                 "--metric", "hamming", "--peers", "none")  # fmt: skip
+    assert done.exit_code == 1 and "**no**" in done.output

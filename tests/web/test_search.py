@@ -225,4 +225,4 @@ def test_within_leaves_out_what_is_farther(client: httpx.Client, catalogue: Cata
     assert fewer["matches"] == whole["matches"][:2]
     for wrong in ("-1", "nan", "inf", "near"):
         answer = client.post("/api/search", files={"image": picture}, data={"within": wrong})
-        assert answer.status_code == 400, answer.text
+        assert answer.status_code == 422, answer.text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -89,9 +90,9 @@ def _compared(
     rng = np.random.default_rng(case.seed)
     masks: dict[float, NDArray[np.bool_] | None] = {1.0: None}
     for share in SHARES:
-        mask = np.zeros(len(stored), bool)
-        mask[rng.choice(len(stored), max(case.k, int(share * len(stored))), replace=False)] = True
-        masks[share] = mask
+        kept = np.zeros(len(stored), bool)
+        kept[rng.choice(len(stored), max(case.k, int(share * len(stored))), replace=False)] = True
+        masks[share] = kept
     searches: dict[str, Search] = {}
     for form, database in forms.items():
         for share, mask in masks.items():
@@ -151,7 +152,7 @@ def _exact(
         return all(a.tobytes() == b.tobytes() for a, b in zip(answer, want, strict=True))
     kept = stored[ids]
     kept = kept if case.metric == "hamming" else np.ascontiguousarray(kept, np.float32)
-    found = topk(queries, kept, case.k, metric=case.metric, strategy="scan")  # type: ignore[arg-type]
+    found = topk(queries, kept, case.k, metric=case.metric, strategy="scan")
     one = reference.topk(queries[:1], stored[answer[1][0]], case.k, case.metric)[0]
     return (
         answer[0].tobytes() == found[0].tobytes()
@@ -187,7 +188,7 @@ def _faiss(case: Case, stored: NDArray, queries: NDArray, mask: NDArray[np.bool_
     if case.metric != "l2":  # neither IndexBinaryFlat nor METRIC_L1 of IndexFlat takes one
         return None
     try:
-        import faiss
+        faiss: Any = import_module("faiss")
     except ImportError:
         return None
     index = faiss.IndexFlat(stored.shape[1], faiss.METRIC_L2)

@@ -140,9 +140,9 @@ class Session:
                                large_k(data, self._metrics(kind), kind=kind, **common))  # fmt: skip
                 if "filters" in options.parts:
                     peers = tuple(key for key in options.peers if key in ("numpy", "faiss"))
-                    found = filters(data, self._metrics(kind), kind=kind, peers=peers, **common)
-                    self.ok &= all(each["exact"] for each in found)
-                    self._part("filters", filters_table, found)
+                    filtered = filters(data, self._metrics(kind), kind=kind, peers=peers, **common)
+                    self.ok &= all(each["exact"] for each in filtered)
+                    self._part("filters", filters_table, filtered)
         data.clear()
         if "footprint" in options.parts:
             found = footprint(options.metrics, dim=dim, quick=options.quick, say=self.say)
