@@ -2,8 +2,9 @@
 
 ::
 
-    search.topk ─┬─ cpu/scan ──── hamming, hamming_amx (batches), lanes ───────── simd, amx
+    search.topk ─┬─ cpu/scan ──── hamming, hamming_amx (batches), lanes, dots ─── simd, amx
                  └─ cpu/cascade ─ sketch, sketch_scan, pairs, refine ──────────── simd_u8, simd
+                                  or, for products, sketch_dot, refine_dot ────── simd_dot
     rows        which rows a tile looks at
     select      the k smallest
     level       which instructions may be used

@@ -110,11 +110,11 @@ def ip(query: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[np.floa
 
 def cosine(query: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[np.float64]:
     """1 less the cosine of the angle of one query ``(d,)`` and each of ``(n, d)`` rows."""
-    query, rows = query.astype(np.float64), rows.astype(np.float64)
-    squares = lane_sum((query * query)[None]) * lane_sum(rows * rows)
+    q, x = query.astype(np.float64), rows.astype(np.float64)
+    squares = lane_sum((q * q)[None]) * lane_sum(x * x)
     directed = squares > 0
     distances = np.ones(len(rows))
-    distances[directed] -= lane_sum(rows * query)[directed] / np.sqrt(squares[directed])
+    distances[directed] -= lane_sum(x * q)[directed] / np.sqrt(squares[directed])
     return distances
 
 

@@ -139,8 +139,6 @@ def product_bounds(own, own_size, size, error, cos_error, off, whole, facts, row
     cos_row = np.sqrt((1.0 - sine) * (1.0 + sine))
     turned = error * cos_row + cos_error * sine
     kept = cos_error * cos_row - error * sine
-    if not kept > 0.0:
-        return nothing
     sizes = size * row_size
     angle = dot / sizes
     angle_off = dot_off / sizes * (1.0 + 2.0**-20) + abs(angle) * (row_off + off + 2.0**-50)

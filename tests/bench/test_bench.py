@@ -24,12 +24,13 @@ from vsearch_fast.bench import (
 )
 from vsearch_fast.bench.__main__ import command
 from vsearch_fast.bench.cases import SUITE, Case
-from vsearch_fast.bench.contenders import DEFINITION, MATRIX_PRODUCT, OURS, Contender
+from vsearch_fast.bench.contenders import DEFINITION, MATRIX_PRODUCT, OURS, PRODUCT, Contender
 from vsearch_fast.bench.data import Data, read_features
 from vsearch_fast.bench.session import Options, Session
 from vsearch_fast.errors import ArgumentError, VsearchError
 from vsearch_fast.kernels import reference
 from vsearch_fast.kernels.reference import METRICS, pack_bits
+from vsearch_fast.words import JUDGED
 
 SMALL = ["--rows", "300", "--queries", "3", "--dim", "100", "--k", "4", "--pairs", "2"]
 TINY = ["--rows", "50", "--queries", "1", "--dim", "64", "--pairs", "1", "--peers", "none"]
@@ -53,7 +54,7 @@ def test_table_and_json(tmp_path):
     record = json.loads(file.read_text())
     assert record["roofs"]["read"] == 50e9
     assert record["machine"]["versions"]["numpy"] == np.__version__
-    assert {r["metric"] for r in record["results"]} == set(METRICS)
+    assert {r["metric"] for r in record["results"]} == set(JUDGED)
     for r in record["results"]:
         assert r["wrong"] == 0
         assert len(r["runs"]) == r["pairs_timed"] == 2
@@ -130,9 +131,11 @@ def test_wrong_options_end_before_anything_runs(arguments, monkeypatch):
 
 
 def test_tables_of_cases():
-    assert len(cases.table_of(METRICS)) == 6
+    assert len(cases.table_of(METRICS)) == 2 * len(METRICS)
     both = cases.table_of(METRICS, data=("relu", "gaussian"))
-    assert [c.metric for c in both if c.data == "gaussian"] == ["l2", "l2", "l1", "l1"]
+    assert [c.metric for c in both if c.data == "gaussian"] == [
+        metric for metric in METRICS if metric != "hamming" for _ in range(2)
+    ]
     (own,) = cases.table_of(("l1",), rows=7)
     assert (own.rows, own.queries) == (7, 64)
 
@@ -405,7 +408,7 @@ def test_growth_and_large_k(monkeypatch):
     done = bench("--only", "growth", "--only", "large-k", "--dim", "64", "--pairs", "1",
                  "--data", "relu", "--peers", "none")  # fmt: skip
     assert done.exit_code == 0, done.output
-    for metric in METRICS:
+    for metric in JUDGED:
         assert f"| {metric} | relu | 1,000 | 64 |" in done.output
         assert f"| {metric} | relu | 4,000 | 64 |" in done.output
         assert f"| {metric} | relu | {10**15:,} | | more than memory holds |" in done.output
@@ -461,7 +464,7 @@ def test_memory_of_a_search():
 
 def test_contenders_are_known():
     assert peers.choose(()) == ()
-    assert peers.choose(("numpy",)) == (DEFINITION, MATRIX_PRODUCT)
+    assert peers.choose(("numpy",)) == (DEFINITION, MATRIX_PRODUCT, PRODUCT)
     assert {c.name for c in peers.choose(peers.KEYS)} >= {"FAISS", "NumKong", "SciPy cdist"}
     assert OURS.metrics == METRICS
 

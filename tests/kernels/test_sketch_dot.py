@@ -45,7 +45,9 @@ def scanned(metric, queries, rows, lo, step, level, limits=None, live=None, tile
     q, q_facts = sketched(padded, lo, step)
     if signed_queries(PRODUCT, level):
         q ^= 128
-    terms = tiers_of(metric, padded, count).terms(q_facts, lo, step)
+    make_terms = tiers_of(metric, padded, count).terms
+    assert make_terms is not None
+    terms = make_terms(q_facts, lo, step)
     if live is None:
         live = np.empty(0, np.uint8)
         live.flags.writeable = False
@@ -168,6 +170,45 @@ def test_residuals_that_point_where_they_hurt(metric, seed, dim, largest, lo, st
     check(metric, query.astype(np.float32), rows.astype(np.float32), lo, step, NUMBERS[0])
 
 
+@settings(max_examples=200)
+@given(
+    metric=st.sampled_from(PRODUCTS), seed=st.integers(0, 2**32), dim=st.integers(3, 300),
+    half=st.sampled_from((8355711.0, 8388607.0, 8421504.0)),
+)  # fmt: skip
+def test_sums_of_sketches_that_cancel(metric, seed, dim, half):
+    """Numbers 255 times smaller than lo, and no residual at all: what is left is rounding, of sums
+    of 48 bits and d of them; and rows of zeros, whose sketches are zeros but for that."""
+    rng = np.random.default_rng(seed)
+    lo, step = -half, 65793.0
+    near = int(half // step)
+    rows = lo + step * rng.integers(near - 1, near + 3, (12, dim))
+    rows[3] = rows[4] = 0  # of a half that is 127 steps
+    rows[5] = rows[0] * 3
+    check(metric, rows[:2].astype(np.float32), rows.astype(np.float32), lo, step, NUMBERS[0])
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 2**32), dim=st.integers(500, 2000))
+@example(seed=13, dim=1000)
+@example(seed=22, dim=1000)
+def test_roundings_below_zero(seed, dim):
+    """Parallel rows, on their sketches exactly, of sums beyond 53 bits: the definition may be less
+    than 0, or above 2."""
+    rng = np.random.default_rng(seed)
+    step = 65793.0
+    query = rng.integers(-14, 15, dim)
+    rows = query * np.array([3, 7, 9, -3, -7, -9])[:, None]
+    check("cosine", (query[None] * step).astype(np.float32), (rows * step).astype(np.float32),
+          -128 * step, step, NUMBERS[0])  # fmt: skip
+
+
+def test_a_limit_beyond_the_opposite_direction():
+    """A query that is far from its sketch, and a row opposite to that: it is not the farthest."""
+    query = np.array([[1, 0.45]], np.float32)
+    rows = np.array([[-1, 0], [-9, -3], [5, 5]], np.float32)
+    check("cosine", query, rows, -10.0, 1.0, NUMBERS[0])
+
+
 def test_bounds_are_not_lax():
     """An answer would be right without bounds, too: these may be so wide and no wider."""
     rng = np.random.default_rng(0)
@@ -207,6 +248,8 @@ def test_bounds_in_float32_enclose_the_definition(metric, data, seed, dim):
     make = {**FLOAT_DATA, **TINY}[data]
     rows, queries = (np.ascontiguousarray(make(rng, (n, dim)), np.float32) for n in (7, 3))
     queries[0], queries[1, : dim // 2] = rows[0], 0
+    if data in TINY:  # of which float32 holds the products, and not the squares
+        queries[2] *= np.float32(1e20)
     distances = defined(metric, queries, rows)
     pairs = [(query, row) for query in range(3) for row in range(7)]
     for query, row in pairs:  # one by one, so that the upper bound is known, too

@@ -14,12 +14,13 @@ from vsearch_fast.search import tiling
 from vsearch_fast.search.proof import Proof
 from vsearch_fast.search.sketches import Sketch, build
 from vsearch_fast.search.tiling import Tiling
+from vsearch_fast.words import Metric
 
 METRICS = reference.METRICS
 FLOAT_METRICS = ("l1", "l2", "cosine", "ip")
 #: Those of differences, which have kernels of their own; and those that CUDA devices search by.
 DIFFERENCES = ("l1", "l2")
-DEVICE_METRICS = ("l2", "l1", "hamming")
+DEVICE_METRICS: tuple[Metric, ...] = ("l2", "l1", "hamming")
 
 #: Levels of instructions that can be tried in this process.
 LEVELS = level.supported()

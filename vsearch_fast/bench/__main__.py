@@ -13,7 +13,7 @@ from ..disk.replacing import replace_text
 from ..terminal import options as shared
 from ..terminal.console import run
 from ..terminal.keeping import stands
-from ..words import METRICS
+from ..words import JUDGED, METRICS
 from .cases import KINDS
 from .peers import KEYS
 
@@ -88,8 +88,8 @@ def _output(context: click.Context, parameter: click.Parameter, value: Path | No
     "metrics",
     type=click.Choice(METRICS),
     multiple=True,
-    default=METRICS,
-    help="Distance; repeat for several. All by default.",
+    default=JUDGED,
+    help="Distance; repeat for several. l2, l1 and hamming by default.",
 )
 @click.option("--rows", type=click.IntRange(1), help="Rows of the database, for a case of yours.")
 @click.option("--queries", type=click.IntRange(1), help="Queries of one call, for such a case.")

@@ -11,7 +11,9 @@ from .cases import Case
 from .contenders import Answer
 
 #: Pairs that the definition computes for a check: two to five seconds.
-_PAIRS = {"hamming": 8_000_000, "l1": 200_000, "l2": 200_000}
+_PAIRS = {
+    "hamming": 8_000_000, "l1": 200_000, "l2": 200_000, "cosine": 200_000, "ip": 200_000,
+}  # fmt: skip
 
 
 def same(a: Answer, b: Answer) -> bool:
@@ -71,5 +73,5 @@ def mistakes(
     wrong = int(np.count_nonzero(distances > farthest)) + missing
     named = np.isfinite(distances)
     reported = np.asarray(answer[0], np.float64)[:, : ids.shape[1]]
-    error = np.abs(reported - distances)[named] / np.maximum(distances[named], 1e-30)
+    error = np.abs(reported - distances)[named] / np.maximum(np.abs(distances[named]), 1e-30)
     return wrong, float(error.max(initial=0.0))

@@ -55,6 +55,10 @@ BARS = (
     ("l1", 100_000, 1),
     ("l2", 100_000, 256),
     ("l2", 100_000, 1),
+    ("cosine", 100_000, 256),
+    ("cosine", 100_000, 1),
+    ("ip", 100_000, 256),
+    ("ip", 100_000, 1),
 )
 QUICK = (
     ("hamming", 100_000, 64),
@@ -63,6 +67,10 @@ QUICK = (
     ("l1", 10_000, 1),
     ("l2", 10_000, 64),
     ("l2", 10_000, 1),
+    ("cosine", 10_000, 64),
+    ("cosine", 10_000, 1),
+    ("ip", 10_000, 64),
+    ("ip", 10_000, 1),
 )
 #: Small databases, where the work that does not grow with the rows tells: (rows, queries).
 SMALL = tuple((rows, queries) for rows in (256, 1000, 2000, 4000) for queries in (1, 64, 256))
@@ -78,7 +86,7 @@ SUITE = tuple(
 def small_table(
     metrics: tuple[str, ...], *, dim: int, k: int, data: tuple[str, ...], quick: bool = False
 ) -> list[Case]:
-    """Cases of small databases for L1 and L2, which have two strategies to choose from."""
+    """Cases of small databases for all but Hamming, which have two strategies to choose from."""
     sizes = SMALL[1::3] if quick else SMALL
     return [
         Case(metric, rows, queries, dim, k, kind)  # type: ignore[arg-type]

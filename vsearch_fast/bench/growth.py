@@ -20,9 +20,13 @@ SIZES = {
     "hamming": (10_000, 100_000, 1_000_000),
     "l1": (10_000, 50_000, 100_000, 200_000),
     "l2": (10_000, 50_000, 100_000, 200_000),
+    "cosine": (10_000, 50_000, 100_000, 200_000),
+    "ip": (10_000, 50_000, 100_000, 200_000),
 }
 LARGE_K = (10, 1000)
-LARGE_K_ROWS = {"hamming": 1_000_000, "l1": 100_000, "l2": 100_000}
+LARGE_K_ROWS = {
+    "hamming": 1_000_000, "l1": 100_000, "l2": 100_000, "cosine": 100_000, "ip": 100_000,
+}  # fmt: skip
 #: Memory that a size may take for one byte of its rows: the rows, their sketch, some room.
 _ROOM = 1.4
 

@@ -19,7 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .cases import Case
-from .contenders import DEFINITION, MATRIX_PRODUCT, Answer, Contender, Search, merged, nearest
+from .contenders import (
+    DEFINITION,
+    MATRIX_PRODUCT,
+    PRODUCT,
+    Answer,
+    Contender,
+    Search,
+    merged,
+    nearest,
+    unit_rows,
+)
 
 #: Rows a task of those peers that give distances alone: 256 queries' distances to them stay
 #: in the cache until the smallest are chosen. Of 2,048 to 150,000 the fastest with NumKong
@@ -56,18 +66,41 @@ def _faiss_flat(database: NDArray, case: Case, threads: int) -> Search:
     return search
 
 
+def _faiss_product(database: NDArray, case: Case, threads: int) -> Search:
+    """Of the cosine its documentation says: inner products of rows of length 1."""
+    import faiss
+
+    faiss.omp_set_num_threads(threads)
+    cosine = case.metric == "cosine"
+    index = faiss.IndexFlatIP(database.shape[1])
+    index.add(unit_rows(database) if cosine else database)
+
+    def search(queries: NDArray) -> Answer:
+        products, ids = index.search(unit_rows(queries) if cosine else queries, case.k)
+        return np.float32(cosine) - products, ids
+
+    return search
+
+
 def _usearch(database: NDArray, case: Case, threads: int) -> Search:
     from usearch.index import MetricKind, search
 
     # No dtype: USearch then takes uint8 rows of Hamming for packed bits. With dtype="u8" it
     # counts differing bytes.
-    metric = MetricKind.Hamming if case.metric == "hamming" else MetricKind.L2sq
+    metric = {
+        "hamming": MetricKind.Hamming, "l2": MetricKind.L2sq, "cosine": MetricKind.Cos,
+        "ip": MetricKind.IP,
+    }[case.metric]  # fmt: skip
 
     def answer(queries: NDArray) -> Answer:
         found = search(database, queries, case.k, metric, exact=True, threads=threads)
         distances = np.asarray(found.distances).reshape(len(queries), -1)
         ids = np.asarray(found.keys).reshape(len(queries), -1).astype(np.int64)
-        return distances if case.metric == "hamming" else np.sqrt(distances), ids
+        if case.metric == "l2":
+            distances = np.sqrt(distances)
+        elif case.metric == "ip":  # it gives 1 less the product
+            distances = distances - 1
+        return distances, ids
 
     return answer
 
@@ -99,17 +132,20 @@ def _cut(database: NDArray, threads: int) -> Iterator[tuple[int, NDArray]]:
 def _numkong(database: NDArray, case: Case, threads: int) -> Search:
     import numkong
 
-    hamming = case.metric == "hamming"
-    pack = numkong.hammings_pack if hamming else numkong.dots_pack
-    compare = numkong.hammings_packed if hamming else numkong.euclideans_packed
+    pack = numkong.hammings_pack if case.metric == "hamming" else numkong.dots_pack
+    compare = {
+        "hamming": numkong.hammings_packed, "l2": numkong.euclideans_packed,
+        "cosine": numkong.angulars_packed, "ip": numkong.dots_packed,
+    }[case.metric]  # fmt: skip
+    sign = -1 if case.metric == "ip" else 1
     blocks = [(start, pack(rows)) for start, rows in _cut(database, threads)]
-    return _in_blocks(blocks, lambda q, rows: np.asarray(compare(q, rows)), case, threads)
+    return _in_blocks(blocks, lambda q, rows: np.asarray(compare(q, rows)) * sign, case, threads)
 
 
 def _scikit_learn(database: NDArray, case: Case, threads: int) -> Search:
     from sklearn.neighbors import NearestNeighbors
 
-    metric = "manhattan" if case.metric == "l1" else "euclidean"
+    metric = {"l1": "manhattan", "l2": "euclidean", "cosine": "cosine"}[case.metric]
     model = NearestNeighbors(
         n_neighbors=min(case.k, len(database)), algorithm="brute", metric=metric, n_jobs=threads
     ).fit(database)
@@ -119,7 +155,7 @@ def _scikit_learn(database: NDArray, case: Case, threads: int) -> Search:
 def _scipy(database: NDArray, case: Case, threads: int) -> Search:
     from scipy.spatial.distance import cdist
 
-    metric = "cityblock" if case.metric == "l1" else "euclidean"
+    metric = {"l1": "cityblock", "l2": "euclidean", "cosine": "cosine"}[case.metric]
     blocks = list(_cut(database, threads))
     return _in_blocks(blocks, lambda q, rows: cdist(q, rows, metric), case, threads)
 
@@ -127,13 +163,19 @@ def _scipy(database: NDArray, case: Case, threads: int) -> Search:
 PEERS = (
     Contender("FAISS", "faiss", ("hamming",), _faiss_hamming, "faiss", "faiss-cpu"),
     Contender("FAISS", "faiss", ("l1", "l2"), _faiss_flat, "faiss", "faiss-cpu"),
-    Contender("USearch", "usearch", ("hamming", "l2"), _usearch, "usearch", "usearch"),
-    Contender("NumKong", "numkong", ("hamming", "l2"), _numkong, "numkong", "numkong"),
+    Contender("FAISS", "faiss", ("cosine", "ip"), _faiss_product, "faiss", "faiss-cpu"),
     Contender(
-        "scikit-learn", "scikit-learn", ("l1", "l2"), _scikit_learn, "sklearn", "scikit-learn"
+        "USearch", "usearch", ("hamming", "l2", "cosine", "ip"), _usearch, "usearch", "usearch"
     ),
     Contender(
-        "SciPy cdist", "scipy", ("l1", "l2"), _scipy, "scipy", "scipy",
+        "NumKong", "numkong", ("hamming", "l2", "cosine", "ip"), _numkong, "numkong", "numkong"
+    ),
+    Contender(
+        "scikit-learn", "scikit-learn", ("l1", "l2", "cosine"), _scikit_learn, "sklearn",
+        "scikit-learn",
+    ),
+    Contender(
+        "SciPy cdist", "scipy", ("l1", "l2", "cosine"), _scipy, "scipy", "scipy",
         fits=lambda case: case.pairs <= 120_000, limit="120,000 pairs",
     ),
 )  # fmt: skip
@@ -142,7 +184,7 @@ KEYS = tuple(dict.fromkeys(["numpy", *(peer.key for peer in PEERS)]))
 
 def choose(keys: Sequence[str]) -> tuple[Contender, ...]:
     """The contenders beside ours that these ``--peers`` name."""
-    everyone = (DEFINITION, MATRIX_PRODUCT, *PEERS)
+    everyone = (DEFINITION, MATRIX_PRODUCT, PRODUCT, *PEERS)
     return tuple(contender for contender in everyone if contender.key in keys)
 
 

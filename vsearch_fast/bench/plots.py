@@ -9,8 +9,12 @@ from ..errors import MissingDependencyError
 from .roofs import Roofs
 
 #: Okabe and Ito's palette, which colour-blind readers can tell apart.
-_COLOURS = {"hamming": "#0072B2", "l1": "#D55E00", "l2": "#009E73"}
-_NAMES = {"hamming": "Hamming", "l1": "L1", "l2": "L2"}
+_COLOURS = {
+    "hamming": "#0072B2", "l1": "#D55E00", "l2": "#009E73", "cosine": "#CC79A7", "ip": "#E69F00",
+}  # fmt: skip
+_NAMES = {
+    "hamming": "Hamming", "l1": "L1", "l2": "L2", "cosine": "cosine", "ip": "inner product",
+}  # fmt: skip
 _INK, _PALE = "#222222", "#8a8a8a"
 #: (field of Roofs, label) of the horizontal roofs that are drawn.
 _ROOFS = (

@@ -10,8 +10,11 @@ from .measure import Measured, Timing, paired_ratio
 from .roofs import Roofs
 
 #: Which instruction roof a contender that compares stored rows is held against.
-_STORED = {"hamming": "popcount", "l1": "float_sad", "l2": "float_fma"}
-_SKETCHED = {"l1": "byte_sad", "l2": "byte_dot"}
+_STORED = {
+    "hamming": "popcount", "l1": "float_sad", "l2": "float_fma", "cosine": "float_fma",
+    "ip": "float_fma",
+}  # fmt: skip
+_SKETCHED = {"l1": "byte_sad", "l2": "byte_dot", "cosine": "byte_dot", "ip": "byte_dot"}
 
 
 def work_of(case: Case, proof: dict[str, Any] | None) -> tuple[float, float, str]:

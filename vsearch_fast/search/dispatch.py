@@ -3,7 +3,7 @@
 ::
 
     topk ─ one array ─┐                 ┌─ cpu.scan: every distance from stored rows
-                      ├─ topk_segments ─┼─ cpu.cascade: sketches bound, stored rows decide (L1, L2)
+                      ├─ topk_segments ─┼─ cpu.cascade: sketches bound, stored rows decide (floats)
     Index ─ segments ─┘                 │  (one pool of threads; work cut by `tiling`)
                                         └─ gpu: the same two on CUDA devices
 
@@ -81,16 +81,19 @@ def topk(
     Args:
         queries: ``(q, d)``, or one of ``(d,)``; for ``hamming`` packed uint8 (`pack_bits`),
             otherwise float16, float32, or float64, which is first rounded to float32.
-        database: ``(n, d)`` of the same kind; any strides, read-only or memory-mapped. For L1
-            and L2 also a `Sketched` database, which is faster from the first query on; or a
+        database: ``(n, d)`` of the same kind; any strides, read-only or memory-mapped. Of
+            floats also a `Sketched` database, which is faster from the first query on; or a
             `Resident` one, which stays on a GPU.
         k: how many, at least 1.
-        metric: ``hamming`` (differing bits), ``l1`` or ``l2``.
+        metric: ``hamming`` (differing bits), ``l1``, ``l2``, ``cosine`` (1 less the cosine; 1
+            where a row is all zeros) or ``ip`` (the inner product, negated, so that the largest
+            comes first).
         mask: boolean ``(n,)``; rows where it is false do not exist for this search.
         backend: ``cpu``, ``cuda`` (all CUDA devices that the process may use; rows that are not
             `Resident` are sent there by each search), or ``auto``: the GPU for a `Resident`
             database, and where CuPy and a device are there and the work is worth the transfer.
-        strategy: ``scan`` (every distance from the stored rows), ``sketch`` (L1 and L2: 8-bit
+            ``cosine`` and ``ip`` are for the CPU so far, which ``auto`` takes for them.
+        strategy: ``scan`` (every distance from the stored rows), ``sketch`` (of floats: 8-bit
             sketches bound most distances, made on the way where the database has none; Hamming
             codes are scanned), or ``auto`` (the faster one). The result is the same.
         threads: None for all processors that the process may use.

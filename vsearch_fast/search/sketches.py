@@ -207,7 +207,7 @@ def _reduced(array: NDArray, workers: int, stop: Event) -> dict[str, list[Reduce
 
 
 class Sketched:
-    """A database with its sketch, for many L1 and L2 searches: pass it to `topk` for the array.
+    """A database with its sketch, for many searches of floats: pass it to `topk` for the array.
 
     Args:
         database: ``(n, d)`` float16, float32 or float64 (rounded to float32); kept, not copied,

@@ -204,7 +204,7 @@ def test_items_may_have_another_column(tmp_path: Path) -> None:
             with pytest.raises(ArgumentError, match="not a number from 0 to below 1"):
                 index.learn(absent=share)  # type: ignore[arg-type]
         with pytest.raises(ArgumentError, match="metric is 'cosine'"):
-            index.learn("cosine")  # type: ignore[arg-type]
+            index.learn("cosine")
         index.update([Item("0", metadata={"item": "a"})])
         assert index.learn().missing == ("category", "group")
 
