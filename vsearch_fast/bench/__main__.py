@@ -70,7 +70,8 @@ def _output(context: click.Context, parameter: click.Parameter, value: Path | No
     default=("bars",),
     help="Parts to run: bars (the table of cases, the default), small (databases of up to "
     "4,000 rows), shapes (64 to 4096 dimensions, k = 1 to 1000, clustered rows), growth (time a "
-    "row by size), large-k (k = 1000 against 10), footprint (memory and start); repeat for several.",
+    "row by size), large-k (k = 1000 against 10), footprint (memory and start); repeat for "
+    "several.",
 )
 @click.option("--all", "every_part", is_flag=True, help="Run all parts.")
 @click.option(
