@@ -14,6 +14,7 @@ from typing import Any
 
 from vsearch_fast import words
 from vsearch_fast.bench import filters, growth, tables
+from vsearch_fast.bench import shapes as bench_shapes
 from vsearch_fast.bench.roofs import Roofs
 from vsearch_fast.evaluate.report import DISTANCES
 
@@ -105,6 +106,22 @@ def small(data: str, name: str = "cpu-2core-small.json") -> str:
 def filtered(name: str = "cpu-2core-zen3-filters.json") -> str:
     """What a filter costs."""
     return filters.filters_table(_load(name)["filters"])
+
+
+def shapes(name: str = "cpu-2core-zen3-shapes.json") -> str:
+    """All shapes, a table for each distance, and why cases were lost."""
+    results = _load(name)["shapes"]
+    parts = []
+    for metric, heading in METRICS.items():
+        found = [r for r in results if r["metric"] == metric]
+        # What nobody was measured at is no column.
+        present = {r["contender"] for r in found if not r["why_not"]}
+        found = [r for r in found if r["contender"] in present]
+        lines = _without_columns(bench_shapes.table_lines(found), 1)
+        parts.append(f"**{heading}.** {bench_shapes.summary(found)}\n\n" + "\n".join(lines))
+        if lost := bench_shapes.lost_lines(found):
+            parts.append("\n".join(f"- {line}" for line in lost))
+    return "\n\n".join(parts)
 
 
 def by_rows(name: str = "cpu-2core-zen5-growth.json") -> str:
@@ -309,6 +326,7 @@ _TABLES: dict[str, Callable[..., str]] = {
     "machine": machine,
     "small": small,
     "filtered": filtered,
+    "shapes": shapes,
     "by-rows": by_rows,
     "by-k": by_k,
     "serving": serving,
