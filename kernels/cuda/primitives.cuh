@@ -55,6 +55,16 @@ DEVICE u32 product4(u32 a, u32 b, u32 sum) {
 #endif
 }
 
+// |a.0 - b.0|, ..., |a.3 - b.3| of unsigned bytes.
+DEVICE u32 apart4(u32 a, u32 b) { return __vabsdiffu4(a, b); }
+
+// sum + a.0 * b.0 + a.1 * b.1 over signed halves of a and the two lower unsigned bytes of b.
+DEVICE u32 product2(u32 a, u32 b, u32 sum) {
+    u32 total;
+    asm("dp2a.lo.s32.u32 %0, %1, %2, %3;" : "=r"(total) : "r"(a), "r"(b), "r"(sum));
+    return total;
+}
+
 DEVICE u32 warp_sum(u32 value) {
 #if __CUDA_ARCH__ >= 800
     return __reduce_add_sync(FULL_WARP, value);

@@ -13,7 +13,7 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent
 
 #: Compiled on their own. `kernels_of` finds what each of them defines.
-UNITS = ("hamming", "sketches", "floats", "select", "refine")
+UNITS = ("hamming", "sketches", "floats", "reduced", "select", "refine")
 
 #: Oldest devices that are supported: 64-bit integer atomics aside, sm_70 lacks nothing.
 OLDEST = (7, 0)
@@ -114,6 +114,7 @@ SCANS: dict[str, tuple[tuple[str, str | None], ...]] = {
 OTHERS = {
     "select": ("note_counts", "lower_limits", "most_promising", "drop_listed", "keep_nearest"),
     "refine": ("refine", "count_bits"),
+    "reduced": ("l1_reduced", "l2_reduced"),
 }
 
 

@@ -59,6 +59,11 @@
 #define STREAM_ROWS 4
 #endif
 
+// Reduced rows: queries that share the loads of a coarse row.
+#ifndef REDUCED_QUERIES
+#define REDUCED_QUERIES 4
+#endif
+
 // Selection and refinement: threads of a block.
 #ifndef BLOCK
 #define BLOCK 256

@@ -295,6 +295,7 @@ inline u32 __ballot_sync(u32, bool vote) {
 }
 
 inline u32 atomicAdd(u32* target, u32 value) { return std::exchange(*target, *target + value); }
+inline u64 atomicAdd(u64* target, u64 value) { return std::exchange(*target, *target + value); }
 inline u32 atomicMax(u32* target, u32 value) {
     return std::exchange(*target, *target > value ? *target : value);
 }
@@ -302,6 +303,7 @@ inline u32 atomicMin(u32* target, u32 value) {
     return std::exchange(*target, *target < value ? *target : value);
 }
 
+inline int __ffs(u32 x) { return __builtin_ffs((int)x); }
 inline int __popc(u32 x) { return __builtin_popcount(x); }
 inline float __uint_as_float(u32 x) {
     float value;
@@ -359,6 +361,17 @@ DEVICE u32 absolute4(u32 a, u32 b, u32 sum) {
 }
 DEVICE u32 product4(u32 a, u32 b, u32 sum) {
     for (int i = 0; i < 32; i += 8) sum += (a >> i & 255) * (b >> i & 255);
+    return sum;
+}
+DEVICE u32 apart4(u32 a, u32 b) {
+    u32 apart = 0;
+    for (int i = 0; i < 32; i += 8) {
+        apart |= (u32)std::abs((int)(a >> i & 255) - (int)(b >> i & 255)) << i;
+    }
+    return apart;
+}
+DEVICE u32 product2(u32 a, u32 b, u32 sum) {
+    for (int i = 0; i < 2; i++) sum += (u32)((int)(short)(a >> 16 * i) * (int)(b >> 8 * i & 255));
     return sum;
 }
 DEVICE u32 warp_sum(u32 value) {

@@ -209,8 +209,9 @@ def topk_segments(
             for i, segment in enumerate(segments):  # all that was sent
                 reading.rows(i, 0, len(segment))
                 reading.sketches(i, 0, len(segment))
-        strategy = "sketch" if work.sketched else "scan"
-        if work.sketched and work.scanned:
+        bounded = work.sketched or work.reduced
+        strategy = "sketch" if bounded else "scan"
+        if bounded and work.scanned:
             strategy = "sketch and scan"
     elif strategy == "sketch":
         problem = Problem(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...kernels.cuda.device import Device
+from ..reductions import Reduction
 from ..sketches import Run
 
 #: Bytes that every row on a device is padded to with zeros: one load.
@@ -51,6 +52,22 @@ def live_rows(mask: NDArray[np.uint8] | None) -> Live | None:
     return None if len(live) == len(mask) else Live(live)
 
 
+@dataclass(frozen=True, eq=False)
+class ReducedPart:
+    """Rows of a block that are reduced, too, as `reductions.Reduced` has them.
+
+    Attributes:
+        start, stop: rows of the block.
+        coarse, fine: on the device; the first page begins with row ``start``.
+    """
+
+    reduction: Reduction
+    start: int
+    stop: int
+    coarse: Any
+    fine: Any
+
+
 @dataclass
 class Block:
     """Rows of one search that are scanned together.
@@ -67,6 +84,8 @@ class Block:
         vectors: the stored rows, None where they are not on the device.
         leaves: whether the arrays will hold other rows when the block has been searched.
         kernel: that scans it, instead of the one that fits best.
+        reduced: parts that are reduced, in ascending order.
+        first_rows: of a search whose limits its sketches alone lower; None: as usual.
     """
 
     family: str
@@ -80,11 +99,30 @@ class Block:
     vectors: Vectors | None = None
     leaves: bool = False
     kernel: str | None = None
+    reduced: tuple[ReducedPart, ...] = ()
+    first_rows: int | None = None
 
     @property
     def live_count(self) -> int:
         """How many rows live."""
         return self.count if self.live is None else len(self.live.rows)
+
+    def _position(self, row: int) -> int:
+        """The first position of rows from this one on."""
+        return row if self.live is None else int(np.searchsorted(self.live.rows, row))
+
+    def cut(self, first: int, last: int) -> Iterator[tuple[int, int, ReducedPart | None]]:
+        """Positions cut where reduced rows begin and end."""
+        for part in self.reduced:
+            start, stop = self._position(part.start), self._position(part.stop)
+            start, stop = max(first, start), min(last, stop)
+            if start < stop:
+                if first < start:
+                    yield first, start, None
+                yield start, stop, part
+                first = stop
+        if first < last:
+            yield first, last, None
 
     def pieces(self) -> Iterator[tuple[int, int, Run | None]]:
         """(first, last, run) of positions among the live rows that share a run."""
@@ -97,7 +135,7 @@ class Block:
             following = self.runs[number + 1] if number + 1 < len(self.runs) else None
             if following and (following.lo, following.step) == (run.lo, run.step):
                 continue  # one piece with what follows
-            end = stop if self.live is None else int(np.searchsorted(self.live.rows, stop))
+            end = self._position(stop)
             if end > position:
                 yield position, end, run
             position = end

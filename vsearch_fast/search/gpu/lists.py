@@ -59,6 +59,7 @@ class Lists:
         self.limits = device.empty((queries,), np.uint64)
         self.most = device.empty((queries,), np.uint64)
         self._state = device.upload(np.array([0, 0, 0, _NO_ROW], np.uint32))
+        self.left = device.upload(np.zeros(2, np.uint64))  # pairs that reductions left
         device.fill(self.counts, 0)
         device.fill(self.kept, 0)
         device.fill(self.limits, NO_LIMIT)
@@ -82,6 +83,12 @@ class Lists:
         )  # fmt: skip
         overflowed, longest, refined, bad = map(int, device.download(self._state))
         return State(bool(overflowed), longest, refined, None if bad == _NO_ROW else bad)
+
+    def take_left(self) -> tuple[int, int]:
+        """Pairs that coarse and that fine numbers have left since this was asked."""
+        coarse, fine = map(int, self.device.download(self.left))
+        self.device.fill(self.left, 0)
+        return coarse, fine
 
     def keep(self) -> None:
         """What is listed now stays, whatever comes."""

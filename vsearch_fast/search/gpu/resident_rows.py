@@ -1,4 +1,4 @@
-"""Rows that stay on devices: codes, sketches, and the vectors where they fit.
+"""Rows that stay on devices: codes, sketches, reductions, and the vectors where they fit.
 
 Rows are only ever added. They lie in extents, each of which is on one device and has room for
 more; a new extent is as large as a share of what is there, so that growing copies nothing and
@@ -20,6 +20,7 @@ from ...kernels.cuda.device import I32, I64, Device
 from .. import tiling
 from ..sketches import Run, Sketch, choose_run, sketch_block
 from .blocks import Block, Live, Vectors, live_rows, padded
+from .reducing import Learnt, ReducedRows
 
 #: Memory of a device that stays free for the lists of searches and for others.
 _FREE = 4
@@ -52,6 +53,7 @@ class _Extent:
     first: int
     room: int
     arrays: dict[str, Any]  # by name, `room` rows
+    reduced: ReducedRows
     count: int = 0
     runs: list[Run] = field(default_factory=list)
     live: tuple[NDArray[np.uint8], Live | None] | None = None  # by the last mask
@@ -83,12 +85,16 @@ class ResidentRows:
         self.full = False  # no device has room for more
         self._extents: list[_Extent] = []
         self._bad: list[int] = []
+        self._learnt = Learnt()
         self._growing = Lock()
 
     @property
     def bytes(self) -> int:
         """Device memory that is taken."""
-        return sum(a.nbytes for extent in self._extents for a in extent.arrays.values())
+        return sum(
+            extent.reduced.bytes + sum(a.nbytes for a in extent.arrays.values())
+            for extent in self._extents
+        )
 
     @property
     def vectors(self) -> int:
@@ -150,6 +156,8 @@ class ResidentRows:
                 self._write_codes(extent, rows[start:stop])
             else:
                 self._write_floats(extent, rows[start:stop], sketch, start)
+                shift = extent.count - start
+                extent.reduced.take(self._learnt, rows, sketch, start, stop, shift, extent.room)
         # Counted last: a search at the same time sees whole rows.
         extent.count += stop - start
         self.rows += stop - start
@@ -176,7 +184,7 @@ class ResidentRows:
             if self.keep_vectors and room * (row_bytes + self._vector_width()) <= free:
                 shapes["vectors"] = ((room, self._vector_width()), np.uint8)
             arrays = {name: device.empty(*shape) for name, shape in shapes.items()}
-        extent = _Extent(device, self.rows, room, arrays)
+        extent = _Extent(device, self.rows, room, arrays, ReducedRows(device))
         self._extents.append(extent)
         return extent
 
@@ -251,6 +259,7 @@ class ResidentRows:
             elif self.kind == "floats":
                 block.errors = arrays["e2" if metric == "l2" else "e1"][:count]
                 block.runs = tuple(run for run in extent.runs if run.start < count)
+                block.reduced = extent.reduced.within(metric, count)
                 if "vectors" in arrays:
                     block.vectors = Vectors(arrays["vectors"][:count], self.halves)
             if mask is not None:

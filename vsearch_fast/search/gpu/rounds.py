@@ -8,6 +8,9 @@ Hamming distances are exact, and each round keeps the k nearest. Sketches and fl
 bounds: each round refines the most promising pairs by definition, where the stored rows are on
 the device, and keeps what the limits do not exclude. What is left at the end is refined, and of
 that the k nearest are the result.
+
+Rows that are reduced, too, pass by their reductions once a first round has lowered the limits, and
+their sketches are read for what these leave; until a round shows that they leave too much.
 """
 
 from __future__ import annotations
@@ -27,9 +30,10 @@ from .. import tiling
 from ..proof import Work
 from ..sketches import sketch_block
 from . import lists as _lists
-from .blocks import Block, padded
+from .blocks import Block, ReducedPart, padded
 from .host import HostRows
 from .lists import Lists
+from .reduced import Asked, scan_reduced, usable
 from .scans import Compared, scan
 
 #: Share of its list's room that a round may be expected to fill.
@@ -100,6 +104,8 @@ class _Batch:
         self._refined = 0
         self._resident: list[Block] = []  # blocks with vectors that stay
         self._sketched: dict[tuple[float, float], Compared] = {}
+        self._asked: dict[int, Asked] = {}  # queries by the reduction, whose id it is
+        self._flat = False  # reductions leave too much: sketches alone are cheaper
         self._seen = 0  # rows that were scanned
         host = np.zeros((len(queries), padded(queries.shape[1] * queries.itemsize)), np.uint8)
         host[:, : queries.shape[1] * queries.itemsize] = np.ascontiguousarray(queries).view(
@@ -127,48 +133,83 @@ class _Batch:
                 queries, scale = self.rows, self.unit
             else:
                 queries, scale = self._sketch(run.lo, run.step), run.step
-            self._rounds(block, live, queries, scale, first, last)
-        self._count(block)
+            for start, stop, part in block.cut(first, last):
+                self._rounds(block, live, queries, scale, start, stop, part)
+        if not block.runs:
+            self.work.scanned += block.live_count * len(self.queries)
+            self.work.bytes_read += block.live_count * int(block.rows.shape[1])
         if block.leaves:
             if block.vectors is not None:
                 self.lists.promise_all()
                 self._refine(block)
             self._state()  # which waits, so that the block may leave, and refuses bad rows
 
-    def _count(self, block: Block) -> None:
-        pairs = block.live_count * len(self.queries)
-        if block.runs:
-            self.work.sketched += pairs
-        else:
-            self.work.scanned += pairs
-        self.work.bytes_read += block.live_count * int(block.rows.shape[1])
-
     def _rounds(
-        self, block: Block, live: Any, queries: Compared, scale: float, first: int, last: int
-    ) -> None:
+        self, block: Block, live: Any, queries: Compared, scale: float, first: int, last: int,
+        part: ReducedPart | None,
+    ) -> None:  # fmt: skip
         lists, k = self.lists, self.problem.k
         rows = Compared(block.rows, block.errors, block.sums)
         # So few rows fit whatever they hold: settling leaves half of the room.
         safe = lists.capacity // 2
         growth = max(2, lists.capacity // (_FILL * k))
         most = last - first
+        wanted = max(block.first_rows or tiling.TILING.device_rows, 2 * k)
         while first < last:
-            wanted = max(tiling.TILING.device_rows, 2 * k)
             size = wanted - self._seen if self._seen < wanted else self._seen * growth
             size = min(size, most, last - first)
-            scan(
-                self.device, block.family, queries, rows, live, first, first + size, block.first,
-                lists, scale, self.gamma, self.lost, block.kernel,
-            )  # fmt: skip
+            asked = None
+            if part is not None and self._seen >= wanted and not self._flat:
+                asked = self._reduced(part)
+            if part is not None and asked is not None:
+                scan_reduced(
+                    self.device, f"{self.problem.metric}_reduced", queries, rows, live, first,
+                    first + size, block.first, lists, scale, self.gamma, part, asked,
+                )  # fmt: skip
+            else:
+                scan(
+                    self.device, block.family, queries, rows, live, first, first + size,
+                    block.first, lists, scale, self.gamma, self.lost, block.kernel,
+                )  # fmt: skip
             state = self._state()
+            left = None if asked is None else lists.take_left()
             if state.overflowed:
                 lists.rewind()
                 most = max(safe, size // 8)
                 continue
+            if block.runs:
+                self._count(block, size, part, left)
             self._settle(block)
             lists.keep()
             self._seen += size
             first += size
+
+    def _count(
+        self, block: Block, size: int, part: ReducedPart | None, left: tuple[int, int] | None
+    ) -> None:
+        """Count a round of sketched rows, and what reductions left if they were asked."""
+        work, pairs, width = self.work, size * len(self.queries), int(block.rows.shape[1])
+        if part is None or left is None:
+            work.sketched += pairs
+            work.bytes_read += size * width
+            return
+        coarse, fine = left
+        work.reduced += pairs
+        work.after_coarse += coarse
+        work.after_fine += fine
+        work.bytes_read += size * int(part.coarse.shape[1]) + fine * width
+        work.bytes_read += coarse * int(part.fine.shape[1])
+        if size >= tiling.TILING.device_rows and fine > tiling.TILING.reduced_left * pairs:
+            self._flat = True
+
+    def _reduced(self, part: ReducedPart) -> Asked | None:
+        """The queries by a part's reduction; None where it would leave too much."""
+        reduction = part.reduction
+        if not usable(reduction):
+            return None
+        if id(reduction) not in self._asked:
+            self._asked[id(reduction)] = Asked.of(self.device, reduction, self.queries, self.gamma)
+        return self._asked[id(reduction)]
 
     def _settle(self, block: Block) -> None:
         """Lower the limits by what is listed, and drop what they exclude."""
