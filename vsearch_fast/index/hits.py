@@ -58,7 +58,7 @@ def find_hits(
     """
 
     def attempt() -> tuple[list[list[Hit]], Proof] | None:
-        view = store.view(where, kinds_of(metric), "Nothing was searched")
+        view = store.view(where, kinds_of(metric), "Nothing was searched", metric)
         try:
             distances, rows, proof = finder.nearest(
                 view, view.mask, queries, k, metric,
