@@ -22,7 +22,7 @@ from pathlib import Path
 from ..checks import Progress
 from ..disk.writing import WRITE_BYTES, pwrite_all, sync_directory, sync_file, write_error
 from ..errors import CompactedError, DamagedError, StoreError
-from . import schema, sealing
+from . import schema, sealing, stored_reductions
 from .segments import SegmentFiles
 from .store import Store
 from .verifying import Verified, verify
@@ -90,9 +90,10 @@ def _copy(store: Store, place: Path, copy: bool, progress: Progress | None) -> N
     try:
         with taken.reading(_CONSEQUENCE) as sql:
             state, rows = sealing.read_state(sql), taken.rows_by_kind(sql)
+            reduced = taken.reduced(sql, state)
     finally:
         taken.close()
-    files = store.files_of(state)
+    files = store.files_of(state, reduced)
     every = [
         (kind, segment, min(files.segment_rows, count - segment * files.segment_rows))
         for kind, count in rows.items()
@@ -112,7 +113,8 @@ def _copy(store: Store, place: Path, copy: bool, progress: Progress | None) -> N
 
 def _refuse_compacted(store: Store, files: SegmentFiles) -> None:
     with store.reading(_CONSEQUENCE) as sql:
-        store.refuse_compacted(sql, files.generation, _CONSEQUENCE)
+        reduced = [kind for kind in files.kinds if stored_reductions.is_kind(kind)]
+        store.refuse_compacted(sql, files.generation, _CONSEQUENCE, reduced)
 
 
 def _copy_segment(

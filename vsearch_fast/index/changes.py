@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ..checks import Progress
 from ..disk.writing import write_error
 from ..errors import DamagedError, DuplicateIdError
-from . import item_rows, schema, sealing, stored_sketches, sums
+from . import item_rows, reducing, schema, sealing, stored_reductions, stored_sketches, sums
 from .items import Item
 from .segments import SegmentFiles
 from .snapshot import State
 from .store import Store
+from .stored_reductions import Held
 from .stored_sketches import Covered
 
 
@@ -27,16 +29,12 @@ def running_sums(
     store: Store,
     sql: sqlite3.Connection,
     files: SegmentFiles,
-    state: State,
-    covered: list[Covered],
+    starts: Mapping[str, int],
     consequence: str,
 ) -> dict[str, sums.RunningSums]:
-    """For each kind the sums that its next rows go on with. The rows of an unfinished granule
-    are checked first: a new sum of it must not make right what is damaged."""
-    starts = dict.fromkeys(schema.KINDS, state.rows)
-    if store.meta.sketched:
-        done = stored_sketches.rows_of(covered)
-        starts |= {stored_sketches.SKETCHES: done, stored_sketches.FACTS: done}
+    """The sums that the next rows of kinds go on with, of each of which there are so many. The
+    rows of an unfinished granule are checked first: a new sum of it must not make right what is
+    damaged."""
     running = {}
     for name, start in starts.items():
         kind = files.kinds[name]
@@ -71,6 +69,8 @@ def check_of(
         old = min(offset + len(vectors), rows - segment * files.segment_rows)
         # Those of the last, unfinished granule were checked when the addition began.
         first, last = offset // granule, old // granule
+        if old == files.segment_rows:
+            last = -(-old // granule)
         if old <= offset or first >= last:
             return
         blocks = range(first * granule // sums.BLOCK_ROWS, -(-last * granule // sums.BLOCK_ROWS))
@@ -79,7 +79,10 @@ def check_of(
         held = np.concatenate([values for _, values in lines.values()])
         held = held[first - blocks[0] * (sums.BLOCK_ROWS // granule) :][: last - first]
         found = sums.sums_of(
-            files.read("vectors", segment, first * granule, last * granule), granule
+            files.read(
+                "vectors", segment, first * granule, min(last * granule, files.segment_rows)
+            ),
+            granule,
         )
         if not np.array_equal(found, held):
             raise _damaged(files, "vectors", segment, first * granule, last * granule)
@@ -106,21 +109,30 @@ class Written:
         rows: how many there are with them.
         running: their sums, by kind.
         sketched: what of them is sketched; None where no sketches are kept.
+        plans: what is reduced.
     """
 
     start: int
     rows: int
     running: dict[str, sums.RunningSums]
     sketched: stored_sketches.Extension | None
+    plans: Sequence[reducing.Planned]
 
     def note(self, sql: sqlite3.Connection, store: Store) -> None:
         """Write what tables `segments`, `checksums` and `kinds` say of them."""
         schema.write_segments(sql, store.meta.segment_rows, self.start, self.rows)
+        for plan in self.plans:
+            plan.note(sql)
+            if plan.extension:
+                schema.write_kinds(sql, plan.extension.held.kinds)
         for kind, kept in self.running.items():
             sums.write(sql, kind, kept.lines())
         if self.sketched:
             schema.write_kinds(sql, store.meta.kinds)
             stored_sketches.write(sql, self.sketched)
+        if self.plans:
+            held = store.reduced(sql, State(self.rows, 0, 0))
+            stored_reductions.drop_unused(sql, held)
 
 
 def write_rows(
@@ -131,22 +143,45 @@ def write_rows(
     count: int,
     blocks: Iterable[dict[str, np.ndarray]],
     consequence: str,
+    held: Mapping[str, Held],
+    progress: Progress | None = None,
+    *,
+    anew: bool = False,
 ) -> Written:
-    """Write `count` rows after those of a state to its files, and sketch what becomes complete.
+    """Write `count` rows after those of a state to its files; sketch what becomes complete, and
+    reduce it.
 
     Args:
         covered: what is sketched of the state.
         blocks: as `SegmentFiles.append` takes them.
+        held: what of the state is reduced.
+        progress: called with the rows that are reduced and those to do.
+        anew: reduce all rows anew.
     """
+    starts = dict.fromkeys(schema.KINDS, state.rows)
+    if store.meta.sketched:
+        done = stored_sketches.rows_of(covered)
+        starts |= {stored_sketches.SKETCHES: done, stored_sketches.FACTS: done}
     with store.statements(consequence) as sql:
-        running = running_sums(store, sql, files, state, covered, consequence)
+        running = running_sums(store, sql, files, starts, consequence)
     files.append(state.rows, blocks, running, consequence)
     rows, sketched = state.rows + count, None
+    plans: list[reducing.Planned] = []
     if store.meta.sketched:
         check = check_of(store, files, state.rows, consequence)
         sketched = stored_sketches.Extension(files, covered, rows, check)
         files.append(sketched.start, sketched.blocks(), running, consequence)
-    return Written(state.rows, rows, running, sketched)
+        plans = reducing.plans(
+            store, files, held, rows, sketched.covered, check, consequence, progress, anew=anew
+        )
+    for plan in plans:
+        if plan.extension:
+            names = [kind.name for kind in plan.extension.held.kinds]
+            with store.statements(consequence) as sql:
+                starts = dict.fromkeys(names, plan.extension.start)
+                running |= running_sums(store, sql, files, starts, consequence)
+            files.append(plan.extension.start, plan.extension.blocks(), running, consequence)
+    return Written(state.rows, rows, running, sketched, plans)
 
 
 class Changes:
@@ -161,6 +196,7 @@ class Changes:
         blocks: Iterable[dict[str, np.ndarray]],
         *,
         replace: bool,
+        progress: Progress | None = None,
     ) -> None:
         """Add one row an item, in one transaction.
 
@@ -168,6 +204,7 @@ class Changes:
             items: checked, their ids all different.
             blocks: the rows by kind, as `SegmentFiles.append` takes them; as many as items.
             replace: replace the items of the same id instead of refusing them.
+            progress: called with the rows that are reduced and those to do.
 
         Raises:
             DuplicateIdError: an id is there already (without `replace`).
@@ -178,7 +215,7 @@ class Changes:
         with store.change(consequence):
             with store.statements(consequence) as sql:
                 state = sealing.read_state(sql)
-                covered = store.covered(sql, state)
+                covered, reduced = store.covered(sql, state), store.reduced(sql, state)
                 held = item_rows.present(sql, [item.id for item in items])
                 if held and not replace:
                     first = next(item.id for item in items if item.id in held)
@@ -191,8 +228,9 @@ class Changes:
                 if {item.id: row for row, item in old.items()} != held:
                     raise store.rows.damaged("the index of ids names other rows than the items")
             written = write_rows(
-                store, store.files, state, covered, len(items), blocks, consequence
-            )
+                store, store.files, state, covered, len(items), blocks, consequence, reduced,
+                progress,
+            )  # fmt: skip
             with store.statements(consequence) as sql:
                 item_rows.remove(sql, old)
                 item_rows.insert(sql, state.rows, items)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -20,7 +21,6 @@ from . import item_rows, schema, sealing
 from .changes import write_rows
 from .kept import renumbered
 from .reading import Reading
-from .segments import SegmentFiles
 from .snapshot import Snapshot, State
 from .store import Store
 
@@ -57,14 +57,14 @@ def compact(store: Store, progress: Progress | None = None) -> int:
 
 def _compact(store: Store, old: Snapshot, progress: Progress | None) -> None:
     assert old.live is not None
+    held = {metric: replace(each, parts=()) for metric, each in old.reduced.items()}
     rows = np.flatnonzero(old.live)
-    files = SegmentFiles(
-        store.place, store.meta.kinds, store.meta.segment_rows, old.state.generation + 1
-    )
+    state = State(0, 0, 0, old.state.generation + 1, 0)
+    files = store.files_of(state, held)
     reading = Reading(old.files, old.state.rows, schema.KINDS, [], "always", 1, _NOT_COMPACTED)
     written = write_rows(
-        store, files, State(0, 0, 0, files.generation, 0), [], len(rows),
-        _blocks(store, reading, rows, progress), _NOT_COMPACTED,
+        store, files, state, [], len(rows), _blocks(store, reading, rows, progress),
+        _NOT_COMPACTED, held,
     )  # fmt: skip
     with store.statements(_NOT_COMPACTED) as sql:
         _renumber(sql, store, rows)

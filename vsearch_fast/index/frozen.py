@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from . import schema, stored_sketches
+from . import schema, stored_reductions, stored_sketches
 from .store import Store
 
 
@@ -30,7 +30,8 @@ class FrozenStore(Store):
                 database=Path(self._copy.name),
             )
             kinds = (*schema.KINDS, stored_sketches.SKETCHES, stored_sketches.FACTS)
-            self.view(None, kinds, consequence)
+            for metric in stored_reductions.METRICS:
+                self.view(None, kinds, consequence, metric)
             self.files.pin()
 
     def close(self) -> None:

@@ -62,7 +62,7 @@ def find_hits(
     """
 
     def attempt() -> tuple[list[list[Hit]], Proof] | None:
-        view = store.view(where, kinds_of(metric), "Nothing was searched")
+        view = store.view(where, kinds_of(metric), "Nothing was searched", metric)
         try:
             if k is None:
                 each, every, proof = finder.within(

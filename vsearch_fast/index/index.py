@@ -22,7 +22,7 @@ from typing import Any, Literal, Self, overload
 import numpy as np
 import numpy.typing as npt
 
-from ..checks import Scalar, positive
+from ..checks import Progress, Scalar, positive
 from ..errors import ArgumentError, ModelMismatchError
 from ..search.proof import Proof
 from ..words import METRICS, Metric
@@ -210,6 +210,7 @@ class Index(Telling, Upkeep):
         *,
         codes: npt.ArrayLike | None = None,
         replace: bool = False,
+        progress: Progress | None = None,
     ) -> None:
         """Add rows: all of them in one transaction, or none.
 
@@ -224,6 +225,8 @@ class Index(Telling, Upkeep):
                 another rule (`binarize`) they must be given: `Embedder.both` makes both.
             replace: an id that the index holds gets a new row (and so is the last among
                 equal distances) instead of raising DuplicateIdError.
+            progress: called with the rows that are done and those to do while rows are reduced
+                (`optimize`), which takes long where many wait for it.
 
         Raises:
             DTypeError, ArgumentError: names the argument, row and value.
@@ -251,7 +254,7 @@ class Index(Telling, Upkeep):
             arguments.float_block(rows[part], part.start, "features", _NOT_ADDED, self.dtype)
         if names:
             blocks = arguments.blocks(rows, bits, views, self.dtype, _NOT_ADDED)
-            self._changes.append(described, blocks, replace=replace)
+            self._changes.append(described, blocks, replace=replace, progress=progress)
 
     def update(self, items: Item | Iterable[Item]) -> None:
         """Replace path, box, metadata and stamp of the items of these ids; rows and features
@@ -506,7 +509,8 @@ class Index(Telling, Upkeep):
     def info(self) -> dict[str, Any]:
         """What the index is: path, format, created, dim, dtype, views, model, model_id, rows (ever
         added), live, removed, segments, segment_rows, bytes (on disk), columns (of metadata), boxed
-        (items whose features are of a box, not of the whole picture), thresholds
+        (items whose features are of a box, not of the whole picture), reductions (by metric: rows
+        that are reduced, bytes of one, share of a sample that is left, and so on), thresholds
         and likeness (by metric, what is kept: attributes of `Threshold` and `Likeness`, and changes
         since)."""
         state = self._store.state()

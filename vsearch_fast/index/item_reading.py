@@ -54,7 +54,13 @@ class ItemReading:
         """As `Store.reading`."""
         raise NotImplementedError
 
-    def refuse_compacted(self, sql: sqlite3.Connection, generation: int, consequence: str) -> None:
+    def refuse_compacted(
+        self,
+        sql: sqlite3.Connection,
+        generation: int,
+        consequence: str,
+        reduced: Sequence[str] = (),
+    ) -> None:
         """As `Store.refuse_compacted`."""
         raise NotImplementedError
 

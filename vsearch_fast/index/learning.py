@@ -156,7 +156,7 @@ class Learning:
     ) -> Likeness:
         names = [name for name in (item, category, group) if name is not None]
         with self._store.reading(_NOT_LEARNT) as sql:
-            view = self._store.view(None, kinds_of(metric), _NOT_LEARNT)
+            view = self._store.view(None, kinds_of(metric), _NOT_LEARNT, metric)
             state = view.snapshot.state
             known = item_rows.column_numbers(sql)
             values = {

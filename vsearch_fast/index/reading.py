@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ArgumentError, DamagedError
+from ..kernels.layout import PAGE
+from ..search.reductions import Reduced, Reduction
 from ..search.sketches import Sketch
 from . import sums
 from .segments import Mapped, SegmentFiles
+from .stored_reductions import Held, Part
 from .stored_sketches import FACTS, SKETCHES, Covered
 from .views import as_lines
 
@@ -63,6 +67,10 @@ class Reading:
         checks: when rows are hashed.
         views: of an item. Searches see its *lines* (`views.py`), so many a row.
         consequence: what is not done if a file is damaged.
+        held: what is reduced, and read, too.
+        reductions: by which, by id.
+        kept: sketches as they were handed out, by metric and segment, for as long as their files
+            are the same.
 
     Raises:
         DamagedError: a file is missing or cut short.
@@ -77,8 +85,13 @@ class Reading:
         checks: Checks,
         views: int,
         consequence: str,
+        held: Held | None = None,
+        reductions: Mapping[int, Reduction] | None = None,
+        kept: dict[tuple[str, int], tuple[list[Any], Any]] | None = None,
     ) -> None:
         self.files = files
+        self._reduced = held if reductions and SKETCHES in kinds else None
+        self._reductions, self._kept = reductions or {}, {} if kept is None else kept
         self._views = views
         self._checks = checks
         self._consequence = consequence
@@ -92,6 +105,9 @@ class Reading:
                     min(files.segment_rows, rows - segment * files.segment_rows)
                     for segment in range(files.segments(rows))
                 ]
+        for name in self.reduced_kinds:
+            assert self._reduced is not None
+            counts[name] = [part.rows for part in self._reduced.parts]
         self._main = next((kind for kind in kinds if kind not in (SKETCHES, FACTS)), "")
         self._parts: dict[str, list[_Part | None]] = {
             kind: [
@@ -117,16 +133,49 @@ class Reading:
         """The sketch of each segment; None where none are kept."""
         if SKETCHES not in self._parts:
             return None
-        nothing = np.empty(0, np.int64)
-        kept: list[Sketch] = []
-        for segment, covered in enumerate(self._covered):
-            arrays = []
-            for name in (SKETCHES, FACTS):
-                part, kind = self._parts[name][segment], self.files.kinds[name]
-                empty = np.empty((0, kind.width), kind.dtype)
-                arrays.append(as_lines(empty if part is None else part.array, self._views))
-            kept.append(Sketch(arrays[0], arrays[1], covered.runs, nothing))
-        return kept
+        return [self._sketch(segment) for segment in range(len(self._covered))]
+
+    def _sketch(self, segment: int) -> Sketch:
+        """Of a segment; the same object for as long as its files are the same."""
+        parts = [self._parts[name][segment] for name in (SKETCHES, FACTS, *self.reduced_kinds)]
+        files = [part and part.mapped for part in parts]
+        key = "" if self._reduced is None else self._reduced.metric, segment
+        known, sketch = self._kept.get(key, ([], None))
+        if sketch is not None and all(a is b for a, b in zip(known, files, strict=True)):
+            found: Sketch = sketch
+            return found
+        data, facts, *reduced = (
+            self._lines_of(name, part)
+            for name, part in zip((SKETCHES, FACTS, *self.reduced_kinds), parts, strict=True)
+        )
+        runs = {}
+        if self._reduced is not None:
+            runs[self._reduced.metric] = self._runs(self._reduced.parts[segment], reduced)
+        found = Sketch(data, facts, self._covered[segment].runs, np.empty(0, np.int64), runs)
+        self._kept[key] = files, found
+        return found
+
+    def _lines_of(self, name: str, part: _Part | None) -> np.ndarray:
+        kind = self.files.kinds[name]
+        empty = np.empty((0, kind.width), kind.dtype)
+        return as_lines(empty if part is None else part.array, self._views)
+
+    def _runs(self, part: Part, arrays: Sequence[np.ndarray]) -> list[Reduced]:
+        """The reduced lines of a segment: of whole pages, by reductions that are known."""
+        stop = part.rows * self._views // PAGE * PAGE
+        starts = [*(run.start for run in part.runs), stop]
+        made = []
+        for run, (start, end) in zip(part.runs, pairwise(starts), strict=True):
+            if start < end and run.id in self._reductions:
+                coarse = arrays[0][start:end]
+                fine = arrays[1][start:end] if len(arrays) > 1 else np.empty((end - start, 0), "u1")
+                made.append(Reduced(self._reductions[run.id], start, coarse, fine))
+        return made
+
+    @property
+    def reduced_kinds(self) -> tuple[str, ...]:
+        """The names of the kinds of reduced rows that are read."""
+        return tuple(kind.name for kind in self._reduced.kinds) if self._reduced else ()
 
     def copied(self, kind: str, rows: np.ndarray) -> np.ndarray:
         """Rows of a kind by number, int64 (n,), copied: (n, width) as stored."""
@@ -154,6 +203,11 @@ class Reading:
         """Sketches and facts of these lines are read."""
         for kind in (SKETCHES, FACTS):
             self._read(kind, segment, start, stop, live)
+
+    def reduced(self, segment: int, start: int, stop: int) -> None:
+        """Coarse and fine numbers of these lines are read."""
+        for kind in self.reduced_kinds:
+            self._read(kind, segment, start, stop)
 
     def pairs(self, ids: np.ndarray) -> None:
         """Single lines are read: int64 (n,), numbered over all segments."""

@@ -13,7 +13,7 @@ In this order, all of it in one change:
 4. Codes are derived from the vectors. Where the codes of a granule were given by the user (most of
    them are not the derived ones), the rows whose codes differ are lost like those of 3; where they
    are made by a rule of the model, all rows of the granule.
-5. Sketches are made anew of the vectors.
+5. Sketches are made anew of the vectors, and reduced rows and what reduces them.
 
 Bytes that are restored are those that the sums tell, so that a crash in between does no harm; they
 are put into a copy of the file, which takes its place by a rename, so that a reader of the old one
@@ -38,8 +38,8 @@ from ..disk.writing import write_error
 from ..errors import ArgumentError, DamagedError
 from ..kernels.reference import pack_bits
 from ..words import ZERO
-from . import item_rows, schema, sealing, stored_sketches, sums
-from .changes import Changes, check_of, running_sums
+from . import item_rows, schema, sealing, stored_reductions, stored_sketches, sums
+from .changes import Changes, check_of, running_sums, write_rows
 from .items import Item
 from .sealing import tombs
 from .segments import SegmentFiles
@@ -106,6 +106,7 @@ def repair(store: Store, embed: Embed | None = None, progress: Progress | None =
         with store.change(_CONSEQUENCE):
             exact = verify(store) if _mend_lengths(store) else found
             _Repair(store, work, embed).run(exact.damages)
+        store.tidy()
     except OSError as error:
         path = Path(error.filename) if error.filename else store.folder
         raise write_error(path, error, _CONSEQUENCE) from error
@@ -173,6 +174,7 @@ class _Repair:
         if database:
             with self.store.statements(_CONSEQUENCE) as sql:
                 sketches |= self._database(sql, database)
+        reduced = self._forget_reduced(damages)
         vectors, codes = (self._granules(damages, kind) for kind in schema.KINDS)
         self._prove_codes(codes, vectors)
         embedded = self._embedded(self._rows_in("vectors", vectors))
@@ -189,6 +191,8 @@ class _Repair:
         self.work.dropped += [item.id for item in items if item.id not in embedded]
         if sketches and self.store.meta.sketched:
             self._sketch()
+        if reduced:
+            self._reduce()
 
     def _granules(self, damages: Sequence[Damage], kind: str) -> set[tuple[int, int]]:
         """Segment and granule of what is damaged."""
@@ -435,7 +439,8 @@ class _Repair:
             state = sealing.read_state(sql)
             for table in ("segments", "checksums"):
                 sql.execute(f"DELETE FROM {table} WHERE kind IN (?, ?)", (SKETCHES, FACTS))
-            running = running_sums(self.store, sql, self.files, state, [], _CONSEQUENCE)
+            starts = {SKETCHES: 0, FACTS: 0}
+            running = running_sums(self.store, sql, self.files, starts, _CONSEQUENCE)
         extension = stored_sketches.Extension(
             self.files,
             [],
@@ -447,6 +452,39 @@ class _Repair:
             for kind in (SKETCHES, FACTS):
                 sums.write(sql, kind, running[kind].lines())
             stored_sketches.write(sql, extension)
+
+    def _forget_reduced(self, damages: Sequence[Damage]) -> bool:
+        """Whether reduced rows of a metric, or what reduces them, are damaged: they are known no
+        more."""
+        damaged = {damage.kind for damage in damages}
+        file = self.store.database.file
+        with self.store.statements(_CONSEQUENCE) as sql:
+            state = sealing.read_state(sql)
+            held = self.store.reduced(sql, state)
+            metrics = {m for m, each in held.items() if damaged & {k.name for k in each.kinds}}
+            try:
+                segments = self.files.segments(state.rows)
+                for metric, each in stored_reductions.held(sql, file, segments).items():
+                    for id_ in each.ids:
+                        stored_reductions.read(sql, file, id_, metric)
+                stored_reductions.learnt(sql, file)
+            except DamagedError:
+                metrics = set(stored_reductions.METRICS)
+            for metric in metrics:
+                stored_reductions.forget(sql, metric)
+        return bool(metrics)
+
+    def _reduce(self) -> None:
+        """Reduce anew what is not; the sketches are sound by now."""
+        with self.store.statements(_CONSEQUENCE) as sql:
+            state = sealing.read_state(sql)
+            covered, held = self.store.covered(sql, state), self.store.reduced(sql, state)
+        written = write_rows(
+            self.store, self.files, state, covered, 0, iter(()), _CONSEQUENCE, held
+        )
+        with self.store.statements(_CONSEQUENCE) as sql:
+            written.note(sql, self.store)
+            sql.execute("UPDATE state SET edits = edits + 1")
 
     def _code(self, embedded: Row) -> np.ndarray:
         if isinstance(embedded, tuple):

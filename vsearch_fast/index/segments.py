@@ -99,6 +99,11 @@ class SegmentFiles:
         self._maps: dict[tuple[str, int], Mapped] = {}
         self._pinned = False
 
+    def know(self, kinds: Iterable[Kind]) -> None:
+        """Store these kinds, too."""
+        for kind in kinds:
+            self.kinds[kind.name] = kind
+
     def name(self, kind: str, segment: int) -> str:
         """A segment's file name."""
         generation = f"{self.generation}-" if self.generation else ""
@@ -309,7 +314,7 @@ class SegmentFiles:
 
     def drop_tail(self, rows: Mapping[str, int]) -> None:
         """Remove the segment files that hold no committed row (of so many of each kind), of other
-        generations all.
+        generations all, and of kinds of reduced rows that are known no more.
 
         What cannot be listed (no descriptor is left, say) or removed is dropped by the next open
         for writing, and is in nobody's way until then."""
@@ -318,10 +323,10 @@ class SegmentFiles:
             names = self.folder.names()
         for name in names:
             found = _NAME.fullmatch(name)
-            if found is None or found["kind"] not in rows:
+            if found is None or not (found["kind"] in rows or _COMES_AND_GOES.match(found["kind"])):
                 continue
             segment = int(found["segment"])
-            kept = segment < self.segments(rows[found["kind"]])
+            kept = segment < self.segments(rows.get(found["kind"], 0))
             if not (kept and name == self.name(found["kind"], segment)):
                 with contextlib.suppress(OSError):
                     self.folder.unlink(name)
@@ -345,6 +350,10 @@ class SegmentFiles:
 
 #: Of segment files, of any generation.
 _NAME = re.compile(r"(?P<kind>[a-z]+)-(?:[1-9][0-9]*-)?(?P<segment>[0-9]{5,})\.npy")
+
+
+#: Kinds that are made under other names when they are made anew (`stored_reductions.py`).
+_COMES_AND_GOES = re.compile("(sums)?(coarse|fine)[a-z]*$")
 
 
 def is_segment(name: str) -> bool:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from ..search.reductions import Reduction
 from .segments import SegmentFiles
+from .stored_reductions import Held
 from .stored_sketches import Covered
 
 #: A filter as the store takes it: the facets that are wanted, by column.
@@ -42,6 +45,9 @@ class Snapshot:
         files: where its rows are.
         live: bool (rows,), False where a tombstone is; None when there are none.
         covered: what is sketched of each segment.
+        reduced: what is reduced, by metric.
+        reductions: by metric and id, those that were asked for.
+        sketches: as they were handed to searches, by metric and segment (`reading.py`).
         filters: masks of this state by filter, as they were asked for.
     """
 
@@ -49,4 +55,7 @@ class Snapshot:
     files: SegmentFiles
     live: np.ndarray | None
     covered: list[Covered] = field(default_factory=list)
+    reduced: dict[str, Held] = field(default_factory=dict)
+    reductions: dict[str, dict[int, Reduction]] = field(default_factory=dict)
+    sketches: dict[tuple[str, int], tuple[list[Any], Any]] = field(default_factory=dict)
     filters: dict[tuple[tuple[str, tuple[str, ...]], ...], np.ndarray] = field(default_factory=dict)

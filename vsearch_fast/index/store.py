@@ -7,6 +7,8 @@
     codes-00000.npy       uint8 (segment_rows, ceil(bits / 8)), np.packbits(features > 0)
     sketches-00000.npy    8-bit sketches of the vectors, and
     facts-00000.npy       what bounds distances by them: see `stored_sketches.py`
+    coarse-00000.npy      rows of few numbers, of long vectors where that pays, and so on:
+                          see `stored_reductions.py`
     write.lock            flocked by the one writer; holds its process id
 
 **Rows** are numbered from 0 in the order in which they were added and keep their number until the
@@ -33,6 +35,7 @@ whose files are named `vectors-GENERATION-00000.npy`.
                text that `items.facet` makes, which is equal when the JSON values are
 `facet_sums`   column, value, rows, sum: how many rows each facet has (`item_rows.py`)
 `checksums`    kind, segment, block, rows, sums, sum: of the segments' rows (`sums.py`)
+`reductions`   maps of rows to few numbers, once there are any (`stored_reductions.py`)
 =============  ============================================================================
 
 Format 3 is that of an index of two views an item (`views.py`): as 2, with a line "views" in `meta`,
@@ -53,7 +56,7 @@ that a reader sees what was committed since; `(rows, edits)` changes with every 
 **Kinds.** A reader ignores kinds that it does not know, and a writer extends only those that it
 knows; so a kind other than vectors and codes may hold fewer rows than `state.rows` (`segments`
 says how many), and is filled up by whoever knows it. Sketches are such kinds: an index that
-was made before there were any gets them with its next addition.
+was made before there were any gets them with its next addition; so are reduced rows.
 """
 
 from __future__ import annotations
@@ -61,7 +64,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -77,13 +80,16 @@ from ..errors import (
     ReplacedError,
     StoreError,
 )
+from ..search.reductions import Reduction
 from . import schema, sealing, stored_sketches
 from .item_reading import ItemReading
 from .item_rows import ItemRows
 from .items import Item
 from .reading import Checks, Reading
+from .reduced_reading import ReducedReading
 from .segments import SegmentFiles
 from .snapshot import Filter, Snapshot, State
+from .stored_reductions import Held
 from .stored_sketches import FACTS, SKETCHES, Covered
 from .upgrading import upgrade
 
@@ -103,7 +109,7 @@ class View:
     reading: Reading
 
 
-class Store(ItemReading):
+class Store(ItemReading, ReducedReading):
     """An opened index folder: rows and items as they are read, and what a change
     begins and ends with (`changes.py` makes them).
 
@@ -157,11 +163,13 @@ class Store(ItemReading):
         self._committed: dict[str, int] = {}  # rows by kind, when the change began
         self._changes_before = 0
         self._sealed_model: dict[str, Any] = {}
+        self._reductions: dict[tuple[int, int], Reduction] = {}  # by id and sum
         try:
             with self.reading("The index was not opened") as sql:
                 self._read_meta(sql)
                 state = sealing.read_state(sql)
-                self._snapshot = Snapshot(State(0, 0, 0), self.files_of(state), None)
+                files = self.files_of(state, self.reduced(sql, state))
+                self._snapshot = Snapshot(State(0, 0, 0), files, None)
                 self.found_by_change = self._snapshot
                 rows = self.rows_by_kind(sql)
                 if whole:
@@ -178,9 +186,10 @@ class Store(ItemReading):
         self._identity = self.meta.identity
         self.rows = ItemRows(self.database.file, summed=self.meta.summed)
 
-    def files_of(self, state: State) -> SegmentFiles:
+    def files_of(self, state: State, held: Mapping[str, Held]) -> SegmentFiles:
         """Segment files of a state's generation, none of them mapped yet."""
-        return SegmentFiles(self.place, self.meta.kinds, self.meta.segment_rows, state.generation)
+        kinds = [*self.meta.kinds, *(kind for each in held.values() for kind in each.kinds)]
+        return SegmentFiles(self.place, kinds, self.meta.segment_rows, state.generation)
 
     @property
     def files(self) -> SegmentFiles:
@@ -231,6 +240,8 @@ class Store(ItemReading):
         if self.meta.sketched:
             covered = stored_sketches.rows_of(self.covered(sql, state))
             rows |= {SKETCHES: covered, FACTS: covered}
+        for each in self.reduced(sql, state).values():
+            rows |= {kind.name: each.rows for kind in each.kinds}
         return rows
 
     def tidy(self) -> None:
@@ -248,10 +259,19 @@ class Store(ItemReading):
         with self.reading("Nothing was read") as sql:
             return self._refresh(sql).state
 
-    def view(self, where: Filter | None, kinds: Sequence[str], consequence: str) -> View:
+    def view(
+        self,
+        where: Filter | None,
+        kinds: Sequence[str],
+        consequence: str,
+        reduced: str = "",
+    ) -> View:
         """What a search sees that reads these kinds of rows: those of this moment, and of them
         the ones that are live and match `where` (at least one column). Masks are kept until
         something is committed.
+
+        Args:
+            reduced: the metric whose reduced rows it reads, too.
 
         Raises:
             ArgumentError: a column that the index does not have.
@@ -264,7 +284,8 @@ class Store(ItemReading):
                 snapshot.files, snapshot.state.rows,
                 [kind for kind in kinds if kind in snapshot.files.kinds],
                 snapshot.covered, self.checks if self.meta.summed else "never",
-                len(self.meta.views), consequence,
+                self.views, consequence, snapshot.reduced.get(reduced),
+                self.reductions_of(sql, snapshot, reduced), snapshot.sketches,
             )  # fmt: skip
             return View(snapshot, mask, reading)
 
@@ -277,12 +298,22 @@ class Store(ItemReading):
         """
         if view.reading.open:
             with self.reading(consequence) as sql:
-                self.refuse_compacted(sql, view.snapshot.state.generation, consequence)
+                self.refuse_compacted(
+                    sql, view.snapshot.state.generation, consequence, view.reading.reduced_kinds
+                )
                 view.reading.settle(sql, self.database.file)
 
-    def refuse_compacted(self, sql: sqlite3.Connection, generation: int, consequence: str) -> None:
-        """CompactedError where rows have other numbers than in this generation."""
-        if sealing.read_state(sql).generation != generation:
+    def refuse_compacted(
+        self,
+        sql: sqlite3.Connection,
+        generation: int,
+        consequence: str,
+        reduced: Sequence[str] = (),
+    ) -> None:
+        """CompactedError where rows have other numbers than in this generation, or are reduced
+        anew: these kinds are known no more."""
+        known = {name for (name,) in sql.execute("SELECT name FROM kinds")} if reduced else set()
+        if sealing.read_state(sql).generation != generation or not known.issuperset(reduced):
             raise CompactedError(
                 f"{self.folder} was compacted meanwhile", consequence, "Do it again"
             )
@@ -312,15 +343,18 @@ class Store(ItemReading):
         elif self.meta.summed:
             sealing.check(sql, self.database.file, "Nothing was read")
         files = self._snapshot.files
+        held = self.reduced(sql, state)
         if files.generation != state.generation:
-            files = self.files_of(state)
+            files = self.files_of(state, held)
             self._tombstones = np.empty(0, np.int64)
+        for each in held.values():
+            files.know(each.kinds)
         self._read_tombstones(sql, state)
         live = None
         if state.removed:
             live = np.ones(state.rows, bool)
             live[self._tombstones] = False
-        self._snapshot = Snapshot(state, files, live, self.covered(sql, state))
+        self._snapshot = Snapshot(state, files, live, self.covered(sql, state), held)
         return self._snapshot
 
     def _read_tombstones(self, sql: sqlite3.Connection, state: State) -> None:
@@ -395,6 +429,7 @@ class Store(ItemReading):
             "bytes": self.bytes_on_disk(),
             "columns": self.columns(),
             "boxed": self.boxed(),
+            "reductions": self.reduction_facts(),
             "checksums": self.meta.summed,
         }
 

@@ -223,7 +223,7 @@ class Thresholds:
         backend: str,
     ) -> Threshold:
         with self._store.reading(_NOT_CALIBRATED):
-            view = self._store.view(None, kinds_of(metric), _NOT_CALIBRATED)
+            view = self._store.view(None, kinds_of(metric), _NOT_CALIBRATED, metric)
             state, live = view.snapshot.state, view.snapshot.live
             groups = None
             if group is not None:

@@ -20,10 +20,11 @@ import numpy as np
 
 from ..checks import Progress
 from ..errors import CompactedError, DamagedError, StoreError
-from . import item_rows, schema, sealing, sums
+from . import item_rows, schema, sealing, stored_reductions, sums
 from .items import facet
 from .mixing import mixed
 from .segments import SegmentFiles
+from .snapshot import State
 from .store import Store
 from .sums import signed
 
@@ -43,7 +44,8 @@ class Damage:
     Attributes:
         file: its name in the folder.
         what: in words.
-        kind: of rows ("vectors", "codes", "sketches", "facts"), or "database".
+        kind: of rows ("vectors", "codes", "sketches", "facts", or one of `stored_reductions`), or
+            "database".
         first, last: row numbers, or None.
         ids: of the items in these rows that live.
     """
@@ -98,10 +100,12 @@ def _verify(store: Store, progress: Progress | None) -> Verified:
     read = 0
     with store.reading(_CONSEQUENCE) as sql:
         state = sealing.read_state(sql)
-        files = store.files_of(state)
+        files = store.files_of(state, {})
         try:
+            for each in store.reduced(sql, state).values():
+                files.know(each.kinds)
             rows = store.rows_by_kind(sql)
-        except DamagedError:  # what is said of the sketches, told above
+        except DamagedError:  # what is said of the sketches or reduced rows, told above
             rows = dict.fromkeys(schema.KINDS, state.rows)
     total = sum(count * files.kinds[kind].row_bytes for kind, count in rows.items())
     for kind, count in rows.items():
@@ -120,9 +124,12 @@ def _segment(
 ) -> Iterator[tuple[list[Damage], int]]:
     """Damages of one file, and the bytes that were read, some at a time."""
     name = files.name(kind, segment)
+    reduced = [kind] if stored_reductions.is_kind(kind) else []
     try:
         files.check_one(kind, segment)
     except DamagedError as error:
+        with store.reading(_CONSEQUENCE) as sql:
+            store.refuse_compacted(sql, files.generation, _CONSEQUENCE, reduced)
         yield [_damage(store, files, kind, segment, 0, rows, error.cause)], 0
         return
     row_bytes = files.kinds[kind].row_bytes
@@ -136,7 +143,7 @@ def _segment(
         found = []
         for block in blocks:
             with store.reading(_CONSEQUENCE) as sql:
-                store.refuse_compacted(sql, files.generation, _CONSEQUENCE)
+                store.refuse_compacted(sql, files.generation, _CONSEQUENCE, reduced)
                 try:
                     [(summed, held)] = sums.read(
                         sql, store.database.file, files.kinds[kind], segment, [block]
@@ -238,9 +245,28 @@ def _examined(sql: sqlite3.Connection, store: Store) -> Iterator[str]:
         for line in sql.execute("SELECT kind, segment, rows, parameters, sum FROM segments"):
             if sums.segment_sum(*line[:4]) != line[4]:
                 yield f"What is said of {line[0]} segment {line[1]} is not as it was written"
+        yield from _reductions(sql, store, state)
         yield from _items(sql, store, state.rows, removed)
     except sqlite3.Error as error:
         yield f"SQLite cannot read it: {error}"
+
+
+def _reductions(sql: sqlite3.Connection, store: Store, state: State) -> Iterator[str]:
+    """Reductions against their sums, and what is reduced against them."""
+    try:
+        known = {
+            line.id: line.metric for line in stored_reductions.learnt(sql, store.database.file)
+        }
+        used = {each.metric: each.ids for each in store.reduced(sql, state).values()}
+    except DamagedError as error:
+        yield error.cause
+        return
+    every = set(known.items()) | {(id_, metric) for metric, ids in used.items() for id_ in ids}
+    for id_, metric in sorted(every):
+        try:
+            stored_reductions.read(sql, store.database.file, id_, metric)
+        except DamagedError as error:
+            yield error.cause
 
 
 def _items(sql: sqlite3.Connection, store: Store, rows: int, removed: np.ndarray) -> Iterator[str]:

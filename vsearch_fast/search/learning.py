@@ -37,9 +37,16 @@ def sample_of(rows: int) -> slice:
     return slice(0, rows, max(1, rows // SAMPLE))
 
 
-@usually
 def learn(sample: NDArray, metric: str) -> Reduction | None:
     """The reduction of rows like these ``(n, d)``, or None where it would not pay."""
+    reduction = drafted(sample, metric)
+    return reduction if reduction is not None and worth(reduction) else None
+
+
+@usually
+def drafted(sample: NDArray, metric: str) -> Reduction | None:
+    """The reduction of rows like these, whether it pays or not; None where there can be none: of
+    few numbers a row, few rows, or rows that are all alike."""
     shape = shape_for(metric, sample.shape[1])
     sample = converted(sample)[:SAMPLE]
     sample = sample[np.isfinite(sample).all(axis=1)]
@@ -54,10 +61,8 @@ def learn(sample: NDArray, metric: str) -> Reduction | None:
         few = min(_LOADINGS if metric == "l1" else shape.numbers, len(sample), sample.shape[1])
         directions, deviations = _principal(centred, few)
         if metric == "l2":
-            reduction = _along(shape, centre, directions, sample)
-        else:
-            reduction = _grouped(shape, directions, deviations, sample)
-    return reduction if worth(reduction) else None
+            return _along(shape, centre, directions, sample)
+        return _grouped(shape, directions, deviations, sample)
 
 
 def _principal(

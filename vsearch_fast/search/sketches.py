@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from threading import Event
 from typing import Any
 
@@ -45,7 +46,7 @@ class Run:
     """Residuals in proportion to the spread of the rows that lo and step were chosen by."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Sketch:
     """The sketch of the first rows of an array.
 
@@ -65,6 +66,18 @@ class Sketch:
 
     def __len__(self) -> int:
         return len(self.bytes)
+
+    @cached_property
+    def joined(self) -> list[tuple[Run, int]]:
+        """Runs and where they end; neighbours of equal parameters as one."""
+        joined: list[tuple[Run, int]] = []
+        stops = [*(run_.start for run_ in self.runs[1:]), len(self)]
+        for run_, stop in zip(self.runs, stops, strict=False):
+            if joined and (joined[-1][0].lo, joined[-1][0].step) == (run_.lo, run_.step):
+                joined[-1] = (joined[-1][0], stop)
+            else:
+                joined.append((run_, stop))
+        return joined
 
     def runs_within(self, start: int, stop: int) -> tuple[Run, ...]:
         """The runs of rows ``start`` to ``stop``, numbered from ``start``."""

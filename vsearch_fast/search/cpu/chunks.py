@@ -71,7 +71,7 @@ def cut_rows(problem: Problem, workers: int, queries: int) -> list[Chunk]:
         covered = 0
         if sketch is not None:
             covered = len(sketch)
-            for run_, stop in _joined(sketch):
+            for run_, stop in sketch.joined:
                 for first, last, part in _parts(run_.start, stop, sketch, problem.metric):
                     rows = usual if readable(segment) else copied
                     if part is not None:
@@ -90,18 +90,6 @@ def cut_rows(problem: Problem, workers: int, queries: int) -> list[Chunk]:
             cut(covered, len(segment), usual if floats else copied, None, False)
         offset += len(segment)
     return chunks
-
-
-def _joined(sketch: Sketch) -> list[tuple[Run, int]]:
-    """Runs and where they end; neighbours of equal parameters as one."""
-    joined: list[tuple[Run, int]] = []
-    stops = [*(run_.start for run_ in sketch.runs[1:]), len(sketch)]
-    for run_, stop in zip(sketch.runs, stops, strict=False):
-        if joined and (joined[-1][0].lo, joined[-1][0].step) == (run_.lo, run_.step):
-            joined[-1] = (joined[-1][0], stop)
-        else:
-            joined.append((run_, stop))
-    return joined
 
 
 def _parts(

@@ -88,6 +88,8 @@ class Worker:
             return first + int(bad[0])
         if chunk.reduced is not None and not shared.flat and not chunk.build:
             self._reduced = chunk.reduced, chunk.start - chunk.reduced.start
+            if problem.reading is not None:
+                problem.reading.reduced(chunk.segment, chunk.start, chunk.stop)
         before = self.work.after_fine
         self._bound(chunk.run, data, facts, mask, first, sources)
         sketch_bytes = data.shape[1] + facts.shape[1] * facts.itemsize
