@@ -25,6 +25,7 @@ COMMANDS = {
     "info": "commands.info",
     "locate": "commands.locate",
     "models": "commands.models",
+    "optimize": "commands.optimize",
     "rate": "commands.rate",
     "search": "commands.search",
     "serve": "commands.serve",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -25,6 +26,7 @@ def command(index_path: Path, as_json: bool) -> None:
         return
     model = facts.pop("model")
     likeness = facts.pop("likeness")
+    reductions = facts.pop("reductions")
     limits = told(facts.pop("thresholds")) or ["none taken yet (vsearch calibrate)"]
     for name, value in facts.items():
         if name == "bytes":
@@ -32,6 +34,8 @@ def command(index_path: Path, as_json: bool) -> None:
         elif name == "columns":
             value = ", ".join(value) or "none"
         click.echo(f"{name:13} {value}")
+    for metric, known in reductions.items():
+        click.echo(f"{'reduced':13} {metric}: {_reduced(known)}")
     for limit in limits:
         click.echo(f"{'match within':13} {limit}")
     for metric, known in likeness.items():
@@ -45,3 +49,20 @@ def command(index_path: Path, as_json: bool) -> None:
         model["columns"] = ", ".join(f"{role}={own}" for role, own in model["columns"].items())
     for name, value in model.items():
         click.echo(f"model {name:7} {value}")
+
+
+def _reduced(known: dict[str, Any]) -> str:
+    """What is reduced for a metric, in words: facts of `Index.info`."""
+    if "left" not in known:
+        return "none, since rows are all alike, too few or too large"
+    numbers, left = [known["coarse"]], list(known["left"])
+    if known["fine"]:
+        numbers.append(known["fine"])
+    shares = ", ".join(f"{share:.1%}" for share in left)
+    if not known["pays"]:
+        rows = f"; {known['rows']:,} rows are" if known["rows"] else ""
+        return f"would not pay ({left[-1]:.1%} of the rows would remain){rows}"
+    return (
+        f"{known['rows']:,} rows, {' and '.join(map(str, numbers))} numbers, {known['bytes']} bytes"
+        f" a row; of a sample they leave {shares}"
+    )

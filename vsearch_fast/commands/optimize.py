@@ -1,0 +1,63 @@
+"""`vsearch optimize`: an index's rows reduced anew, so that searches read less."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..terminal import options
+from ..terminal.progress import bar
+
+if TYPE_CHECKING:
+    from ..index.optimizing import Optimized
+
+
+@click.command("optimize")
+@click.argument("index_path", metavar="INDEX", type=click.Path(path_type=Path))
+@options.json_flag
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+def command(index_path: Path, as_json: bool, quiet: bool) -> None:
+    """Reduce the rows of INDEX anew, by what is learnt from all of them: L1 and L2 searches then
+    read a few bytes of most rows, where the features allow it.
+
+    Results stay the same. An index does this itself as it grows; it helps one that has grown many
+    times since, or that an older version made. Searches go on meanwhile; a stop at any moment
+    leaves the index as it was, or optimised.
+
+    \b
+    vsearch optimize photos.index
+    """
+    from ..index.index import Index
+
+    with Index.open(index_path, mode="rw") as found:
+        with bar("Reducing", unit="row", quiet=quiet or as_json) as progress:
+            made = found.optimize(progress)
+        facts = found.info()
+    if as_json:
+        click.echo(json.dumps({"path": str(index_path), "metrics": [o.as_dict() for o in made]}))
+        return
+    for each in made:
+        click.echo(told(each, facts["dim"]))
+    if not made:
+        click.echo(
+            f"Nothing to do: rows of {facts['dim']:,} numbers, {facts['rows']:,} of them, are too "
+            "short or too few to be reduced"
+        )
+
+
+def told(made: Optimized, dim: int) -> str:
+    """What was done for a metric, in words."""
+    name = made.metric.upper()
+    if made.left is None:
+        return f"{name}: not reduced, since its rows are all alike, too few or too large"
+    left = f"{made.left[-1]:.1%} of a sample's rows"
+    if not made.pays:
+        gone = f"; the {made.before:,} reduced rows are gone" if made.before else ""
+        return f"{name}: it would not pay, because {left} would remain to be compared{gone}"
+    return (
+        f"{name}: {made.reduced:,} of {made.rows:,} rows reduced to {made.bytes:,} bytes each"
+        f" (a sketch has {dim:,}); {left} remain to be compared by sketches"
+    )
