@@ -120,8 +120,8 @@ def reduced_scanner(operation: int, level: int, numbers: int) -> Kernel:
                 for first in range(position, end, PAGE):
                     if len(live) != 0:
                         alive = 0
-                        for row in range(first, min(first + PAGE, end)):
-                            alive |= live[row]
+                        for number in range(first, min(first + PAGE, end)):
+                            alive |= live[number]
                         if alive == 0:
                             continue
                     page = pages + first // PAGE * size
@@ -143,12 +143,12 @@ def reduced_scanner(operation: int, level: int, numbers: int) -> Kernel:
                     while passed != 0:
                         place = count_trailing_zeros(passed)
                         passed &= passed - 1
-                        a, row = q + place // PAGE, first + place % PAGE
-                        if row >= end or (len(live) != 0 and live[row] == 0):
+                        number = first + place % PAGE
+                        if number >= end or (len(live) != 0 and live[number] == 0):
                             continue
                         if fine_numbers != 0:
-                            prefetch(fine_rows + row * fine_size, fine_size)
-                        found_queries[found], found_rows[found] = a, row
+                            prefetch(fine_rows + number * fine_size, fine_size)
+                        found_queries[found], found_rows[found] = q + place // PAGE, number
                         found += 1
             left_coarse += found
             if fine_numbers != 0:

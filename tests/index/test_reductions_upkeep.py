@@ -205,7 +205,8 @@ def test_a_backup_begun_before_it_is_optimised(
     """Files that go while they are copied: it is begun anew."""
     from vsearch_fast.index import backing_up
 
-    real, done = backing_up._copy_segment, []
+    done: list[object] = []
+    real = backing_up._copy_segment
     with Index.open(folder, mode="rw") as index:
 
         def copied(*arguments: Any) -> None:

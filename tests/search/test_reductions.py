@@ -167,7 +167,8 @@ def test_each_error_is_needed(monkeypatch, metric, term):
     on = (scale * (plane.lo + plane.step * 100) + centre) / sign
     between = on + 0.51 * scale * unit / sign
     first, second = ([[on]], [[between]])[:: 1 if term == "query" else -1]
-    rows, queries = np.repeat(np.float32(first), 16, axis=0), np.float32(second)
+    rows = np.repeat(np.array(first, np.float32), 16, axis=0)
+    queries = np.array(second, np.float32)
     assert worst(reduction, rows, queries, growth_of(reduction)) <= 0
     if term == "query":
         asked = Reduction.queries
@@ -189,7 +190,7 @@ def pages_at(operation: int, level: int, queries: int):
     """A kernel of one page, compiled for these constants."""
 
     def run(page, qb, qs, weights, residuals, reaches, scale, slack, out):
-        return coarse.coarse_page(
+        return coarse.coarse_page(  # type: ignore[call-arg]
             operation, level, 6, queries, 1,
             page, qb, qs, weights, residuals, reaches, scale, slack, out,
         )  # fmt: skip

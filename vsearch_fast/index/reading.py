@@ -204,10 +204,12 @@ class Reading:
         for kind in (SKETCHES, FACTS):
             self._read(kind, segment, start, stop, live)
 
-    def reduced(self, segment: int, start: int, stop: int) -> None:
+    def reduced(
+        self, segment: int, start: int, stop: int, live: NDArray[np.uint8] | None = None
+    ) -> None:
         """Coarse and fine numbers of these lines are read."""
         for kind in self.reduced_kinds:
-            self._read(kind, segment, start, stop)
+            self._read(kind, segment, start, stop, live)
 
     def pairs(self, ids: np.ndarray) -> None:
         """Single lines are read: int64 (n,), numbered over all segments."""

@@ -252,9 +252,9 @@ def _finished(draft: Reduction, sample: NDArray[np.float32]) -> Reduction:
         lo, step = sketch.choose(numbers.astype(np.float32))
         planes.append(replace(plane, lo=lo, step=step))
     asked = slice(0, len(sample), max(1, len(sample) // _ASKED))
-    numbers = np.arange(len(sample))[asked]
+    queries = np.arange(len(sample))[asked]
     left = [0.0, 0.0]
-    for query in numbers:
+    for query in queries:
         others = np.arange(len(sample)) != query
         apart = sample[others] - sample[query]
         if draft.shape.metric == "l2":
@@ -273,7 +273,7 @@ def _finished(draft: Reduction, sample: NDArray[np.float32]) -> Reduction:
             else:
                 reduced = np.abs(difference).sum(axis=1)
                 error = 2 * plane.step * float(plane.scales.sum()) / 4
-            left[i] += float((reduced - error <= nearest).mean()) / len(numbers)
+            left[i] += float((reduced - error <= nearest).mean()) / len(queries)
     return _with(draft, coarse=planes[0], fine=planes[1], left=tuple(left))
 
 

@@ -243,9 +243,9 @@ class Reduction:
             errors = facts[:, layout.E2] + mapped.lost + _norm(mapped.numbers) * 2.0**-23
             residuals, doubt = mapped.residuals(plane)
             weights = plane.step**2 * facts[:, layout.SQUARES] + residuals.astype(np.float64) ** 2
-            weights = np.where(weights < _LARGEST, weights, np.nan).astype(np.float32)
-            errors = ((errors + doubt) * _UP + _SMALLEST).astype(np.float32)
-        return out[:, :wide], weights, residuals, errors
+            weights[~(weights < _LARGEST)] = np.nan
+            errors = (errors + doubt) * _UP + _SMALLEST
+            return out[:, :wide], weights.astype(np.float32), residuals, errors.astype(np.float32)
 
     def _scaled(
         self, mapped: Mapped, plane: Plane
@@ -322,13 +322,19 @@ class Reduction:
             with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
                 shape = Shape(str(arrays["metric"]), *(int(n) for n in arrays["shape"]))
                 scales = np.split(arrays["scales"], [shape.coarse])
-                planes = [
-                    Plane(*map(float, plane), np.ascontiguousarray(some))
-                    for plane, some in zip(arrays["planes"], scales, strict=True)
-                ]
+                coarse, fine = (
+                    Plane(float(lo), float(step), float(departure), np.ascontiguousarray(some))
+                    for (lo, step, departure), some in zip(arrays["planes"], scales, strict=True)
+                )
                 left = float(arrays["left"][0]), float(arrays["left"][1])
                 return cls(
-                    shape, arrays["centre"], arrays["directions"], arrays["combine"], *planes, left
+                    shape,
+                    arrays["centre"],
+                    arrays["directions"],
+                    arrays["combine"],
+                    coarse,
+                    fine,
+                    left,
                 )
         except (KeyError, TypeError, zipfile.BadZipFile, EOFError, OSError) as error:
             raise ValueError(f"no reduction: {error}") from error

@@ -34,8 +34,8 @@ class Reading(Protocol):
     def sketches(self, segment: int, start: int, stop: int, live: Live = None) -> None:
         """Sketches and their facts, likewise."""
 
-    def reduced(self, segment: int, start: int, stop: int) -> None:
-        """Reduced rows, coarse and fine, in a run."""
+    def reduced(self, segment: int, start: int, stop: int, live: Live = None) -> None:
+        """Reduced rows, coarse and fine, likewise."""
 
     def pairs(self, ids: NDArray[np.int64]) -> None:
         """Stored rows here and there, by the ids that results have; some more than once."""

@@ -89,7 +89,7 @@ class Worker:
         if chunk.reduced is not None and not shared.flat and not chunk.build:
             self._reduced = chunk.reduced, chunk.start - chunk.reduced.start
             if problem.reading is not None:
-                problem.reading.reduced(chunk.segment, chunk.start, chunk.stop)
+                problem.reading.reduced(chunk.segment, chunk.start, chunk.stop, live)
         before = self.work.after_fine
         self._bound(chunk.run, data, facts, mask, first, sources)
         sketch_bytes = data.shape[1] + facts.shape[1] * facts.itemsize
@@ -98,7 +98,7 @@ class Worker:
             self.work.bytes_read += count * sketch_bytes
         else:
             self.work.reduced += count * shared.count
-            self.work.bytes_read += count * chunk.reduced.coarse.shape[1]
+            self.work.bytes_read += count * self._reduced[0].coarse.shape[1]
             self.work.bytes_read += (self.work.after_fine - before) * sketch_bytes
             self._reduced = None
         if copied:
