@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...kernels.layout import PAGE
 from ...kernels.memory import aligned
 from ...kernels.pairs import bring_forward, drop_listed
 from ...kernels.select import lower_limits
@@ -146,7 +147,10 @@ class Worker:
         shared = self.shared
         position = 0
         while position < len(data) and not shared.stop.is_set():
-            end = min(len(data), position + (self.unprobed or len(data)))
+            unprobed = self.unprobed
+            if self._reduced is not None:  # whole pages
+                unprobed = -(-unprobed // PAGE) * PAGE
+            end = min(len(data), position + (unprobed or len(data)))
             position = self._first_tier(
                 run_, data, facts, mask, first, position, end, shared.problem.k
             )
