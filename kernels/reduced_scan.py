@@ -2,9 +2,8 @@
 
 Each row has a *coarse* reduction of some tens of bytes and a *fine* one of some hundreds
 (`reduce` says which, and why they bound the distance from below). A pair that the coarse one
-does not exclude is compared by the fine one, and what that leaves by its sketch, as
-`sketch_scan` does for all pairs. What is listed, and what becomes of upper bounds and limits, is
-the same.
+does not exclude is compared by the fine one, and what that leaves by its sketch, as `sketch_scan`
+does for all pairs. What is listed, and what becomes of upper bounds and limits, is the same.
 
 A tile of rows passes all queries before its survivors are looked at: their fine rows, and then
 their sketches, are on their way from memory by then.

@@ -22,14 +22,14 @@ from .select import append, append_bound, shrink, shrink_bounds
 from .simd import l1_f32_1x1, l2_f32_1x1, near_l1_f32, near_l2_f32
 
 _F64, _I32, _I64, _U8 = numba.float64, numba.int32, numba.int64, numba.uint8
-_SOURCES = (
+SOURCES = (
     # Where rows lie: first id, address, stride in bytes of each source, whether it is float16.
     numba.types.Array(_I64, 1, "C"), numba.types.Array(_I64, 1, "C"),
     numba.types.Array(_I64, 1, "C"), numba.types.Array(_U8, 1, "C"),
 )  # fmt: skip
 PAIRED = (
     numba.intp, numba.intp, _I64,  # float32 queries: address, stride in bytes, numbers a row
-    *_SOURCES,
+    *SOURCES,
     numba.types.Array(_I32, 1, "C"), numba.types.Array(_I64, 1, "C"),  # pairs: query, row id
     numba.types.Array(_F64, 1, "C"), _I64, _I64,  # lower bound; first pair, pair behind the last
     _I64,  # k
@@ -160,7 +160,7 @@ def refine_f64(
 @compiled(
     numba.void(
         numba.intp, numba.intp, _I64,  # float32 queries: address, stride in bytes, numbers a row
-        *_SOURCES,
+        *SOURCES,
         numba.types.Array(_I32, 1, "C"), numba.types.Array(_I64, 1, "C"),  # pairs: query, row id
         _I64, _I64, numba.types.Array(_F64, 1, "C"),  # first pair, behind the last; distances
         numba.boolean,

@@ -14,11 +14,11 @@ import numpy as np
 
 from .cache import compiled
 from .dots import cosine_distance
-from .refine import PAIRED, row_at
+from .refine import PAIRED, SOURCES, row_at
 from .select import append, append_bound, shrink, shrink_bounds
 from .simd_dot import dot_squares_f32_1x1, near_dot_squares_f32
 
-_F64, _I64 = numba.float64, numba.int64
+_F64, _I32, _I64 = numba.float64, numba.int32, numba.int64
 
 
 @compiled(
@@ -119,3 +119,38 @@ def exact_dots(
             if full:
                 shrink(query, k, distances, ids, counts, limits)
     return done
+
+
+@compiled(
+    numba.void(
+        numba.intp, numba.intp, _I64,  # float32 queries: address, stride in bytes, numbers a row
+        *SOURCES,
+        numba.types.Array(_I32, 1, "C"), numba.types.Array(_I64, 1, "C"),  # pairs: query, row id
+        _I64, _I64, numba.types.Array(_F64, 1, "C"),  # first pair, behind the last; distances
+        numba.types.Array(_F64, 1, "C"), numba.boolean,  # sums of queries' squares; cosine
+    )
+)  # fmt: skip
+def pair_dots(
+    query_base, query_stride, dim,
+    firsts, bases, strides, are_halves,
+    pair_queries, pair_rows, start, stop, distances,
+    squares, cosine,
+):  # fmt: skip
+    """`refine.pair_distances` for products."""
+    wide = np.empty(dim, np.float32)
+    number = np.zeros(1, np.int64)
+    found = np.empty(2, np.float64)
+    number_at, found_at = number.ctypes.data, found.ctypes.data
+    source, widened = np.int64(0), np.int64(-1)
+    for i in range(start, stop):
+        query = np.int64(pair_queries[i])
+        at, source, widened = row_at(
+            pair_rows[i], source, widened, firsts, bases, strides, are_halves, wide
+        )
+        number[0] = 0
+        dot_squares_f32_1x1(
+            query_base + query * query_stride, 0, at, 0, number_at, 4 * dim, found_at
+        )
+        distances[i] = 0.0 - found[0]
+        if cosine:
+            distances[i] = cosine_distance(found[0], squares[query], found[1])

@@ -166,7 +166,7 @@ def range_segments(
     proof = Proof(
         metric, used(work, strategy), cpu.level(), len(queries), live,
         work.scanned, work.sketched, work.candidates, work.undecided, work.repeated,
-        work.bytes_read,
+        work.bytes_read, work.reduced, work.after_coarse, work.after_fine,
     )  # fmt: skip
     distances = np.concatenate([part for part, _ in parts]).astype(kernels.distances)
     ids = np.concatenate([part for _, part in parts])
@@ -209,7 +209,7 @@ def chosen(
     strategy: str, metric: str, rows: int, queries: int, dim: int, sketches: object | None
 ) -> str:
     """``scan`` or ``sketch``, as it was asked for or is likely the faster one."""
-    if metric not in ("l1", "l2"):
+    if metric == "hamming":
         return "scan"
     if strategy != "auto":
         return strategy
@@ -219,7 +219,7 @@ def chosen(
 def used(work: Work, strategy: str) -> str:
     """What a `Proof` calls the strategy after the work."""
     if strategy == "sketch" and work.scanned:
-        return "sketch and scan" if work.sketched else "scan"
+        return "sketch and scan" if work.sketched or work.reduced else "scan"
     return strategy
 
 

@@ -62,22 +62,19 @@ class Bounding:
     tile_rows: int
 
 
-class Shared:
-    """Some queries, all rows; none of the workers, each of which has a part of the buffers.
+class Bounds:
+    """Some queries, all rows, and what bounds the distances between them: by sketches, and by
+    reductions where there are any.
 
     Attributes:
         problem: the search.
         queries: padded; the first `count` are real.
-        stop: set when any worker has failed, or met a row that is not finite.
+        room: pairs that a worker's list holds, at least those of two tiles.
         hopeless: set by a worker for all: sketches exclude too little, the rest is scanned.
         flat: likewise: reductions exclude too little, the rest is bounded by sketches alone.
-        uppers, near_uppers, distances, ids: selection buffers by tier, worker and query.
-        counts: what is in them (tier, worker, query).
     """
 
-    def __init__(
-        self, problem: Problem, queries: NDArray[np.float32], workers: int, stop: Event
-    ) -> None:
+    def __init__(self, problem: Problem, queries: NDArray[np.float32], workers: int) -> None:
         self.problem = problem
         self.count = len(queries)
         self.queries = padded_to(queries, sketch_scan.QUERY_MULTIPLE)
@@ -86,18 +83,17 @@ class Shared:
         self.error_column = layout.E1 if problem.metric == "l1" else layout.E2
         self.wide = self.width > sketch_scan.NARROW
         self.scan = scanner_of(problem)
-        self.signed = signed_queries(_operation(problem), number_of(simd_level()))
+        self.operation, self.level = _operation(problem), number_of(simd_level())
+        self.signed = signed_queries(self.operation, self.level)
         self.gamma = layout.rounding(problem.dim)
         row_bytes = min(self.width, sketch_scan.BLOCK) if self.wide else self.width
         sizes = tiling.TILING
-        share = sizes.list_bytes // (PAIR_BYTES * workers)
+        share = self.share = sizes.list_bytes // (PAIR_BYTES * workers)
         # A list must hold all pairs of two tiles, which must not make it larger than its share.
         self.tile_rows = max(1, min(sizes.tile_bytes // row_bytes, share // (2 * self.count)))
-        fair = min(share, max(sizes.pairs_a_query, sizes.listed_times_k * problem.k) * self.count)
-        page = layout.PAGE * self.count
         self.room = max(
-            fair, 2 * self.tile_rows * self.count, 4 * problem.k * self.count, 2 * page,
-            2 * min(sizes.reduced_tile, share // 2),
+            min(share, sizes.pairs_a_query * self.count), 2 * self.tile_rows * self.count,
+            2 * layout.PAGE * self.count, 2 * min(sizes.reduced_tile, share // 2),
         )  # fmt: skip
         firsts = np.cumsum([0, *map(len, problem.segments)])[:-1].tolist()
         self.sources = Sources.of(
@@ -107,16 +103,6 @@ class Shared:
                 if len(segment) and readable(segment)
             ]
         )
-        padded, capacity = len(self.queries), capacity_for(problem.k)
-        self.uppers = np.empty((workers, padded, capacity))
-        self.near_uppers = np.empty((workers, padded, capacity))
-        self.distances = np.empty((workers, padded, capacity))
-        self.ids = np.empty((workers, padded, capacity), np.int64)
-        self.counts = np.zeros((3, workers, padded), np.int64)  # of uppers, near_uppers, distances
-        self.seeds = (problem.k + capacity) // 2
-        self.stop = stop
-        self.operation, self.level = _operation(problem), number_of(simd_level())
-        self.share = share
         self.hopeless = self.flat = False
         self._bounding: dict[int, Bounding] = {}
 
@@ -161,9 +147,54 @@ class Shared:
         return made
 
 
+class Shared(Bounds):
+    """`Bounds`, and the buffers that the k nearest are selected in, none of the workers but each a
+    part.
+
+    Attributes:
+        stop: set when any worker has failed, or met a row that is not finite.
+        uppers, near_uppers, distances, ids: selection buffers by tier, worker and query.
+        counts: what is in them (tier, worker, query).
+    """
+
+    def __init__(
+        self, problem: Problem, queries: NDArray[np.float32], workers: int, stop: Event
+    ) -> None:
+        super().__init__(problem, queries, workers)
+        fair = min(self.share, tiling.TILING.listed_times_k * problem.k * self.count)
+        self.room = max(self.room, fair, 4 * problem.k * self.count)
+        padded, capacity = len(self.queries), capacity_for(problem.k)
+        self.uppers = np.empty((workers, padded, capacity))
+        self.near_uppers = np.empty((workers, padded, capacity))
+        self.distances = np.empty((workers, padded, capacity))
+        self.ids = np.empty((workers, padded, capacity), np.int64)
+        self.counts = np.zeros((3, workers, padded), np.int64)  # of uppers, near_uppers, distances
+        self.seeds = (problem.k + capacity) // 2
+        self.stop = stop
+
+
 def reduced_kernels(operation: int, level: int, numbers: int) -> tuple[Kernel, Kernel]:
     """The kernels that bound pairs by reductions of so many coarse numbers, and find near ones."""
     return (
         reduced_scan.reduced_scanner(operation, level, numbers),
         reduced_scan.coarse_nearest(operation, level, numbers),
     )
+
+
+def bounding_kernels(problem: Problem) -> list[Kernel]:
+    """What bounding the pairs of a search needs compiled."""
+    operation, level = _operation(problem), number_of(simd_level())
+    shapes = (reduction.shape for reduction in reductions_of(problem))
+    reduced = [reduced_kernels(operation, level, shape.coarse)[0] for shape in shapes]
+    return [scanner_of(problem), *reduced]
+
+
+def reductions_of(problem: Problem) -> list[Reduction]:
+    """Those that rows of a search are reduced by."""
+    each = [
+        part.reduction
+        for sketch in problem.sketches
+        if sketch is not None
+        for part in sketch.reduced.get(problem.metric, ())
+    ]
+    return list({id(reduction): reduction for reduction in each}.values())

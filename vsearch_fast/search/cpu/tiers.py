@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from ...kernels import layout, sketch_dot
 from ...kernels.cache import Kernel
 from ...kernels.dots import squares_of
-from ...kernels.refine import refine_f32, refine_f64
-from ...kernels.refine_dot import exact_dots, near_dots
+from ...kernels.refine import pair_distances, refine_f32, refine_f64
+from ...kernels.refine_dot import exact_dots, near_dots, pair_dots
 from .scan import scanning
 
 #: Metrics that are made of inner products, with bounds of their own.
@@ -23,11 +23,11 @@ PRODUCTS = ("cosine", "ip")
 _BEYOND = 1.5  # of a query's own angle to its sketch: what a row's bounds are off by, less to spare
 
 
-def kernels_of(metric: str) -> list[Kernel]:
-    """What the second and third tier need compiled."""
+def kernels_of(metric: str, *, nearest: bool = True) -> list[Kernel]:
+    """What the second and third tier need compiled: `Tiers.exact`, or else `Tiers.pairs`."""
     if metric in PRODUCTS:
-        return [squares_of, near_dots, exact_dots]
-    return [refine_f32, refine_f64]
+        return [squares_of, near_dots, exact_dots if nearest else pair_dots]
+    return [refine_f32, refine_f64 if nearest else pair_distances]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +37,7 @@ class Tiers:
     Attributes:
         near, exact: the second and third tier; take what `refine_f32` and `refine_f64` do, but
             which metric it is.
+        pairs: distances by the definition, likewise `refine.pair_distances`.
         scan: distances by the definition, likewise `lane_scan`.
         terms: of products: what the first tier must know of these queries, sketched with (lo,
             step), of which the bytes have these facts; as `kernels.sketch_dot` takes it.
@@ -44,6 +45,7 @@ class Tiers:
 
     near: Callable[..., int]
     exact: Callable[..., int]
+    pairs: Callable[..., None]
     scan: Callable[..., int]
     terms: Callable[[NDArray[np.float64], float, float], tuple[Any, ...]] | None
 
@@ -56,6 +58,7 @@ def tiers_of(metric: str, queries: NDArray[np.float32], count: int) -> Tiers:
         return Tiers(
             lambda *arguments: refine_f32(*arguments, squared),
             lambda *arguments: refine_f64(*arguments, squared),
+            lambda *arguments: pair_distances(*arguments, squared),
             scan, None,
         )  # fmt: skip
     cosine = metric == "cosine"
@@ -71,6 +74,7 @@ def tiers_of(metric: str, queries: NDArray[np.float32], count: int) -> Tiers:
     return Tiers(
         lambda *arguments: near_dots(*arguments, squares, cosine),
         lambda *arguments: exact_dots(*arguments, squares, cosine),
+        lambda *arguments: pair_dots(*arguments, squares, cosine),
         scan, terms,
     )  # fmt: skip
 

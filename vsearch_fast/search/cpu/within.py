@@ -15,33 +15,29 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...kernels import found, layout, sketch_scan
+from ...kernels import found
 from ...kernels.cache import Kernel, prepare
-from ...kernels.level import simd_level
-from ...kernels.memory import aligned
+from ...kernels.layout import PAGE
 from ...kernels.pairs import drop_listed
-from ...kernels.refine import pair_distances, refine_f32
-from ...kernels.simd_u8 import ABSOLUTE, PRODUCT, number_of, signed_queries
 from ...threads import run
 from .. import tiling
 from ..proof import Work
 from ..rows import Sources, converted, direct, no_mask, not_finite, padded_to, readable
-from ..sketches import Run, sketch_block, sketch_live
+from .bounder import Bounder
 from .chunks import Chunk, Problem, cut_rows
 from .gathering import Gathering, Keep
 from .scan import Family
-from .shared import PAIR_BYTES, SketchedQueries, scanner_of
+from .shared import Bounds, bounding_kernels, reductions_of
+from .tiers import kernels_of
 
 #: Queries of a batch: enough that the rows are not what is read.
 _QUERIES = 256
-#: Padding of queries that serves the scan and the sketches.
-_MULTIPLE = sketch_scan.QUERY_MULTIPLE
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +73,8 @@ class Task:
         """Have what it needs compiled."""
         kernels: list[Kernel] = [found.place_found, found.sort_found]
         if self.sketching:
-            kernels += [scanner_of(self.problem), drop_listed, refine_f32, pair_distances]
+            kernels += [*bounding_kernels(self.problem), drop_listed]
+            kernels += kernels_of(self.problem.metric, nearest=False)
         else:
             many = self.kernels.many_for(self.batch())
             kernels.append(many.kernel if many else self.kernels.kernel)
@@ -145,11 +142,20 @@ def _chunks(task: Task, workers: int, queries: int, first: int) -> Sequence[Chun
                 for start in range(max(0, first - offset), len(segment), most)
             ]
             offset += len(segment)
-    return [
-        Chunk(c.segment, max(c.start, first - c.offset), c.stop, c.offset, c.run, c.build)
-        for c in cut
-        if c.offset + c.stop > first
-    ]
+    return [part for chunk in cut for part in _from(chunk, first - chunk.offset)]
+
+
+def _from(chunk: Chunk, first: int) -> list[Chunk]:
+    """What a chunk has of its segment's rows from ``first`` on; reduced ones begin with a page."""
+    if first <= chunk.start:
+        return [chunk]
+    if first >= chunk.stop:
+        return []
+    page = first
+    if chunk.reduced is not None:
+        page = min(chunk.stop, first + -(first - chunk.reduced.start) % PAGE)
+    parts = [replace(chunk, start=page)] if page < chunk.stop else []
+    return [replace(chunk, start=first, stop=page, reduced=None), *parts] if first < page else parts
 
 
 class _Batch:
@@ -169,9 +175,13 @@ class _Batch:
         self.count, self.workers, self.radii = len(queries), workers, radii
         kernels = task.kernels
         many = None if task.sketching else kernels.many_for(self.count)
-        self.queries = padded_to(
-            queries, many.multiple if many else max(_MULTIPLE, kernels.multiple)
-        )
+        self.bounds = Bounds(task.problem, queries, workers) if task.sketching else None
+        if self.bounds is not None:
+            self.queries = self.bounds.queries  # padded enough for a scan, too
+            for reduction in reductions_of(task.problem):
+                self.bounds.bounding(reduction)
+        else:
+            self.queries = padded_to(queries, many.multiple if many else kernels.multiple)
         self.scan = many.scanner(self.queries) if many else kernels.scan
         self.refused: list[int] = []
         padded = len(self.queries)
@@ -183,46 +193,10 @@ class _Batch:
             self.limits[: self.count] = np.minimum(np.floor(radii), most).astype(np.int64) + 1
         else:
             self.limits[: self.count] = np.nextafter(radii, np.inf)
-        sizes = tiling.TILING
         # Rows of one call, whose pairs all have room in the buffers.
-        self.rows = max(1, sizes.buffer_bytes // (16 * padded * workers))
-        self.hopeless = False
-        if not task.sketching:
-            return
-        problem = task.problem
-        operation, level = (PRODUCT if problem.squared else ABSOLUTE), number_of(simd_level())
-        self.bounding, self.signed = scanner_of(problem), signed_queries(operation, level)
-        self.width, self.gamma = layout.width_of(task.dim), layout.rounding(task.dim)
-        self.error_column = layout.E2 if problem.squared else layout.E1
-        #: Limits of lower bounds, which the radius itself does not exclude.
-        self.reach = np.full(padded, np.inf)
-        self.reach[: self.count] = radii
-        share = sizes.list_bytes // (PAIR_BYTES * workers)
-        row_bytes = min(self.width, sketch_scan.BLOCK)
-        if self.width <= sketch_scan.NARROW:
-            row_bytes = self.width
-        self.tile_rows = max(1, min(sizes.tile_bytes // row_bytes, share // (2 * self.count)))
-        self.room = max(2 * self.tile_rows * self.count, min(share, 8192 * self.count))
-        firsts = np.cumsum([0, *map(len, problem.segments)])[:-1].tolist()
-        self.sources = Sources.of(
-            [
-                (start, segment)
-                for start, segment in zip(firsts, problem.segments, strict=True)
-                if len(segment) and readable(segment)
-            ]
-        )
-
-    def sketch_queries(self, lo: float, step: float) -> SketchedQueries:
-        """The queries as the rows of a run are sketched; padding has errors of NaN."""
-        data = aligned((len(self.queries), self.width), np.uint8)
-        facts = np.empty((len(self.queries), layout.FACTS))
-        sketch_block(self.queries, lo, step, data, facts)
-        errors = facts[:, self.error_column].copy()
-        errors[self.count :] = np.nan
-        constants = facts[:, layout.SQUARES].astype(np.int64)
-        if self.signed:
-            data ^= 128
-        return SketchedQueries(data, constants, errors)
+        self.rows = max(1, tiling.TILING.buffer_bytes // (16 * padded * workers))
+        #: The same where they are reduced.
+        self.paged = max(PAGE, self.rows // PAGE * PAGE)
 
 
 class _Worker:
@@ -230,24 +204,23 @@ class _Worker:
 
     def __init__(self, batch: _Batch, number: int) -> None:
         self.batch, self.number, self.work = batch, number, Work()
-        padded, capacity = len(batch.queries), batch.rows + 1
+        padded, capacity = len(batch.queries), max(batch.rows, batch.paged) + 1
         kernels = batch.task.kernels
         self.counts = np.zeros(padded, np.int64)
         self.distances = np.empty((padded, capacity), kernels.distances)
         self.ids = np.empty((padded, capacity), np.int64)  # memory that is not touched costs none
-        if not batch.task.sketching:
-            return
-        self.order = np.arange(capacity)
-        self.pair_queries = np.empty(batch.room, np.int32)
-        self.pair_rows = np.empty(batch.room, np.int64)
-        self.pair_lowers = np.empty(batch.room)
-        self.pair_distances = np.empty(batch.room)
-        self.listed = self.within = 0  # candidates so far, and those of them within the radius
-        self.known: dict[tuple[float, float], SketchedQueries] = {}
+        self.bounder: Bounder | None = None
+        if batch.bounds is not None:
+            self.bounder = Bounder(batch.bounds, self.distances, self.counts)
+            self.work = self.bounder.work
+            # Lower bounds at the radius itself are not out.
+            self.bounder.limits[: batch.count] = self.bounder.caps[: batch.count] = batch.radii
+            self.pair_distances = np.empty(batch.bounds.room)
+            self.within = 0  # candidates so far that are within the radius
 
     def take(self, chunk: Chunk) -> int:
         """Search a chunk, part by part. Returns -1, or the id of a row that is not finite."""
-        size = self.batch.rows
+        size = self.batch.rows if chunk.reduced is None else self.batch.paged
         for start in range(chunk.start, chunk.stop, size):
             if self.batch.stop.is_set():
                 break
@@ -268,31 +241,28 @@ class _Worker:
         rows = problem.segments[chunk.segment][start:stop]
         mask = no_mask() if live is None else live
         first = chunk.offset + start
-        if chunk.run is None or batch.hopeless:
+        bounder, bounds = self.bounder, batch.bounds
+        if chunk.run is None or bounder is None or bounds is None or bounds.hopeless:
             return self._scan(chunk.segment, start, rows, mask, count, first)
-        sources = batch.sources
+        sources = bounds.sources
         if not readable(rows):
             rows = converted(rows, live=live)
             sources = Sources.of([(first, rows)])
-        sketch = problem.sketches[chunk.segment]
-        if sketch is not None and not chunk.build:
-            bad = sketch.bad[(sketch.bad >= start) & (sketch.bad < stop)] - start
-            data, facts = sketch.bytes[start:stop], sketch.facts[start:stop]
-            if problem.reading is not None:
-                problem.reading.sketches(chunk.segment, start, stop, live)
-        else:
-            if problem.reading is not None:
-                problem.reading.rows(chunk.segment, start, stop, live)
-            data = aligned((len(rows), batch.width), np.uint8)
-            facts = np.empty((len(rows), layout.FACTS))
-            self.work.bytes_read += count * batch.task.dim * rows.itemsize
-            bad = np.empty(0, np.int64)
-            if not sketch_live(rows, live, chunk.run.lo, chunk.run.step, data, facts):
-                bad = np.flatnonzero(~np.isfinite(facts).all(axis=1))
-        bad = bad[mask[bad] != 0] if live is not None else bad
+        data, facts, bad = bounder.sketches(chunk, start, stop, rows, live, count)
         if len(bad):
             return first + int(bad[0])
-        return self._bound(chunk.run, data, facts, mask, count, first, sources)
+        bounder.begin(chunk, start, stop, live)
+        position = 0
+        while position < len(data) and not batch.stop.is_set():
+            self.counts[:] = 0
+            position = bounder.first_tier(
+                chunk.run, data, facts, mask, first, position, len(data), 1
+            )
+            not_finite_id = self._decide(bounder, bounds, sources)
+            if not_finite_id >= 0:
+                return not_finite_id
+        bounder.end(chunk, count)
+        return -1
 
     def _scan(
         self,
@@ -334,85 +304,36 @@ class _Worker:
             )
         return -1
 
-    def _bound(
-        self,
-        run_: Run,
-        data: NDArray[np.uint8],
-        facts: NDArray[np.float64],
-        mask: NDArray[np.uint8],
-        count: int,
-        first: int,
-        sources: Sources,
-    ) -> int:
-        """List the pairs that their bounds do not exclude, and decide them."""
-        batch, position = self.batch, 0
-        queries = self._sketched(run_)
-        while position < len(data) and not batch.stop.is_set():
-            self.counts[:] = 0
-            position, _, listed = batch.bounding(
-                queries.bytes.ctypes.data, batch.width, batch.count,
-                queries.constants, queries.errors,
-                data.ctypes.data, batch.width,
-                facts, run_.step, batch.gamma,
-                position, len(data), first,
-                mask, batch.tile_rows, 1,
-                self.distances, self.counts,
-                batch.reach, batch.reach,
-                self.order,
-                self.pair_queries, self.pair_rows, self.pair_lowers, 0, 0,
-            )  # fmt: skip
-            bad = self._decide(listed, sources)
-            if bad >= 0:
-                return bad
-        self.work.sketched += count * batch.count
-        self.work.bytes_read += count * (data.shape[1] + facts.shape[1] * facts.itemsize)
-        sizes = tiling.TILING
-        if self.work.sketched >= sizes.fair_trial * batch.count and (
-            self.listed > sizes.hopeless * self.work.sketched
-        ):
-            batch.hopeless = True
-        return -1
-
-    def _sketched(self, run_: Run) -> SketchedQueries:
-        key = run_.lo, run_.step
-        if key not in self.known:
-            if len(self.known) >= tiling.TILING.kept_parameters:
-                self.known.pop(next(iter(self.known)))
-            self.known[key] = self.batch.sketch_queries(*key)
-        return self.known[key]
-
-    def _decide(self, listed: int, sources: Sources) -> int:
+    def _decide(self, bounder: Bounder, bounds: Bounds, sources: Sources) -> int:
         """Compute the listed pairs, and tell those within. Returns as `take`."""
-        batch = self.batch
+        batch, listed = self.batch, bounder.listed
+        bounder.listed = bounder.refined = 0
         if listed == 0:
             return -1
-        problem = batch.task.problem
+        problem, tiers = batch.task.problem, bounds.tiers
+        pairs = bounder.pair_queries, bounder.pair_rows
         if problem.reading is not None:
-            problem.reading.pairs(self.pair_rows[:listed])
+            problem.reading.pairs(pairs[1][:listed])
         rows = (
             batch.queries.ctypes.data, batch.queries.strides[0], batch.task.dim,
-            sources.firsts, sources.bases, sources.strides, sources.halves,
-            self.pair_queries, self.pair_rows,
+            sources.firsts, sources.bases, sources.strides, sources.halves, *pairs,
         )  # fmt: skip
         self.work.candidates += listed
-        self.listed += listed
         left, each = listed, batch.task.dim * problem.segments[0].itemsize
         # Where most of what is listed lies within, float32 would exclude nothing.
-        if 2 * self.within < self.listed:
+        if 2 * self.within < self.work.candidates:
             self.counts[:] = 0
-            done = refine_f32(
-                *rows, self.pair_lowers, 0, listed, 1,
-                self.distances, self.counts, batch.reach, self.order, problem.squared,
+            done = tiers.near(
+                *rows, bounder.pair_lowers, 0, listed, 1,
+                self.distances, self.counts, bounder.limits, bounder.order,
             )  # fmt: skip
-            _, left = drop_listed(
-                self.pair_queries, self.pair_rows, self.pair_lowers, 0, listed, batch.reach
-            )
+            _, left = drop_listed(*pairs, bounder.pair_lowers, 0, listed, bounder.limits)
             self.work.bytes_read += done * each
         distances = self.pair_distances[:left]
-        pair_distances(*rows, 0, left, distances, problem.squared)
+        tiers.pairs(*rows, 0, left, distances)
         self.work.undecided += left
         self.work.bytes_read += left * each
-        numbers, ids = self.pair_queries[:left], self.pair_rows[:left]
+        numbers, ids = pairs[0][:left], pairs[1][:left]
         within = distances <= batch.radii[numbers]
         if not np.isfinite(distances).all():
             return int(ids[~np.isfinite(distances)].min())

@@ -8,44 +8,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...kernels.layout import PAGE
-from ...kernels.memory import aligned
 from ...kernels.pairs import bring_forward, drop_listed
 from ...kernels.select import lower_limits
 from .. import tiling
-from ..proof import Work
-from ..reductions import Reduced
 from ..rows import Live, Sources, converted, direct, no_mask, readable
-from ..sketches import Run, sketch_live
-from .buffers import capacity_for
+from ..sketches import Run
+from .bounder import Bounder
 from .chunks import Chunk
-from .shared import Bounding, Shared, SketchedQueries
+from .shared import Shared
 
 
-class Worker:
+class Worker(Bounder):
     """A thread's share of a batch: nothing of it is written by others while it runs."""
 
+    shared: Shared
+
     def __init__(self, shared: Shared, number: int) -> None:
-        self.shared, self.number, self.work = shared, number, Work()
+        super().__init__(shared, shared.uppers[number], shared.counts[0, number])
+        self.number = number
         padded = len(shared.queries)
-        self.uppers, self.near_uppers = shared.uppers[number], shared.near_uppers[number]
+        self.near_uppers = shared.near_uppers[number]
         self.distances, self.ids = shared.distances[number], shared.ids[number]
-        self.counts, self.near_counts, self.held = shared.counts[:, number]
-        self.limits = np.full(padded, np.inf)  # of the sketches' upper bounds, and below caps
-        self.caps = np.full(padded, np.inf)  # what the other tiers have proved
+        _, self.near_counts, self.held = shared.counts[:, number]
         self.nearest = np.full(padded, np.inf)  # of the distances
-        self.order = np.arange(capacity_for(shared.problem.k))
         self.promising = np.empty((padded, len(self.order)))
         self.promising_counts = np.empty(padded, np.int64)
-        self.pair_queries = np.empty(shared.room, np.int32)
-        self.pair_rows = np.empty(shared.room, np.int64)
-        self.pair_lowers = np.empty(shared.room)
         # Rows before the first probe; a large k makes it dearer than the pairs that it saves.
         sizes = tiling.TILING
         self.unprobed = sizes.first_rows if shared.problem.k <= sizes.small_k else 0
-        self.listed = self.refined = 0  # pairs; the first of them have been in float32
-        self._reduced: tuple[Reduced, int] | None = None  # of the chunk in hand, and its first row
         self.mean_error: float | None = None  # of rows that were sampled
-        self.known: dict[tuple[float, float], SketchedQueries] = {}
 
     def take(self, chunk: Chunk) -> int:
         """Search a chunk. Returns -1, or the id of its first row that is not finite."""
@@ -67,50 +58,14 @@ class Worker:
             rows = converted(rows, live=live)
             self.relieve(sources, everything=True)  # these sources alone know what is listed
             sources = Sources.of([(first, rows)])
-        sketch = problem.sketches[chunk.segment]
-        if sketch is not None and not chunk.build:
-            bad = sketch.bad[(sketch.bad >= chunk.start) & (sketch.bad < chunk.stop)] - chunk.start
-            data = sketch.bytes[chunk.start : chunk.stop]
-            facts = sketch.facts[chunk.start : chunk.stop]
-            if problem.reading is not None:
-                problem.reading.sketches(chunk.segment, chunk.start, chunk.stop, live)
-        else:
-            if problem.reading is not None:
-                problem.reading.rows(chunk.segment, chunk.start, chunk.stop, live)
-            data = aligned((len(rows), shared.width), np.uint8)
-            facts = np.empty((len(rows), shared.facts))
-            self.work.bytes_read += count * rows.shape[1] * rows.itemsize
-            bad = np.empty(0, np.int64)
-            if not sketch_live(rows, live, chunk.run.lo, chunk.run.step, data, facts):
-                bad = np.flatnonzero(~np.isfinite(facts).all(axis=1))
-        if live is not None:
-            bad = bad[mask[bad] != 0]
+        data, facts, bad = self.sketches(chunk, chunk.start, chunk.stop, rows, live, count)
         if len(bad):
             return first + int(bad[0])
-        if chunk.reduced is not None and not shared.flat and not chunk.build:
-            self._reduced = chunk.reduced, chunk.start - chunk.reduced.start
-            if problem.reading is not None:
-                problem.reading.reduced(chunk.segment, chunk.start, chunk.stop, live)
-        before = self.work.after_fine
+        self.begin(chunk, chunk.start, chunk.stop, live)
         self._bound(chunk.run, data, facts, mask, first, sources)
-        sketch_bytes = data.shape[1] + facts.shape[1] * facts.itemsize
-        if self._reduced is None:
-            self.work.sketched += count * shared.count
-            self.work.bytes_read += count * sketch_bytes
-        else:
-            self.work.reduced += count * shared.count
-            self.work.bytes_read += count * self._reduced[0].coarse.shape[1]
-            self.work.bytes_read += (self.work.after_fine - before) * sketch_bytes
-            self._reduced = None
+        self.end(chunk, count)
         if copied:
             self.relieve(sources, everything=True)  # the copy goes
-        sizes = tiling.TILING
-        bounded = self.work.sketched + self.work.reduced
-        if bounded >= sizes.fair_trial * shared.count:
-            if self.work.candidates > sizes.hopeless * bounded:
-                shared.hopeless = True
-            if self.work.after_fine > sizes.reduced_left * self.work.reduced:
-                shared.flat = True
         return -1
 
     def sample(self, chunk: Chunk, stride: int, rank: int) -> None:
@@ -129,7 +84,7 @@ class Worker:
         position = 0
         while position < len(mask):
             self.listed = self.refined = 0  # the list does not matter here
-            position = self._first_tier(
+            position = self.first_tier(
                 chunk.run, sketch.bytes[part], facts, mask, 0, position, len(mask), rank
             )
         self.listed = self.refined = 0
@@ -151,7 +106,7 @@ class Worker:
             if self._reduced is not None:  # whole pages
                 unprobed = -(-unprobed // PAGE) * PAGE
             end = min(len(data), position + (unprobed or len(data)))
-            position = self._first_tier(
+            position = self.first_tier(
                 run_, data, facts, mask, first, position, end, shared.problem.k
             )
             if position < end:
@@ -159,85 +114,6 @@ class Worker:
             elif self.unprobed:
                 self.unprobed = 0
                 self.probe(sources)
-
-    def _first_tier(
-        self,
-        run_: Run,
-        data: NDArray[np.uint8],
-        facts: NDArray[np.float64],
-        mask: NDArray[np.uint8],
-        first: int,
-        position: int,
-        end: int,
-        k: int,
-    ) -> int:
-        """Bound rows ``position`` to ``end``; returns where the list was full."""
-        shared = self.shared
-        queries = self._sketched(run_)
-        if self._reduced is not None:
-            return self._reduced_tier(
-                *self._reduced, queries, run_, data, facts, mask, first, position, end, k
-            )
-        position, self.refined, self.listed = shared.scan(
-            queries.bytes.ctypes.data, shared.width, shared.count,
-            *queries.known,
-            data.ctypes.data, shared.width,
-            facts, run_.step, shared.gamma,
-            position, end, first,
-            mask, shared.tile_rows, k,
-            self.uppers, self.counts,
-            self.limits, self.caps,
-            self.order,
-            self.pair_queries, self.pair_rows, self.pair_lowers, self.refined, self.listed,
-        )  # fmt: skip
-        return position
-
-    def _reduced_tier(
-        self,
-        reduced: Reduced,
-        offset: int,
-        queries: SketchedQueries,
-        run_: Run,
-        data: NDArray[np.uint8],
-        facts: NDArray[np.float64],
-        mask: NDArray[np.uint8],
-        first: int,
-        position: int,
-        end: int,
-        k: int,
-    ) -> int:
-        """`_first_tier` of rows that are reduced, from ``offset`` on."""
-        shared = self.shared
-        bounding = shared.bounding(reduced.reduction)
-        shape, fine = reduced.reduction.shape, bounding.fine
-        position, self.refined, self.listed, coarse_left, fine_left = bounding.scan(
-            *self._coarse(reduced, offset, bounding),
-            fine.numbers.ctypes.data, fine.numbers.strides[0],
-            fine.weights, fine.residuals, fine.errors, bounding.scales[1],
-            reduced.fine.ctypes.data + offset * shape.fine_bytes, shape.fine_bytes, shape.fine,
-            queries.bytes.ctypes.data, shared.width, *queries.known,
-            data.ctypes.data, shared.width, facts, run_.step, shared.gamma,
-            position, end, first,
-            mask, bounding.tile_rows, k,
-            self.uppers, self.counts,
-            self.limits, self.caps,
-            self.order,
-            self.pair_queries, self.pair_rows, self.pair_lowers, self.refined, self.listed,
-        )  # fmt: skip
-        self.work.after_coarse += coarse_left
-        self.work.after_fine += fine_left
-        self.work.bytes_read += coarse_left * shape.fine_bytes
-        return position
-
-    def _coarse(self, reduced: Reduced, offset: int, bounding: Bounding) -> tuple[Any, ...]:
-        """What kernels take of the coarse numbers of queries and rows, the latter from ``offset``
-        on."""
-        coarse = bounding.coarse
-        return (
-            coarse.numbers.ctypes.data, coarse.numbers.strides[0], self.shared.count,
-            coarse.weights, coarse.residuals, coarse.errors, bounding.scales[0], bounding.growth,
-            reduced.coarse.ctypes.data + offset * reduced.coarse.shape[1],
-        )  # fmt: skip
 
     def seed(self, chunk: Chunk, stride: int) -> None:
         """Hold the k rows of every ``stride``-th page of a chunk that are nearest as reduced."""
@@ -247,7 +123,7 @@ class Worker:
         bounding = self.shared.bounding(reduced.reduction)
         offset = chunk.start - reduced.start
         bounding.nearest(
-            *self._coarse(reduced, offset, bounding),
+            *self.coarse(reduced, offset, bounding),
             0, chunk.stop - chunk.start, chunk.offset + chunk.start, stride,
             no_mask() if live is None else live[chunk.start : chunk.stop],
             self.shared.seeds, self.distances, self.ids, self.held, self.nearest,
@@ -271,14 +147,6 @@ class Worker:
         self.listed = self.refined = 0
         self.held[:] = 0
         self.nearest[:] = np.inf
-
-    def _sketched(self, run_: Run) -> SketchedQueries:
-        key = run_.lo, run_.step
-        if key not in self.known:
-            if len(self.known) >= tiling.TILING.kept_parameters:
-                self.known.pop(next(iter(self.known)))
-            self.known[key] = self.shared.sketch_queries(*key)
-        return self.known[key]
 
     def relieve(self, sources: Sources, everything: bool = False) -> None:
         """Make room in the list: by lower limits, float32 bounds and, at last, by deciding."""
