@@ -1,4 +1,4 @@
-"""The first tier of one thread: rows are bounded by their sketches, or by their reductions first, and
+"""The first tier of one thread: rows are bounded by their sketches, or by reductions first, and
 pairs listed that limits do not exclude."""
 
 from __future__ import annotations
