@@ -21,6 +21,7 @@ from vsearch_fast.search.reductions import Reduction
 from vsearch_fast.search.tiling import Tiling
 
 FORCED = Tiling(**REDUCED)
+REGROUPED = Tiling(**(REDUCED | {"regroupings": 1}))
 ALONE = Tiling(**(REDUCED | {"reduced_shapes": (("l2", 1, 8, 0), ("l1", 1, 8, 0))}))
 NUMBERS = sorted({simd_u8.number_of(name) for name in LEVELS})
 METRICS = ("l1", "l2")
@@ -107,14 +108,15 @@ def moved(rows: np.ndarray, seed: int) -> np.ndarray:
 
 @settings(max_examples=40, deadline=None)
 @given(
-    st.sampled_from(sorted(FLOAT_DATA)), st.sampled_from(METRICS), st.booleans(),
+    st.sampled_from(sorted(FLOAT_DATA)), st.sampled_from(METRICS),
+    st.sampled_from([FORCED, ALONE, REGROUPED]),
     st.integers(1, 70), st.integers(0, 1000),
 )  # fmt: skip
-def test_no_bound_is_above_the_distance(data, metric, alone, dim, seed):
+def test_no_bound_is_above_the_distance(data, metric, cut, dim, seed):
     rows = made(data, 32, dim, seed)
     rows = rows[np.isfinite(rows).all(axis=1)]
     rows = rows[: len(rows) // 16 * 16]
-    reduction = learnt(rows, metric, ALONE if alone else FORCED) if len(rows) else None
+    reduction = learnt(rows, metric, cut) if len(rows) else None
     if reduction is None:  # all rows equal, or beyond float32's squares
         return
     assert worst(reduction, rows, moved(rows, seed), growth_of(reduction)) <= 0

@@ -52,7 +52,7 @@ _TINY: dict[str, Any] = {
 #: Rows are reduced however few they are, and whether that pays or not.
 REDUCED: dict[str, Any] = {
     "reduce_rows": 1, "reduced_worth": np.inf, "reduced_tile": 1, "seed_rows": 1,
-    "reduced_chunk": 1,
+    "reduced_chunk": 1, "regroupings": 0,
     "reduced_shapes": (("l2", 1, 4, 16), ("l1", 1, 6, 64)),
 }  # fmt: skip
 #: A share of the pairs that no search can leave undecided: bounds that exclude too little are

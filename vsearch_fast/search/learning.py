@@ -26,8 +26,10 @@ _ASKED = 64
 _ITERATIONS = 2
 #: Principal directions that numbers are grouped by, and turns of k-means.
 _LOADINGS, _TURNS = 64, 10
-#: Pairs of rows, groups tried for each number, and turns of regrouping.
-_PAIRS, _TRIED, _SWEEPS = 512, 32, 2
+#: Pairs of rows, and groups tried for each number, of regrouping.
+_PAIRS, _TRIED = 512, 32
+#: Numbers a row up to which that is done: it takes a quarter of a millisecond each.
+_REGROUPED = 8192
 #: Bytes that one more row costs wherever it lies: it is waited for.
 _APART = 192
 
@@ -129,7 +131,8 @@ def _grouped(
 ) -> Reduction:  # fmt: skip
     loadings = (directions * deviations[:, None]).T
     groups, signs, centres = _clusters(loadings, shape.numbers)
-    _regroup(groups, signs, sample, _likeness(loadings, centres))
+    if len(groups) <= _REGROUPED:
+        _regroup(groups, signs, sample, _likeness(loadings, centres))
     centres = np.zeros_like(centres)
     np.add.at(centres, groups, loadings * signs[:, None])
     combine = np.zeros((shape.coarse, shape.numbers))
@@ -220,7 +223,7 @@ def _regroup(
     np.add.at(sums, groups, apart * signs[:, None].astype(np.float32))
     count = min(_TRIED, likeness.shape[1])
     tried = np.argpartition(likeness, -count, axis=1)[:, -count:]
-    for _ in range(_SWEEPS):
+    for _ in range(tiling.TILING.regroupings):
         for number in rng.permutation(len(groups)):
             change, here = apart[number], groups[number]
             sums[here] -= np.float32(signs[number]) * change

@@ -81,6 +81,8 @@ class Tiling:
     )  # fmt: skip
     """Metric, numbers of a row from which on, coarse and fine numbers of its reduction. Coarse ones
     are even and few (128 for L1), fine ones a multiple of 16 for L2 and of 64 for L1, or none."""
+    regroupings: int = 2
+    """Turns of moving numbers between groups, when reductions of L1 are learnt."""
     reduced_worth: float = 0.7
     """Share of the bytes of all sketches that reading by way of reductions may cost at most."""
     reduced_chunk: int = 1 << 15
