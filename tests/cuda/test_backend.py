@@ -128,6 +128,7 @@ def test_every_kernel_passes_the_self_check(capability):
     ran = set(device.launched)
     for family in selfcheck.sources.SCANS:
         assert set(selfcheck.sources.scans_for(family, capability)) <= ran
+    assert set(selfcheck.sources.OTHERS["reduced"]) <= ran
 
 
 class Wrong(EmulatedDevice):
@@ -142,7 +143,7 @@ class Wrong(EmulatedDevice):
             super().launch(kernel, *arguments)
 
 
-@pytest.mark.parametrize("kernel", ["hamming_tile", "l2_floats_tile", "keep_nearest"])
+@pytest.mark.parametrize("kernel", ["hamming_tile", "l2_floats_tile", "l1_reduced", "keep_nearest"])
 def test_a_device_that_is_wrong_is_not_used(monkeypatch, kernel):
     """A warning once, and the right result from the processor, every time."""
     wrong = Wrong(kernel)

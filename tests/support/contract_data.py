@@ -285,12 +285,14 @@ def assert_same(got: Sequence[np.ndarray], want: Sequence[np.ndarray]) -> None:
 
 
 def assert_adds_up(
-    proof: Proof, metric: str, strategy: str, queries: int, rows: int, k: int
-) -> None:
-    """A proof's counts and words, whatever was searched with a strategy forced."""
+    proof: Proof, metric: str, strategy: str, queries: int, rows: int, k: int,
+    simd: str | None = None,
+) -> None:  # fmt: skip
+    """A proof's counts and words, whatever was searched with a strategy forced, on the processor
+    or by what ``simd`` names."""
     pairs = queries * rows
     assert (proof.metric, proof.queries, proof.rows) == (metric, queries, rows)
-    assert proof.simd == level.simd_level()
+    assert proof.simd == (simd or level.simd_level())
     bounded = proof.sketched + proof.reduced
     assert proof.scanned + bounded == pairs
     assert 0 <= proof.after_fine <= proof.after_coarse <= proof.reduced
