@@ -109,13 +109,15 @@ DEVICE void reduced_scan(const Scan& scan, const Reduced& reduced) {
     i64 page_size = PAGE * (i64)reduced.coarse_numbers + PAGE * (SQUARED ? 12 : 4);
     float scale = (float)reduced.coarse_scale, slack = (float)reduced.slack;
 
-    const u8* queries[REDUCED_QUERIES];
+    // Offsets, since pointers take twice the registers.
+    const u8* queries = reduced.coarse_queries + first_query * reduced.coarse_stride;
+    int offsets[REDUCED_QUERIES];
     float reaches[REDUCED_QUERIES];
 #pragma unroll
     for (int q = 0; q < REDUCED_QUERIES; q++) {
         // Queries beyond the last are the first once more; nothing is asked of their sums.
-        int query = first_query + (first_query + q < scan.query_count ? q : 0);
-        queries[q] = reduced.coarse_queries + query * reduced.coarse_stride;
+        int other = first_query + q < scan.query_count ? q : 0, query = first_query + other;
+        offsets[q] = other * (int)reduced.coarse_stride;
         double limit = __dmul_rn(double_of(scan.limits[query]), reduced.growth);
         limit = __dadd_rn(limit, reduced.coarse_errors[query]);
         reaches[q] = as_float_up(__dmul_rn(limit, reduced.reach));
@@ -133,7 +135,7 @@ DEVICE void reduced_scan(const Scan& scan, const Reduced& reduced) {
             u32 row = *(const unsigned short*)(page + 2 * PAGE * pair + 2 * place);
 #pragma unroll
             for (int q = 0; q < REDUCED_QUERIES; q++) {
-                sums[q] = Rule::coarse(row, queries[q], reduced.coarse_scales, pair, sums[q]);
+                sums[q] = Rule::coarse(row, queries + offsets[q], reduced.coarse_scales, pair, sums[q]);
             }
         }
         const float* facts = (const float*)(page + PAGE * reduced.coarse_numbers) + place;
@@ -173,7 +175,7 @@ DEVICE void reduced_scan(const Scan& scan, const Reduced& reduced) {
 
 #define REDUCED_KERNEL(name, KIND)                                                                 \
     SHAPE(name, STREAM_WARPS * 32, REDUCED_QUERIES, STREAM_WARPS * 32, 0, 0)                       \
-    KERNEL void __launch_bounds__(STREAM_WARPS * 32, 2) name(                                      \
+    KERNEL void __launch_bounds__(STREAM_WARPS * 32, 1) name(                                      \
         SCAN_PARAMETERS, const u8* coarse_queries, i64 coarse_stride, const float* coarse_weights, \
         const float* coarse_residuals, const double* coarse_errors, const u8* coarse_scales,       \
         double coarse_scale, const u8* pages, int coarse_numbers, const u8* fine_queries,          \
