@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 from pathlib import Path
@@ -10,6 +11,14 @@ from ..errors import StoreError
 
 #: Bytes given to one pwrite at most.
 WRITE_BYTES = 16 << 20
+
+#: Of sync_file_range: begin to write what is in memory alone (linux/fs.h).
+_BEGIN = 2
+try:
+    _sync_file_range = ctypes.CDLL(None).sync_file_range
+    _sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
+except AttributeError:  # no Linux
+    _sync_file_range = None  # type: ignore[assignment]
 
 
 def sync_directory(folder: Path) -> None:
@@ -59,3 +68,12 @@ def pwrite_all(descriptor: int, data: memoryview, offset: int, path: Path) -> No
         if written == 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         done += written
+
+
+def begin_writing(descriptor: int, offset: int, length: int) -> None:
+    """Have the system begin to write these bytes of a file, so that a flush to come is short.
+
+    No more than a hint: what is flushed is on the disk, and what is not may be.
+    """
+    if _sync_file_range is not None and length:
+        _sync_file_range(descriptor, offset, length, _BEGIN)

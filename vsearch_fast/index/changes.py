@@ -18,7 +18,7 @@ from ..disk.writing import write_error
 from ..errors import DamagedError, DuplicateIdError
 from . import item_rows, reducing, schema, sealing, stored_reductions, stored_sketches, sums
 from .items import Item
-from .segments import SegmentFiles
+from .segments import SegmentFiles, Unflushed
 from .snapshot import State
 from .store import Store
 from .stored_reductions import Held
@@ -164,23 +164,23 @@ def write_rows(
         starts |= {stored_sketches.SKETCHES: done, stored_sketches.FACTS: done}
     with store.statements(consequence) as sql:
         running = running_sums(store, sql, files, starts, consequence)
-    files.append(state.rows, blocks, running, consequence)
-    rows, sketched = state.rows + count, None
-    plans: list[reducing.Planned] = []
-    if store.meta.sketched:
-        check = check_of(store, files, state.rows, consequence)
-        sketched = stored_sketches.Extension(files, covered, rows, check)
-        files.append(sketched.start, sketched.blocks(), running, consequence)
-        plans = reducing.plans(
-            store, files, held, rows, sketched.covered, check, consequence, progress, anew=anew
-        )
-    for plan in plans:
-        if plan.extension:
-            names = [kind.name for kind in plan.extension.held.kinds]
+    with Unflushed() as later:
+        files.append(state.rows, blocks, running, consequence, later)
+        rows, sketched = state.rows + count, None
+        plans: list[reducing.Planned] = []
+        if store.meta.sketched:
+            check = check_of(store, files, state.rows, consequence)
+            sketched = stored_sketches.Extension(files, covered, rows, check)
+            files.append(sketched.start, sketched.blocks(), running, consequence, later)
+            plans = reducing.plans(
+                store, files, held, rows, sketched.covered, check, consequence, progress, anew=anew
+            )
+        for extension in (plan.extension for plan in plans if plan.extension):
+            starts = dict.fromkeys((kind.name for kind in extension.held.kinds), extension.start)
             with store.statements(consequence) as sql:
-                starts = dict.fromkeys(names, plan.extension.start)
                 running |= running_sums(store, sql, files, starts, consequence)
-            files.append(plan.extension.start, plan.extension.blocks(), running, consequence)
+            files.append(extension.start, extension.blocks(), running, consequence, later)
+        later.flush(consequence)
     return Written(state.rows, rows, running, sketched, plans)
 
 

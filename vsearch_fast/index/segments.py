@@ -21,13 +21,13 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 
 from ..disk.folder import Folder
 from ..disk.mapping import map_array
-from ..disk.writing import pwrite_all, write_error
+from ..disk.writing import begin_writing, pwrite_all, write_error
 from ..errors import DamagedError, StoreError
 
 
@@ -77,6 +77,47 @@ class Fed(Protocol):
 
     def feed(self, rows: np.ndarray) -> None:
         """The next rows, (n, width)."""
+
+
+class Unflushed:
+    """Files that rows were written to and that must be flushed before anything counts them; the
+    system begins to write them at once, while what follows is computed."""
+
+    def __init__(self) -> None:
+        self._files: list[tuple[Path, int]] = []
+        self._created: list[Folder] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for _path, descriptor in self._files:
+            os.close(descriptor)
+
+    def take(self, path: Path, descriptor: int) -> None:
+        """It is closed at the end, however that comes."""
+        self._files.append((path, descriptor))
+
+    def created(self, folder: Folder) -> None:
+        """Files have appeared there."""
+        self._created = [folder]
+
+    def flush(self, consequence: str) -> None:
+        """Have all of it on the disk.
+
+        Raises:
+            StoreError: it is not.
+        """
+        for path, descriptor in self._files:
+            try:
+                os.fsync(descriptor)
+            except OSError as error:
+                raise write_error(path, error, consequence) from error
+        for folder in self._created:
+            try:
+                folder.sync()
+            except OSError as error:
+                raise write_error(folder.path, error, consequence) from error
 
 
 class SegmentFiles:
@@ -229,6 +270,7 @@ class SegmentFiles:
         blocks: Iterable[dict[str, np.ndarray]],
         sums: Mapping[str, Fed],
         consequence: str,
+        later: Unflushed | None = None,
     ) -> None:
         """Write rows from row number `start` on and flush them to the disk.
 
@@ -238,11 +280,17 @@ class SegmentFiles:
                 cross the border of a segment.
             sums: are fed with the rows, by kind.
             consequence: what to say was not done, should the writing fail.
+            later: takes the files, to be flushed with others.
 
         Raises:
             StoreError: a full disk, a folder that cannot be written. What this call has written
                 is beyond the committed rows: `drop_tail` removes its files.
         """
+        if later is None:
+            with Unflushed() as later:
+                self.append(start, blocks, sums, consequence, later)
+                later.flush(consequence)
+            return
         opened: dict[str, tuple[int, int]] = {}  # kind -> segment, file descriptor
         created = False
         try:
@@ -254,16 +302,14 @@ class SegmentFiles:
                     sums[name].feed(values)
                     created |= self._write_rows(name, row, values, start, opened)
                 row += count
-            for _, descriptor in opened.values():
-                os.fsync(descriptor)
             if created:
-                self.folder.sync()
+                later.created(self.folder)
         except OSError as error:
             path = Path(error.filename) if error.filename else self.folder.path
             raise write_error(path, error, consequence) from error
         finally:
-            for _, descriptor in opened.values():
-                os.close(descriptor)
+            for name, (segment, descriptor) in opened.items():
+                later.take(self.path(name, segment), descriptor)
 
     def _write_rows(
         self,
@@ -290,6 +336,7 @@ class SegmentFiles:
                 created |= fresh
             data = values[done : done + count].reshape(-1).view(np.uint8).data
             pwrite_all(opened[name][1], data, header + offset * kind.row_bytes, path)
+            begin_writing(opened[name][1], header + offset * kind.row_bytes, len(data))
             done += count
         return created
 
