@@ -105,7 +105,7 @@ def test_nan_is_found_before_the_first_block_is_written(
         ({"k": -3}, ArgumentError, "k is -3"),
         ({"k": 2.0}, ArgumentError, "k is 2.0"),
         ({"k": True}, ArgumentError, "k is True"),
-        ({"metric": "cosine"}, ArgumentError, "metric is 'cosine'"),
+        ({"metric": "chebyshev"}, ArgumentError, "metric is 'chebyshev'"),
         ({"max_distance": math.nan}, ArgumentError, "max_distance is nan"),
         ({"max_distance": -1}, ArgumentError, "max_distance is -1"),
         ({"max_distance": "1"}, ArgumentError, "max_distance is '1'"),

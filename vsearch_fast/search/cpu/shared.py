@@ -92,9 +92,11 @@ class Bounds:
         # A list must hold all pairs of two tiles, which must not make it larger than its share.
         self.tile_rows = max(1, min(sizes.tile_bytes // row_bytes, share // (2 * self.count)))
         self.room = max(
-            min(share, sizes.pairs_a_query * self.count), 2 * self.tile_rows * self.count,
-            2 * layout.PAGE * self.count, 2 * min(sizes.reduced_tile, share // 2),
-        )  # fmt: skip
+            min(share, sizes.pairs_a_query * self.count), 2 * self.tile_rows * self.count
+        )
+        if any(sketch and sketch.reduced.get(problem.metric) for sketch in problem.sketches):
+            page = layout.PAGE * self.count
+            self.room = max(self.room, 2 * page, 2 * min(sizes.reduced_tile, share // 2))
         firsts = np.cumsum([0, *map(len, problem.segments)])[:-1].tolist()
         self.sources = Sources.of(
             [

@@ -143,7 +143,9 @@ class Worker(Bounder):
             self.pair_rows[self.listed : end] = ids
             self.pair_lowers[self.listed : end] = 0.0
             self.listed = end
+        candidates = self.work.candidates
         self.refine_near(shared.sources)
+        self.work.candidates = candidates  # these will be met again, and counted then
         self.listed = self.refined = 0
         self.held[:] = 0
         self.nearest[:] = np.inf
