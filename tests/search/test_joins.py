@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from contract_data import (
     CUTS,
+    DIFFERENCES,
     FLOAT_DATA,
     FLOAT_METRICS,
     LAYOUTS,
@@ -37,7 +38,7 @@ STRATEGIES: tuple[Strategy, ...] = ("sketch", "scan")
 @given(
     metric=st.sampled_from(METRICS), strategy=st.sampled_from(STRATEGIES),
     data=st.sampled_from(tuple(FLOAT_DATA)), layout=st.sampled_from(tuple(LAYOUTS)),
-    radius=st.sampled_from(("at", "below", "zero", "infinite")), rows=st.integers(0, 60),
+    radius=st.sampled_from(("at", "below", "zero", "least", "infinite")), rows=st.integers(0, 60),
     dim=st.sampled_from((1, 5, 33, 200)), mask=st.sampled_from(MASKS), sketched=st.booleans(),
     cut=st.sampled_from(tuple(CUTS)), threads=st.sampled_from((1, 2, 3, None)),
     block=st.sampled_from((1, 7, 50, 10**6)), seed=st.integers(0, 2**32 - 1),
@@ -55,7 +56,9 @@ def test_every_join_equals_the_definition(
     at = 0.0
     if radius != "zero" and rows:
         at = float(rng.choice(reference.topk(database[:1], database, rows, metric)[0].ravel()))
-    at = {"below": max(0.0, float(np.nextafter(at, -1))), "infinite": np.inf}.get(radius, at)
+    least = -np.inf if metric in ("cosine", "ip") else 0.0
+    below = max(least, float(np.nextafter(at, -np.inf)))
+    at = {"below": below, "infinite": np.inf, "least": least}.get(radius, at)
     live = mask_of(mask, rng, rows)
     want = reference.self_join(database, at, metric, live)
     there: Any = read_only(LAYOUTS[layout](database))
@@ -77,7 +80,7 @@ def test_every_join_equals_the_definition(
     assert_same((i[order], j[order], distances[order]), want)
 
 
-@pytest.mark.parametrize("metric", FLOAT_METRICS)
+@pytest.mark.parametrize("metric", DIFFERENCES)
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_duplicates_among_rows_that_are_nearly_equal(metric, strategy):
     rows = (30000 + 0.01 * np.random.default_rng(0).standard_normal((700, 96))).astype(np.float32)
@@ -91,25 +94,32 @@ def test_duplicates_among_rows_that_are_nearly_equal(metric, strategy):
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_no_two_rows_are_compared_twice(metric, strategy, monkeypatch):
-    """But for the rows of one block, of which both halves are."""
+@pytest.mark.parametrize("cut", ["usual", "reduced"])
+def test_no_two_rows_are_compared_twice(metric, strategy, cut, monkeypatch):
+    """But for the rows of one block, of which both halves are; reduced ones are no exception."""
     made, rows, size = gaussian(900, 130), 900, 30
     database = reference.pack_bits(made) if metric == "hamming" else made
-    compared = []
+    compared, reduced = [], []
     search = within.search
 
     def watched(*arguments, **named):
         work = search(*arguments, **named)
-        compared.append(work.sketched + work.scanned)
+        compared.append(work.sketched + work.scanned + work.reduced)
+        reduced.append(work.reduced)
         return work
 
     monkeypatch.setattr(within, "_QUERIES", size)
     monkeypatch.setattr("vsearch_fast.search.joins.on_processor", lambda: _told(watched))
     radius = 10**6 if metric == "hamming" else 1.0
-    got = self_join(database, radius, metric=metric, strategy=strategy)
+    with cut_as(cut):
+        got = self_join(database, radius, metric=metric, strategy=strategy)
     assert_same(got, reference.self_join(database, radius, metric))
     assert len(compared) == 30
     assert sum(compared) == rows * (rows + size) // 2
+    if cut == "reduced" and strategy == "sketch" and metric in DIFFERENCES:
+        assert sum(reduced) > 0.9 * sum(compared)
+    else:
+        assert sum(reduced) == 0
 
 
 def _told(search):

@@ -9,13 +9,16 @@ import pytest
 from contract_data import (
     COVERAGE,
     CUTS,
+    DIFFERENCES,
     FLOAT_DATA,
     FLOAT_METRICS,
     LAYOUTS,
     LEVELS,
     MASKS,
     METRICS,
+    NEVER,
     QUERIES,
+    REDUCED,
     assert_same,
     at_level,
     codes,
@@ -40,21 +43,27 @@ from vsearch_fast.search.tiling import Tiling
 STRATEGIES: tuple[Strategy, ...] = ("sketch", "scan")
 
 
-def radius_of(kind: str, rng: np.random.Generator, distances: np.ndarray) -> np.ndarray | float:
+#: The least radius, where there is one: no distance is below it.
+LEAST = {"hamming": 0.0, "l1": 0.0, "l2": 0.0, "cosine": -np.inf, "ip": -np.inf}
+
+
+def radius_of(
+    kind: str, rng: np.random.Generator, distances: np.ndarray, least: float
+) -> np.ndarray | float:
     """A radius a query, for distances (queries, rows), or one: exactly at a distance, just below
-    one, none, or beyond all."""
-    if kind == "infinite":
-        return np.inf
+    one, none, the least, or beyond all."""
+    if kind in ("infinite", "least"):
+        return np.inf if kind == "infinite" else least
     if kind == "zero" or distances.size == 0:
         return 0.0
     if kind == "one":
         return float(rng.choice(distances.ravel()))
     at = distances[np.arange(len(distances)), rng.integers(distances.shape[1], size=len(distances))]
     at = at.astype(np.float64)
-    return np.maximum(np.nextafter(at, -np.inf), 0) if kind == "below" else at
+    return np.maximum(np.nextafter(at, -np.inf), least) if kind == "below" else at
 
 
-RADII = ("at", "below", "zero", "one", "infinite")
+RADII = ("at", "below", "zero", "one", "least", "infinite")
 
 
 @given(
@@ -76,7 +85,7 @@ def test_every_search_equals_the_definition(
     else:
         database, asked = floats(data, kind, rng, rows, queries, dim)
     every = reference.topk(asked, database, max(1, rows), metric)[0]
-    radii = radius_of(radius, rng, every)
+    radii = radius_of(radius, rng, every, LEAST[metric])
     live = mask_of(mask, rng, rows)
     want = reference.range_search(asked, database, radii, metric, live)
     borders = np.sort(rng.integers(0, rows + 1, parts - 1))
@@ -97,8 +106,9 @@ def test_every_search_equals_the_definition(
         )  # fmt: skip
     assert_same(got, want)
     lives = rows if live is None else int(live.sum())
-    assert proof.scanned + proof.sketched == lives * queries
-    assert proof.undecided <= proof.candidates <= proof.sketched
+    assert proof.scanned + proof.sketched + proof.reduced == lives * queries
+    assert proof.undecided <= proof.candidates <= proof.sketched + proof.after_fine
+    assert proof.after_fine <= proof.after_coarse <= proof.reduced
     assert proof.scanned + proof.undecided >= len(want[1])
 
 
@@ -108,24 +118,24 @@ def test_every_search_equals_the_definition(
 def test_ties_at_the_radius_at_every_scale(metric, scale, strategy):
     """Many rows at the very distance of the radius: all of them are in, ordered by id."""
     rng = np.random.default_rng(3)
-    rows = (rng.integers(0, 3, (600, 48)) * scale).astype(np.float32)
+    rows = np.tile((rng.integers(0, 3, (60, 48)) * scale).astype(np.float32), (10, 1))
     queries = rows[:4].copy()
     distances = reference.topk(queries, rows, 600, metric)[0]
     radii = distances[:, 300]
     assert (distances == radii[:, None]).sum() > 30
     want = reference.range_search(queries, rows, radii, metric)
-    below = reference.range_search(queries, rows, np.nextafter(radii, 0), metric)
+    below = reference.range_search(queries, rows, np.nextafter(radii, -np.inf), metric)
     assert len(below[1]) < len(want[1])
     for database in (rows, Sketched(rows)):
         got = range_search(queries, database, radii, metric=metric, strategy=strategy)
         assert_same(got, want)
         got = range_search(
-            queries, database, np.nextafter(radii, 0), metric=metric, strategy=strategy
+            queries, database, np.nextafter(radii, -np.inf), metric=metric, strategy=strategy
         )
         assert_same(got, below)
 
 
-@pytest.mark.parametrize("metric", FLOAT_METRICS)
+@pytest.mark.parametrize("metric", DIFFERENCES)
 @pytest.mark.parametrize("kind", [np.float32, np.float16, np.float64])
 def test_radius_zero_finds_duplicates_alone(metric, kind):
     rows = (30000 + 0.01 * np.random.default_rng(0).standard_normal((900, 96))).astype(kind)
@@ -136,6 +146,35 @@ def test_radius_zero_finds_duplicates_alone(metric, kind):
     want = reference.range_search(rows[3][None], rows, 0, metric)
     assert_same((offsets, distances, ids), want)
     assert {3, 7, 100, 899} <= set(ids.tolist()) and (distances == 0).all()
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_cosines_at_the_ends_of_their_range(strategy):
+    """Rows of one direction are at 0 or a rounding off it, which may be below; zeros are at 1."""
+    rng = np.random.default_rng(0)
+    # Numbers of 22 bits, so that three times them are of 24.
+    whole = rng.integers(-(2**22), 2**22, (100, 96)) * 2.0 ** rng.integers(-12, 12, (100, 96))
+    rows = np.concatenate([whole, 3 * whole, -3 * whole, 0 * whole, 2 * whole]).astype(np.float32)
+    asked = rows[[*range(20), 320]]
+    for radius in (-np.inf, -1e-300, -(2.0**-53), 0, 2.0**-40, 0.5, 1, 2 - 2.0**-40, 2, np.inf):
+        want = reference.range_search(asked, rows, radius, "cosine")
+        got = range_search(asked, Sketched(rows), radius, metric="cosine", strategy=strategy)
+        assert_same(got, want)
+        if radius == 0:
+            assert (np.diff(got[0])[:20] >= 2).all() and (got[1] < 0).any()
+        if radius == -1e-300:
+            assert len(got[1]) and (got[1] < 0).all()
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_radii_of_inner_products_may_be_negative(strategy):
+    rows = gaussian(800, 64)
+    rows[7] *= 3e30
+    for radius in (-np.inf, -1e30, -20.0, -0.0, 5.0, np.inf):
+        want = reference.range_search(rows[:9], rows, radius, "ip")
+        got = range_search(rows[:9], Sketched(rows), radius, metric="ip", strategy=strategy)
+        assert_same(got, want)
+    assert len(got[1]) == 9 * 800
 
 
 def test_hamming_takes_radii_that_are_no_whole_numbers():
@@ -163,6 +202,45 @@ def test_bounds_exclude_what_they_should():
             assert proof.scanned == 0 and proof.strategy == "sketch"
             assert proof.candidates < 0.06 * proof.sketched
             assert proof.undecided < 1.5 * len(want[1])
+
+
+@pytest.mark.parametrize("metric", DIFFERENCES)
+def test_reductions_exclude_what_they_should(metric):
+    """They leave few pairs for sketches, and these few for stored rows."""
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((40, 128))
+    rows = np.repeat(centres, 50, axis=0) + 0.3 * rng.standard_normal((2000, 128))
+    rows = rng.permutation(rows).astype(np.float32)
+    radius = float(reference.topk(rows[::100], rows, 20, metric)[0].max())
+    live = rng.random(2000) < 0.7
+    shapes = (("l2", 1, 8, 64), ("l1", 1, 16, 64))
+    with cut_as(Tiling(**REDUCED | {"reduced_shapes": shapes}, hopeless=NEVER)):
+        database = Sketched(rows)
+        for mask in (None, live):
+            want = reference.range_search(rows[::100], rows, radius, metric, mask)
+            for threads in (1, 3):
+                *got, proof = range_search(  # type: ignore[call-overload]
+                    rows[::100], database, radius, metric=metric, mask=mask, strategy="sketch",
+                    threads=threads, explain=True,
+                )  # fmt: skip
+                assert_same(got, want)
+                assert proof.reduced == 20 * (2000 if mask is None else live.sum())
+                assert proof.sketched == proof.scanned == 0 and proof.strategy == "sketch"
+                assert proof.after_fine < proof.after_coarse < 0.1 * proof.reduced
+                assert proof.candidates < proof.after_fine < 0.04 * proof.reduced
+                assert len(want[1]) <= proof.undecided < proof.candidates
+
+
+def test_reductions_that_exclude_too_little_are_left_alone():
+    rows = gaussian(3000, 64)
+    radius = float(reference.topk(rows[:5], rows, 30, "l2")[0].max())
+    with cut_as(Tiling(chunk_rows=160, fair_trial=100, **REDUCED)):
+        *got, proof = range_search(
+            rows[:5], Sketched(rows), radius, metric="l2", strategy="sketch", threads=1,
+            explain=True,
+        )  # fmt: skip
+    assert_same(got, reference.range_search(rows[:5], rows, radius, "l2"))
+    assert 0 < proof.reduced < proof.sketched and proof.scanned == 0
 
 
 def test_what_sketches_do_not_exclude_is_scanned():
@@ -221,6 +299,15 @@ def test_a_radius_that_is_none_is_refused(radius):
         range_search(rows, rows, radius, metric="l2")
 
 
+@pytest.mark.parametrize("metric", ["cosine", "ip"])
+def test_a_radius_that_is_no_number_is_refused(metric):
+    rows = gaussian(3, 8)
+    for radius in (np.nan, [-1.0, np.nan, 2.0]):
+        with pytest.raises(ArgumentError, match="radius is nan") as raised:
+            range_search(rows, rows, radius, metric=metric)
+        assert "at least" not in raised.value.cure
+
+
 def test_radii_of_another_shape_or_type_are_refused():
     rows = gaussian(3, 8)
     for radius in ([1.0, 2.0], [[1.0]], []):
@@ -237,21 +324,22 @@ def test_radii_of_another_shape_or_type_are_refused():
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("sketched", [False, True])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_rows_that_are_not_finite_are_named(strategy, sketched, value):
+@pytest.mark.parametrize("metric", FLOAT_METRICS)
+def test_rows_that_are_not_finite_are_named(metric, strategy, sketched, value):
     rows = gaussian(300, 40)
     rows[200, 3] = rows[77, 39] = value
     database = Sketched(rows) if sketched else rows
     for threads in (1, 3):
         with pytest.raises(ArgumentError, match="row 77 of the database holds NaN or infinity"):
             range_search(
-                rows[:3], database, 2, metric="l2", strategy=strategy, threads=threads
+                rows[:3], database, 2, metric=metric, strategy=strategy, threads=threads
             )  # fmt: skip
     mask = np.ones(300, bool)
     mask[[77, 200]] = False
-    got = range_search(rows[:3], database, 9, metric="l2", mask=mask, strategy=strategy)
-    assert_same(got, reference.range_search(rows[:3], rows, 9, "l2", mask))
+    got = range_search(rows[:3], database, 9, metric=metric, mask=mask, strategy=strategy)
+    assert_same(got, reference.range_search(rows[:3], rows, 9, metric, mask))
     with pytest.raises(ArgumentError, match="query 0 holds NaN"):
-        range_search(rows[77], database, 2, metric="l2")
+        range_search(rows[77], database, 2, metric=metric)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from vsearch_fast.kernels import amx, level, reference
+from vsearch_fast.kernels.layout import PAGE
 from vsearch_fast.search import tiling
 from vsearch_fast.search.proof import Proof
+from vsearch_fast.search.reductions import Reduced
 from vsearch_fast.search.sketches import Sketch, build
 from vsearch_fast.search.tiling import Tiling
 from vsearch_fast.words import Metric
@@ -247,10 +249,18 @@ def mask_of(kind: str | None, rng: np.random.Generator, rows: int) -> np.ndarray
 
 
 def cut_sketch(sketch: Sketch, stop: int) -> Sketch:
-    """The sketch of the first rows of what is sketched."""
+    """The sketch of the first rows of what is sketched; whole pages of them stay reduced."""
+    reduced = {
+        metric: [
+            Reduced(part.reduction, part.start, part.coarse[:rows], part.fine[:rows])
+            for part in parts
+            if (rows := max(0, stop - part.start) // PAGE * PAGE)
+        ]
+        for metric, parts in sketch.reduced.items()
+    }
     return Sketch(
         sketch.bytes[:stop], sketch.facts[:stop],
-        [run for run in sketch.runs if run.start < stop], sketch.bad[sketch.bad < stop],
+        [run for run in sketch.runs if run.start < stop], sketch.bad[sketch.bad < stop], reduced,
     )  # fmt: skip
 
 

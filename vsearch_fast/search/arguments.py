@@ -68,7 +68,7 @@ def checked_radii(radius: ArrayLike, queries: int, metric: str) -> NDArray[np.fl
         raise ArgumentError(
             f"radius is {radii[np.argmax(bad)]}",
             "Nothing was searched",
-            "Pass a number of at least 0, or infinity",
+            "Pass a number of at least 0, or infinity" if metric in _LEAST else "Pass a number",
         )
     return radii
 

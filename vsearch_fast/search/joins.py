@@ -59,7 +59,7 @@ def self_join(
     Args:
         database, metric, mask, strategy, threads: as for `topk`. An array that is sketched takes a
             byte a number for that, one of float64 or of odd strides also a copy as float32.
-        radius: pairs at this distance or nearer are found; at least 0.
+        radius: pairs at this distance or nearer are found; as for `range_search`.
         limit: pairs that the result may have at most; each takes 24 bytes, and twice that while
             they are put together.
         progress: is called with the rows that are done and the rows that there are.
@@ -70,7 +70,7 @@ def self_join(
 
     Raises:
         ArgumentError: more pairs than ``limit`` (it says how many; `self_join_blocks` takes any
-            number); a radius that is NaN or negative; otherwise as `topk`.
+            number); a radius as `range_search` refuses it; otherwise as `topk`.
         DTypeError: another type of array.
     """
     limit = positive(limit, "limit", "Nothing was searched")
@@ -116,7 +116,7 @@ def self_join_blocks(
 
     Yields:
         ``(i, j, distances)`` as `self_join` returns them. Each pair is in one block; each block is
-        ordered by (i, j), and blocks of L1 and L2 follow each other in that order.
+        ordered by (i, j), and blocks of all but Hamming follow each other in that order.
 
     Raises:
         ArgumentError, DTypeError: as `self_join`, before the first block where arguments are wrong.

@@ -77,8 +77,9 @@ def range_search(
     Args:
         queries, database, metric, mask, strategy, threads: as for `topk`. Rows of a `Resident`
             database are searched where they lie in this machine's memory.
-        radius: rows at this distance or nearer are found: one number, or one a query ``(q,)``; at
-            least 0, and infinity finds all.
+        radius: rows at this distance or nearer are found: one number, or one a query ``(q,)``;
+            infinity finds all. At least 0, but for ``ip``, whose distances are negated products,
+            and ``cosine``, whose may be a rounding below 0.
         limit: pairs of a query and a row that the result may have at most; each takes 16 bytes,
             and twice that while they are put in order.
         explain: also return a `Proof`.
@@ -89,8 +90,8 @@ def range_search(
         distances and ids as those of `topk`. With ``explain`` a `Proof` is the fourth.
 
     Raises:
-        ArgumentError: more pairs than ``limit`` (it says how many); a radius that is NaN or
-            negative; otherwise as `topk`.
+        ArgumentError: more pairs than ``limit`` (it says how many); a radius that is NaN, or
+            negative where it may not be; otherwise as `topk`.
         DTypeError: another type of array.
     """
     array, sketch = taken_apart(database)

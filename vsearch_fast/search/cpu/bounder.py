@@ -1,5 +1,5 @@
-"""The first tier of one thread: rows are bounded by their sketches, or by reductions first, and
-pairs listed that limits do not exclude."""
+"""The first tier of one thread: rows are bounded by their sketches, or by their reductions first,
+and pairs that limits do not exclude are listed."""
 
 from __future__ import annotations
 

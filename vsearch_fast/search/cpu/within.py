@@ -3,12 +3,12 @@
 ::
 
     sketches ── bounds ──> listed pairs ── float32, rounding bound ──> few ── float64 ──> pairs
-    (8 bits)  (sketch_scan)              (refine_f32)            (pair_distances)         within
+    (8 bits)  (Bounder)                (Tiers.near)             (Tiers.pairs)             within
 
-The kernels are those of `scan` and `cascade`, told limits that never fall: a buffer that holds more
-pairs than a call can append is never shrunk, so that its limits stay. A pair is out when its lower
-bound is above the radius, and each that is left is computed by the definition. Where sketches
-exclude too little, the rest is scanned.
+The kernels are those of `scan` and `cascade` (reduced rows are bounded by their reductions first),
+told limits that never fall: a buffer that holds more pairs than a call can append is never shrunk,
+so that its limits stay. A pair is out when its lower bound is above the radius, and each that is
+left is computed by the definition. Where sketches exclude too little, the rest is scanned.
 """
 
 from __future__ import annotations
