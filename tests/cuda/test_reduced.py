@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ from vsearch_fast.search.gpu.reduced import Asked, scan_reduced, usable
 from vsearch_fast.search.gpu.resident_rows import ResidentRows
 from vsearch_fast.search.gpu.scans import Compared
 from vsearch_fast.search.reductions import ReducedQueries, Reduction
-from vsearch_fast.search.sketches import build
+from vsearch_fast.search.sketches import Sketch, build
 from vsearch_fast.search.tiling import Tiling
 
 FIXTURES = [HealthCheck.function_scoped_fixture]
@@ -46,8 +47,13 @@ SHAPES = {
 }
 
 
-def cut(shapes: str = "few", **changes) -> Tiling:
-    sizes = {"device_list": 64, "device_rows": 8, "sketch_rows": 20, "reduced_left": NEVER}
+def cut(shapes: str = "few", **changes: Any) -> Tiling:
+    sizes: dict[str, Any] = {
+        "device_list": 64,
+        "device_rows": 8,
+        "sketch_rows": 20,
+        "reduced_left": NEVER,
+    }
     return Tiling(**{**REDUCED, **sizes, "reduced_shapes": SHAPES[shapes], **changes})
 
 
@@ -90,7 +96,7 @@ def stays(
 ) -> np.ndarray:  # fmt: skip
     """Which pairs (query, row) the test of a plane leaves, by its definition in NumPy."""
     plane = reduction.fine if fine else reduction.coarse
-    wide = np.float64 if fine else flushed
+    wide: Any = np.float64 if fine else flushed
     v = asked.numbers[:, : bytes_.shape[1]].astype(np.int64)[:, None]
     u = bytes_.astype(np.int64)[None]
     slack, grown = 1.0 - reduced_scan.SLACK, limits * growth + asked.errors
@@ -255,7 +261,7 @@ def check(case: dict, with_devices, monkeypatch) -> None:
     k = {"n - 1": max(1, n - 1), "n + 5": n + 5}.get(case["k"], case["k"])
     want = reference.topk(queries, database, k, metric, mask)
     devices = with_devices(*(EmulatedDevice(one, case["tiles"]) for one in case["devices"]))
-    sizes = {"device_list": case["list"], "device_rows": case["first"]}
+    sizes: dict[str, Any] = {"device_list": case["list"], "device_rows": case["first"]}
     if case["flat"]:
         sizes["reduced_left"] = 0.3
     monkeypatch.setattr(tiling, "TILING", cut(case["shapes"], **sizes))
@@ -334,12 +340,15 @@ def test_sums_whose_scale_float32_would_flush_are_not_used(monkeypatch):
     assert not usable(replace(made, coarse=replace(made.coarse, step=2.0**-50)))
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.float64])
-@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize(("dtype", "devices"), [(np.float32, 1), (np.float16, 2), (np.float64, 1)])
 def test_rows_that_come_in_portions(dtype, devices, with_devices, monkeypatch):
     """Segments of any length, sketched, reduced or neither, that grow; a mask that leaves gaps."""
     there = with_devices(*(EmulatedDevice() for _ in range(devices)))
-    sizes = {"device_extent_rows": 70, "device_block_bytes": 1 << 12, "device_list": 4096}
+    sizes: dict[str, Any] = {
+        "device_extent_rows": 70,
+        "device_block_bytes": 1 << 12,
+        "device_list": 4096,
+    }
     monkeypatch.setattr(tiling, "TILING", cut(**sizes))
     rng = np.random.default_rng(1)
     rows = near_a_plane(rng, 260, 24).astype(dtype)
@@ -348,11 +357,14 @@ def test_rows_that_come_in_portions(dtype, devices, with_devices, monkeypatch):
     queries = rows[::130] + dtype(0.01)
     resident = ResidentRows(there, "floats", 24, dtype == np.float16, True)
     for size in (20, 100, 160, 161, 260):
-        some, known, first = [], [], 0
+        some: list[np.ndarray] = []
+        known: list[Sketch | None] = []
+        first = 0
         for segment, sketched in zip(segments, sketches, strict=True):
             part = segment[: max(0, size - first)]
             whole = len(part) == len(segment)
-            some, known = [*some, part], [*known, sketched if whole else None]
+            some.append(part)
+            known.append(sketched if whole else None)
             first += len(segment)
         resident.extend(some, known)
         mask = rng.random(size) < 0.8

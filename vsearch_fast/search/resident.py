@@ -23,8 +23,9 @@ class Resident:
     """A database on all CUDA devices that the process may use: pass it to `topk` for the array.
 
     Codes take their own size of device memory; float rows a byte a number and 20 bytes a row for
-    their sketch, and their vectors too where these fit (otherwise the host decides what the
-    sketches leave). What does not fit is sent by each search.
+    their sketch, some hundreds of bytes a row for reductions where these pay, and their vectors too
+    where these fit (otherwise the host decides what the sketches leave). What does not fit is sent
+    by each search.
 
     Args:
         database: ``(n, b)`` packed uint8 codes, or ``(n, d)`` float16, float32 or float64 (rounded

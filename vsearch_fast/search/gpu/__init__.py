@@ -6,7 +6,8 @@
                                │
                  backend.run_search ─┬─ device 0 ─ rounds ─┬─ resident_rows: rows that stay there
                                      ├─ device 1 ─ ...     ├─ passing, feed: rows that pass through
-                                     └─ merged             ├─ scans: which kernel, how launched
+                                     └─ merged             ├─ reducing: their reductions
+                                                           ├─ scans, reduced: which kernel, how
                                                            └─ lists: the pairs that are left
 
 The kernels are in `vsearch_fast.kernels.cuda`.

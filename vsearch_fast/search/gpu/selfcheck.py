@@ -66,7 +66,7 @@ def _trials(device: Device) -> Iterator[tuple[str, bool]]:
                 found = _search(device, metric, family, kernel, queries, rows, Live(live))
                 yield kernel, _same(found, expected)
         if metric != "hamming":
-            family, reduced = families[0], _reduction(metric, rows)
+            family, reduced = families[0], _reduction(metric, floats)
             found = _search(device, metric, family, None, queries, rows, Live(live), reduced)
             yield f"{metric}_reduced", _same(found, expected)
 
@@ -92,14 +92,14 @@ def _reduction(metric: str, rows: NDArray[np.float32]) -> Reduction:
         combine[np.arange(shape.fine) // 2, np.arange(shape.fine)] = 1
         centre = np.zeros(shape.fine)
     scales = [np.ones(count, np.uint8) for count in (shape.coarse, shape.fine)]
-    plain = [Plane(0.0, 1.0, d, s) for d, s in zip(departures, scales, strict=True)]
-    draft = Reduction(shape, centre, directions, combine, *plain, (0.0, 0.0))
+    wide, narrow = (Plane(0.0, 1.0, d, s) for d, s in zip(departures, scales, strict=True))
+    draft = Reduction(shape, centre, directions, combine, wide, narrow, (0.0, 0.0))
     mapped = draft.numbers(rows)
-    planes = [
+    wide, narrow = (
         Plane(*sketch.choose(some.numbers.astype(np.float32)), d, s)
         for some, d, s in zip((draft.coarser(mapped), mapped), departures, scales, strict=True)
-    ]
-    return Reduction(shape, centre, directions, combine, *planes, (0.0, 0.0))
+    )
+    return Reduction(shape, centre, directions, combine, wide, narrow, (0.0, 0.0))
 
 
 def _search(
