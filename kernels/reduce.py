@@ -6,9 +6,8 @@ with the residuals ``r(x)**2 = |x|**2 - |P x|**2``. Any vector may be taken off 
 L1. For numbers in disjoint groups, each with a sign, ``|q - x|_1 >= sum over groups
 |sum of signed (q_i - x_i)|``.
 
-What is here adds up signed groups, which NumPy does too slowly; products with directions are left
-to its BLAS. `search.reductions` says how directions and groups are found, and kernels/README.md
-proves what rounding may do.
+What is here adds up signed groups; `projection` multiplies with directions. `search.reductions`
+says how directions and groups are found, and kernels/README.md proves what rounding may do.
 """
 
 from __future__ import annotations

@@ -39,9 +39,10 @@ _UP = 1.0 + 2.0**-20
 @once
 def _kernels() -> Any:
     package("numba")
-    from ..kernels import coarse, level, reduce, simd_u8, sketch
+    from ..kernels import coarse, level, projection, reduce, simd_u8, sketch
 
-    return coarse, level, reduce, simd_u8, sketch
+    assert projection.DEEP <= _BLOCK  # errors are bounded by that
+    return coarse, level, reduce, simd_u8, sketch, projection
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +150,11 @@ class Reduction:
         return np.ascontiguousarray(cut.transpose(1, 2, 0))
 
     @cached_property
+    def _tiles(self) -> NDArray[np.float32]:
+        tiles: NDArray[np.float32] = _kernels()[5].tiles_of(self.directions)
+        return tiles
+
+    @cached_property
     def _groups(self) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
         return self.directions[0].astype(np.int32), self.directions[1].astype(np.float64)
 
@@ -158,26 +164,37 @@ class Reduction:
 
     def _along(self, rows: NDArray[np.float32]) -> Mapped:
         with np.errstate(over="ignore", invalid="ignore"):
-            centred = rows - self.centre
-            numbers = np.zeros((len(rows), self.shape.numbers))
-            whole = len(self._blocks) * _BLOCK
-            for i, block in enumerate(() if len(rows) == 1 else self._blocks):
-                part = centred[:, i * _BLOCK : (i + 1) * _BLOCK]
-                numbers += part @ block[: part.shape[1]]
+            # Squares in float64: those of float32 may leave its range.
             if len(rows) == 1:  # one call for all blocks
-                cut = np.zeros(whole, np.float32)
+                centred = rows - self.centre
+                cut = np.zeros(len(self._blocks) * _BLOCK, np.float32)
                 cut[: self.dim] = centred[0]
                 parts = np.matmul(cut.reshape(-1, 1, _BLOCK), self._blocks)
-                numbers[0] = parts.sum(axis=(0, 1), dtype=np.float64)
-            # Squares in float64: those of float32 may leave its range.
-            squares = np.einsum("ij,ij->i", centred, centred, dtype=np.float64)
+                numbers = parts.sum(axis=(0, 1), dtype=np.float64)[None]
+                squares = np.einsum("ij,ij->i", centred, centred, dtype=np.float64)
+            else:
+                numbers, squares = self._projected(rows)
             # Any order of _BLOCK products and sums, and the difference of each number.
             unit = _BLOCK * 2.0**-24
             relative = np.sqrt(len(self.directions)) * unit / (1 - unit) * 1.01 + 2.0**-23
             return Mapped(numbers, np.sqrt(squares) * relative, squares)
 
+    def _projected(
+        self, rows: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Numbers of rows along the directions, and the centred rows' squares, summed."""
+        projection = _kernels()[5]
+        tiles, count = self._tiles, -(-len(rows) // projection.ROWS) * projection.ROWS
+        numbers = np.empty((count, tiles.shape[1] * projection.WIDE))
+        squares = np.empty(len(rows))
+        room = np.zeros((projection.ROWS, len(tiles) * projection.DEEP), np.float32)
+        if len(rows):
+            address = rows.__array_interface__["data"][0]
+            projection.project(address, rows.strides[0], self.centre, tiles, room, numbers, squares)
+        return numbers[: len(rows), : self.shape.numbers], squares
+
     def _summed(self, rows: NDArray[np.float32]) -> Mapped:
-        _, _, reduce, _, _ = _kernels()
+        reduce = _kernels()[2]
         numbers, sizes = np.empty((len(rows), self.shape.numbers)), np.empty(len(rows))
         address = rows.__array_interface__["data"][0]
         reduce.group_sums(address, rows.strides[0], *self._groups, numbers, sizes)
@@ -194,7 +211,7 @@ class Reduction:
                 lost = lost + np.abs(mapped.numbers).sum(axis=1) * 2.0**-40
             else:
                 lost = lost + np.sqrt(mapped.squares) * 2.0**-40
-            return Mapped(mapped.numbers @ self.combine.T, lost, mapped.squares)
+            return Mapped(_combined(mapped.numbers, self.combine), lost, mapped.squares)
 
     def reduce(self, rows: NDArray) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Rows ``(n, d)``, n a multiple of 16, as coarse pages ``(n, bytes)`` and fine rows
@@ -366,6 +383,16 @@ class Mapped:
         wide = residual.astype(np.float64)
         low, high = np.sqrt(np.maximum(left - doubt, 0)), np.sqrt(np.maximum(left + doubt, 0))
         return residual, np.maximum(high - wide, wide - low) * _UP
+
+
+def _combined(numbers: NDArray[np.float64], combine: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Coarse numbers of fine ones. By pages: products so small use one thread of a library that
+    has several, which would wait for each other by turning, and whose work others share here."""
+    pages, rest = divmod(len(numbers), layout.PAGE)
+    if rest or pages < 2:
+        return numbers @ combine.T
+    parts = numbers.reshape(pages, layout.PAGE, -1) @ combine.T
+    return parts.reshape(len(numbers), -1)
 
 
 def _norm(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
