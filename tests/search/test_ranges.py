@@ -219,7 +219,7 @@ def test_reductions_exclude_what_they_should(metric):
         for mask in (None, live):
             want = reference.range_search(rows[::100], rows, radius, metric, mask)
             for threads in (1, 3):
-                *got, proof = range_search(  # type: ignore[call-overload]
+                *got, proof = range_search(
                     rows[::100], database, radius, metric=metric, mask=mask, strategy="sketch",
                     threads=threads, explain=True,
                 )  # fmt: skip
