@@ -100,7 +100,7 @@ def check(case: dict, with_devices, monkeypatch) -> None:
         *both, proof = topk(queries, base, k, mask=mask, explain=True, **how)
         assert_same(both, want)
         pairs = len(queries) * want[0].shape[1] and proof.queries * proof.rows
-        assert proof.scanned + proof.sketched in (pairs, 0)
+        assert proof.scanned + proof.sketched + proof.reduced in (pairs, 0)
         if pairs:
             assert proof.simd.startswith("cuda sm_")
             if metric != "hamming":
