@@ -89,6 +89,7 @@ def test_info(index: Index) -> None:
         "columns": ["colour", "new", "nr", "price"],
         "boxed": sum(item.box is not None for item in index),
         "checksums": True,
+        "reductions": {},
         "thresholds": {},
         "likeness": {},
     }

@@ -110,6 +110,8 @@ if hasattr(Index, "transaction"):
     OPERATIONS.append(Operation("transaction", _all_at_once, _after_all))
 if hasattr(Index, "backup"):
     OPERATIONS.append(Operation("backup", lambda i: i.backup(copy_of(i.path)), copy=True))
+if hasattr(Index, "optimize"):
+    OPERATIONS.append(Operation("optimize", lambda i: i.optimize()))
 
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
 

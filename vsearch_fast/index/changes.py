@@ -58,12 +58,23 @@ def running_sums(
     return running
 
 
-def check_of(
+def reader_of(
     store: Store, files: SegmentFiles, rows: int, consequence: str
-) -> Callable[[int, int, np.ndarray], None]:
-    """For `Extension`: checks vectors of the first `rows` rows that are read to be sketched."""
+) -> Callable[[int, int, int], np.ndarray]:
+    """For `Extension`: reads vectors, of a segment from a row to another, that are to be sketched
+    or reduced; those of the first `rows` rows are checked. What was read last is remembered."""
     kind = files.kinds["vectors"]
     granule = sums.granule_rows(kind)
+
+    last: list[tuple[tuple[int, int, int], np.ndarray]] = []
+
+    def read(segment: int, start: int, stop: int) -> np.ndarray:
+        place = segment, start, stop
+        if not last or last[0][0] != place:
+            vectors = files.read("vectors", *place)
+            check(segment, start, vectors)
+            last[:] = [(place, vectors)]
+        return last[0][1]
 
     def check(segment: int, offset: int, vectors: np.ndarray) -> None:
         old = min(offset + len(vectors), rows - segment * files.segment_rows)
@@ -87,7 +98,7 @@ def check_of(
         if not np.array_equal(found, held):
             raise _damaged(files, "vectors", segment, first * granule, last * granule)
 
-    return check
+    return read
 
 
 def _damaged(files: SegmentFiles, kind: str, segment: int, start: int, stop: int) -> DamagedError:
@@ -169,11 +180,11 @@ def write_rows(
         rows, sketched = state.rows + count, None
         plans: list[reducing.Planned] = []
         if store.meta.sketched:
-            check = check_of(store, files, state.rows, consequence)
-            sketched = stored_sketches.Extension(files, covered, rows, check)
+            read = reader_of(store, files, state.rows, consequence)
+            sketched = stored_sketches.Extension(files, covered, rows, read)
             files.append(sketched.start, sketched.blocks(), running, consequence, later)
             plans = reducing.plans(
-                store, files, held, rows, sketched.covered, check, consequence, progress, anew=anew
+                store, files, held, rows, sketched.covered, read, consequence, progress, anew=anew
             )
         for extension in (plan.extension for plan in plans if plan.extension):
             starts = dict.fromkeys((kind.name for kind in extension.held.kinds), extension.start)

@@ -97,7 +97,7 @@ class Extension:
         reduction: that the others are reduced by.
         id_: its id.
         sketched: what is sketched, of each segment.
-        checked: as for `stored_sketches.Extension`.
+        read: as for `stored_sketches.Extension`.
         progress: called with the rows that are done and those to do.
 
     Attributes:
@@ -109,7 +109,7 @@ class Extension:
     reduction: Reduction
     id_: int
     sketched: Sequence[Covered]
-    checked: Callable[[int, int, np.ndarray], None]
+    read: Callable[[int, int, int], np.ndarray]
     progress: Progress | None = None
     start: int = field(init=False)
 
@@ -138,8 +138,7 @@ class Extension:
             stop = min(offset + step, self._ready(segment))
             if stop <= offset:
                 break
-            vectors = self.files.read("vectors", segment, offset, stop)
-            self.checked(segment, offset, vectors)
+            vectors = self.read(segment, offset, stop)
             lines = as_lines(vectors, self.views)
             whole = len(lines) // PAGE * PAGE
             block = {}
@@ -199,7 +198,7 @@ def plans(
     held: Mapping[str, Held],
     rows: int,
     sketched: Sequence[Covered],
-    checked: Callable[[int, int, np.ndarray], None],
+    read: Callable[[int, int, int], np.ndarray],
     consequence: str,
     progress: Progress | None = None,
     *,
@@ -211,7 +210,7 @@ def plans(
         held: what is reduced in these files, by metric.
         rows: that are written.
         sketched: what is sketched of each segment.
-        checked, progress: as for `Extension`.
+        read, progress: as for `Extension`.
         anew: learn and reduce all anew.
 
     Raises:
@@ -250,7 +249,7 @@ def plans(
                 make = stored_reductions.next_make(None if before is None else before.make)
                 mine = _empty(stored_reductions.kinds(reduction.shape, views, make), metric)
             if mine.fits(reduction.shape, views):
-                extension = Extension(files, mine, reduction, id_, sketched, checked, progress)
+                extension = Extension(files, mine, reduction, id_, sketched, read, progress)
                 files.know(mine.kinds)
         if tried or extension:
             made.append(Planned(metric, max(1, count), tried, reduction, told, extension, fresh))

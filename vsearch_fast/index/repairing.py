@@ -39,7 +39,7 @@ from ..errors import ArgumentError, DamagedError
 from ..kernels.reference import pack_bits
 from ..words import ZERO
 from . import item_rows, schema, sealing, stored_reductions, stored_sketches, sums
-from .changes import Changes, check_of, running_sums, write_rows
+from .changes import Changes, reader_of, running_sums, write_rows
 from .items import Item
 from .sealing import tombs
 from .segments import SegmentFiles
@@ -445,7 +445,7 @@ class _Repair:
             self.files,
             [],
             state.rows,
-            check_of(self.store, self.files, state.rows, _CONSEQUENCE),
+            reader_of(self.store, self.files, state.rows, _CONSEQUENCE),
         )
         self.files.append(0, extension.blocks(), running, _CONSEQUENCE)
         with self.store.statements(_CONSEQUENCE) as sql:

@@ -93,8 +93,7 @@ class Extension:
     Args:
         files: where the vectors of all those rows are written already.
         covered: what is sketched so far, one entry for each segment that is committed.
-        checked: called with segment, first row and rows that are read to be sketched; raises
-            where they are damaged.
+        read: called with segment, first row and end, reads vectors; raises where they are damaged.
 
     Attributes:
         segment_rows: of the files.
@@ -107,9 +106,9 @@ class Extension:
         files: SegmentFiles,
         covered: list[Covered],
         rows: int,
-        checked: Callable[[int, int, np.ndarray], None],
+        read: Callable[[int, int, int], np.ndarray],
     ) -> None:
-        self._files, self._rows, self._checked = files, rows, checked
+        self._files, self._rows, self._read = files, rows, read
         self.segment_rows = files.segment_rows
         self.covered = covered + [Covered(0, ())] * (files.segments(rows) - len(covered))
         self.start = rows_of(covered)
@@ -125,8 +124,7 @@ class Extension:
             stop = min(offset + BLOCK_ROWS, self.segment_rows)
             if segment * self.segment_rows + stop > self._rows:
                 return
-            vectors = self._files.read("vectors", segment, offset, stop)
-            self._checked(segment, offset, vectors)
+            vectors = self._read(segment, offset, stop)
             views = self._files.kinds[FACTS].width // layout.FACTS
             vectors = as_lines(vectors, views)
             width = self._files.kinds[SKETCHES].width // views

@@ -1,0 +1,61 @@
+"""`vsearch optimize`, and what `vsearch info` tells of reduced rows."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from contract_data import NEVER, REDUCED, cut_as
+
+from vsearch_fast.index import Index
+from vsearch_fast.search.tiling import Tiling
+
+SMALL = Tiling(hopeless=NEVER, reduced_left=NEVER, **REDUCED)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An index that was made before there were reductions."""
+    rows = np.random.default_rng(0).integers(-3, 4, (130, 20)).astype(np.float32)
+    with Index.create(tmp_path / "i", 20, segment_rows=64) as index:
+        index.add([f"{i}" for i in range(130)], rows)
+    return tmp_path / "i"
+
+
+def test_it_tells_what_it_did(vsearch: Any, folder: Path) -> None:
+    assert "reduced" not in vsearch("info", folder)[1]
+    with cut_as(SMALL):
+        code, out, _ = vsearch("optimize", folder, "--quiet")
+        assert code == 0
+        assert "L2: 128 of 130 rows reduced to 48 bytes each (a sketch has 20)" in out
+        assert "L1: 128 of 130 rows reduced to" in out and "remain to be compared" in out
+        code, out, _ = vsearch("optimize", folder, "--json")
+        l2, l1 = json.loads(out)["metrics"]
+        assert code == 0 and (l2["metric"], l1["metric"]) == ("l2", "l1")
+        assert (l2["before"], l2["reduced"], l2["pays"]) == (128, 128, True)
+    out = vsearch("info", folder)[1]
+    assert "reduced       l2: 128 rows, 4 and 16 numbers, 48 bytes a row; of a sample" in out
+    assert json.loads(vsearch("info", folder, "--json")[1])["reductions"]["l1"]["rows"] == 128
+
+
+def test_where_it_does_not_pay(vsearch: Any, folder: Path) -> None:
+    with cut_as(SMALL):
+        vsearch("optimize", folder, "--quiet")
+    with cut_as(replace(SMALL, reduced_worth=0.0)):
+        out = vsearch("optimize", folder, "--quiet")[1]
+    assert "L2: it would not pay, because" in out and "the 128 reduced rows are gone" in out
+    out = vsearch("info", folder)[1]
+    assert "l2: would not pay (" in out and "of the rows would remain)" in out
+
+
+def test_short_rows_and_few(vsearch: Any, folder: Path) -> None:
+    code, out, _ = vsearch("optimize", folder)
+    assert code == 0 and out == (
+        "Nothing to do: rows of 20 numbers, 130 of them, are too short or too few to be reduced\n"
+    )
+    code, _, err = vsearch("optimize", folder.with_name("nothing"))
+    assert code == 1 and "does not exist" in err
