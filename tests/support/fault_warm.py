@@ -14,8 +14,8 @@ from vsearch_fast.search import tiling
 # Rows are reduced from the first page on, and whether that pays or not: the base index, which tests
 # make, gains them with its next addition.
 tiling.TILING = tiling.Tiling(
-    reduce_rows=1, reduced_worth=float("inf"), reduced_tile=1, seed_rows=1, reduced_chunk=1, regroupings=0,
-    reduced_shapes=(("l2", 1, 4, 16), ("l1", 1, 6, 64)),
+    reduce_rows=1, reduced_worth=float("inf"), reduced_tile=1, seed_rows=1,
+    reduced_chunk=1, regroupings=0, reduced_shapes=(("l2", 1, 4, 16), ("l1", 1, 6, 64)),
 )  # fmt: skip
 
 with tempfile.TemporaryDirectory() as folder:
