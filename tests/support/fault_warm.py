@@ -15,8 +15,7 @@ from vsearch_fast.search import tiling
 # make, gains them with its next addition.
 tiling.TILING = tiling.Tiling(
     reduce_rows=1, reduced_worth=float("inf"), reduced_tile=1, seed_rows=1,
-    reduced_chunk=1, regroupings=0,
-    reduced_shapes=(("l2", 1, 4, 16), ("l1", 1, 6, 64)),
+    reduced_chunk=1, regroupings=0, reduced_shapes=(("l2", 1, 4, 16), ("l1", 1, 6, 64)),
 )  # fmt: skip
 
 with tempfile.TemporaryDirectory() as folder:

@@ -32,6 +32,7 @@ from .finder import Finder
 from .hits import Hit, find_hits
 from .items import Item, check_id
 from .learning import Learning
+from .listing import Listing
 from .reading import Checks, checks_wanted
 from .store import Store
 from .telling import Telling
@@ -43,7 +44,7 @@ _NOT_ADDED = "None of the rows was added"
 _NOT_SEARCHED = "Nothing was searched"
 
 
-class Index(Telling, Upkeep):
+class Index(Listing, Telling, Upkeep):
     """An index folder, opened by `Index.create` or `Index.open`.
 
     Many processes may search an index while one writes to it; each search sees all that was
@@ -459,52 +460,6 @@ class Index(Telling, Upkeep):
         names = arguments.ids(ids, "Nothing was read")
         found, view = self._store.find_with_view(names, (kind,), "Nothing was read")
         return self._finder.stored(view, kind, np.array([row for row, _ in found], np.int64))
-
-    def page(
-        self,
-        limit: int,
-        *,
-        after: int | None = None,
-        where: Mapping[str, Scalar | Iterable[Scalar]] | None = None,
-    ) -> tuple[list[Item], int | None]:
-        """Some items in the order in which they were added, and where the next page begins.
-
-        Args:
-            limit: items at most.
-            after: what the page before gave; None for the first page.
-            where: as for `search`.
-
-        Returns:
-            Items, and `after` of the next page; None instead of it on the last one.
-
-        Raises:
-            ArgumentError: a limit below 1, an unknown column.
-        """
-        limit = positive(limit, "limit", "Nothing was read")
-        wanted = arguments.where(where, "Nothing was read")
-        return self._store.page(limit, after, wanted)
-
-    def values(self, column: str, limit: int = 1000) -> list[tuple[Scalar, int]] | None:
-        """The values of a metadata column and how many items have each, most common first.
-
-        None where there are more than `limit` values: a column of names, not of kinds.
-
-        Raises:
-            ArgumentError: a column that no item has had.
-        """
-        found = self._store.values(column, positive(limit, "limit", "Nothing was read"))
-        if found is None:
-            return None
-        return sorted(found, key=lambda pair: (-pair[1], str(pair[0])))
-
-    def columns(self) -> list[str]:
-        """Names of the metadata columns that items have, sorted."""
-        return self._store.columns()
-
-    def boxed(self) -> int:
-        """How many items have a box: their features are those of a part of the picture, of two
-        views the second's."""
-        return self._store.boxed()
 
     def info(self) -> dict[str, Any]:
         """What the index is: path, format, created, dim, dtype, views, model, model_id, rows (ever

@@ -456,8 +456,7 @@ class _Repair:
     def _forget_reduced(self, damages: Sequence[Damage]) -> bool:
         """Whether reduced rows of a metric, or what reduces them, are damaged: they are known no
         more."""
-        damaged = {damage.kind for damage in damages}
-        file = self.store.database.file
+        damaged, file = {damage.kind for damage in damages}, self.store.database.file
         with self.store.statements(_CONSEQUENCE) as sql:
             state = sealing.read_state(sql)
             held = self.store.reduced(sql, state)
