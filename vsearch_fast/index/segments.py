@@ -20,6 +20,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -46,11 +47,17 @@ class Kind:
 
     def header(self, segment_rows: int) -> bytes:
         """The .npy header of a segment file: the same bytes for every segment of the kind."""
-        out = io.BytesIO()
-        np.lib.format.write_array_header_1_0(
-            out, {"descr": self.dtype, "fortran_order": False, "shape": (segment_rows, self.width)}
-        )
-        return out.getvalue()
+        return _header(self.dtype, segment_rows, self.width)
+
+
+@lru_cache(256)
+def _header(dtype: str, rows: int, width: int) -> bytes:
+    """Asked for at every search, for each file that is looked at."""
+    out = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        out, {"descr": dtype, "fortran_order": False, "shape": (rows, width)}
+    )
+    return out.getvalue()
 
 
 @dataclass(eq=False, slots=True)
