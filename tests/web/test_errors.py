@@ -28,7 +28,7 @@ from vsearch_fast.web.catalogue import Catalogue
         ({"id": "001.png", "box": "500,500,600,600"}, 400, "outside"),
         ({"id": "001.png", "k": "0"}, 422, "k"),
         ({"id": "001.png", "k": "101"}, 422, "100"),
-        ({"id": "001.png", "metric": "cosine"}, 422, "metric"),
+        ({"id": "001.png", "metric": "chebyshev"}, 422, "metric"),
         ({"id": "001.png", "where": "category"}, 400, "column=value"),
         ({"id": "001.png", "where": "nope=1"}, 400, "nope"),
     ],
