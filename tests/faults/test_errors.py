@@ -92,7 +92,7 @@ def test_a_disk_is_full(
 ) -> None:
     """A real one, with ever so many KiB left."""
     tally = Tally(f"full disks under {name}")
-    for left in range(0, 196, step):
+    for left in range(0, 392, step):
         attempt(
             bare_stage, tally, name, small_disk / "place", made, Disturbance("space", left << 10)
         )
