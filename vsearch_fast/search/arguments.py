@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from typing import Literal, get_args
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..checks import array_of, positive
 from ..errors import ArgumentError, DTypeError
 from ..words import METRICS, plural
+from .rows import Live, segment_name
 
 Backend = Literal["auto", "cpu", "cuda"]
 Strategy = Literal["auto", "scan", "sketch"]
@@ -134,3 +135,35 @@ def checked_masks(
         live.flags.writeable = False
         checked.append(live)
     return checked
+
+
+def checked_segments(
+    segments: Sequence[NDArray],
+    dim: int,
+    metric: str,
+    masks: Sequence[NDArray[np.bool_] | None] | None,
+    sketches: Sequence[Sized | None] | None,
+) -> tuple[list[NDArray], list[Live]]:
+    """The segments, of so many columns each, and their masks as kernels read them."""
+    arrays = [
+        checked_array(s, segment_name("database", i, segments), metric)
+        for i, s in enumerate(segments)
+    ]
+    for i, segment in enumerate(arrays):
+        if segment.shape[1] != dim:
+            raise ArgumentError(
+                f"queries have {dim} columns and "
+                f"{segment_name('database', i, segments)} has {segment.shape[1]}",
+                "Nothing was searched",
+                "Use features of one model, packed alike, for both",
+            )
+    if sketches is not None and (
+        len(sketches) != len(arrays)
+        or any(s and len(s) > len(r) for s, r in zip(sketches, arrays, strict=True))
+    ):
+        raise ArgumentError(
+            "the sketches are not those of the segments",
+            "Nothing was searched",
+            "Pass one a segment, made of its rows, or None",
+        )
+    return arrays, list(checked_masks(masks, arrays))

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from ..arithmetic import usually
 from ..checks import array_of
-from ..errors import ArgumentError, DeviceError
+from ..errors import DeviceError
 from ..loading import once, package
 from ..machine import available_threads
 from ..words import Metric
@@ -31,14 +31,14 @@ from .arguments import (
     Backend,
     Strategy,
     checked_array,
-    checked_masks,
     checked_options,
+    checked_segments,
     refuse_not_finite,
 )
 from .choosing import strategy_for
 from .cpu.chunks import Problem
 from .proof import Proof, Work
-from .rows import Reading, converted, live_rows, not_finite, segment_name
+from .rows import Reading, converted, live_rows, not_finite
 from .sketches import Sketch, Sketched
 
 if TYPE_CHECKING:
@@ -150,28 +150,7 @@ def topk_segments(
     k = checked_options(k, metric, backend, strategy, threads)
     queries = array_of(queries, "queries", "Nothing was searched")
     queries = checked_array(queries[None] if queries.ndim == 1 else queries, "queries", metric)
-    segments = [
-        checked_array(s, segment_name("database", i, segments), metric)
-        for i, s in enumerate(segments)
-    ]
-    for i, segment in enumerate(segments):
-        if segment.shape[1] != queries.shape[1]:
-            raise ArgumentError(
-                f"queries have {queries.shape[1]} columns and "
-                f"{segment_name('database', i, segments)} has {segment.shape[1]}",
-                "Nothing was searched",
-                "Use features of one model, packed alike, for both",
-            )
-    lives = checked_masks(masks, segments)
-    if sketches is not None and (
-        len(sketches) != len(segments)
-        or any(s and len(s) > len(r) for s, r in zip(sketches, segments, strict=True))
-    ):
-        raise ArgumentError(
-            "the sketches are not those of the segments",
-            "Nothing was searched",
-            "Pass one a segment, made of its rows, or None",
-        )
+    segments, lives = checked_segments(segments, queries.shape[1], metric, masks, sketches)
     cpu = _on_processor()
     kernels = cpu.family(metric, queries.shape[1])
     queries = converted(queries, kernels.rows)

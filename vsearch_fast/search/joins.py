@@ -20,11 +20,16 @@ from numpy.typing import NDArray
 from ..arithmetic import usually
 from ..checks import Progress, positive
 from ..words import Metric
-from .arguments import Strategy, checked_array, checked_radii, checked_words
+from .arguments import (
+    Strategy,
+    checked_array,
+    checked_radii,
+    checked_segments,
+    checked_words,
+)
 from .cpu.chunks import Problem
 from .ranges import (
     LIMIT,
-    checked_segments,
     chosen,
     on_processor,
     taken_apart,

@@ -147,14 +147,14 @@ def _grouped(
         (1.0, 1.0),
     )  # fmt: skip
     centre = draft.numbers(sample).numbers.mean(axis=0)
-    draft = _with(draft, centre=centre)
+    draft = replace(draft, centre=centre)
     fine = draft.numbers(sample)
     coarse = draft.coarser(fine).numbers.std(axis=0)
-    planes = {"coarse": replace(draft.coarse, scales=scales_for(coarse, 1))}
+    draft = replace(draft, coarse=replace(draft.coarse, scales=scales_for(coarse, 1)))
     if shape.fine:
-        sums = _kernels()[0].SUMS
-        planes["fine"] = replace(draft.fine, scales=scales_for(fine.numbers.std(axis=0), sums))
-    return _finished(_with(draft, **planes), sample)
+        scales = scales_for(fine.numbers.std(axis=0), _kernels()[0].SUMS)
+        draft = replace(draft, fine=replace(draft.fine, scales=scales))
+    return _finished(draft, sample)
 
 
 def scales_for(deviations: NDArray[np.float64], sums: int) -> NDArray[np.uint8]:
@@ -237,11 +237,6 @@ def _regroup(
             sums[groups[number]] += np.float32(signs[number]) * change
 
 
-def _with(reduction: Reduction, **changes: object) -> Reduction:
-    names = ("shape", "centre", "directions", "combine", "coarse", "fine", "left")
-    return Reduction(**{name: changes.get(name, getattr(reduction, name)) for name in names})  # type: ignore[arg-type]
-
-
 def _finished(draft: Reduction, sample: NDArray[np.float32]) -> Reduction:
     """The reduction with its sketches chosen, and what it leaves of the sample counted."""
     sketch = _kernels()[4]
@@ -277,7 +272,7 @@ def _finished(draft: Reduction, sample: NDArray[np.float32]) -> Reduction:
                 reduced = np.abs(difference).sum(axis=1)
                 error = 2 * plane.step * float(plane.scales.sum()) / 4
             left[i] += float((reduced - error <= nearest).mean()) / len(queries)
-    return _with(draft, coarse=planes[0], fine=planes[1], left=tuple(left))
+    return replace(draft, coarse=planes[0], fine=planes[1], left=(left[0], left[1]))
 
 
 def worth(reduction: Reduction) -> bool:

@@ -23,8 +23,8 @@ from . import tiling
 from .arguments import (
     Strategy,
     checked_array,
-    checked_masks,
     checked_radii,
+    checked_segments,
     checked_words,
     refuse_not_finite,
 )
@@ -32,7 +32,7 @@ from .choosing import strategy_for
 from .cpu.chunks import Problem
 from .proof import Proof, Work
 from .resident import Resident
-from .rows import Live, Reading, converted, live_rows, segment_name
+from .rows import Reading, converted, live_rows
 from .sketches import Sketch, Sketched
 
 #: Pairs of a result at most, unless another limit is given: 16 bytes each, and as much again
@@ -172,38 +172,6 @@ def range_segments(
     distances = np.concatenate([part for part, _ in parts]).astype(kernels.distances)
     ids = np.concatenate([part for _, part in parts])
     return np.cumsum(np.concatenate(counts)), distances, ids, proof
-
-
-def checked_segments(
-    segments: Sequence[NDArray],
-    dim: int,
-    metric: str,
-    masks: Sequence[NDArray[np.bool_] | None] | None,
-    sketches: Sequence[Sketch | None] | None,
-) -> tuple[list[NDArray], list[Live]]:
-    """The segments, of so many columns each, and their masks as kernels read them."""
-    arrays = [
-        checked_array(s, segment_name("database", i, segments), metric)
-        for i, s in enumerate(segments)
-    ]
-    for i, segment in enumerate(arrays):
-        if segment.shape[1] != dim:
-            raise ArgumentError(
-                f"queries have {dim} columns and "
-                f"{segment_name('database', i, segments)} has {segment.shape[1]}",
-                "Nothing was searched",
-                "Use features of one model, packed alike, for both",
-            )
-    if sketches is not None and (
-        len(sketches) != len(arrays)
-        or any(s and len(s) > len(r) for s, r in zip(sketches, arrays, strict=True))
-    ):
-        raise ArgumentError(
-            "the sketches are not those of the segments",
-            "Nothing was searched",
-            "Pass one a segment, made of its rows, or None",
-        )
-    return arrays, list(checked_masks(masks, arrays))
 
 
 def chosen(
