@@ -89,7 +89,8 @@ class ItemRows:
         _, id_, path, x1, y1, x2, y2, metadata, stamp = line[:9]
         box = None if x1 is None else (x1, y1, x2, y2)
         try:
-            return Item(id_, path, box, json.loads(metadata), stamp)
+            known = {} if metadata == "{}" else json.loads(metadata)
+            return Item(id_, path, box, known, stamp)
         except (TypeError, ValueError) as error:
             raise self.damaged(f"the item of row {line[0]}: {error}") from error
 

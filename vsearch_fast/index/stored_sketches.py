@@ -33,7 +33,7 @@ from .segments import Kind, SegmentFiles
 from .sums import CURE, segment_sum
 from .views import as_lines, as_rows
 
-BLOCK_ROWS = 1024
+BLOCK_ROWS = 256
 SKETCHES, FACTS = "sketches", "facts"
 
 

@@ -55,7 +55,8 @@ def signed(value: int) -> int:
 
 def line_sum(*values: object) -> int:
     """The sum of a table's line: of values that are text without NUL, numbers, bytes or None."""
-    text = "\0".join("" if value is None else f"={value}" for value in values)
+    # A list, since a generator costs half as much again, and each hit of a search is checked.
+    text = "\0".join(["" if value is None else f"={value}" for value in values])
     return signed(xxh3_64_intdigest(text.encode("utf-8", "surrogateescape")))
 
 
