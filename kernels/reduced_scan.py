@@ -20,7 +20,8 @@ from .coarse import PAGE, QUERIES, coarse_page, fine_differences, fine_product, 
 from .pairs import PAIRS, drop_both
 from .select import append, append_bound, shrink, shrink_bounds
 from .simd import count_trailing_zeros
-from .simd_u8 import PRODUCT, prefetch, stream
+from .simd_u8 import PRODUCT, pair_sum, prefetch, row_sums
+from .simd_u8 import QUERIES as TOGETHER
 from .sketch import bounds
 
 #: What float32 arithmetic on weights may lose, of them: eight roundings of 2**-24, doubled.
@@ -92,6 +93,12 @@ def reduced_scanner(operation: int, level: int, numbers: int) -> Kernel:
     ):  # fmt: skip
         found_queries = np.empty(tile_rows * queries, np.int32)
         found_rows = np.empty(tile_rows * queries, np.int32)
+        by_row_queries, by_row_rows = found_queries, found_rows
+        if queries > 1:
+            by_row_queries, by_row_rows = np.empty_like(found_queries), np.empty_like(found_rows)
+        begins = np.empty(tile_rows + 1, np.int64)
+        together, sums = np.empty(TOGETHER, np.int64), np.empty(TOGETHER, np.int32)
+        together_at, sums_at = together.ctypes.data, sums.ctypes.data
         reaches = np.empty(len(coarse_errors), np.float32)
         nothing = np.empty(0, np.float32)
         nothing_at = nothing.ctypes.data
@@ -173,32 +180,70 @@ def reduced_scanner(operation: int, level: int, numbers: int) -> Kernel:
                         out = fine_scale * total > reach
                     if out:  # not where a NaN compares
                         continue
-                    prefetch(row_base + row * width, width)
                     found_queries[kept], found_rows[kept] = a, row
                     kept += 1
                 found = kept
             left_fine += found
-            for i in range(found):
-                a, row = np.int64(found_queries[i]), np.int64(found_rows[i])
-                whole = stream(
-                    operation, level, query_base + a * query_stride, row_base + row * width, width
-                )
+            # By row: a row comes from memory once for all its queries, and two before its turn.
+            if queries > 1:
+                begins[:] = 0
+                for i in range(found):
+                    begins[found_rows[i] - position + 1] += 1
+                for i in range(end - position):
+                    begins[i + 1] += begins[i]
+                for i in range(found):
+                    place = begins[found_rows[i] - position]
+                    begins[found_rows[i] - position] = place + 1
+                    by_row_queries[place], by_row_rows[place] = found_queries[i], found_rows[i]
+            i, ahead, row_ahead, awaited = 0, 0, np.int64(-1), 0
+            while i < found:
+                row = np.int64(by_row_rows[i])
+                while ahead < found and awaited < 3:
+                    if by_row_rows[ahead] != row_ahead:
+                        row_ahead = np.int64(by_row_rows[ahead])
+                        prefetch(row_base + row_ahead * width, width)
+                        awaited += 1
+                    ahead += 1
+                awaited -= 1
+                behind = i + 1
+                while behind < found and by_row_rows[behind] == row:
+                    behind += 1
+                error, constant = facts[row, error_column], np.int64(0)
                 if squared:
-                    # The parts are exact modulo 2**32, the distance lies within.
                     constant = np.int64(facts[row, 3]) - signed * np.int64(facts[row, 2])
-                    whole = np.int64(np.int32(query_constants[a] + constant - 2 * whole))
-                sketched = step * (np.sqrt(float(whole)) if squared else float(whole))
-                errors = query_errors[a] + facts[row, error_column]
-                lower, upper = bounds(sketched, errors, gamma)
-                if lower > limits[a]:
-                    continue
-                pair_queries[pairs] = a
-                pair_rows[pairs] = id_offset + row
-                pair_lowers[pairs] = lower
-                pairs += 1
-                if upper < limits[a] and append_bound(a, upper, uppers_at, counts_at, capacity):
-                    limit = shrink_bounds(a, k, uppers, counts, order)
-                    limits[a] = min(limit, caps[a])
+                while i < behind:
+                    some = min(TOGETHER, behind - i)
+                    for j in range(TOGETHER):
+                        together[j] = by_row_queries[i + min(j, some - 1)]
+                    if some > 1:
+                        row_sums(
+                            operation, level, query_base, query_stride, together_at,
+                            row_base + row * width, width, sums_at,
+                        )  # fmt: skip
+                    else:
+                        sums[0] = pair_sum(
+                            operation, level, query_base + together[0] * query_stride,
+                            row_base + row * width, width,
+                        )  # fmt: skip
+                    i += some
+                    for j in range(some):
+                        a, whole = together[j], np.int64(sums[j])
+                        if squared:
+                            # The parts are exact modulo 2**32, the distance lies within.
+                            whole = np.int64(np.int32(query_constants[a] + constant - 2 * whole))
+                        sketched = step * (np.sqrt(float(whole)) if squared else float(whole))
+                        lower, upper = bounds(sketched, query_errors[a] + error, gamma)
+                        if lower > limits[a]:
+                            continue
+                        pair_queries[pairs] = a
+                        pair_rows[pairs] = id_offset + row
+                        pair_lowers[pairs] = lower
+                        pairs += 1
+                        if upper < limits[a] and append_bound(
+                            a, upper, uppers_at, counts_at, capacity
+                        ):
+                            limit = shrink_bounds(a, k, uppers, counts, order)
+                            limits[a] = min(limit, caps[a])
             position = end
         return position, refined, pairs, left_coarse, left_fine
 

@@ -14,8 +14,8 @@ products, which may pass 2**31 for unsigned ones, are exact modulo 2**32, as is 
 above, whose result stays below. ``vpmaddubsw``, which saturates, is not used.
 
 `tile` takes 4 queries x 4 rows, in registers 4 x 4 (AVX-512), 4 x 2 (AVX2) or 2 x 2 at a
-time; `stream` one query and one row, which memory bounds. Rows are padded to 64 bytes
-(`PADDING`), so that there is no tail.
+time; `row_sums` 4 queries and one row; `stream` and `pair_sum` one of each, which memory
+bounds. Rows are padded to 64 bytes (`PADDING`), so that there is no tail.
 """
 
 from __future__ import annotations
@@ -69,21 +69,42 @@ def _step(operation: int, level: int) -> tuple[int, ir.VectorType]:
     if level == AVX2 and operation == ABSOLUTE:
         return 32, ir.VectorType(_I64, 4)
     if level == AVX2 and operation == PRODUCT:
-        return 16, ir.VectorType(_I32, 8)
+        return 32, ir.VectorType(_I32, 8)
     return 16, _SIXTEEN_I32
 
 
-def _prepared(builder: ir.IRBuilder, operation: int, level: int, value: ir.Value) -> ir.Value:
-    """A loaded vector as `_added` takes it: widened once, for all the pairs that it meets."""
-    if operation == PRODUCT and level != AVX512:
-        return builder.zext(value, ir.VectorType(_I16, 16))
-    return value
+def _prepared(
+    builder: ir.IRBuilder, operation: int, level: int, value: ir.Value
+) -> tuple[ir.Value, ...]:
+    """A loaded vector as `_added` takes it: widened once, for all the pairs that it meets.
+
+    Sums of products do not mind an order: AVX2 widens even bytes and odd ones by a mask and a
+    shift, which more of a processor's units can do than what widens bytes in their order.
+    """
+    if operation == PRODUCT and level == AVX2:
+        kind = ir.VectorType(_I16, 16)
+        words = builder.bitcast(value, kind)
+        even = builder.and_(words, ir.Constant(kind, [255] * 16))
+        return even, builder.lshr(words, ir.Constant(kind, [8] * 16))
+    if operation == PRODUCT and level == PORTABLE:
+        return (builder.zext(value, ir.VectorType(_I16, 16)),)
+    return (value,)
 
 
 def _added(
+    builder: ir.IRBuilder, operation: int, level: int, total: ir.Value,
+    row: tuple[ir.Value, ...], query: tuple[ir.Value, ...],
+) -> ir.Value:  # fmt: skip
+    """``total`` and the sum over one step of a row's and a query's bytes."""
+    for x, q in zip(row, query, strict=True):
+        total = _part_added(builder, operation, level, total, x, q)
+    return total
+
+
+def _part_added(
     builder: ir.IRBuilder, operation: int, level: int, total: ir.Value, x: ir.Value, q: ir.Value
 ) -> ir.Value:
-    """``total`` and the sum over one step of a row's and a query's bytes."""
+    """The same of one vector of each, as `_prepared` made it."""
     kind = total.type
     if operation == ABSOLUTE and level == AVX512:
         part = _call(builder, "llvm.x86.avx512.psad.bw.512", kind, x, q)
@@ -248,19 +269,56 @@ def bounded_tile(typingctx, operation, level, qb, qs, xb, xs, numbers, length, q
     return types.intp(operation, level, *_TILE, *(types.intp,) * 6), codegen
 
 
-@intrinsic(prefer_literal=True)
-def stream(typingctx, operation, level, query, row, length):
-    """The sum of one query and one row, at their addresses, over ``length`` bytes."""
-    literals = operation.literal_value, level.literal_value
+def _one_pair(ahead: int) -> Any:
+    """Code of the sum of one query and one row, with memory asked for what lies so far ahead."""
 
     def codegen(context, builder, signature, args):
+        literals = tuple(kind.literal_value for kind in signature.args[:2])
         pointers = [builder.inttoptr(address, _I8.as_pointer()) for address in args[2:4]]
         size, _ = _step(*literals)
         unroll = PADDING // size
-        (vector,) = _sums(builder, *literals, pointers[:1], pointers[1:], args[4], unroll, _AHEAD)
+        (vector,) = _sums(builder, *literals, pointers[:1], pointers[1:], args[4], unroll, ahead)
         return builder.sext(_total(builder, vector), _I64)
 
-    return types.intp(operation, level, types.intp, types.intp, types.intp), codegen
+    return codegen
+
+
+@intrinsic(prefer_literal=True)
+def stream(typingctx, operation, level, query, row, length):
+    """The sum of one query and one row, at their addresses, over ``length`` bytes; rows are read
+    one behind the other."""
+    return types.intp(operation, level, types.intp, types.intp, types.intp), _one_pair(_AHEAD)
+
+
+@intrinsic(prefer_literal=True)
+def pair_sum(typingctx, operation, level, query, row, length):
+    """`stream` of a row by itself, that is in a cache or on its way (`prefetch`)."""
+    return types.intp(operation, level, types.intp, types.intp, types.intp), _one_pair(0)
+
+
+@intrinsic(prefer_literal=True)
+def row_sums(typingctx, operation, level, qb, qs, numbers, row, length, out):
+    """The sums of 4 numbered queries (addresses of the first, bytes from one to the next, address
+    of 4 int64) and one row over ``length`` bytes, stored as 4 int32: the row is loaded and widened
+    once."""
+    literals = operation.literal_value, level.literal_value
+
+    def codegen(context, builder, signature, args):
+        base, stride, numbers, row, length, out = args[2:]
+        held = builder.inttoptr(numbers, _I64.as_pointer())
+        queries = []
+        for i in range(QUERIES):
+            number = builder.load(builder.gep(held, [_const(i)]))
+            address = builder.add(base, builder.mul(number, stride))
+            queries.append(builder.inttoptr(address, _I8.as_pointer()))
+        pointer = builder.inttoptr(row, _I8.as_pointer())
+        place = builder.inttoptr(out, _I32.as_pointer())
+        parts = _sums(builder, *literals, queries, [pointer], length)
+        for i, vector in enumerate(parts):
+            builder.store(_total(builder, vector), builder.gep(place, [_const(i)]))
+        return _const(0)
+
+    return types.intp(operation, level, *(types.intp,) * 6), codegen
 
 
 @intrinsic

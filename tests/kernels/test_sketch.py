@@ -211,7 +211,7 @@ def test_bounds_of_rows_that_are_not_finite_exclude_nothing(errors):
 def sums_kernel(operation: int, level: int):
     """Calls the micro-kernels of one operation and level as kernels do, compiled."""
 
-    def call(qb, qs, xb, xs, numbers, length, tile, qc, xc, qt, xt, bounded):
+    def call(qb, qs, xb, xs, numbers, length, tile, qc, xc, qt, xt, bounded, chosen, of_row):
         at = numbers.ctypes.data
         # An intrinsic is called without its typing context.
         simd_u8.tile(  # type: ignore[call-arg]
@@ -221,14 +221,21 @@ def sums_kernel(operation: int, level: int):
             operation, level, qb, qs, xb, xs, at, length,
             qc.ctypes.data, xc.ctypes.data, qt.ctypes.data, xt.ctypes.data, bounded.ctypes.data,
         )  # fmt: skip
-        total = simd_u8.stream(operation, level, qb, xb + numbers[0] * xs, length)
-        return passed, total, numbers[0], qc[0], xc[0], qt[0], xt[0]  # all live until here
+        row = xb + numbers[0] * xs
+        total = simd_u8.stream(operation, level, qb, row, length)
+        single = simd_u8.pair_sum(operation, level, qb, row, length)
+        simd_u8.row_sums(
+            operation, level, qb, qs, chosen.ctypes.data, row, length, of_row.ctypes.data
+        )  # fmt: skip
+        # All live until here.
+        return passed, total, single, numbers[0], qc[0], xc[0], qt[0], xt[0], chosen[0]
 
     call.__name__ = call.__qualname__ = f"tested_sums_{operation}_{level}"
     i32, f32, at, size = numba.int32[::1], numba.float32[::1], numba.intp, numba.int64
-    result = numba.types.Tuple((size, size, size, *(numba.int32,) * 2, *(numba.float32,) * 2))
+    i64 = numba.int64[::1]
+    result = numba.types.Tuple((*(size,) * 4, *(numba.int32,) * 2, *(numba.float32,) * 2, size))
     return compiled(
-        result(at, at, at, at, numba.int64[::1], size, i32, i32, i32, f32, f32, i32)
+        result(at, at, at, at, i64, size, i32, i32, i32, f32, f32, i32, i64, i32)
     )(call)  # fmt: skip
 
 
@@ -263,18 +270,21 @@ def test_sums_of_bytes(operation, level, fill, length):
         apart = np.abs(v[:, None] - u)
         want = distances = apart.sum(axis=2)
         parts = query_parts = np.zeros(4, np.int64)
-    tile, bounded = np.empty(16, np.int32), np.empty(16, np.int32)
+    tile, bounded, of_row = (np.empty(size, np.int32) for size in (16, 16, 4))
+    chosen = np.array([2, 0, 3, 3])
     # Thresholds so that about half pass; some are far, one is infinite and one is NaN.
     reach = np.sqrt(distances) if operation == PRODUCT else distances.astype(float)
     query_reach = np.median(reach, axis=1).astype(np.float32)
     row_reach = np.array([-1, 0, 1, np.inf], np.float32)
     for thresholds in (query_reach, np.array([np.nan, np.inf, -1e9, 1e9], np.float32)):
-        passed, total, *_ = sums_kernel(operation, level)(
+        passed, total, single, *_ = sums_kernel(operation, level)(
             handed.ctypes.data, length, rows.ctypes.data, length, numbers, length, tile,
             query_parts.astype(np.int32), parts.astype(np.int32), thresholds, row_reach, bounded,
+            chosen, of_row,
         )  # fmt: skip
         assert tile.reshape(4, 4).tolist() == want.astype(np.int32).tolist()
-        assert total == want[0, 0].astype(np.int32)
+        assert total == single == want[0, 0].astype(np.int32)
+        assert of_row.tolist() == want[chosen, 0].astype(np.int32).tolist()
         assert bounded.reshape(4, 4).tolist() == distances.tolist()
         limit = thresholds[:, None] + row_reach
         if operation == PRODUCT:

@@ -10,6 +10,7 @@ from contract_data import (
     DIFFERENCES,
     FLOAT_METRICS,
     NEVER,
+    REDUCED,
     assert_adds_up,
     assert_same,
     cut_as,
@@ -59,6 +60,28 @@ def test_a_guess_may_hold_for_some_queries_and_not_for_others(metric, threads, k
         assert rounds == [(2, True, [])]
     else:
         assert rounds == [(2, True, [0]), (1, False, [])]
+
+
+@pytest.mark.parametrize("metric", DIFFERENCES)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_guess_by_reduced_rows_may_hold_for_some_queries_and_not_for_others(
+    metric, threads, rounds, monkeypatch
+):
+    """Every eighth page of 16 rows, which the sample has, lies where the first query is."""
+    rows = gaussian(640)
+    rows.reshape(5, 8, 16, 32)[:, 0] += 20
+    queries = np.stack([np.full(32, 20), np.full(32, 0.1)]).astype(np.float32)
+    want = reference.topk(queries, rows, 70, metric)
+    monkeypatch.setattr(cascade.Worker, "sample", None)  # not by sketches
+    tiled = {**REDUCED, "chunk_rows": 640, "inline_bytes": 0, "small_k": 4, "guessed_ranks": 1}
+    with cut_as(Tiling(sample_rows=80, reduced_left=NEVER, hopeless=NEVER, **tiled)):
+        *got, proof = topk(
+            queries, Sketched(rows), 70, metric=metric, strategy="sketch", explain=True,
+            threads=threads,
+        )  # fmt: skip
+    assert_same(got, want)
+    assert proof.reduced == 2 * 640
+    assert rounds == [(2, True, [0]), (1, False, [])]
 
 
 @pytest.mark.parametrize("metric", ("cosine", "ip"))

@@ -49,7 +49,7 @@ def forget_level() -> None:
 
 _TINY: dict[str, Any] = {
     "first_rows": 1, "few_pairs": 0, "kept_parameters": 1, "build_queries": 1, "build_rows": 1,
-    "many_pairs": 0,
+    "many_pairs": 0, "decided_share": 0,
 }  # fmt: skip
 #: Rows are reduced however few they are, and whether that pays or not.
 REDUCED: dict[str, Any] = {
@@ -73,7 +73,7 @@ CUTS = {
         tile_bytes=700, query_bytes=900, sketch_query_bytes=2000, chunk_rows=5,
         copy_bytes=300, inline_bytes=0, list_bytes=500, sketch_rows=7,
         first_rows=3, few_pairs=5, build_queries=2, build_rows=4, hopeless=NEVER,
-        reduced_left=NEVER, **REDUCED,
+        reduced_left=NEVER, decided_share=0, **REDUCED,
     ),
     "small buffers": Tiling(
         tile_bytes=4000, query_bytes=4000, buffer_bytes=3000, chunk_rows=17, inline_bytes=0,
@@ -85,19 +85,23 @@ CUTS = {
     ),
     "large tiles, short lists": Tiling(
         tile_bytes=1000, list_bytes=1, inline_bytes=0,
-        few_pairs=0, many_pairs=0, hopeless=NEVER,
+        few_pairs=0, many_pairs=0, hopeless=NEVER, decided_share=0,
     ),
     "whole": Tiling(
         tile_bytes=700, sketch_query_bytes=2000, inline_bytes=0, whole_queries=1, list_bytes=500,
-        first_rows=3, few_pairs=0, hopeless=NEVER,
+        first_rows=3, few_pairs=0, hopeless=NEVER, decided_share=0,
     ),
     "guesses": Tiling(
         chunk_rows=13, inline_bytes=0, small_k=0, sample_rows=7, sample_stride=2, small_batch=3,
         listed_times_k=1000,
     ),
+    "guesses by reductions": Tiling(
+        chunk_rows=32, inline_bytes=0, small_k=0, sample_rows=1, sample_stride=1, guessed_ranks=1,
+        hopeless=NEVER, reduced_left=NEVER, **REDUCED,
+    ),
     "gives up": Tiling(
         tile_bytes=1, list_bytes=1, chunk_rows=11, inline_bytes=0, sketch_rows=11,
-        fair_trial=1, hopeless=0.05, first_rows=4, **REDUCED,
+        fair_trial=1, hopeless=0.05, first_rows=4, decided_share=0, **REDUCED,
     ),
     "reduced": Tiling(
         sketch_rows=32, inline_bytes=0, hopeless=NEVER, reduced_left=NEVER, reduce_rows=1,

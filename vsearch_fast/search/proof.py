@@ -14,8 +14,9 @@ class Proof:
     ``queries * rows``. Of the reduced pairs coarse numbers left `after_coarse`, and fine ones
     `after_fine`, which were bounded by sketches. What no bound excluded are `candidates`,
     which were computed in float32 with a rounding bound; that excluded all but `undecided`,
-    which were computed in float64 by the definition. CUDA devices have no tier between: there
-    the two are the same, and `scanned` pairs of L1 and L2 are bounded by a float32 sum first.
+    which were computed in float64 by the definition. Where most candidates are among the k nearest
+    (large k), float64 comes at once and the two are the same; so it does on CUDA devices, which
+    have no tier between and bound `scanned` pairs of L1 and L2 by a float32 sum first.
 
     Attributes:
         metric: of the search.

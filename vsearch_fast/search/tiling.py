@@ -89,7 +89,9 @@ class Tiling:
     """Pairs of a chunk of reduced rows, at least: they take little time."""
     reduced_left: float = 0.3
     """Share of the pairs, left by reductions, from which sketches alone are cheaper."""
-    seed_rows: int = 4096
+    guessed_ranks: int = 100
+    """Neighbours that a sample of reduced rows should hold, for a large k to be guessed by."""
+    seed_rows: int = 16384
     """Rows whose reductions tell where the search's limits may start."""
     small_k: int = 64
     """Up to it a worker's first rows are probed; beyond it limits start from a guess."""
@@ -97,6 +99,8 @@ class Tiling:
     """Rows of a sample that limits are guessed by."""
     sample_stride: int = 8
     """A sample is at most one row in so many."""
+    decided_share: int = 2
+    """Listed pairs a query and neighbour up to which they are decided at once."""
     few_pairs: int = 512
     """Pairs to decide for which waking the other workers costs more than they bring."""
     pairs_a_query: int = 8192

@@ -202,10 +202,13 @@ class _Batch:
         if self.refused:
             raise not_finite(min(self.refused), shared.problem.segments)
         self._join_limits()
-        self._each(lambda worker: worker.probe(shared.sources))
-        self._join_limits()
-        self._each(lambda worker: worker.refine_near(shared.sources))
-        self._join_limits()
+        # Where most are the nearest, float32 only comes before float64: both read the same rows.
+        listed = sum(worker.listed for worker in self.workers)
+        if listed > tiling.TILING.decided_share * shared.problem.k * shared.count:
+            self._each(lambda worker: worker.probe(shared.sources))
+            self._join_limits()
+            self._each(lambda worker: worker.refine_near(shared.sources))
+            self._join_limits()
         self._each(lambda worker: worker.decide(shared.sources))
         merge(shared.distances, shared.ids, shared.counts[2], best, best_ids)
         enough = shared.counts[2].sum(axis=0)[: shared.count] >= shared.problem.k
@@ -217,15 +220,27 @@ class _Batch:
         For a large k, whose limit takes many rows to fall. Nothing is proved by it: whoever
         starts from a guess finds out whether k rows lie within.
         """
-        shared = self.shared
+        shared, sizes, k = self.shared, tiling.TILING, self.shared.problem.k
         limits = np.full(len(shared.queries), np.inf)
-        chunks = [chunk for chunk in self.chunks if chunk.run is not None and not chunk.build]
-        rows = sum(chunk.stop - chunk.start for chunk in chunks)
-        sizes = tiling.TILING
-        stride = rows // sizes.sample_rows
-        if shared.problem.k <= sizes.small_k or stride < sizes.sample_stride:
+        if k <= sizes.small_k:
             return limits
-        expected = shared.problem.k / stride
+        chunks = [chunk for chunk in self.chunks if chunk.run is not None and not chunk.build]
+        rows = _rows(chunks)
+        reduced = [chunk for chunk in chunks if self._seeds(chunk)]
+        if 2 * _rows(reduced) > rows:
+            stride = self._stride(reduced, max(sizes.sample_rows, sizes.guessed_ranks * rows // k))
+            if stride < sizes.sample_stride:
+                return limits
+            sampled = sum(
+                len(range(chunk.start, chunk.stop, PAGE * stride)) * PAGE for chunk in reduced
+            )
+            expected = k * sampled / rows
+            rank = int(expected + 2.5 * expected**0.5 + 3)
+            return self._near_limits(reduced, stride, min(2 * rank, shared.seeds), rank)
+        stride = rows // sizes.sample_rows
+        if stride < sizes.sample_stride:
+            return limits
+        expected = k / stride
         rank = int(expected + 2.5 * expected**0.5 + 3)
         turn = itertools.count()
 
@@ -254,27 +269,10 @@ class _Batch:
         """
         shared = self.shared
         chunks = [chunk for chunk in self.chunks if self._seeds(chunk)]
-        rows = sum(chunk.stop - chunk.start for chunk in chunks)
-        if not rows:
+        if not chunks:
             return
-        for chunk in chunks:
-            assert chunk.reduced is not None
-            shared.bounding(chunk.reduced.reduction)
-        sizes = tiling.TILING
-        wanted = max(sizes.seed_rows, 50 * shared.problem.k)
-        stride = max(1, min(rows // wanted, min(c.stop - c.start for c in chunks) // PAGE))
-        turn = itertools.count()
-
-        def work(number: int) -> None:
-            worker = self.workers[number]
-            while not shared.stop.is_set() and (turned := next(turn)) < len(chunks):
-                worker.seed(chunks[turned], stride)
-            worker.use_seeds()
-
-        run(work, len(self.workers), shared.stop)
-        limits = np.full(len(shared.queries), np.inf)
-        lower_limits(shared.near_uppers, shared.counts[1], shared.problem.k, limits)
-        shared.counts[1] = 0  # the same rows will be met again
+        stride = self._stride(chunks, max(tiling.TILING.seed_rows, 50 * shared.problem.k))
+        limits = self._near_limits(chunks, stride, shared.seeds, shared.problem.k)
         for worker in self.workers:
             np.minimum(worker.caps, limits, out=worker.caps)
             np.minimum(worker.limits, worker.caps, out=worker.limits)
@@ -283,6 +281,35 @@ class _Batch:
     def _seeds(self, chunk: Chunk) -> bool:
         segment = self.shared.problem.segments[chunk.segment]
         return chunk.reduced is not None and readable(segment)
+
+    @staticmethod
+    def _stride(chunks: Sequence[Chunk], wanted: int) -> int:
+        """Pages from one of a sample to the next, for so many rows and a page of each chunk."""
+        shortest = min(chunk.stop - chunk.start for chunk in chunks)
+        return max(1, min(_rows(chunks) // wanted, shortest // PAGE))
+
+    def _near_limits(
+        self, chunks: Sequence[Chunk], stride: int, held: int, rank: int
+    ) -> NDArray[np.float64]:
+        """The ``rank``-th smallest upper bounds of the ``held`` rows that are nearest as reduced,
+        of every ``stride``-th page of these chunks."""
+        shared = self.shared
+        for chunk in chunks:
+            assert chunk.reduced is not None
+            shared.bounding(chunk.reduced.reduction)
+        turn = itertools.count()
+
+        def work(number: int) -> None:
+            worker = self.workers[number]
+            while not shared.stop.is_set() and (turned := next(turn)) < len(chunks):
+                worker.seed(chunks[turned], stride, held)
+            worker.use_seeds(held)
+
+        run(work, len(self.workers), shared.stop)
+        limits = np.full(len(shared.queries), np.inf)
+        lower_limits(shared.near_uppers, shared.counts[1], rank, limits)
+        shared.counts[1] = 0  # the same rows will be met again
+        return limits
 
     def _join_limits(self) -> None:
         """Give all workers the lowest limits that all bounds together prove, and drop by them.
@@ -310,3 +337,7 @@ class _Batch:
                 work(worker)
         else:
             run(lambda number: work(busy[number]), len(busy), self.shared.stop)
+
+
+def _rows(chunks: Sequence[Chunk]) -> int:
+    return sum(chunk.stop - chunk.start for chunk in chunks)

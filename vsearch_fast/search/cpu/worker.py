@@ -115,8 +115,9 @@ class Worker(Bounder):
                 self.unprobed = 0
                 self.probe(sources)
 
-    def seed(self, chunk: Chunk, stride: int) -> None:
-        """Hold the k rows of every ``stride``-th page of a chunk that are nearest as reduced."""
+    def seed(self, chunk: Chunk, stride: int, held: int) -> None:
+        """Hold the ``held`` rows that are nearest as reduced, of every ``stride``-th page of a
+        chunk."""
         reduced = chunk.reduced
         assert reduced is not None
         live = self.shared.problem.lives[chunk.segment]
@@ -126,18 +127,19 @@ class Worker(Bounder):
             *self.coarse(reduced, offset, bounding),
             0, chunk.stop - chunk.start, chunk.offset + chunk.start, stride,
             no_mask() if live is None else live[chunk.start : chunk.stop],
-            self.shared.seeds, self.distances, self.ids, self.held, self.nearest,
+            held, self.distances, self.ids, self.held, self.nearest,
         )  # fmt: skip
 
-    def use_seeds(self) -> None:
-        """Bound what `seed` holds by float32, for `near_uppers`, and let it go."""
+    def use_seeds(self, nearest: int) -> None:
+        """Bound the ``nearest`` of what `seed` holds by float32, for `near_uppers`, and let all
+        go."""
         shared = self.shared
         for query in range(shared.count):
             held = self.held[query]
             ids = self.ids[query, :held]
-            if held > shared.seeds:
-                order = np.argpartition(self.distances[query, :held], shared.seeds - 1)
-                ids = ids[order[: shared.seeds]]
+            if held > nearest:
+                order = np.argpartition(self.distances[query, :held], nearest - 1)
+                ids = ids[order[:nearest]]
             end = self.listed + len(ids)
             self.pair_queries[self.listed : end] = query
             self.pair_rows[self.listed : end] = ids
@@ -203,14 +205,23 @@ class Worker(Bounder):
     def decide(self, sources: Sources) -> None:
         """The third tier, for all that is listed; the list is empty then."""
         self._tell(0, self.listed)
-        done = self.shared.tiers.exact(
-            *self._pairs(sources, 0, self.listed), self.caps,
-            self.distances, self.ids, self.held, self.nearest,
-        )  # fmt: skip
+        self._exact(sources, 0, self.refined)
+        # Candidates are counted where they are computed first.
+        self.work.candidates += self._exact(sources, self.refined, self.listed)
         self.listed = self.refined = 0
         np.minimum(self.caps, self.nearest, out=self.caps)
+
+    def _exact(self, sources: Sources, start: int, end: int) -> int:
+        """The third tier, for pairs ``start`` to ``end``. Returns how many were computed."""
+        if start == end:
+            return 0
+        done: int = self.shared.tiers.exact(
+            *self._pairs(sources, start, end), self.caps,
+            self.distances, self.ids, self.held, self.nearest,
+        )  # fmt: skip
         self.work.undecided += done
         self.work.bytes_read += done * self._row_bytes()
+        return done
 
     def _tell(self, start: int, end: int) -> None:
         """Tell whoever checks rows that those of these listed pairs are read."""
