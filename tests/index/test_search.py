@@ -72,6 +72,20 @@ def test_inner_products_within_a_number_below_zero(index: Index, data: np.ndarra
         index.search(query, metric="ip", max_distance=math.nan)
 
 
+def test_a_cosine_that_a_rounding_put_below_zero_is_a_limit_like_any_other(tmp_path) -> None:
+    rng = np.random.default_rng(5)
+    rows = rng.standard_normal((400, 24)).astype(np.float32)
+    index = Index.create(tmp_path / "parallel.index", 24)
+    index.add(map(str, range(400)), rows)
+    hits = [index.search(row * np.float32(3), 1, "cosine")[0][0] for row in rows]
+    least = min(hits, key=lambda hit: hit.distance)
+    assert least.distance < 0
+    again = index.search(
+        rows[int(least.id)] * np.float32(3), metric="cosine", within=least.distance
+    )
+    assert again == [[least]]
+
+
 @pytest.mark.parametrize("metric", ["cosine", "ip"])
 def test_products_have_no_thresholds_and_labels(index: Index, metric: Any) -> None:
     words = f"kept for l2, l1, hamming, and metric is '{metric}'"

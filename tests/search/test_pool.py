@@ -53,7 +53,13 @@ def refusing(monkeypatch):
 
 
 EVERY_STEP_IN_THE_POOL = Tiling(
-    chunk_rows=7, sketch_rows=7, inline_bytes=0, few_pairs=0, many_pairs=0, hopeless=NEVER
+    chunk_rows=7,
+    sketch_rows=7,
+    inline_bytes=0,
+    few_pairs=0,
+    many_pairs=0,
+    hopeless=NEVER,
+    decided_share=0,
 )
 
 

@@ -156,7 +156,7 @@ def test_cosines_at_the_ends_of_their_range(strategy):
     whole = rng.integers(-(2**22), 2**22, (100, 96)) * 2.0 ** rng.integers(-12, 12, (100, 96))
     rows = np.concatenate([whole, 3 * whole, -3 * whole, 0 * whole, 2 * whole]).astype(np.float32)
     asked = rows[[*range(20), 320]]
-    for radius in (-np.inf, -1e-300, -(2.0**-53), 0, 2.0**-40, 0.5, 1, 2 - 2.0**-40, 2, np.inf):
+    for radius in (-(2.0**-40), -1e-300, -(2.0**-53), 0, 2.0**-40, 0.5, 1, 2 - 2.0**-40, 2, np.inf):
         want = reference.range_search(asked, rows, radius, "cosine")
         got = range_search(asked, Sketched(rows), radius, metric="cosine", strategy=strategy)
         assert_same(got, want)
@@ -299,12 +299,19 @@ def test_a_radius_that_is_none_is_refused(radius):
         range_search(rows, rows, radius, metric="l2")
 
 
-@pytest.mark.parametrize("metric", ["cosine", "ip"])
-def test_a_radius_that_is_no_number_is_refused(metric):
+def test_a_cosine_radius_is_refused_from_where_no_rounding_reaches():
+    rows = gaussian(3, 8)
+    for radius in (-1e-9, -1, -np.inf, np.nan):
+        with pytest.raises(ArgumentError, match="radius is") as raised:
+            range_search(rows, rows, radius, metric="cosine")
+        assert "at least 0" in raised.value.cure
+
+
+def test_a_radius_that_is_no_number_is_refused():
     rows = gaussian(3, 8)
     for radius in (np.nan, [-1.0, np.nan, 2.0]):
         with pytest.raises(ArgumentError, match="radius is nan") as raised:
-            range_search(rows, rows, radius, metric=metric)
+            range_search(rows, rows, radius, metric="ip")
         assert "at least" not in raised.value.cure
 
 

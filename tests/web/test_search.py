@@ -226,3 +226,16 @@ def test_within_leaves_out_what_is_farther(client: httpx.Client, catalogue: Cata
     for wrong in ("-1", "nan", "inf", "near"):
         answer = client.post("/api/search", files={"image": picture}, data={"within": wrong})
         assert answer.status_code == 422, answer.text
+    for metric in ("hamming", "cosine", "all"):
+        form = {"within": "-1", "metric": metric}
+        answer = client.post("/api/search", files={"image": picture}, data=form)
+        assert answer.status_code == 422, answer.text
+
+
+def test_within_an_inner_product_which_is_negated(client: httpx.Client) -> None:
+    picture = png()
+    [whole] = search(client, picture, k=9, metric="ip")["results"]
+    distance = whole["matches"][4]["distance"]
+    assert distance < 0
+    [some] = search(client, picture, k=9, metric="ip", within=distance)["results"]
+    assert some["matches"] == [m for m in whole["matches"] if m["distance"] <= distance]

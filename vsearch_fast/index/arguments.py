@@ -18,7 +18,7 @@ import numpy.typing as npt
 from ..checks import Scalar, array_of, check_scalar
 from ..errors import ArgumentError, DTypeError, DuplicateIdError
 from ..kernels.reference import pack_bits
-from ..words import BINARIZE, ITQ, ZERO
+from ..words import BINARIZE, ITQ, LEAST, ZERO
 from .items import Item, check_id, check_item, facet
 from .views import as_lines, as_rows, flat, unflat
 
@@ -88,14 +88,15 @@ def refuse_both(value: Any, name: str, other: str, consequence: str) -> None:
 
 
 def distance(value: Any, metric: str, consequence: str, name: str = "max_distance") -> float:
-    """A number of at least 0, infinity included; by inner product, negated as it is, any number."""
-    least = -math.inf if metric == "ip" else 0
+    """A number that a distance of this metric may be, infinity included."""
+    least = LEAST[metric]
     # Comparisons with NaN are false.
     if isinstance(value, bool) or not (
         isinstance(value, int | float | np.integer | np.floating) and value >= least
     ):
         raise ArgumentError(
-            f"{name} is {value!r}, not a number" + (" of at least 0" if least == 0 else ""),
+            f"{name} is {value!r}, not a number"
+            + (" of at least 0" if math.isfinite(least) else ""),
             consequence,
             'Change it, or pass None for no limit, "auto" for the index\'s own',
         )

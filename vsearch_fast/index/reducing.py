@@ -55,11 +55,10 @@ def sample(files: SegmentFiles, rows: int, views: int) -> np.ndarray:
     """
     kind = files.kinds["vectors"]
     lines, width = rows * views, kind.width // views
-    count = min(lines, learning.SAMPLE)
-    numbers = np.arange(count) * lines // max(1, count)
+    numbers = learning.sample_of(lines)
     segments, places = np.divmod(numbers, files.segment_rows * views)
     header, size = len(kind.header(files.segment_rows)), kind.row_bytes // views
-    out = np.empty((count, width), kind.dtype)
+    out = np.empty((len(numbers), width), kind.dtype)
     for segment in np.unique(segments).tolist():
         descriptor = files.folder.open(files.name("vectors", segment), os.O_RDONLY)
         try:

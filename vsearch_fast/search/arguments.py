@@ -10,15 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..checks import array_of, positive
 from ..errors import ArgumentError, DTypeError
-from ..words import METRICS, plural
+from ..words import LEAST, METRICS, plural
 from .rows import Live, segment_name
 
 Backend = Literal["auto", "cpu", "cuda"]
 Strategy = Literal["auto", "scan", "sketch"]
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
-#: The least distance of a metric, where there is one.
-_LEAST: dict[str, float] = {"hamming": 0, "l1": 0, "l2": 0}
 
 
 def refuse_not_finite(queries: NDArray) -> None:
@@ -64,12 +62,13 @@ def checked_radii(radius: ArrayLike, queries: int, metric: str) -> NDArray[np.fl
             "Pass one number, or one a query",
         )
     radii = np.array(np.broadcast_to(given, (queries,)), np.float64)
-    bad = ~(radii >= _LEAST.get(metric, -np.inf))  # NaN as well
+    least = LEAST[metric]
+    bad = ~(radii >= least)  # NaN as well
     if bad.any():
         raise ArgumentError(
             f"radius is {radii[np.argmax(bad)]}",
             "Nothing was searched",
-            "Pass a number of at least 0, or infinity" if metric in _LEAST else "Pass a number",
+            "Pass a number" + (" of at least 0, or infinity" if np.isfinite(least) else ""),
         )
     return radii
 

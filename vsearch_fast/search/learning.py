@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..arithmetic import usually
 from . import tiling
-from .reductions import Plane, Reduction, Shape, _kernels, shape_for
+from .reductions import Plane, Reduction, Shape, kernels, shape_for
 from .rows import converted
 
 #: Rows that are learnt from, and of these, queries that what is left is counted for.
@@ -32,25 +32,30 @@ _PAIRS, _TRIED = 512, 32
 _REGROUPED = 8192
 #: Bytes that one more row costs wherever it lies: it is waited for.
 _APART = 192
+#: What pairs of many queries cost, in bytes of sketches compared in tiles (Zen 3, AVX2: 11 ps a
+#: byte for L1, 18 for L2): a coarse number, a fine one, a pair of fine rows beside them, a byte of a
+#: sketch by itself, a pair of sketches beside that.
+_COSTS = {"l1": (2.5, 3.3, 600, 2.3, 1000), "l2": (1.6, 2.5, 500, 1.4, 600)}
 
 
-def sample_of(rows: int) -> slice:
-    """Rows of so many that a reduction is learnt from."""
-    return slice(0, rows, max(1, rows // SAMPLE))
+def sample_of(rows: int) -> NDArray[np.int64]:
+    """Numbers of the rows, of so many, that a reduction is learnt from: spread over all."""
+    count = min(rows, SAMPLE)
+    return np.arange(count) * rows // max(1, count)
 
 
-def learn(sample: NDArray, metric: str) -> Reduction | None:
-    """The reduction of rows like these ``(n, d)``, or None where it would not pay."""
-    reduction = drafted(sample, metric)
+def learn(rows: NDArray, metric: str) -> Reduction | None:
+    """The reduction of rows ``(n, d)``, or None where it would not pay."""
+    reduction = drafted(rows, metric)
     return reduction if reduction is not None and worth(reduction) else None
 
 
 @usually
-def drafted(sample: NDArray, metric: str) -> Reduction | None:
-    """The reduction of rows like these, whether it pays or not; None where there can be none: of
+def drafted(rows: NDArray, metric: str) -> Reduction | None:
+    """The reduction of rows, whether it pays or not; None where there can be none: of
     few numbers a row, few rows, or rows that are all alike."""
-    shape = shape_for(metric, sample.shape[1])
-    sample = converted(sample)[:SAMPLE]
+    shape = shape_for(metric, rows.shape[1])
+    sample = converted(rows[sample_of(len(rows))])
     sample = sample[np.isfinite(sample).all(axis=1)]
     if shape is None or len(sample) < tiling.TILING.reduce_rows // 2:
         return None
@@ -152,7 +157,7 @@ def _grouped(
     coarse = draft.coarser(fine).numbers.std(axis=0)
     draft = replace(draft, coarse=replace(draft.coarse, scales=scales_for(coarse, 1)))
     if shape.fine:
-        scales = scales_for(fine.numbers.std(axis=0), _kernels()[0].SUMS)
+        scales = scales_for(fine.numbers.std(axis=0), kernels().coarse.SUMS)
         draft = replace(draft, fine=replace(draft.fine, scales=scales))
     return _finished(draft, sample)
 
@@ -162,7 +167,7 @@ def scales_for(deviations: NDArray[np.float64], sums: int) -> NDArray[np.uint8]:
 
     Numbers are added up in so many ``sums``, two of them in each by turns.
     """
-    most = _kernels()[0].MOST
+    most = kernels().coarse.MOST
     lanes = np.arange(len(deviations)) // 2 % sums
     unit = deviations.mean() / 8
     while True:
@@ -239,7 +244,7 @@ def _regroup(
 
 def _finished(draft: Reduction, sample: NDArray[np.float32]) -> Reduction:
     """The reduction with its sketches chosen, and what it leaves of the sample counted."""
-    sketch = _kernels()[4]
+    sketch = kernels().sketch
     fine = draft.numbers(sample)
     coarse = draft.coarser(fine)
     planes = []
@@ -276,12 +281,14 @@ def _finished(draft: Reduction, sample: NDArray[np.float32]) -> Reduction:
 
 
 def worth(reduction: Reduction) -> bool:
-    """Whether reading reduced rows first costs less than reading all sketches."""
+    """Whether bounding by reduced rows first costs less than by all sketches: in bytes, which is
+    what a query by itself takes, and in instructions, which is what many queries take."""
     shape, (coarse, fine) = reduction.shape, reduction.left
-    cost = float(shape.coarse_bytes)
-    left = coarse
+    left = fine if shape.fine else coarse
+    read = shape.coarse_bytes + left * (reduction.dim + _APART)
+    a_coarse, a_fine, fine_pair, a_byte, sketch_pair = _COSTS[shape.metric]
+    cost = a_coarse * shape.coarse + left * (a_byte * reduction.dim + sketch_pair)
     if shape.fine:
-        cost += coarse * (shape.fine_bytes + _APART)
-        left = fine
-    cost += left * (reduction.dim + _APART)
-    return cost < tiling.TILING.reduced_worth * reduction.dim
+        read += coarse * (shape.fine_bytes + _APART)
+        cost += coarse * (a_fine * shape.fine + fine_pair)
+    return max(read, cost) < tiling.TILING.reduced_worth * reduction.dim

@@ -15,7 +15,7 @@ import io
 import zipfile
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,13 +36,23 @@ _SMALLEST = 1e-15
 _UP = 1.0 + 2.0**-20
 
 
+class Kernels(NamedTuple):
+    """Modules that need Numba."""
+
+    coarse: Any
+    reduce: Any
+    sketch: Any
+    projection: Any
+
+
 @once
-def _kernels() -> Any:
+def kernels() -> Kernels:
+    """Imported when first asked for."""
     package("numba")
-    from ..kernels import coarse, level, projection, reduce, simd_u8, sketch
+    from ..kernels import coarse, projection, reduce, sketch
 
     assert projection.DEEP <= _BLOCK  # errors are bounded by that
-    return coarse, level, reduce, simd_u8, sketch, projection
+    return Kernels(coarse, reduce, sketch, projection)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +161,7 @@ class Reduction:
 
     @cached_property
     def _tiles(self) -> NDArray[np.float32]:
-        tiles: NDArray[np.float32] = _kernels()[5].tiles_of(self.directions)
+        tiles: NDArray[np.float32] = kernels().projection.tiles_of(self.directions)
         return tiles
 
     @cached_property
@@ -183,7 +193,7 @@ class Reduction:
         self, rows: NDArray[np.float32]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Numbers of rows along the directions, and the centred rows' squares, summed."""
-        projection = _kernels()[5]
+        projection = kernels().projection
         tiles, count = self._tiles, -(-len(rows) // projection.ROWS) * projection.ROWS
         numbers = np.empty((count, tiles.shape[1] * projection.WIDE))
         squares = np.empty(len(rows))
@@ -194,7 +204,7 @@ class Reduction:
         return numbers[: len(rows), : self.shape.numbers], squares
 
     def _summed(self, rows: NDArray[np.float32]) -> Mapped:
-        reduce = _kernels()[2]
+        reduce = kernels().reduce
         numbers, sizes = np.empty((len(rows), self.shape.numbers)), np.empty(len(rows))
         address = rows.__array_interface__["data"][0]
         reduce.group_sums(address, rows.strides[0], *self._groups, numbers, sizes)
@@ -216,7 +226,7 @@ class Reduction:
     def reduce(self, rows: NDArray) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Rows ``(n, d)``, n a multiple of 16, as coarse pages ``(n, bytes)`` and fine rows
         ``(n, bytes)``."""
-        coarse = _kernels()[0]
+        coarse = kernels().coarse
         mapped = self.numbers(converted(rows))
         squared = self.shape.metric == "l2"
         page = coarse.PAGE
@@ -248,7 +258,7 @@ class Reduction:
         """Bytes, weights, residuals and errors of mapped rows in a plane."""
         if mapped.squares is None:
             return self._scaled(mapped, plane)
-        sketch = _kernels()[4]
+        sketch = kernels().sketch
         with np.errstate(over="ignore", invalid="ignore"):
             numbers = mapped.numbers.astype(np.float32)
         count, wide = numbers.shape
@@ -290,7 +300,7 @@ class Reduction:
         return coarse, self._asked(mapped, self.fine, padded) if self.shape.fine else coarse
 
     def _asked(self, mapped: Mapped, plane: Plane, padded: int) -> ReducedQueries:
-        coarse = _kernels()[0]
+        coarse = kernels().coarse
         count, wide = mapped.numbers.shape
         weights, residuals = np.zeros(padded, np.float32), np.zeros(padded, np.float32)
         errors = np.full(padded, np.nan)

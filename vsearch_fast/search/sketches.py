@@ -193,9 +193,8 @@ def _reduced(array: NDArray, workers: int, stop: Event) -> dict[str, list[Reduce
     count = len(array) // layout.PAGE * layout.PAGE
     if len(array) < tiling.TILING.reduce_rows:
         return made
-    sample = converted(array[learning.sample_of(len(array))])
     for metric in ("l1", "l2"):
-        reduction = learning.learn(sample, metric)
+        reduction = learning.learn(array, metric)
         if reduction is None:
             continue
         shape = reduction.shape

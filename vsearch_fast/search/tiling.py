@@ -83,8 +83,8 @@ class Tiling:
     are even and few (128 for L1), fine ones a multiple of 16 for L2 and of 64 for L1, or none."""
     regroupings: int = 2
     """Turns of moving numbers between groups, when reductions of L1 are learnt."""
-    reduced_worth: float = 0.7
-    """Share of the bytes of all sketches that reading by way of reductions may cost at most."""
+    reduced_worth: float = 0.5
+    """Share of what bounding by all sketches costs that bounding by way of reductions may."""
     reduced_chunk: int = 1 << 15
     """Pairs of a chunk of reduced rows, at least: they take little time."""
     reduced_left: float = 0.3

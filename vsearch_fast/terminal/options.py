@@ -11,6 +11,7 @@ import click
 
 from ..checks import PixelBox
 from ..models.shipped import model_path
+from ..words import LEAST
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -30,13 +31,13 @@ def distance(
 ) -> float | Literal["auto"] | None:
     if value is None or value == "auto":
         return value  # type: ignore[return-value]
-    by_product = ctx.params.get("metric") == "ip"  # negated: mostly below 0
+    least = LEAST.get(ctx.params.get("metric", ""), 0.0)
     try:
         number = float(value)
     except ValueError:
         number = math.nan
-    if not number >= (-math.inf if by_product else 0):
-        what = "a number" if by_product else "a distance from 0 on"
+    if not number >= least:
+        what = "a distance from 0 on" if math.isfinite(least) else "a number"
         raise click.BadParameter(f"{value!r} is neither {what} nor auto")
     return number
 

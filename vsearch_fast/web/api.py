@@ -137,9 +137,9 @@ def router(service: Service, *, rating: bool) -> APIRouter:
         within: Annotated[
             float | None,
             Form(
-                ge=0,
                 allow_inf_nan=False,
-                description="Only matches at this distance or nearer; never more than `k`",
+                description="Only matches at this distance or nearer; never more than `k`. "
+                "At least 0, but for `ip`",
             ),
         ] = None,
     ) -> schemas.SearchAnswer:

@@ -22,7 +22,7 @@ from ..index.hits import Hit
 from ..index.items import Item
 from ..index.likeness import Likeness
 from ..machine import available_threads
-from ..words import JUDGED, Metric
+from ..words import JUDGED, LEAST, Metric
 from .batching import Batcher
 from .catalogue import Catalogue, parse_where, unshowable
 from .current import Facts
@@ -169,6 +169,14 @@ class Service:
         within: float | None,
     ) -> Answer:
         filters = parse_where(where)
+        names = JUDGED if metric == "all" else (metric,)
+        if within is not None and within < min(LEAST[name] for name in names):
+            raise RequestError(
+                422,
+                f"within is {within:g}, and no distance by {metric} is below 0",
+                "Nothing was searched",
+                "Send a number of at least 0, or leave it out",
+            )
         times = [time.perf_counter()]
         query = await self._pictures.run(prepare)
         times.append(time.perf_counter())
@@ -184,7 +192,6 @@ class Service:
             found = await self._scans.submit(request)
             return Searched(name, found.hits, found.likeness, time.perf_counter() - began)
 
-        names = JUDGED if metric == "all" else (metric,)
         results = await asyncio.gather(*(one(name) for name in names))  # type: ignore[arg-type]
         times.append(time.perf_counter())
         seconds = {

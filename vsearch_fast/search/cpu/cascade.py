@@ -271,7 +271,10 @@ class _Batch:
         chunks = [chunk for chunk in self.chunks if self._seeds(chunk)]
         if not chunks:
             return
-        stride = self._stride(chunks, max(tiling.TILING.seed_rows, 50 * shared.problem.k))
+        sizes = tiling.TILING
+        # Of few rows a part, since taking all would cost as much as bounding all.
+        wanted = min(max(sizes.seed_rows, 50 * shared.problem.k), -(-_rows(chunks) // 4))
+        stride = self._stride(chunks, wanted)
         limits = self._near_limits(chunks, stride, shared.seeds, shared.problem.k)
         for worker in self.workers:
             np.minimum(worker.caps, limits, out=worker.caps)

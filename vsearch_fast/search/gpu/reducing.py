@@ -84,8 +84,7 @@ class Learnt:
         if metric not in self._known:
             if len(rows) < tiling.TILING.reduce_rows:
                 return None
-            sample = rows[learning.sample_of(len(rows))]
-            self._known[metric] = learning.learn(sample, metric)
+            self._known[metric] = learning.learn(rows, metric)
         return self._known[metric]
 
 
