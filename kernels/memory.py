@@ -14,5 +14,5 @@ def aligned(shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray:
     """An uninitialised C-contiguous array whose first byte starts a cache line."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
     memory = np.empty(size + LINE, np.uint8)
-    start = -memory.ctypes.data % LINE
-    return memory[start : start + size].view(dtype).reshape(shape)
+    start = -memory.__array_interface__["data"][0] % LINE
+    return np.ndarray(shape, dtype, memory, start)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-_ENVIRONMENT_BYTES = 512  # a fenv_t of any platform
+_Environment = ctypes.c_char * 512  # room for a fenv_t of any platform
 
 
 def _functions() -> tuple[Any, Any, Any] | None:
@@ -50,7 +50,7 @@ class usual_arithmetic:
         self._errors.__enter__()
         if _FUNCTIONS is not None:
             get, put, usual = _FUNCTIONS
-            self._before = ctypes.create_string_buffer(_ENVIRONMENT_BYTES)
+            self._before = _Environment()
             get(self._before)
             put(usual)
 

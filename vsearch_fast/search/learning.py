@@ -33,8 +33,8 @@ _REGROUPED = 8192
 #: Bytes that one more row costs wherever it lies: it is waited for.
 _APART = 192
 #: What pairs of many queries cost, in bytes of sketches compared in tiles (Zen 3, AVX2: 11 ps a
-#: byte for L1, 18 for L2): a coarse number, a fine one, a pair of fine rows beside them, a byte of a
-#: sketch by itself, a pair of sketches beside that.
+#: byte for L1, 18 for L2): a coarse number, a fine one, a pair of fine rows beside them, a byte of
+#: a sketch by itself, a pair of sketches beside that.
 _COSTS = {"l1": (2.5, 3.3, 600, 2.3, 1000), "l2": (1.6, 2.5, 500, 1.4, 600)}
 
 
