@@ -4,11 +4,7 @@
 more than the k nearest; `refine_f64` computes those by the definition. Both read the stored
 rows, float32 or float16, where they lie.
 
-Bounds of the float32 tier, with u = 2**-24 and the sum of n = d/64 + 9 additions: each
-difference is rounded once (where it would be subnormal it is exact), each square once more (by
-2**-150 where it is subnormal), so the sum is off by at most ``(n + 3) * u`` of itself, terms of
-u**2 aside, and by d * 2**-150. `refine_f32` allows for ``(n + 7) * u``, more than doubles it in
-the second order, and d * 2**-125. A sum that overflows bounds nothing, and the pair goes on.
+`nearly` says what the float32 tier proves; where it proves nothing the pair goes on.
 """
 
 from __future__ import annotations
@@ -18,6 +14,7 @@ import numpy as np
 
 from .cache import compiled, within
 from .halves import halves_at, widen
+from .nearly import enclosed, rounding
 from .select import append, append_bound, shrink, shrink_bounds
 from .simd import l1_f32_1x1, l2_f32_1x1, near_l1_f32, near_l2_f32
 
@@ -85,10 +82,7 @@ def refine_f32(
     excluded meanwhile are not."""
     wide = np.empty(dim, np.float32)
     uppers_at, counts_at, capacity = uppers.ctypes.data, counts.ctypes.data, uppers.shape[1]
-    unit = (dim / 64 + 16) * 2.0**-24
-    unit *= 1.0 + 2.0 * unit
-    lost = dim * 2.0**-125
-    gamma = (dim / 32 + 16) * 2.0**-52
+    unit, lost, gamma = rounding(dim)
     done, source, widened = 0, np.int64(0), np.int64(-1)
     for i in range(start, stop):
         query, row = np.int64(pair_queries[i]), pair_rows[i]
@@ -100,10 +94,7 @@ def refine_f32(
         near = near_l2_f32(q, at, 4 * dim) if squared else near_l1_f32(q, at, 4 * dim)
         if not near < np.inf:
             continue  # nothing is known: pair_lowers stays, and the float64 tier decides
-        lower, upper = near * (1.0 - unit) - lost, near * (1.0 + unit) + lost
-        if squared:
-            lower, upper = np.sqrt(max(lower, 0.0)), np.sqrt(upper)
-        lower, upper = lower * (1.0 - gamma), upper * (1.0 + gamma)
+        lower, upper = enclosed(near, unit, lost, gamma, squared)
         pair_lowers[i] = max(pair_lowers[i], lower)
         if upper < limits[query] and append_bound(query, upper, uppers_at, counts_at, capacity):
             limit = shrink_bounds(query, k, uppers, counts, order)

@@ -31,6 +31,7 @@ from vsearch_fast.search import Sketched, self_join, self_join_blocks
 from vsearch_fast.search.arguments import Strategy
 from vsearch_fast.search.cpu import within
 from vsearch_fast.search.tiling import Tiling
+from vsearch_fast.words import LEAST
 
 STRATEGIES: tuple[Strategy, ...] = ("sketch", "scan")
 
@@ -56,7 +57,7 @@ def test_every_join_equals_the_definition(
     at = 0.0
     if radius != "zero" and rows:
         at = float(rng.choice(reference.topk(database[:1], database, rows, metric)[0].ravel()))
-    least = -np.inf if metric in ("cosine", "ip") else 0.0
+    least = LEAST[metric]
     below = max(least, float(np.nextafter(at, -np.inf)))
     at = {"below": below, "infinite": np.inf, "least": least}.get(radius, at)
     live = mask_of(mask, rng, rows)

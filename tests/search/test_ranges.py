@@ -39,12 +39,9 @@ from vsearch_fast.search.arguments import Strategy
 from vsearch_fast.search.cpu import within
 from vsearch_fast.search.ranges import range_segments
 from vsearch_fast.search.tiling import Tiling
+from vsearch_fast.words import LEAST
 
 STRATEGIES: tuple[Strategy, ...] = ("sketch", "scan")
-
-
-#: The least radius, where there is one: no distance is below it.
-LEAST = {"hamming": 0.0, "l1": 0.0, "l2": 0.0, "cosine": -np.inf, "ip": -np.inf}
 
 
 def radius_of(

@@ -57,7 +57,7 @@ def drafted(rows: NDArray, metric: str) -> Reduction | None:
     shape = shape_for(metric, rows.shape[1])
     sample = converted(rows[sample_of(len(rows))])
     sample = sample[np.isfinite(sample).all(axis=1)]
-    if shape is None or len(sample) < tiling.TILING.reduce_rows // 2:
+    if shape is None or len(sample) < max(1, tiling.TILING.reduce_rows // 2):
         return None
     with np.errstate(over="ignore", invalid="ignore"):
         centre = sample.mean(axis=0, dtype=np.float64).astype(np.float32)
