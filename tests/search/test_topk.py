@@ -342,3 +342,22 @@ def test_other_processors_and_caches_give_the_same_bits(tmp_path, cpu, cache):
     assert (cache == "fresh") == folder.is_dir()
     if cache == "fresh":
         assert list(folder.glob("kernels-*/*.kernel"))
+
+
+@pytest.mark.parametrize("metric", ["l1", "l2"])
+@pytest.mark.parametrize("dim", [5, 64, 300, 1024])
+@pytest.mark.parametrize("value", [None, np.nan, np.inf])
+def test_one_query_and_rows_that_float32_does_not_tell_apart(metric, dim, value):
+    """Short rows are looked at in float32 first: a sum that is off by more than rows differ must
+    not leave out any, nor pass over a row that is not finite."""
+    rng = np.random.default_rng(dim)
+    rows = (1 + rng.integers(-2, 3, (900, dim)) * 2.0**-22).astype(np.float32)
+    rows *= 3.0 ** np.float32(rng.integers(-30, 30))
+    query = rng.random(dim).astype(np.float32) * rows[0, 0] * np.float32(0.3)
+    for k in (1, 10, 100):
+        got = topk(query, rows, k, metric=metric, strategy="scan", threads=1)
+        assert_same(got, reference.topk(query[None], rows, k, metric))
+    if value is not None:
+        rows[777, -1] = value
+        with pytest.raises(ArgumentError, match="row 777 of the database holds NaN or infinity"):
+            topk(query, rows, 3, metric=metric, strategy="scan", threads=1)
