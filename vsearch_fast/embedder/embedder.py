@@ -14,9 +14,8 @@ they wait. How a GPU is fed says `runner.py`, and which one is taken `providers.
 from __future__ import annotations
 
 import os
-import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,6 +35,7 @@ from ..machine import available_threads
 from ..models.shipped import default_model, model_path
 from ..threads import run_ahead
 from ..words import ZERO
+from .bar import bar
 from .locate import Locator
 from .providers import ProviderFallbackWarning, Providers, cuda_device
 from .runner import BoundRunner, Run, plain
@@ -396,7 +396,7 @@ class Embedder:
             threads=self.threads,
             depth=2 * self.batch_size,
         )
-        advance, close_bar = _progress_bar(pairs.total) if progress else (_nothing, _nothing)
+        advance, close_bar = bar(pairs.total, shown=progress)
         positions: list[int] = []
         pixels: list[np.ndarray] = []
         skipped: list[Skipped] = []
@@ -478,23 +478,6 @@ def _wrong_length(relation: str, total: int) -> ArgumentError:
         "Its features were not returned",
         "Correct its __len__, or give a list",
     )
-
-
-def _progress_bar(total: int | None) -> tuple[Callable[[int], object], Callable[[], object]]:
-    """A bar on stderr with rate and time left: its ``update`` and ``close``.
-
-    Made only when asked for: even a disabled tqdm bar starts a monitoring thread.
-    """
-    from tqdm import tqdm
-
-    # On a terminal it moves; a log needs no line a batch.
-    interval = 0.1 if sys.stderr.isatty() else 30
-    bar = tqdm(total=total, unit=" images", dynamic_ncols=True, mininterval=interval)
-    return bar.update, bar.close
-
-
-def _nothing(_count: int = 0) -> None:
-    """No progress bar."""
 
 
 def _skip(position: int, name: str, error: ImageError) -> Skipped:
