@@ -28,7 +28,15 @@ from .hamming import UNROLLED
 from .layout import SUMS
 from .select import append, histogram_for, shrink_whole
 from .simd import count_trailing_zeros, hamming_u8_1x8
-from .simd_groups import ROWS, add_bytes, copy_row, groups_below, groups_rest
+from .simd_groups import (
+    ROWS,
+    add_bytes,
+    copy_row,
+    groups_below,
+    groups_rest,
+    list_rows,
+    set_bytes,
+)
 from .simd_u8 import prefetch
 
 TILE_BYTES = 128 << 10  # rows that stay in the second-level cache while the queries pass
@@ -98,11 +106,12 @@ def scanner(level: int, words: int) -> Kernel:
     ):  # fmt: skip
         tile = FEW_ROWS if queries == 1 else max(ROWS, TILE_BYTES // max(1, length) // ROWS * ROWS)
         half = length // 2
-        # A tile's rows that sums have left, and those that their first halves have, with the
+        # A tile's rows that sums have left; those of them that their first halves have, with the
         # distances of these: two of each, by turns.
         found = np.empty((2, tile + 2 * ROWS), np.int64)
         kept = np.empty((2, tile + 2 * ROWS), np.int64)
         parts = np.empty((2, tile + 2 * ROWS), np.int32)
+        halves, places = np.empty(tile + 2 * ROWS, np.int32), np.empty(tile + 2 * ROWS, np.int64)
         eight, rest, whole_limit = (
             np.empty(ROWS, np.int32), np.empty(ROWS, np.int32), np.empty(ROWS, np.int32),
         )  # fmt: skip
@@ -110,6 +119,7 @@ def scanner(level: int, words: int) -> Kernel:
         # Numba frees an array after the last use of its name: these are named in the loop, too.
         behind_at = behind.ctypes.data
         found_at, kept_at, turn = found.ctypes.data, kept.ctypes.data, 8 * found.shape[1]
+        halves_at, places_at, live_at = halves.ctypes.data, places.ctypes.data, live.ctypes.data
         eight_at, rest_at, limit_at = eight.ctypes.data, rest.ctypes.data, whole_limit.ctypes.data
         whole = start + (stop - start) // ROWS * ROWS
         copy_row(behind_at, row_sums + whole * SUMS, (stop - whole) * SUMS)
@@ -132,14 +142,14 @@ def scanner(level: int, words: int) -> Kernel:
                 for r in range(first, last, ROWS):
                     at = behind_at if r == whole else row_sums + r * SUMS
                     below = groups_below(level, at, sums, limit)
-                    if below == 0:
-                        continue
-                    # All eight are written, and those that are not left are written over.
-                    for j in range(ROWS):
-                        found[side, count] = r + j
-                        row = min(r + j, last - 1)
-                        lives = len(live) == 0 or live[row] != 0
-                        count += (below >> j & 1) & (r + j < last) & lives
+                    # Listed also where there are none: which is seldom foreseen.
+                    if r + ROWS > last:
+                        below &= (1 << (last - r)) - 1
+                        for j in range(last - r if len(live) else 0):
+                            below &= ~(np.int64(live[r + j] == 0) << j)
+                    elif len(live):
+                        below &= set_bytes(live_at + r)
+                    count += list_rows(below, r, found_at + side * turn + 8 * count)
                 left += count
                 now = side
                 if lag:
@@ -157,13 +167,13 @@ def scanner(level: int, words: int) -> Kernel:
                     groups_rest(level, 1, row_sums, listed, sums, limit_at, rest_at)
                     below = hamming_u8_1x8(
                         words, query, query_stride, row_base, row_stride,
-                        listed, half, rest_at, eight_at,
+                        listed, half, rest_at, halves_at + 4 * i,
                     )  # fmt: skip
-                    while below != 0:
-                        j = count_trailing_zeros(below)
-                        below &= below - 1
-                        kept[now, near], parts[now, near] = found[now, i + j], eight[j]
-                        near += i + j < count
+                    if i + ROWS > count:
+                        below &= (1 << (count - i)) - 1
+                    near += list_rows(below, i, places_at + 8 * near)
+                for i in range(near):
+                    kept[now, i], parts[now, i] = found[now, places[i]], halves[places[i]]
                 halved += near
                 then = now
                 if lag:
@@ -197,6 +207,7 @@ def scanner(level: int, words: int) -> Kernel:
         # What their addresses alone know until here.
         behind[0] = 0
         eight[0] = rest[0] = whole_limit[0] = 0
+        halves[0], places[0] = 0, 0
         return left, halved
 
     name = f"hamming_groups_scan_{level}_{words}"

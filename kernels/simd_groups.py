@@ -9,7 +9,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from .layout import SUMS
-from .simd import _const
+from .simd import _const, _intrinsic
 from .simd_bits import _eight_totals, _place, _read, _splat
 from .simd_u8 import PORTABLE, _call
 
@@ -94,6 +94,45 @@ def groups_rest(typingctx, level, half, base, numbers, query, limits, out):
         return _const(0)
 
     return types.intp(level, half, *(types.intp,) * 5), codegen
+
+
+#: For each mask of eight the places of its bits, ascending, and zeros behind them.
+_PLACES = [([j for j in range(8) if mask >> j & 1] + [0] * 8)[:8] for mask in range(256)]
+
+
+@intrinsic
+def list_rows(typingctx, mask, first, out):
+    """Write ``first`` plus the place of each bit of a mask of eight, ascending, to ``out``, int64,
+    which has room for eight; returns how many there are."""
+
+    def codegen(context, builder, signature, args):
+        mask, first, out = args
+        eight = ir.VectorType(_I8, 8)
+        table = cgutils.global_constant(
+            builder,
+            "places_of_bits",
+            ir.Constant(ir.ArrayType(eight, 256), [ir.Constant(eight, line) for line in _PLACES]),
+        )
+        line = builder.load(builder.gep(table, [_const(0), mask]), align=8)
+        wide = ir.VectorType(_I64, 8)
+        numbers = builder.add(builder.zext(line, wide), _splat(builder, first, 8))
+        builder.store(numbers, builder.inttoptr(out, wide.as_pointer()), align=8)
+        return builder.call(_intrinsic(builder, "ctpop", _I64, "i64"), [mask])
+
+    return types.int64(types.int64, types.int64, types.intp), codegen
+
+
+@intrinsic
+def set_bytes(typingctx, address):
+    """A mask of those of eight bytes that are not 0."""
+
+    def codegen(context, builder, signature, args):
+        kind = ir.VectorType(_I8, 8)
+        value = _read(builder, args[0], 0, kind, 1)
+        some = builder.icmp_unsigned("!=", value, ir.Constant(kind, None))
+        return builder.zext(builder.bitcast(some, _I8), _I64)
+
+    return types.int64(types.intp), codegen
 
 
 @intrinsic
