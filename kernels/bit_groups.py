@@ -40,6 +40,7 @@ from .simd_groups import (
 from .simd_u8 import prefetch
 
 TILE_BYTES = 128 << 10  # rows that stay in the second-level cache while the queries pass
+SEVERAL = 8  # queries between which few rows are not read
 FEW_ROWS = 64  # of a tile, for one query: those that are left are asked for ahead
 
 _U8, _I32, _I64 = numba.uint8, numba.int32, numba.int64
@@ -134,11 +135,18 @@ def scanner(level: int, words: int) -> Kernel:
         for first in range(start, stop + 2 * lag * tile, tile):
             last = min(first + tile, stop)
             side = (first - start) // tile & lag
+            # Several queries leave most rows between them: the next tile's are asked for in a run,
+            # a part of them while each query passes this one.
+            ahead = last
+            share = 0 if queries < SEVERAL else -(-tile // queries)
             for q in range(queries):
                 query = query_base + q * query_stride
                 sums = query_sums + q * SUMS
                 limit = np.int64(limits[q])
                 count = 0
+                for r in range(ahead, min(ahead + share, last + tile, stop)):
+                    prefetch(row_base + r * row_stride, length)
+                ahead += share
                 for r in range(first, last, ROWS):
                     at = behind_at if r == whole else row_sums + r * SUMS
                     below = groups_below(level, at, sums, limit)

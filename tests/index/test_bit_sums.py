@@ -25,8 +25,8 @@ from vsearch_fast.search.tiling import Tiling
 
 DIM, ROWS = 72, 230
 SMALL = Tiling(
-    chunk_rows=32, inline_bytes=0, hopeless=NEVER, summed_live=0.0, summed_bytes=1, reduce_rows=1,
-    reduced_worth=np.inf, reduced_shapes=(),
+    chunk_rows=32, inline_bytes=0, summed_left=NEVER, summed_live=0.0, summed_least=0,
+    summed_bytes=1, reduce_rows=1, reduced_worth=np.inf, reduced_shapes=(),
 )  # fmt: skip
 
 

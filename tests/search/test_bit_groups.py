@@ -24,12 +24,28 @@ from vsearch_fast.search.grouped import Grouped
 from vsearch_fast.search.tiling import Tiling
 
 #: Sums are used however few rows there are, and however little they exclude.
-FORCED = Tiling(inline_bytes=0, hopeless=NEVER, summed_live=0.0, summed_bytes=1, reduce_rows=1)
+FORCED = Tiling(
+    inline_bytes=0,
+    summed_left=NEVER,
+    summed_live=0.0,
+    summed_least=0,
+    summed_bytes=1,
+    reduce_rows=1,
+)
 
 
 @pytest.fixture(autouse=True)
-def any_k(monkeypatch):
+def forced(request, monkeypatch):
+    """Sums are used by all tests but those that are as usual."""
+    if not getattr(request, "param", True):
+        yield
+        return
     monkeypatch.setattr(summed, "_MOST", 0)
+    with cut_as(FORCED):
+        yield
+
+
+as_usual = pytest.mark.parametrize("forced", [False], indirect=True)
 
 
 def any_groups(rng, length):
@@ -178,7 +194,7 @@ def test_segments_of_which_some_rows_have_sums(data):
         FORCED,
         chunk_rows=data.draw(st.sampled_from([8, 20])),
         summed_live=data.draw(st.sampled_from([0.0, 0.3])),
-        hopeless=data.draw(st.sampled_from([0.0, NEVER])),
+        summed_left=data.draw(st.sampled_from([0.0, NEVER])),
         fair_trial=data.draw(st.sampled_from([1, 50])),
     )
     with cut_as(cut):
@@ -201,15 +217,12 @@ def test_limits_that_begin_are_kept():
     database = Grouped(codes, any_groups(rng, 128))
     queries = codes[::300].copy()
     mask = (rng.random(3000) < 0.5).astype(np.uint8)
-    kernels = summed.bit_groups
+    scan, probe, _ = summed.kernels_for(128)
     family = summed_family(128)
     for live in (None, mask):
         for k in (1, 10, 200):
             problem = summed.Problem([codes], [live], [database.summed], k, family)
-            batch = summed._Batch(
-                queries, problem, summed._cut(problem, 2), 2,
-                kernels.scanner(1, 0), kernels.prober(1, 0),
-            )  # fmt: skip
+            batch = summed._Batch(queries, problem, summed._cut(problem, 2, 10), 2, scan, probe)
             limits = batch._limits()
             assert (limits <= 8 * 128 + 1).all()
             assert k == 200 or (limits < 400).all()
@@ -226,10 +239,10 @@ def summed_family(length):
     return scan.family("hamming", length)
 
 
-def test_real_structure_is_found_and_excludes(monkeypatch):
-    monkeypatch.undo()
+@as_usual
+def test_real_structure_is_found_and_excludes():
     rng = np.random.default_rng(5)
-    codes = correlated(rng, 6000, 512)
+    codes = correlated(rng, 9000, 512)
     database = Grouped(codes)
     assert database.groups is not None
     assert database.groups.sound()
@@ -249,6 +262,7 @@ def test_real_structure_is_found_and_excludes(monkeypatch):
         assert (proof.strategy, proof.reduced) == ("scan", 0)
 
 
+@as_usual
 def test_random_bits_have_no_sums():
     rng = np.random.default_rng(6)
     codes = rng.integers(0, 256, (6000, 128), np.uint8)
@@ -258,6 +272,7 @@ def test_random_bits_have_no_sums():
     assert (proof.strategy, proof.scanned) == ("scan", 18_000)
 
 
+@as_usual
 def test_what_cannot_have_groups():
     rng = np.random.default_rng(7)
     assert bit_grouping.learn(correlated(rng, 1000)) is None  # few

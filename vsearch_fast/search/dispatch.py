@@ -178,7 +178,9 @@ def topk_segments(
     on_devices = None
     by_sums = None
     if metric == "hamming":  # codes are as small as a sketch
-        by_sums = cpu.by_sums(segments, lives, summed, best, kernels, reading, strategy, live)
+        by_sums = cpu.by_sums(
+            segments, lives, summed, best, kernels, reading, strategy, len(queries), live
+        )
         strategy = "scan"
     # What is certain to stay on the processor is not asked about.
     many = len(queries) >= tiling.TILING.device_worth_queries

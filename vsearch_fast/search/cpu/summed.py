@@ -30,8 +30,8 @@ from ..rows import Live, Reading, converted, direct, no_mask, padded_to
 from .buffers import capacity_for, merge, merging
 from .scan import Family
 
-#: Rows of a chunk, at least.
-_CHUNK = 8192
+#: Rows of a chunk, at least, and pairs that are worth fewer of them, down to an eighth.
+_CHUNK, _PAIRS = 8192, 1 << 16
 #: One row in so many is bounded for the limits that a search begins with.
 _PROBED = 16
 #: For each of the k nearest, rows whose distances are counted for these.
@@ -76,14 +76,26 @@ def searcher(
     kernels: Family,
     reading: Reading | None,
     strategy: str,
+    queries: int,
     live: int,
 ) -> Callable[..., Work] | None:
     """What searches these codes by sums, called with queries, workers, and arrays for the result;
-    None where there are none, or too few live rows for k, or the strategy is to scan."""
-    if strategy == "scan" or live < _MOST * k or not any(summed or ()):
+    None where there are none, or too few live rows, or the strategy is to scan."""
+    least = tiling.TILING.summed_least * (4 if queries == 1 else 1)
+    few = live < _MOST * k or live * segments[0].shape[1] < least
+    if strategy == "scan" or few or not any(summed or ()):
         return None
     assert summed is not None
     return partial(search, problem=Problem(segments, lives, summed, k, kernels, reading))
+
+
+def kernels_for(length: int) -> tuple[Kernel, Kernel, Kernel]:
+    """Kernels for codes of so many bytes: of the scan, the limits, and the queries' sums."""
+    level = min(2, max(1, number_of(simd_level())))  # AVX2's instructions, or none by name
+    words = bit_groups.words_of(length)
+    return (
+        bit_groups.scanner(level, words), bit_groups.prober(level, words), bit_groups.group_sums,
+    )  # fmt: skip
 
 
 def search(
@@ -95,11 +107,9 @@ def search(
 ) -> Work:
     """Search all segments for all queries; write the result to ``distances`` and ``ids``."""
     sizes = tiling.TILING
-    chunks = _cut(problem, workers)
+    chunks = _cut(problem, workers, len(queries))
     workers = min(workers, len(chunks))
-    level = min(2, max(1, number_of(simd_level())))  # AVX2's instructions, or none by name
-    words = bit_groups.words_of(problem.length)
-    scan, probe = bit_groups.scanner(level, words), bit_groups.prober(level, words)
+    scan, probe, _ = kernels_for(problem.length)
     family = problem.kernels
     capacity = capacity_for(problem.k)
     batch = max(1, min(1024, sizes.buffer_bytes // (workers * capacity * 16)))
@@ -115,10 +125,11 @@ def search(
     return work
 
 
-def _cut(problem: Problem, workers: int) -> list[Chunk]:
+def _cut(problem: Problem, workers: int, queries: int) -> list[Chunk]:
     """Chunks in ascending order of id, about eight for each worker."""
     total = sum(map(len, problem.segments))
-    usual = tiling.TILING.chunk_rows or max(_CHUNK, -(-total // (8 * workers)))
+    least = max(_CHUNK // 8, min(_CHUNK, _PAIRS // queries))
+    usual = tiling.TILING.chunk_rows or max(least, -(-total // (8 * workers)))
     chunks: list[Chunk] = []
     offset = 0
     for number, (segment, summed) in enumerate(zip(problem.segments, problem.summed, strict=True)):
@@ -191,7 +202,7 @@ class _Batch:
         pairs, few = alive * self.count, alive < sizes.summed_live * (chunk.stop - chunk.start)
         hopeless = (
             work.reduced >= sizes.fair_trial
-            and work.after_coarse > sizes.hopeless * work.reduced
+            and work.after_coarse + work.after_fine > sizes.summed_left * work.reduced
         )  # fmt: skip
         if chunk.summed is None or few or hopeless:
             if not direct(rows, np.dtype(np.uint8)):
@@ -240,18 +251,17 @@ class _Batch:
         ids, counts = np.empty((self.count, capacity), np.int64), np.zeros(self.count, np.int64)
         limits = np.full(self.count, beyond, np.int32)
         held = distances, ids, counts, limits
-        total = sum(map(len, self.problem.segments))
-        for chunk in self.chunks:
-            if chunk.summed is None:
-                continue
-            rows, live = self._rows(chunk)
-            few = max(ROWS, -(-_COUNTED * k * len(rows) // total))
-            self._probe(
-                *self._asked(chunk.summed.groups),
-                *_stored(rows, chunk.summed.sums[chunk.start - chunk.summed.start :]),
-                0, len(rows), ROWS * _PROBED,
-                no_mask() if live is None else live, few, k, *held,
-            )  # fmt: skip
+        problem, total = self.problem, sum(map(len, self.problem.segments))
+        for segment, live, parts in zip(
+            problem.segments, problem.lives, problem.summed, strict=True
+        ):
+            for part in parts if direct(segment, np.dtype(np.uint8)) else ():
+                few = max(ROWS, -(-_COUNTED * k * len(part) // total))
+                self._probe(
+                    *self._asked(part.groups), *_stored(segment[part.start :], part.sums),
+                    0, len(part), ROWS * _PROBED,
+                    no_mask() if live is None else live[part.start : part.stop], few, k, *held,
+                )  # fmt: skip
         # A full buffer that was shrunk holds more behind its count.
         distances[np.arange(capacity) >= counts[:, None]] = beyond
         return np.minimum(np.partition(distances, k - 1, axis=1)[:, k - 1] + 1, beyond)
