@@ -106,7 +106,8 @@ def _lines(bits: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.fl
     seen = centred @ directions
     values, turned = np.linalg.eigh(seen.T @ seen / len(bits))
     strongest = slice(None, -_DIRECTIONS - 1, -1)
-    scale = np.sqrt(np.maximum(values[strongest], 0))
+    # Square roots of deviations: by these less is left than by deviations, or without any.
+    scale = np.maximum(values[strongest], 0) ** 0.25
     return (directions @ turned[:, strongest] * scale).astype(np.float32)
 
 
