@@ -7,6 +7,10 @@ PADDING = 64  # bytes that rows are padded to with zeros: whole vectors
 #: Reduced rows that stand together (`coarse`).
 PAGE = 16
 
+#: Sums of groups of bits that a code has, times some (`bit_groups`); bits a group at most: a byte.
+SUMS = 32
+MOST_BITS = 255
+
 #: Columns of a sketched row's `facts`, float64: e1, e2, the sum of u and the sum of u**2.
 FACTS = 4
 E1, E2, SUM, SQUARES = range(FACTS)

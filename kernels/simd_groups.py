@@ -8,12 +8,12 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from .simd import _const
+from .layout import SUMS
+from .simd import _const, _intrinsic
 from .simd_bits import _eight_totals, _place, _read, _splat
 from .simd_u8 import PORTABLE, _call
 
-ROWS = 8  # that `groups_below` takes
-VECTOR = 32  # sums of a row are a multiple of so many bytes
+ROWS = 8  # that a call takes
 
 _I8, _I16 = ir.IntType(8), ir.IntType(16)
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
@@ -26,7 +26,7 @@ def _differences(builder: ir.IRBuilder, level: int, x: Any, q: Any) -> Any:
         return _call(builder, "llvm.x86.avx2.psad.bw", four, x, q)
     high = _call(builder, "llvm.umax.v32i8", kind, x, q)
     apart = builder.sub(high, _call(builder, "llvm.umin.v32i8", kind, x, q))
-    wide = builder.zext(apart, ir.VectorType(_I16, VECTOR))
+    wide = builder.zext(apart, ir.VectorType(_I16, SUMS))
     # The bytes of each of four 64-bit numbers, in halves.
     for width in (16, 8, 4):
         parts = [
@@ -38,47 +38,118 @@ def _differences(builder: ir.IRBuilder, level: int, x: Any, q: Any) -> Any:
     return builder.zext(wide, four)
 
 
+def _eight_bounds(
+    builder: ir.IRBuilder, level: int, places: list[Any], query: Any, half: int
+) -> Any:
+    """Sums of the differences of eight rows of sums from a query's; of the second half of both
+    alone, if so."""
+    kind = ir.VectorType(_I8, SUMS)
+    sums = _read(builder, query, 0, kind, SUMS)
+    ones = []
+    for place in places:
+        part = _differences(builder, level, _read(builder, place, 0, kind, 1), sums)
+        if half:
+            kept = ir.Constant(part.type, [0, 0, -1, -1])
+            part = builder.and_(part, kept)
+        ones.append(part)
+    return _eight_totals(builder, ones)
+
+
 @intrinsic(prefer_literal=True)
-def groups_below(typingctx, level, vectors, rows, query, limit):
+def groups_below(typingctx, level, rows, query, limit):
     """A mask of those of eight rows of sums, one behind the other, whose differences from the
-    query's add up to less than a limit. Two constants: the level, and how many `VECTOR` a row has.
-    """
-    known, count = level.literal_value, vectors.literal_value
+    query's add up to less than a limit. The level is a constant."""
+    known = level.literal_value
 
     def codegen(context, builder, signature, args):
-        _, _, rows, query, limit = args
-        kind = ir.VectorType(_I8, VECTOR)
-        queries = [_read(builder, query, VECTOR * v, kind, VECTOR) for v in range(count)]
-        ones = []
-        for row in range(ROWS):
-            total = None
-            for v in range(count):
-                x = _read(builder, rows, VECTOR * (count * row + v), kind, 1)
-                part = _differences(builder, known, x, queries[v])
-                total = part if total is None else builder.add(total, part)
-            ones.append(total)
-        limits = _splat(builder, builder.trunc(limit, _I32), 8)
-        below = builder.icmp_signed("<", _eight_totals(builder, ones), limits)
+        _, rows, query, limit = args
+        places = [builder.add(rows, _const(SUMS * row)) for row in range(ROWS)]
+        bounds = _eight_bounds(builder, known, places, query, 0)
+        limits = _splat(builder, builder.trunc(limit, _I32), ROWS)
+        below = builder.icmp_signed("<", bounds, limits)
         return builder.zext(builder.bitcast(below, _I8), _I64)
 
-    return types.intp(level, vectors, types.intp, types.intp, types.int64), codegen
+    return types.intp(level, types.intp, types.intp, types.int64), codegen
+
+
+@intrinsic(prefer_literal=True)
+def groups_rest(typingctx, level, half, base, numbers, query, limits, out):
+    """What remains of eight limits, int32, when the differences of eight numbered rows of sums from
+    the query's are taken off: of all sums, or, with the constant ``half``, of the second half."""
+    known, part = level.literal_value, half.literal_value
+
+    def codegen(context, builder, signature, args):
+        _, _, base, numbers, query, limits, out = args
+        listed = builder.inttoptr(numbers, _I64.as_pointer())
+        places = [
+            builder.add(
+                base, builder.mul(builder.load(builder.gep(listed, [_const(row)])), _const(SUMS))
+            )
+            for row in range(ROWS)
+        ]
+        bounds = _eight_bounds(builder, known, places, query, part)
+        kind = ir.VectorType(_I32, ROWS).as_pointer()
+        held = builder.load(builder.inttoptr(limits, kind), align=4)
+        builder.store(builder.sub(held, bounds), builder.inttoptr(out, kind), align=4)
+        return _const(0)
+
+    return types.intp(level, half, *(types.intp,) * 5), codegen
+
+
+#: For each mask of eight the places of its bits, ascending, and zeros behind them.
+_PLACES = [([j for j in range(8) if mask >> j & 1] + [0] * 8)[:8] for mask in range(256)]
+
+
+@intrinsic
+def list_rows(typingctx, mask, first, out):
+    """Write ``first`` plus the place of each bit of a mask of eight, ascending, to ``out``, int64,
+    which has room for eight; returns how many there are."""
+
+    def codegen(context, builder, signature, args):
+        mask, first, out = args
+        eight = ir.VectorType(_I8, 8)
+        table = cgutils.global_constant(
+            builder,
+            "places_of_bits",
+            ir.Constant(ir.ArrayType(eight, 256), [ir.Constant(eight, line) for line in _PLACES]),
+        )
+        line = builder.load(builder.gep(table, [_const(0), mask]), align=8)
+        wide = ir.VectorType(_I64, 8)
+        numbers = builder.add(builder.zext(line, wide), _splat(builder, first, 8))
+        builder.store(numbers, builder.inttoptr(out, wide.as_pointer()), align=8)
+        return builder.call(_intrinsic(builder, "ctpop", _I64, "i64"), [mask])
+
+    return types.int64(types.int64, types.int64, types.intp), codegen
+
+
+@intrinsic
+def set_bytes(typingctx, address):
+    """A mask of those of eight bytes that are not 0."""
+
+    def codegen(context, builder, signature, args):
+        kind = ir.VectorType(_I8, 8)
+        value = _read(builder, args[0], 0, kind, 1)
+        some = builder.icmp_unsigned("!=", value, ir.Constant(kind, None))
+        return builder.zext(builder.bitcast(some, _I8), _I64)
+
+    return types.int64(types.intp), codegen
 
 
 @intrinsic
 def add_bytes(typingctx, to, row, count):
-    """Add ``count`` times `VECTOR` bytes to as many others, modulo 256; both begin on 32 bytes."""
+    """Add ``count`` times `SUMS` bytes to as many others, modulo 256; both begin on 32 bytes."""
 
     def codegen(context, builder, signature, args):
         to, row, count = args
-        kind = ir.VectorType(_I8, VECTOR)
+        kind = ir.VectorType(_I8, SUMS)
         with cgutils.for_range_slice(builder, _const(0), count, _const(1), intp=_I64) as (i, _):
-            at = builder.mul(i, _const(VECTOR))
+            at = builder.mul(i, _const(SUMS))
             place = _place(builder, builder.add(to, at), 0, kind)
             total = builder.add(
-                builder.load(place, align=VECTOR),
-                _read(builder, builder.add(row, at), 0, kind, VECTOR),
+                builder.load(place, align=SUMS),
+                _read(builder, builder.add(row, at), 0, kind, SUMS),
             )
-            builder.store(total, place, align=VECTOR)
+            builder.store(total, place, align=SUMS)
         return _const(0)
 
     return types.intp(types.intp, types.intp, types.intp), codegen

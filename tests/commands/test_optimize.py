@@ -59,3 +59,14 @@ def test_short_rows_and_few(vsearch: Any, folder: Path) -> None:
     )
     code, _, err = vsearch("optimize", folder.with_name("nothing"))
     assert code == 1 and "does not exist" in err
+
+
+def test_codes(vsearch: Any, folder: Path) -> None:
+    """Their sums are told of beside the rows that are reduced."""
+    with cut_as(replace(SMALL, summed_bytes=1, reduced_shapes=())):
+        code, out, _ = vsearch("optimize", folder, "--quiet")
+        assert code == 0
+        assert "Hamming: 130 of 130 rows reduced to 32 bytes each (a code has 3); " in out
+        assert out.endswith(" of a sample's rows remain to be read whole\n")
+    out = vsearch("info", folder)[1]
+    assert "reduced       hamming: 130 rows, 32 sums of bits, 32 bytes a row; of a sample" in out

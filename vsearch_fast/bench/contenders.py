@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..kernels import reference
 from ..search.dispatch import topk
+from ..search.grouped import Grouped
 from ..search.proof import Proof
 from ..search.sketches import Sketched
 from ..words import METRICS
@@ -59,11 +60,13 @@ class Contender:
 
 
 class OurSearch:
-    """`topk` on a database that is sketched before, for the metrics that have a sketch."""
+    """`topk` on a database that is made ready as an index makes it: floats are sketched, and codes
+    have sums of groups of their bits, where these pay."""
 
-    def __init__(self, database: NDArray | Sketched, case: Case, threads: int) -> None:
-        if case.metric != "hamming" and not isinstance(database, Sketched):
-            database = Sketched(database, threads=threads)
+    def __init__(self, database: NDArray | Sketched | Grouped, case: Case, threads: int) -> None:
+        if not isinstance(database, Sketched | Grouped):
+            kind = Grouped if case.metric == "hamming" else Sketched
+            database = kind(database, threads=threads)
         self.database = database
         self.case = case
         self.threads = threads
@@ -78,6 +81,13 @@ class OurSearch:
         return topk(
             queries, self.database, case.k, metric=case.metric, threads=self.threads, explain=True
         )[2]
+
+
+def _scan(database: NDArray, case: Case, threads: int) -> Search:
+    """`topk` that compares all rows whole."""
+    return lambda queries: topk(
+        queries, database, case.k, metric=case.metric, strategy="scan", threads=threads
+    )
 
 
 def nearest(distances: NDArray, k: int, first: int = 0) -> Answer:
@@ -139,6 +149,8 @@ def _few_pairs(case: Case) -> bool:
 
 
 OURS = Contender("vsearch_fast", "vsearch_fast", METRICS, OurSearch, halves=True)
+#: Beside ours where codes have structure.
+SCAN = Contender("vsearch_fast, scanned", "vsearch_fast", ("hamming",), _scan)
 DEFINITION = Contender(
     "NumPy, the definition", "numpy", METRICS, _definition,
     fits=_few_pairs, limit="4,000,000 pairs by Hamming, 120,000 by other distances",

@@ -13,7 +13,7 @@ from ..errors import ArgumentError
 from ..machine import available_threads
 from . import levels, shapes, tables
 from .cases import Case, small_table, table_of
-from .contenders import OURS, Contender
+from .contenders import OURS, SCAN, Contender
 from .data import Data, embed_features, read_features
 from .filters import filters, filters_table
 from .footprint import footprint, footprint_text
@@ -226,7 +226,8 @@ class Session:
         results: list[dict[str, Any]] = []
         self.record["results" if part == "bars" else part] = results
         for case in cases:
-            found, _ = self._case(case, data, self.peers)
+            scanned = (SCAN,) if case.metric == "hamming" and case.data == "features" else ()
+            found, _ = self._case(case, data, (*scanned, *self.peers))
             results += found
             for line in tables.rows_of(found):
                 self.show(line)

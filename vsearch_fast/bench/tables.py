@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
+from ..kernels.layout import SUMS
 from .cases import Case
 from .measure import Measured, Timing, paired_ratio
 from .roofs import Roofs
@@ -28,6 +29,8 @@ def work_of(case: Case, proof: dict[str, Any] | None) -> tuple[float, float, str
     if proof["sketched"]:
         width = -(-case.dim // 64) * 64
         return proof["bytes_read"], proof["sketched"] * width, _SKETCHED[case.metric]
+    if case.metric == "hamming" and proof["reduced"]:  # sums of bits are no work of that roof
+        return proof["bytes_read"], proof["reduced"] * SUMS, ""
     # Tile matrix instructions count bits in another way, and L1 and L2 scans add in float64:
     # their roofs are not measured.
     roof = "popcount" if case.metric == "hamming" and proof["simd"] != "amx" else ""
@@ -138,6 +141,12 @@ def proof_line(r: dict[str, Any]) -> str:
     queries = "1 query" if r["queries"] == 1 else f"{r['queries']} queries"
     text = f"{r['metric']}, {r['data']}, {queries} x {r['rows']:,} rows: {p['strategy']}"
     text += f" ({p['simd']}), {p['scanned']:,} pairs scanned"
+    if p["reduced"] and r["metric"] == "hamming":
+        text += (
+            f", {p['reduced']:,} bounded by sums of bits, which left "
+            f"{p['after_coarse'] / p['reduced']:.1%}, and the first halves of these "
+            f"{p['after_fine'] / p['reduced']:.1%}"
+        )
     if p["sketched"]:
         each = p["candidates"] / max(1, p["queries"])
         text += (
@@ -147,7 +156,9 @@ def proof_line(r: dict[str, Any]) -> str:
     text += f"; {p['bytes_read'] / 1e6:,.0f} MB read"
     if r["read_gb_s"]:
         text += f"; memory gave {r['read_gb_s']:.1f} GB/s meanwhile"
-    if r["metric"] != "hamming":
+    if r["metric"] == "hamming" and p["reduced"]:
+        text += f"; its sums were made in {r['prepared_seconds']:.2f} s"
+    elif r["metric"] != "hamming":
         size = r["rows"] * r["dim"] * 4
         took = r["prepared_seconds"]
         text += (

@@ -55,14 +55,14 @@ def _reduced(known: dict[str, Any]) -> str:
     """What is reduced for a metric, in words: facts of `Index.info`."""
     if "left" not in known:
         return "none, since rows are all alike, too few or too large"
-    numbers, left = [known["coarse"]], list(known["left"])
-    if known["fine"]:
-        numbers.append(known["fine"])
+    left = list(known["left"])
+    numbers = [known[name] for name in ("groups", "coarse", "fine") if known.get(name)]
+    what = "sums of bits" if "groups" in known else "numbers"
     shares = ", ".join(f"{share:.1%}" for share in left)
     if not known["pays"]:
         rows = f"; {known['rows']:,} rows are" if known["rows"] else ""
         return f"would not pay ({left[-1]:.1%} of the rows would remain){rows}"
     return (
-        f"{known['rows']:,} rows, {' and '.join(map(str, numbers))} numbers, {known['bytes']} bytes"
+        f"{known['rows']:,} rows, {' and '.join(map(str, numbers))} {what}, {known['bytes']} bytes"
         f" a row; of a sample they leave {shares}"
     )

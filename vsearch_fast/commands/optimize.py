@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 @options.json_flag
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def command(index_path: Path, as_json: bool, quiet: bool) -> None:
-    """Reduce the rows of INDEX anew, by what is learnt from all of them: L1 and L2 searches then
-    read a few bytes of most rows, where the features allow it.
+    """Reduce the rows of INDEX anew, by what is learnt from all of them: L1, L2 and Hamming
+    searches then read a few bytes of most rows, where the features allow it.
 
     Results stay the same. An index does this itself as it grows; it helps one that has grown many
     times since, or that an older version made. Searches go on meanwhile; a stop at any moment
@@ -35,12 +35,12 @@ def command(index_path: Path, as_json: bool, quiet: bool) -> None:
     with Index.open(index_path, mode="rw") as found:
         with bar("Reducing", unit="row", quiet=quiet or as_json) as progress:
             made = found.optimize(progress)
-        facts = found.info()
+        facts, index_bits = found.info(), found.bits
     if as_json:
         click.echo(json.dumps({"path": str(index_path), "metrics": [o.as_dict() for o in made]}))
         return
     for each in made:
-        click.echo(told(each, facts["dim"]))
+        click.echo(told(each, facts["dim"], index_bits))
     if not made:
         click.echo(
             f"Nothing to do: rows of {facts['dim']:,} numbers, {facts['rows']:,} of them, are too "
@@ -48,16 +48,20 @@ def command(index_path: Path, as_json: bool, quiet: bool) -> None:
         )
 
 
-def told(made: Optimized, dim: int) -> str:
+def told(made: Optimized, dim: int, bits: int) -> str:
     """What was done for a metric, in words."""
-    name = made.metric.upper()
+    codes = made.metric == "hamming"
+    name = "Hamming" if codes else made.metric.upper()
     if made.left is None:
         return f"{name}: not reduced, since its rows are all alike, too few or too large"
     left = f"{made.left[-1]:.1%} of a sample's rows"
     if not made.pays:
         gone = f"; the {made.before:,} reduced rows are gone" if made.before else ""
         return f"{name}: it would not pay, because {left} would remain to be compared{gone}"
+    whole, rest = f"sketch has {dim:,}", "compared by sketches"
+    if codes:
+        whole, rest = f"code has {-(-bits // 8):,}", "read whole"
     return (
         f"{name}: {made.reduced:,} of {made.rows:,} rows reduced to {made.bytes:,} bytes each"
-        f" (a sketch has {dim:,}); {left} remain to be compared by sketches"
+        f" (a {whole}); {left} remain to be {rest}"
     )

@@ -59,11 +59,12 @@ def running_sums(
 
 
 def reader_of(
-    store: Store, files: SegmentFiles, rows: int, consequence: str
+    store: Store, files: SegmentFiles, rows: int, consequence: str, name: str = "vectors"
 ) -> Callable[[int, int, int], np.ndarray]:
-    """For `Extension`: reads vectors, of a segment from a row to another, that are to be sketched
-    or reduced; those of the first `rows` rows are checked. What was read last is remembered."""
-    kind = files.kinds["vectors"]
+    """For `Extension`: reads rows of a kind, of a segment from a row to another, that are to be
+    sketched or reduced; those of the first `rows` rows are checked. What was read last is
+    remembered."""
+    kind = files.kinds[name]
     granule = sums.granule_rows(kind)
 
     last: list[tuple[tuple[int, int, int], np.ndarray]] = []
@@ -71,13 +72,13 @@ def reader_of(
     def read(segment: int, start: int, stop: int) -> np.ndarray:
         place = segment, start, stop
         if not last or last[0][0] != place:
-            vectors = files.read("vectors", *place)
-            check(segment, start, vectors)
-            last[:] = [(place, vectors)]
+            values = files.read(name, *place)
+            check(segment, start, values)
+            last[:] = [(place, values)]
         return last[0][1]
 
-    def check(segment: int, offset: int, vectors: np.ndarray) -> None:
-        old = min(offset + len(vectors), rows - segment * files.segment_rows)
+    def check(segment: int, offset: int, values: np.ndarray) -> None:
+        old = min(offset + len(values), rows - segment * files.segment_rows)
         # Those of the last, unfinished granule were checked when the addition began.
         first, last = offset // granule, old // granule
         if old == files.segment_rows:
@@ -90,13 +91,11 @@ def reader_of(
         held = np.concatenate([values for _, values in lines.values()])
         held = held[first - blocks[0] * (sums.BLOCK_ROWS // granule) :][: last - first]
         found = sums.sums_of(
-            files.read(
-                "vectors", segment, first * granule, min(last * granule, files.segment_rows)
-            ),
+            files.read(name, segment, first * granule, min(last * granule, files.segment_rows)),
             granule,
         )
         if not np.array_equal(found, held):
-            raise _damaged(files, "vectors", segment, first * granule, last * granule)
+            raise _damaged(files, name, segment, first * granule, last * granule)
 
     return read
 
@@ -183,8 +182,12 @@ def write_rows(
             read = reader_of(store, files, state.rows, consequence)
             sketched = stored_sketches.Extension(files, covered, rows, read)
             files.append(sketched.start, sketched.blocks(), running, consequence, later)
+            reads = {
+                "vectors": read,
+                "codes": reader_of(store, files, state.rows, consequence, "codes"),
+            }
             plans = reducing.plans(
-                store, files, held, rows, sketched.covered, read, consequence, progress, anew=anew
+                store, files, held, rows, sketched.covered, reads, consequence, progress, anew=anew
             )
         for extension in (plan.extension for plan in plans if plan.extension):
             starts = dict.fromkeys((kind.name for kind in extension.held.kinds), extension.start)

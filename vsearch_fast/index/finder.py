@@ -126,6 +126,7 @@ class Finder:
         try:
             distances, found, proof = topk_segments(
                 queries, segments, k * views, metric=metric, masks=masks, sketches=sketches,
+                summed=view.reading.summed() if view.snapshot.state.rows else None,
                 resident=resident, reading=view.reading, backend=backend, strategy=strategy,
                 threads=threads,
             )  # fmt: skip

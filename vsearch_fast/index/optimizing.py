@@ -29,7 +29,8 @@ class Optimized:
         reduced: how many of them are reduced.
         bytes: of a reduced row, of all the rows of a sketch 1 a number.
         left: shares of a sample's rows that coarse numbers leave to be compared by fine ones, and
-            these to be compared by sketches; None where there can be none of such rows.
+            these to be compared by sketches; of codes, that sums of bits leave to be read to the
+            half, and the first halves to be read whole. None where there can be none of such rows.
         before: rows that were reduced.
     """
 

@@ -10,26 +10,27 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ArgumentError, DamagedError
-from ..kernels.layout import PAGE
+from ..search.bit_groups import BitGroups, Summed
 from ..search.reductions import Reduced, Reduction
 from ..search.sketches import Sketch
 from . import sums
 from .segments import Mapped, SegmentFiles
-from .stored_reductions import Held, Part
+from .stored_reductions import WAYS, Held, Reducing
 from .stored_sketches import FACTS, SKETCHES, Covered
 from .views import as_lines
 
 #: When rows are checked: when a process first reads them, at every search, never.
 Checks = Literal["first", "always", "never"]
+Handed = TypeVar("Handed")
 _VARIABLE = "VSEARCH_CHECKSUMS"
 CHECKS: tuple[Checks, ...] = ("first", "always", "never")
 
@@ -69,8 +70,8 @@ class Reading:
         consequence: what is not done if a file is damaged.
         held: what is reduced, and read, too.
         reductions: by which, by id.
-        kept: sketches as they were handed out, by metric and segment, for as long as their files
-            are the same.
+        kept: sketches and sums as they were handed out, by metric and segment, for as long as their
+            files are the same.
 
     Raises:
         DamagedError: a file is missing or cut short.
@@ -86,11 +87,11 @@ class Reading:
         views: int,
         consequence: str,
         held: Held | None = None,
-        reductions: Mapping[int, Reduction] | None = None,
+        reductions: Mapping[int, Reducing] | None = None,
         kept: dict[tuple[str, int], tuple[list[Any], Any]] | None = None,
     ) -> None:
         self.files = files
-        self._reduced = held if reductions and SKETCHES in kinds else None
+        self._reduced = held if reductions else None
         self._reductions, self._kept = reductions or {}, {} if kept is None else kept
         self._views = views
         self._checks = checks
@@ -135,24 +136,47 @@ class Reading:
             return None
         return [self._sketch(segment) for segment in range(len(self._covered))]
 
+    def summed(self) -> list[list[Summed]] | None:
+        """The lines of each segment whose sums are kept; None where none are."""
+        if self._reduced is None or self._reduced.metric != "hamming":
+            return None
+        return [self._sums(segment) for segment in range(len(self._reduced.parts))]
+
     def _sketch(self, segment: int) -> Sketch:
         """Of a segment; the same object for as long as its files are the same."""
-        parts = [self._parts[name][segment] for name in (SKETCHES, FACTS, *self.reduced_kinds)]
+
+        def made(data: np.ndarray, facts: np.ndarray, *reduced: np.ndarray) -> Sketch:
+            runs = {}
+            if self._reduced is not None:
+                runs[self._reduced.metric] = self._runs(segment, reduced)
+            bad = np.empty(0, np.int64)
+            return Sketch(data, facts, self._covered[segment].runs, bad, runs)
+
+        return self._once(segment, (SKETCHES, FACTS, *self.reduced_kinds), made)
+
+    def _sums(self, segment: int) -> list[Summed]:
+        """Of a segment, likewise."""
+
+        def made(sums: np.ndarray) -> list[Summed]:
+            return [
+                Summed(groups, start, sums[start:stop])
+                for groups, start, stop in self._stretches(segment)
+                if isinstance(groups, BitGroups)
+            ]
+
+        return self._once(segment, self.reduced_kinds, made)
+
+    def _once(self, segment: int, names: Sequence[str], make: Callable[..., Handed]) -> Handed:
+        """What is made of these files of a segment; the same object for as long as they are the
+        same."""
+        parts = [self._parts[name][segment] for name in names]
         files = [part and part.mapped for part in parts]
         key = "" if self._reduced is None else self._reduced.metric, segment
-        known, sketch = self._kept.get(key, ([], None))
-        if sketch is not None and all(a is b for a, b in zip(known, files, strict=True)):
-            found: Sketch = sketch
-            return found
-        data, facts, *reduced = (
-            self._lines_of(name, part)
-            for name, part in zip((SKETCHES, FACTS, *self.reduced_kinds), parts, strict=True)
-        )
-        runs = {}
-        if self._reduced is not None:
-            runs[self._reduced.metric] = self._runs(self._reduced.parts[segment], reduced)
-        found = Sketch(data, facts, self._covered[segment].runs, np.empty(0, np.int64), runs)
-        self._kept[key] = files, found
+        known, handed = self._kept.get(key, ([], None))
+        if handed is None or known != files:
+            handed = make(*map(self._lines_of, names, parts))
+            self._kept[key] = files, handed
+        found: Handed = handed
         return found
 
     def _lines_of(self, name: str, part: _Part | None) -> np.ndarray:
@@ -160,16 +184,25 @@ class Reading:
         empty = np.empty((0, kind.width), kind.dtype)
         return as_lines(empty if part is None else part.array, self._views)
 
-    def _runs(self, part: Part, arrays: Sequence[np.ndarray]) -> list[Reduced]:
-        """The reduced lines of a segment: of whole pages, by reductions that are known."""
-        stop = part.rows * self._views // PAGE * PAGE
+    def _stretches(self, segment: int) -> Iterator[tuple[Reducing, int, int]]:
+        """Reductions that are known, and the lines from one to another that are reduced by them:
+        of whole pages."""
+        assert self._reduced is not None
+        part, page = self._reduced.parts[segment], WAYS[self._reduced.metric].page
+        stop = part.rows * self._views // page * page
         starts = [*(run.start for run in part.runs), stop]
-        made = []
         for run, (start, end) in zip(part.runs, pairwise(starts), strict=True):
             if start < end and run.id in self._reductions:
-                coarse = arrays[0][start:end]
-                fine = arrays[1][start:end] if len(arrays) > 1 else np.empty((end - start, 0), "u1")
-                made.append(Reduced(self._reductions[run.id], start, coarse, fine))
+                yield self._reductions[run.id], start, end
+
+    def _runs(self, segment: int, arrays: Sequence[np.ndarray]) -> list[Reduced]:
+        """The reduced lines of a segment."""
+        made = []
+        for reduction, start, end in self._stretches(segment):
+            assert isinstance(reduction, Reduction)
+            coarse = arrays[0][start:end]
+            fine = arrays[1][start:end] if len(arrays) > 1 else np.empty((end - start, 0), "u1")
+            made.append(Reduced(reduction, start, coarse, fine))
         return made
 
     @property

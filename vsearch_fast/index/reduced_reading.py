@@ -7,11 +7,10 @@ import sqlite3
 from typing import Any
 
 from ..disk.database import Database
-from ..search.reductions import Reduction
 from . import sealing, stored_reductions
 from .schema import Meta
 from .snapshot import Snapshot, State
-from .stored_reductions import Held
+from .stored_reductions import Held, Reducing
 
 
 class ReducedReading:
@@ -20,7 +19,7 @@ class ReducedReading:
     database: Database
     meta: Meta
     _whole: bool
-    _reductions: dict[tuple[int, int], Reduction]  # by id and sum
+    _reductions: dict[tuple[int, int], Reducing]  # by id and sum
 
     def reading(self, consequence: str) -> contextlib.AbstractContextManager[sqlite3.Connection]:
         """As `Store.reading`."""
@@ -42,7 +41,7 @@ class ReducedReading:
         segments = -(-state.rows // self.meta.segment_rows)
         return stored_reductions.held(sql, self.database.file, segments, whole=self._whole)
 
-    def reduction(self, sql: sqlite3.Connection, id_: int, metric: str) -> Reduction | None:
+    def reduction(self, sql: sqlite3.Connection, id_: int, metric: str) -> Reducing | None:
         """A reduction of this index, always the same object; None: of an unknown layout.
 
         Raises:
@@ -58,7 +57,7 @@ class ReducedReading:
 
     def reductions_of(
         self, sql: sqlite3.Connection, snapshot: Snapshot, metric: str
-    ) -> dict[int, Reduction]:
+    ) -> dict[int, Reducing]:
         """Those that a snapshot's rows are reduced by, by id; read when they are first asked for.
 
         Raises:
@@ -69,7 +68,7 @@ class ReducedReading:
             held, found = snapshot.reduced.get(metric), {}
             for id_ in held.ids if held else ():
                 reduction = self.reduction(sql, id_, metric)
-                if reduction is not None and held and held.fits(reduction.shape, self.views):
+                if reduction is not None and held and held.fits(reduction.widths, self.views):
                     found[id_] = reduction
             snapshot.reductions[metric] = found
         return found

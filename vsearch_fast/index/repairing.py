@@ -13,7 +13,8 @@ In this order, all of it in one change:
 4. Codes are derived from the vectors. Where the codes of a granule were given by the user (most of
    them are not the derived ones), the rows whose codes differ are lost like those of 3; where they
    are made by a rule of the model, all rows of the granule.
-5. Sketches are made anew of the vectors, and reduced rows and what reduces them.
+5. Sketches are made anew of the vectors, and reduced rows and what reduces them; sums of codes
+   where any codes are damaged.
 
 Bytes that are restored are those that the sums tell, so that a crash in between does no harm; they
 are put into a copy of the file, which takes its place by a rename, so that a reader of the old one
@@ -246,9 +247,8 @@ class _Repair:
                 )
         held = {row for (row,) in sql.execute("SELECT row FROM tombstones")}
         removed = np.flatnonzero(~live)
-        self.work.dropped += [
-            f"row {row}" for row in removed.tolist() if row not in held and row not in named
-        ]
+        missed = set(removed.tolist()) - held - named
+        self.work.dropped += [f"row {row}" for row in sorted(missed)]
         sql.execute("DELETE FROM tombstones")
         sql.executemany(
             "INSERT INTO tombstones (number, row) VALUES (?, ?)",
@@ -370,10 +370,8 @@ class _Repair:
                 held = len(self._content("codes", segment, granule))
                 lost |= set(range(first, first + held))
                 continue
-            content, derived = (
-                self._content("codes", segment, granule),
-                self._derived(segment, granule),
-            )
+            content = self._content("codes", segment, granule)
+            derived = self._derived(segment, granule)
             sound = np.array([first + i not in damaged for i in range(len(content))])
             same = (content == derived).all(axis=1)
             if same[sound].sum() * 2 >= sound.sum():
@@ -441,12 +439,8 @@ class _Repair:
                 sql.execute(f"DELETE FROM {table} WHERE kind IN (?, ?)", (SKETCHES, FACTS))
             starts = {SKETCHES: 0, FACTS: 0}
             running = running_sums(self.store, sql, self.files, starts, _CONSEQUENCE)
-        extension = stored_sketches.Extension(
-            self.files,
-            [],
-            state.rows,
-            reader_of(self.store, self.files, state.rows, _CONSEQUENCE),
-        )
+        read = reader_of(self.store, self.files, state.rows, _CONSEQUENCE)
+        extension = stored_sketches.Extension(self.files, [], state.rows, read)
         self.files.append(0, extension.blocks(), running, _CONSEQUENCE)
         with self.store.statements(_CONSEQUENCE) as sql:
             for kind in (SKETCHES, FACTS):
@@ -461,6 +455,8 @@ class _Repair:
             state = sealing.read_state(sql)
             held = self.store.reduced(sql, state)
             metrics = {m for m, each in held.items() if damaged & {k.name for k in each.kinds}}
+            if "codes" in damaged:  # what takes their place may have other sums
+                metrics.add("hamming")
             try:
                 segments = self.files.segments(state.rows)
                 for metric, each in stored_reductions.held(sql, file, segments).items():

@@ -407,7 +407,7 @@ _NAME = re.compile(r"(?P<kind>[a-z]+)-(?:[1-9][0-9]*-)?(?P<segment>[0-9]{5,})\.n
 
 
 #: Kinds that are made under other names when they are made anew (`stored_reductions.py`).
-_COMES_AND_GOES = re.compile("(sums)?(coarse|fine)[a-z]*$")
+_COMES_AND_GOES = re.compile("((sums)?(coarse|fine)|bitsums)[a-z]*$")
 
 
 def is_segment(name: str) -> bool:

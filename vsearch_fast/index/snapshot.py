@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..search.reductions import Reduction
 from .segments import SegmentFiles
-from .stored_reductions import Held
+from .stored_reductions import Held, Reducing
 from .stored_sketches import Covered
 
 #: A filter as the store takes it: the facets that are wanted, by column.
@@ -56,6 +55,6 @@ class Snapshot:
     live: np.ndarray | None
     covered: list[Covered] = field(default_factory=list)
     reduced: dict[str, Held] = field(default_factory=dict)
-    reductions: dict[str, dict[int, Reduction]] = field(default_factory=dict)
+    reductions: dict[str, dict[int, Reducing]] = field(default_factory=dict)
     sketches: dict[tuple[str, int], tuple[list[Any], Any]] = field(default_factory=dict)
     filters: dict[tuple[tuple[str, tuple[str, ...]], ...], np.ndarray] = field(default_factory=dict)

@@ -80,7 +80,6 @@ from ..errors import (
     ReplacedError,
     StoreError,
 )
-from ..search.reductions import Reduction
 from . import schema, sealing, stored_sketches
 from .item_reading import ItemReading
 from .item_rows import ItemRows
@@ -89,7 +88,7 @@ from .reading import Checks, Reading
 from .reduced_reading import ReducedReading
 from .segments import SegmentFiles
 from .snapshot import Filter, Snapshot, State
-from .stored_reductions import Held
+from .stored_reductions import Held, Reducing
 from .stored_sketches import FACTS, SKETCHES, Covered
 from .upgrading import upgrade
 
@@ -163,7 +162,7 @@ class Store(ItemReading, ReducedReading):
         self._committed: dict[str, int] = {}  # rows by kind, when the change began
         self._changes_before = 0
         self._sealed_model: dict[str, Any] = {}
-        self._reductions: dict[tuple[int, int], Reduction] = {}  # by id and sum
+        self._reductions: dict[tuple[int, int], Reducing] = {}  # by id and sum
         try:
             with self.reading("The index was not opened") as sql:
                 self._read_meta(sql)

@@ -2,16 +2,20 @@
 
 Rows that have a sketch are reduced, too (`search.reductions`), where a sample showed that it pays:
 page by page, 16 lines each, as their blocks become complete. What is left over at a segment's end
-has its sketch alone.
+has its sketch alone. Codes are reduced to sums of groups of their bits (`search.bit_groups`), each
+as it is added.
 
 =======================  ==================================================================
 `coarse-NNNNN.npy`       L2: uint8 (segment_rows, `Shape.coarse_bytes`), pages of 16 lines; of
                          several views (`views.py`) a row holds as many lines
 `fine-NNNNN.npy`         L2: uint8 (segment_rows, `Shape.fine_bytes`), where there are fine ones
 `sumscoarse`, `sumsfine` the same of L1
-table `segments`         kind `coarse`: rows written (of a full segment all, the last of them
-                         zeros where they fill no page), parameters {"runs": [[start, id], ...]},
-                         start counted in lines within the segment, id of the reduction
+`bitsums-NNNNN.npy`      Hamming: uint8 (segment_rows, `kernels.layout.SUMS`), of several views as
+                         many lines
+table `segments`         kind `coarse`, `sumscoarse` or `bitsums`: rows written (of a full segment
+                         all, the last of them zeros where they fill no page), parameters {"runs":
+                         [[start, id], ...]}, start counted in lines within the segment, id of the
+                         reduction
 table `reductions`       id, metric, rows (there were when it was learnt), told (JSON: layout, and
                          what it left of the sample), data (`Reduction.to_bytes`; null where it
                          would not pay), digest (XXH3 of the data), sum (of the line)
@@ -26,26 +30,62 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from xxhash import xxh3_64_intdigest
 
 from ..errors import DamagedError
-from ..kernels.layout import PAGE
-from ..search.reductions import Reduction, Shape
+from ..kernels.layout import PAGE, SUMS
+from ..search.bit_groups import BitGroups
+from ..search.reductions import Reduction
 from .segments import Kind
 from .sums import CURE, line_sum, segment_sum, signed
 
-#: Metrics that rows are reduced for.
-METRICS = ("l2", "l1")
-#: How reduced rows and `Reduction.to_bytes` are laid out; rows of another layout are not used.
-LAYOUT = 1
 
-_PREFIXES = {"l2": "", "l1": "sums"}
-_NAME = re.compile(r"(?P<sums>(?:sums)?)(?P<plane>coarse|fine)(?P<make>[a-z]*)")
+class Reducing(Protocol):
+    """What reduces lines for a metric: a `Reduction`, or `BitGroups`."""
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Bytes of a reduced line, of each kind."""
+
+    def to_bytes(self) -> bytes:
+        """As it is stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How rows are reduced for a metric.
+
+    Attributes:
+        kinds: names of what is stored; the first says what is reduced.
+        source: the kind of rows that are reduced.
+        page: lines that are reduced together.
+        layout: of what is stored; lines of another one are not used.
+        read: a reduction from its bytes; ValueError: it is none.
+    """
+
+    kinds: tuple[str, ...]
+    source: str
+    page: int
+    layout: int
+    read: Callable[[bytes], Reducing]
+
+
+#: By metric.
+WAYS = {
+    "l2": Way(("coarse", "fine"), "vectors", PAGE, 1, Reduction.from_bytes),
+    "l1": Way(("sumscoarse", "sumsfine"), "vectors", PAGE, 1, Reduction.from_bytes),
+    "hamming": Way(("bitsums",), "codes", 1, 1, BitGroups.from_bytes),
+}
+#: Metrics that rows are reduced for.
+METRICS = tuple(WAYS)
+
+_OWNERS = {name: metric for metric, way in WAYS.items() for name in way.kinds}
+_NAME = re.compile(f"(?P<name>{'|'.join(_OWNERS)})(?P<make>[a-z]*)")
 
 _TABLE = """CREATE TABLE IF NOT EXISTS reductions (
     id INTEGER PRIMARY KEY, metric TEXT NOT NULL, rows INTEGER NOT NULL, told TEXT NOT NULL,
@@ -71,18 +111,13 @@ class Held:
     """What of an index is reduced for a metric.
 
     Attributes:
-        coarse, fine: kinds of segments; no fine one where coarse numbers are all.
+        kinds: of segments, of a make; the first says what is reduced.
         parts: one for each segment.
     """
 
     metric: str
-    coarse: Kind
-    fine: Kind | None
+    kinds: tuple[Kind, ...]
     parts: tuple[Part, ...]
-
-    @property
-    def kinds(self) -> tuple[Kind, ...]:
-        return (self.coarse,) if self.fine is None else (self.coarse, self.fine)
 
     @property
     def rows(self) -> int:
@@ -96,27 +131,27 @@ class Held:
 
     def lines(self, views: int) -> int:
         """That are reduced."""
-        return sum(part.rows * views // PAGE * PAGE for part in self.parts)
+        page = WAYS[self.metric].page
+        return sum(part.rows * views // page * page for part in self.parts)
 
-    def fits(self, shape: Shape, views: int) -> bool:
-        """Whether rows that are reduced to this shape can stand in these kinds."""
-        return kinds(shape, views, self.make) == self.kinds
+    def fits(self, widths: Sequence[int], views: int) -> bool:
+        """Whether rows that are reduced to so many bytes can stand in these kinds."""
+        return kinds(self.metric, widths, views, self.make) == self.kinds
 
     @property
     def make(self) -> str:
         """The end of the kinds' names."""
-        found = _NAME.fullmatch(self.coarse.name)
+        found = _NAME.fullmatch(self.kinds[0].name)
         assert found is not None
         return found["make"]
 
 
-def kinds(shape: Shape, views: int, make: str) -> tuple[Kind, ...]:
+def kinds(metric: str, widths: Sequence[int], views: int, make: str) -> tuple[Kind, ...]:
     """What the kinds of segments of a make hold in a row."""
-    prefix = _PREFIXES[shape.metric]
-    made = [Kind(f"{prefix}coarse{make}", "|u1", views * shape.coarse_bytes)]
-    if shape.fine:
-        made.append(Kind(f"{prefix}fine{make}", "|u1", views * shape.fine_bytes))
-    return tuple(made)
+    return tuple(
+        Kind(f"{name}{make}", "|u1", views * width)
+        for name, width in zip(WAYS[metric].kinds, widths, strict=False)
+    )
 
 
 def is_kind(name: str) -> bool:
@@ -147,21 +182,24 @@ def held(
         DamagedError: a line is not as it was written.
     """
     named = [Kind(*line) for line in sql.execute("SELECT name, dtype, width FROM kinds")]
+    planes: dict[str, dict[str, Kind]] = {}
+    for kind in named:
+        match = _NAME.fullmatch(kind.name)
+        if match:
+            planes.setdefault(_OWNERS[match["name"]], {})[match["name"]] = kind
     found: dict[str, Held] = {}
-    for metric, prefix in _PREFIXES.items():
-        planes: dict[str, Kind] = {}
-        for kind in named:
-            match = _NAME.fullmatch(kind.name)
-            if match and match["sums"] == prefix:
-                planes[match["plane"]] = kind
-        if "coarse" in planes:
-            try:
-                parts = _parts(sql, file, planes["coarse"].name, segments)
-            except DamagedError:
-                if whole:
-                    raise
-                parts = (Part(),) * segments
-            found[metric] = Held(metric, planes["coarse"], planes.get("fine"), parts)
+    for metric, way in WAYS.items():
+        there = planes.get(metric, {})
+        if way.kinds[0] not in there:
+            continue
+        own = tuple(there[name] for name in way.kinds if name in there)
+        try:
+            parts = _parts(sql, file, own[0].name, segments)
+        except DamagedError:
+            if whole:
+                raise
+            parts = (Part(),) * segments
+        found[metric] = Held(metric, own, parts)
     return found
 
 
@@ -195,7 +233,7 @@ def write_parts(sql: sqlite3.Connection, new: Held) -> None:
             continue
         text = json.dumps({"runs": [list(run) for run in part.runs]})
         for kind in new.kinds:
-            parameters = text if kind == new.coarse else None
+            parameters = text if kind == new.kinds[0] else None
             sql.execute(
                 "INSERT OR REPLACE INTO segments (kind, segment, rows, parameters, sum)"
                 " VALUES (?, ?, ?, ?, ?)",
@@ -208,7 +246,7 @@ def forget(sql: sqlite3.Connection, metric: str) -> None:
     """Know no reduced rows of a metric any more, and no reductions."""
     for (name,) in sql.execute("SELECT name FROM kinds").fetchall():
         match = _NAME.fullmatch(name)
-        if match and match["sums"] == _PREFIXES[metric]:
+        if match and match["name"] in WAYS[metric].kinds:
             for table, column in (("kinds", "name"), ("segments", "kind"), ("checksums", "kind")):
                 sql.execute(f"DELETE FROM {table} WHERE {column} = ?", (name,))
     if _there(sql):
@@ -225,7 +263,8 @@ class Learnt:
     Attributes:
         rows: that the index had when it was learnt.
         pays: whether there are data.
-        told: layout, coarse, fine (numbers), bytes (a line), left (shares of the sample).
+        told: layout, bytes (a line), left (shares of the sample), of L2 and L1 coarse and fine
+            (numbers), of Hamming groups.
     """
 
     id: int
@@ -236,13 +275,15 @@ class Learnt:
     digest: int | None
 
 
-def told_of(reduction: Reduction | None) -> dict[str, Any]:
+def told_of(metric: str, reduction: Reducing | None) -> dict[str, Any]:
     """What a line tells of a reduction; None: there can be none of such rows."""
-    told: dict[str, Any] = {"layout": LAYOUT}
-    if reduction is not None:
+    told: dict[str, Any] = {"layout": WAYS[metric].layout}
+    if isinstance(reduction, Reduction):
         shape = reduction.shape
         told |= {"coarse": shape.coarse, "fine": shape.fine, "bytes": shape.bytes}
         told["left"] = list(reduction.left[: 2 if shape.fine else 1])
+    elif isinstance(reduction, BitGroups):
+        told |= {"groups": SUMS, "bytes": sum(reduction.widths), "left": list(reduction.left)}
     return told
 
 
@@ -252,18 +293,21 @@ def _there(sql: sqlite3.Connection) -> bool:
 
 
 def add(
-    sql: sqlite3.Connection, metric: str, rows: int, told: Mapping[str, Any], data: bytes | None
-) -> int:
-    """Put a reduction into the table, or that there is none that pays; returns its id."""
+    sql: sqlite3.Connection,
+    id_: int,
+    metric: str,
+    rows: int,
+    told: Mapping[str, Any],
+    data: bytes | None,
+) -> None:
+    """Put a reduction, of a new id, into the table, or that there is none that pays."""
     sql.execute(_TABLE)
-    (last,) = sql.execute("SELECT max(id) FROM reductions").fetchone()
-    id_, text = (last or 0) + 1, json.dumps(dict(told))
+    text = json.dumps(dict(told))
     digest = None if data is None else signed(xxh3_64_intdigest(data))
     sql.execute(
         "INSERT INTO reductions VALUES (?, ?, ?, ?, ?, ?, ?)",
         (id_, metric, rows, text, data, digest, line_sum(id_, metric, rows, text, digest)),
     )
-    return id_
 
 
 def drop_unused(sql: sqlite3.Connection, new: Mapping[str, Held]) -> None:
@@ -310,8 +354,9 @@ def sum_of(sql: sqlite3.Connection, id_: int) -> int:
     return line[0] if line else 0
 
 
-def read(sql: sqlite3.Connection, file: Path, id_: int, metric: str) -> Reduction | None:
-    """A reduction of a metric; None: it would not pay, or is of a layout that is not known here.
+def read(sql: sqlite3.Connection, file: Path, id_: int, metric: str) -> Reducing | None:
+    """A reduction of a metric; None: it would not pay, or is of a layout or for a metric that is
+    not known here.
 
     Raises:
         DamagedError: it is missing, or not as it was written.
@@ -322,13 +367,18 @@ def read(sql: sqlite3.Connection, file: Path, id_: int, metric: str) -> Reductio
         if line is None:
             raise ValueError("it is missing")
         known = _learnt(line[:-1], file)
-        if known.told["layout"] != LAYOUT or (line[-1] is None and not known.pays):
+        way = WAYS.get(metric)
+        if (
+            way is None
+            or known.told["layout"] != way.layout
+            or (line[-1] is None and not known.pays)
+        ):
             return None
         if not isinstance(line[-1], bytes) or signed(xxh3_64_intdigest(line[-1])) != known.digest:
             raise ValueError("checksum")
         if known.metric != metric:
             raise ValueError(f"it is one of {known.metric}")
-        return Reduction.from_bytes(line[-1])
+        return way.read(line[-1])
     except (ValueError, TypeError, LookupError) as error:
         raise _damaged(file, id_, error) from error
 

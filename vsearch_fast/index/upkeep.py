@@ -106,8 +106,8 @@ class Upkeep:
         return compact(self._store, progress)
 
     def optimize(self, progress: Progress | None = None) -> list[Optimized]:
-        """Reduce all rows anew for L1 and L2 searches, by what is learnt from a sample of all of
-        them. Results stay the same; searches of long rows become faster where it pays.
+        """Reduce all rows anew for L1, L2 and Hamming searches, by what is learnt from a sample of
+        all of them. Results stay the same; searches of long rows become faster where it pays.
 
         An index reduces its rows as they are added, when it has enough of them; this is for one
         that has grown many times since, or was made before there were reductions. Takes the disk

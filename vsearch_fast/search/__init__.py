@@ -5,6 +5,7 @@
     topk ─ one array ─┐                           ┌─ cpu/scan: every distance from stored rows
                       ├─ dispatch.topk_segments ──┼─ cpu/cascade: sketches bound, stored rows decide
     Index ─ segments ─┘   (arguments, tiling)     │    (L1, L2; one pool: `threads`)
+                                                  ├─ cpu/summed: sums of groups of bits bound
                                                   └─ gpu/: the same two on CUDA devices
 
 `range_search` (all rows within a radius) and `self_join` (all pairs within one) go the same two

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..checks import array_of, positive
 from ..errors import ArgumentError, DTypeError
 from ..words import LEAST, METRICS, plural
+from .bit_groups import Summed
 from .rows import Live, segment_name
 
 Backend = Literal["auto", "cpu", "cuda"]
@@ -142,6 +143,7 @@ def checked_segments(
     metric: str,
     masks: Sequence[NDArray[np.bool_] | None] | None,
     sketches: Sequence[Sized | None] | None,
+    summed: Sequence[Sequence[Summed]] | None = None,
 ) -> tuple[list[NDArray], list[Live]]:
     """The segments, of so many columns each, and their masks as kernels read them."""
     arrays = [
@@ -164,5 +166,18 @@ def checked_segments(
             "the sketches are not those of the segments",
             "Nothing was searched",
             "Pass one a segment, made of its rows, or None",
+        )
+    if summed is not None and (
+        len(summed) != len(arrays)
+        or any(
+            part.stop > len(rows) or part.groups.length != dim
+            for parts, rows in zip(summed, arrays, strict=True)
+            for part in parts
+        )
+    ):
+        raise ArgumentError(
+            "the sums are not those of the segments",
+            "Nothing was searched",
+            "Pass those of its codes for each segment",
         )
     return arrays, list(checked_masks(masks, arrays))

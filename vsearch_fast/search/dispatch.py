@@ -4,7 +4,8 @@
 
     topk ─ one array ─┐                 ┌─ cpu.scan: every distance from stored rows
                       ├─ topk_segments ─┼─ cpu.cascade: sketches bound, stored rows decide (floats)
-    Index ─ segments ─┘                 │  (one pool of threads; work cut by `tiling`)
+    Index ─ segments ─┘                 ├─ cpu.summed: sums of groups of bits bound (codes)
+                                        │  (one pool of threads; work cut by `tiling`)
                                         └─ gpu: the same two on CUDA devices
 
 The result is defined by `vsearch_fast.kernels.reference` and equal to it to the bit,
@@ -42,7 +43,9 @@ from .rows import Reading, converted, live_rows, not_finite
 from .sketches import Sketch, Sketched
 
 if TYPE_CHECKING:
+    from .bit_groups import Summed
     from .gpu.resident_rows import ResidentRows
+    from .grouped import Grouped
     from .resident import Resident
 
 Result = tuple[NDArray, NDArray[np.int64]]
@@ -50,7 +53,7 @@ Result = tuple[NDArray, NDArray[np.int64]]
 
 @overload
 def topk(
-    queries: NDArray, database: NDArray | Sketched | Resident, k: int, *, metric: Metric,
+    queries: NDArray, database: NDArray | Sketched | Grouped | Resident, k: int, *, metric: Metric,
     mask: NDArray[np.bool_] | None = None, backend: Backend = "auto", strategy: Strategy = "auto",
     threads: int | None = None, explain: Literal[False] = False,
 ) -> Result: ...  # fmt: skip
@@ -58,7 +61,7 @@ def topk(
 
 @overload
 def topk(
-    queries: NDArray, database: NDArray | Sketched | Resident, k: int, *, metric: Metric,
+    queries: NDArray, database: NDArray | Sketched | Grouped | Resident, k: int, *, metric: Metric,
     mask: NDArray[np.bool_] | None = None, backend: Backend = "auto", strategy: Strategy = "auto",
     threads: int | None = None, explain: Literal[True],
 ) -> tuple[NDArray, NDArray[np.int64], Proof]: ...  # fmt: skip
@@ -66,7 +69,7 @@ def topk(
 
 def topk(
     queries: NDArray,
-    database: NDArray | Sketched | Resident,
+    database: NDArray | Sketched | Grouped | Resident,
     k: int,
     *,
     metric: Metric,
@@ -82,8 +85,8 @@ def topk(
         queries: ``(q, d)``, or one of ``(d,)``; for ``hamming`` packed uint8 (`pack_bits`),
             otherwise float16, float32, or float64, which is first rounded to float32.
         database: ``(n, d)`` of the same kind; any strides, read-only or memory-mapped. Of
-            floats also a `Sketched` database, which is faster from the first query on; or a
-            `Resident` one, which stays on a GPU.
+            floats also a `Sketched` database, which is faster from the first query on, of codes a
+            `search.grouped.Grouped` one; or a `Resident` one, which stays on a GPU.
         k: how many, at least 1.
         metric: ``hamming`` (differing bits), ``l1``, ``l2``, ``cosine`` (1 less the cosine; 1
             where a row is all zeros) or ``ip`` (the inner product, negated, so that the largest
@@ -94,8 +97,9 @@ def topk(
             database, and where CuPy and a device are there and the work is worth the transfer.
             ``cosine`` and ``ip`` are for the CPU so far, which ``auto`` takes for them.
         strategy: ``scan`` (every distance from the stored rows), ``sketch`` (of floats: 8-bit
-            sketches bound most distances, made on the way where the database has none; Hamming
-            codes are scanned), or ``auto`` (the faster one). The result is the same.
+            sketches bound most distances, made on the way where the database has none; of codes:
+            sums of their bits do, where these are at hand), or ``auto`` (the faster one). The
+            result is the same.
         threads: None for all processors that the process may use.
         explain: also return a `Proof`.
 
@@ -112,15 +116,17 @@ def topk(
         DeviceError, MissingDependencyError: with ``cuda``, what a GPU lacks.
     """
     array: Any = database
-    sketches, resident = None, None
+    sketches, resident, summed = None, None, None
     if not isinstance(database, np.ndarray):
         array = getattr(database, "array", database)
         sketch = getattr(database, "sketch", None)
         sketches = None if sketch is None else [sketch]
         resident = getattr(database, "rows_there", None)
+        summed = getattr(database, "summed", None)
     distances, ids, proof = topk_segments(
         queries, [array], k, metric=metric, masks=None if mask is None else [mask],
-        sketches=sketches, resident=resident, backend=backend, strategy=strategy, threads=threads,
+        sketches=sketches, summed=None if summed is None else [summed], resident=resident,
+        backend=backend, strategy=strategy, threads=threads,
     )  # fmt: skip
     return (distances, ids, proof) if explain else (distances, ids)
 
@@ -134,6 +140,7 @@ def topk_segments(
     metric: str,
     masks: Sequence[NDArray[np.bool_] | None] | None = None,
     sketches: Sequence[Sketch | None] | None = None,
+    summed: Sequence[Sequence[Summed]] | None = None,
     resident: ResidentRows | None = None,
     reading: Reading | None = None,
     backend: str = "auto",
@@ -144,13 +151,14 @@ def topk_segments(
 
     ``masks`` has one entry a segment, None where all its rows live. So has ``sketches``; a
     `Sketch` may cover the first rows alone. Rows without one are sketched on the way if that
-    pays (or no segment has one, and the strategy is to sketch), else scanned. ``resident``
-    holds the first rows of all on GPUs; ``reading`` is told what is read of the others.
+    pays (or no segment has one, and the strategy is to sketch), else scanned. ``summed`` has, for
+    each segment of codes, those of its rows whose sums are at hand. ``resident`` holds the first
+    rows of all on GPUs; ``reading`` is told what is read of the others.
     """
     k = checked_options(k, metric, backend, strategy, threads)
     queries = array_of(queries, "queries", "Nothing was searched")
     queries = checked_array(queries[None] if queries.ndim == 1 else queries, "queries", metric)
-    segments, lives = checked_segments(segments, queries.shape[1], metric, masks, sketches)
+    segments, lives = checked_segments(segments, queries.shape[1], metric, masks, sketches, summed)
     cpu = _on_processor()
     kernels = cpu.family(metric, queries.shape[1])
     queries = converted(queries, kernels.rows)
@@ -168,7 +176,11 @@ def topk_segments(
     work = Work()
     level = cpu.level
     on_devices = None
+    by_sums = None
     if metric == "hamming":  # codes are as small as a sketch
+        by_sums = cpu.by_sums(
+            segments, lives, summed, best, kernels, reading, strategy, len(queries), live
+        )
         strategy = "scan"
     # What is certain to stay on the processor is not asked about.
     many = len(queries) >= tiling.TILING.device_worth_queries
@@ -188,17 +200,16 @@ def topk_segments(
             for i, segment in enumerate(segments):  # all that was sent
                 reading.rows(i, 0, len(segment))
                 reading.sketches(i, 0, len(segment))
-        bounded = work.sketched or work.reduced
-        strategy = "sketch" if bounded else "scan"
-        if bounded and work.scanned:
-            strategy = "sketch and scan"
+        strategy = _named("sketch", work) if work.sketched or work.reduced else "scan"
+    elif by_sums is not None:
+        work = by_sums(queries, workers, distances, ids)
+        strategy = _named("sums", work)
     elif strategy == "sketch":
         problem = Problem(
             metric, segments, lives, sketches or [None] * len(segments), best, reading
         )
         work = cpu.cascade(problem, queries, workers, distances, ids)
-        if work.scanned:
-            strategy = "sketch and scan" if work.sketched or work.reduced else "scan"
+        strategy = _named("sketch", work)
     else:
         read = cpu.scan(queries, segments, lives, kernels, workers, distances, ids, reading)
         work = Work(scanned=pairs, bytes_read=read)
@@ -208,6 +219,13 @@ def topk_segments(
         work.bytes_read, work.reduced, work.after_coarse, work.after_fine,
     )  # fmt: skip
     return distances, ids, proof
+
+
+def _named(bounds: str, work: Work) -> str:
+    """The strategy, by what was done."""
+    if not work.scanned:
+        return bounds
+    return f"{bounds} and scan" if work.sketched or work.reduced else "scan"
 
 
 def _search_on_devices(
@@ -256,6 +274,7 @@ class _OnProcessor(NamedTuple):
     family: Callable[[str, int], Any]
     scan: Callable[..., int]
     cascade: Callable[..., Work]
+    by_sums: Callable[..., Callable[..., Work] | None]
     level: Callable[[], str]
 
 
@@ -264,6 +283,6 @@ def _on_processor() -> _OnProcessor:
     """What searches on the processor, and needs Numba."""
     package("numba")
     from ..kernels.level import simd_level
-    from .cpu import cascade, scan
+    from .cpu import cascade, scan, summed
 
-    return _OnProcessor(scan.family, scan.search, cascade.search, simd_level)
+    return _OnProcessor(scan.family, scan.search, cascade.search, summed.searcher, simd_level)

@@ -38,9 +38,9 @@ _APART = 192
 _COSTS = {"l1": (2.5, 3.3, 600, 2.3, 1000), "l2": (1.6, 2.5, 500, 1.4, 600)}
 
 
-def sample_of(rows: int) -> NDArray[np.int64]:
+def sample_of(rows: int, most: int = SAMPLE) -> NDArray[np.int64]:
     """Numbers of the rows, of so many, that a reduction is learnt from: spread over all."""
-    count = min(rows, SAMPLE)
+    count = min(rows, most)
     return np.arange(count) * rows // max(1, count)
 
 

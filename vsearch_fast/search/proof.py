@@ -17,11 +17,13 @@ class Proof:
     which were computed in float64 by the definition. Where most candidates are among the k nearest
     (large k), float64 comes at once and the two are the same; so it does on CUDA devices, which
     have no tier between and bound `scanned` pairs of L1 and L2 by a float32 sum first.
+    Of codes sums of groups of bits are what is reduced: they left `after_coarse`, and the first
+    halves of these rows `after_fine`, which were counted whole.
 
     Attributes:
         metric: of the search.
         strategy: ``scan``, ``sketch``, or ``sketch and scan`` where some rows had no sketch, or
-            bounds excluded too little.
+            bounds excluded too little; of codes with sums ``sums``, likewise.
         simd: level of vector instructions (`kernels.level`), or ``cuda`` and the architecture.
         queries, rows: how many; rows are the live ones. Of items of two views, and queries of
             several, each view counts.
@@ -55,7 +57,13 @@ class Proof:
         left = f"{self.candidates:,} left for float32, {self.undecided:,} for float64"
         if self.simd.startswith("cuda"):
             left = f"{self.undecided:,} left for float64"
-        if self.reduced:
+        if self.reduced and self.metric == "hamming":
+            parts.append(
+                f"{self.reduced / pairs:.0%} of pairs bounded by sums of bits, which left"
+                f" {self.after_coarse / self.reduced:.2%}, and the first halves of these"
+                f" {self.after_fine / self.reduced:.2%}"
+            )
+        elif self.reduced:
             parts.append(
                 f"{self.reduced / pairs:.0%} of pairs bounded by reduced rows, of which coarse ones"
                 f" left {self.after_coarse / self.reduced:.2%}, fine ones"

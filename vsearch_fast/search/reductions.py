@@ -81,8 +81,13 @@ class Shape:
         return self.fine and self.fine + (16 if self.metric == "l2" else 64)
 
     @property
+    def widths(self) -> tuple[int, ...]:
+        """Bytes of what there is of a row: coarse, and fine ones where there are."""
+        return (self.coarse_bytes, self.fine_bytes) if self.fine else (self.coarse_bytes,)
+
+    @property
     def bytes(self) -> int:
-        return self.coarse_bytes + self.fine_bytes
+        return sum(self.widths)
 
 
 def shape_for(metric: str, dim: int) -> Shape | None:
@@ -148,6 +153,11 @@ class Reduction:
     @property
     def dim(self) -> int:
         return self.directions.shape[1]
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """As `Shape.widths`."""
+        return self.shape.widths
 
     @cached_property
     def _blocks(self) -> NDArray[np.float32]:

@@ -81,6 +81,16 @@ class Tiling:
     )  # fmt: skip
     """Metric, numbers of a row from which on, coarse and fine numbers of its reduction. Coarse ones
     are even and few (128 for L1), fine ones a multiple of 16 for L2 and of 64 for L1, or none."""
+    summed_bytes: int = 64
+    """Bytes of a code from which sums of groups of its bits can pay."""
+    summed_least: int = 4 << 20
+    """Bytes of codes from which searches by sums of their bits pay, for one query four times as
+    many: fewer are in the processor's cache, where all are read in no time."""
+    summed_left: float = 0.6
+    """Shares of the pairs that sums leave, and first halves, together, from which codes are read
+    whole: a row by itself costs more than in a run."""
+    summed_live: float = 0.125
+    """Share of a chunk's codes that must live for their sums to be read: else those are scanned."""
     regroupings: int = 2
     """Turns of moving numbers between groups, when reductions of L1 are learnt."""
     reduced_worth: float = 0.5

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..loading import once, package
 from ..words import Metric
+from .bit_grouping import can_be
 from .cpu.chunks import Problem
 
 
@@ -17,9 +18,9 @@ from .cpu.chunks import Problem
 def _parts() -> tuple[Any, ...]:
     package("numba")
     from ..kernels import cache
-    from .cpu import buffers, cascade, scan
+    from .cpu import buffers, cascade, scan, summed
 
-    return cache, buffers, cascade, scan
+    return cache, buffers, cascade, scan, summed
 
 
 def warm(metrics: Iterable[Metric], dim: int) -> tuple[int, Path | None]:
@@ -27,7 +28,7 @@ def warm(metrics: Iterable[Metric], dim: int) -> tuple[int, Path | None]:
 
     Returns how many kernels that is, and the folder where they are kept, if there is one.
     """
-    cache, buffers, cascade, scan = _parts()
+    cache, buffers, cascade, scan, summed = _parts()
     kernels = []
     for metric in metrics:
         width = -(-dim // 8) if metric == "hamming" else dim
@@ -35,7 +36,9 @@ def warm(metrics: Iterable[Metric], dim: int) -> tuple[int, Path | None]:
         kernels += [family.kernel, buffers.merging(family.distances)]
         if family.many is not None:
             kernels.append(family.many.kernel)
-        if metric != "hamming":
+        if metric == "hamming":
+            kernels += summed.kernels_for(width) if can_be(width) else ()
+        else:
             rows = np.empty((0, dim), np.float32)
             kernels += cascade.kernels_for(Problem(metric, [rows], [None], [None], 1))
     wanted = list(dict.fromkeys(kernels))
