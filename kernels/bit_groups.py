@@ -18,6 +18,7 @@ import numpy as np
 
 from ..loading import once
 from .cache import Kernel, compiled
+from .level import counts_by_bytes
 from .select import append, histogram_for, shrink_whole
 from .simd import count_trailing_zeros, hamming_u8_1x8
 from .simd_groups import ROWS, VECTOR, add_bytes, copy_row, groups_below
@@ -77,6 +78,7 @@ def scanner(level: int, vectors: int, words: int) -> Kernel:
     Returns how many pairs the bounds left.
     """
     width = vectors * VECTOR
+    by_bytes = int(counts_by_bytes())
 
     def hamming_groups_scan(
         query_base, query_stride, queries, query_sums,
@@ -134,7 +136,8 @@ def scanner(level: int, vectors: int, words: int) -> Kernel:
                     eight_limits[j] = limit
                 for i in range(0, count, ROWS):
                     below = hamming_u8_1x8(
-                        words, query_base + q * query_stride, query_stride, row_base, row_stride,
+                        words, by_bytes,
+                        query_base + q * query_stride, query_stride, row_base, row_stride,
                         listed + 8 * i, length, eight_limits_at, eight_at,
                     )  # fmt: skip
                     while below != 0:
@@ -153,6 +156,6 @@ def scanner(level: int, vectors: int, words: int) -> Kernel:
         behind[0] = 0
         return left
 
-    name = f"hamming_groups_scan_{level}_{vectors}_{words}"
+    name = f"hamming_groups_scan_{level}_{vectors}_{words}_{by_bytes}"
     hamming_groups_scan.__name__ = hamming_groups_scan.__qualname__ = name
     return compiled(_SIGNATURE)(hamming_groups_scan)

@@ -19,23 +19,32 @@ _I8, _I16 = ir.IntType(8), ir.IntType(16)
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 
 
-def _differences(builder: ir.IRBuilder, level: int, x: Any, q: Any) -> Any:
-    """Absolute differences of bytes, added up in four 64-bit numbers."""
-    kind, four = x.type, ir.VectorType(_I64, 4)
-    if level != PORTABLE:
-        return _call(builder, "llvm.x86.avx2.psad.bw", four, x, q)
-    high = _call(builder, "llvm.umax.v32i8", kind, x, q)
-    apart = builder.sub(high, _call(builder, "llvm.umin.v32i8", kind, x, q))
-    wide = builder.zext(apart, ir.VectorType(_I16, VECTOR))
-    # The bytes of each of four 64-bit numbers, in halves.
-    for width in (16, 8, 4):
-        parts = [
-            ir.Constant(ir.VectorType(_I32, width), [2 * i + side for i in range(width)])
-            for side in range(2)
-        ]
-        even, odd = (builder.shuffle_vector(wide, wide, part) for part in parts)
-        wide = builder.add(even, odd)
-    return builder.zext(wide, four)
+def _apart(builder: ir.IRBuilder, x: Any, q: Any) -> Any:
+    """Absolute differences of bytes."""
+    high, low = (_call(builder, f"llvm.u{which}.v32i8", x.type, x, q) for which in ("max", "min"))
+    return builder.sub(high, low)
+
+
+def _sums_of_eights(builder: ir.IRBuilder, pairs: list[tuple[Any, Any]]) -> Any:
+    """Absolute differences of bytes, added up in four 64-bit numbers, with AVX2."""
+    four = ir.VectorType(_I64, 4)
+    total = None
+    for x, q in pairs:
+        part = _call(builder, "llvm.x86.avx2.psad.bw", four, x, q)
+        total = part if total is None else builder.add(total, part)
+    return total
+
+
+def _sum(builder: ir.IRBuilder, pairs: list[tuple[Any, Any]]) -> Any:
+    """Absolute differences of bytes, added up: in 16 bits, which 257 vectors cannot pass, and
+    across the register once. Arm has an instruction for either; SSE2 adds up bytes at once."""
+    wide = ir.VectorType(_I16, VECTOR)
+    total = None
+    for x, q in pairs:
+        part = builder.zext(_apart(builder, x, q), wide)
+        total = part if total is None else builder.add(total, part)
+    numbers = builder.zext(total, ir.VectorType(_I32, VECTOR))
+    return _call(builder, f"llvm.vector.reduce.add.v{VECTOR}i32", _I32, numbers)
 
 
 @intrinsic(prefer_literal=True)
@@ -49,16 +58,19 @@ def groups_below(typingctx, level, vectors, rows, query, limit):
         _, _, rows, query, limit = args
         kind = ir.VectorType(_I8, VECTOR)
         queries = [_read(builder, query, VECTOR * v, kind, VECTOR) for v in range(count)]
-        ones = []
-        for row in range(ROWS):
-            total = None
-            for v in range(count):
-                x = _read(builder, rows, VECTOR * (count * row + v), kind, 1)
-                part = _differences(builder, known, x, queries[v])
-                total = part if total is None else builder.add(total, part)
-            ones.append(total)
-        limits = _splat(builder, builder.trunc(limit, _I32), 8)
-        below = builder.icmp_signed("<", _eight_totals(builder, ones), limits)
+        pairs = [
+            [(_read(builder, rows, VECTOR * (count * row + v), kind, 1), queries[v])
+             for v in range(count)]
+            for row in range(ROWS)
+        ]  # fmt: skip
+        if known == PORTABLE:
+            totals: Any = ir.Constant(ir.VectorType(_I32, ROWS), ir.Undefined)
+            for row in range(ROWS):
+                totals = builder.insert_element(totals, _sum(builder, pairs[row]), _I32(row))
+        else:
+            totals = _eight_totals(builder, [_sums_of_eights(builder, of) for of in pairs])
+        limits = _splat(builder, builder.trunc(limit, _I32), ROWS)
+        below = builder.icmp_signed("<", totals, limits)
         return builder.zext(builder.bitcast(below, _I8), _I64)
 
     return types.intp(level, vectors, types.intp, types.intp, types.int64), codegen
