@@ -26,6 +26,7 @@ from ..loading import once
 from .cache import Kernel, compiled
 from .hamming import UNROLLED
 from .layout import SUMS
+from .level import counts_by_bytes
 from .select import append, histogram_for, shrink_whole
 from .simd import count_trailing_zeros, hamming_u8_1x8
 from .simd_groups import (
@@ -97,6 +98,7 @@ def scanner(level: int, words: int) -> Kernel:
     below. Queries' sums begin on 32 bytes. Returns how many pairs the bounds left, and how many
     of them the first halves.
     """
+    by_bytes = int(counts_by_bytes())
 
     def hamming_groups_scan(
         query_base, query_stride, queries, query_sums,
@@ -174,7 +176,7 @@ def scanner(level: int, words: int) -> Kernel:
                     listed = found_at + now * turn + 8 * i
                     groups_rest(level, 1, row_sums, listed, sums, limit_at, rest_at)
                     below = hamming_u8_1x8(
-                        words, query, query_stride, row_base, row_stride,
+                        words, by_bytes, query, query_stride, row_base, row_stride,
                         listed, half, rest_at, halves_at + 4 * i,
                     )  # fmt: skip
                     if i + ROWS > count:
@@ -196,7 +198,7 @@ def scanner(level: int, words: int) -> Kernel:
                     for j in range(ROWS):
                         rest[j] = limit - parts[then, min(i + j, near - 1)]
                     below = hamming_u8_1x8(
-                        words, query + half, query_stride, row_base + half, row_stride,
+                        words, by_bytes, query + half, query_stride, row_base + half, row_stride,
                         kept_at + then * turn + 8 * i, length - half, rest_at, eight_at,
                     )  # fmt: skip
                     while below != 0:
@@ -218,7 +220,7 @@ def scanner(level: int, words: int) -> Kernel:
         halves[0], places[0] = 0, 0
         return left, halved
 
-    name = f"hamming_groups_scan_{level}_{words}"
+    name = f"hamming_groups_scan_{level}_{words}_{by_bytes}"
     hamming_groups_scan.__name__ = hamming_groups_scan.__qualname__ = name
     return compiled(
         numba.types.UniTuple(_I64, 2)(*_ROWS, _I64, _LIVE, _I64, *_BEST)
@@ -229,6 +231,7 @@ def scanner(level: int, words: int) -> Kernel:
 def prober(level: int, words: int) -> Kernel:
     """The kernel that adds to the buffers, for each query, true distances of a ``few`` live rows:
     those of least bounds among eight of each ``stride`` rows. It is for limits to begin with."""
+    by_bytes = int(counts_by_bytes())
 
     def hamming_groups_probe(
         query_base, query_stride, queries, query_sums,
@@ -283,11 +286,11 @@ def prober(level: int, words: int) -> Kernel:
                 for j in range(ROWS):
                     numbers[j] = near_ids[0, min(i + j, count - 1)]
                 hamming_u8_1x8(
-                    words, query, query_stride, row_base, row_stride,
+                    words, by_bytes, query, query_stride, row_base, row_stride,
                     numbers_at, half, most_at, eight_at,
                 )  # fmt: skip
                 hamming_u8_1x8(
-                    words, query + half, query_stride, row_base + half, row_stride,
+                    words, by_bytes, query + half, query_stride, row_base + half, row_stride,
                     numbers_at, length - half, most_at, rest_at,
                 )  # fmt: skip
                 for j in range(min(ROWS, count - i)):
@@ -301,6 +304,6 @@ def prober(level: int, words: int) -> Kernel:
             eight[0] = rest[0] = 0
             most[0] = 0
 
-    name = f"hamming_groups_probe_{level}_{words}"
+    name = f"hamming_groups_probe_{level}_{words}_{by_bytes}"
     hamming_groups_probe.__name__ = hamming_groups_probe.__qualname__ = name
     return compiled(numba.void(*_ROWS, _I64, _LIVE, _I64, _I64, *_BEST))(hamming_groups_probe)

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..loading import once
 from .cache import Kernel, compiled
+from .level import counts_by_bytes
 from .rows import next_tile
 from .select import append, histogram_for, shrink_whole
 from .simd import count_trailing_zeros, hamming_u8_1x8, hamming_u8_4x2
@@ -33,11 +34,11 @@ _SIGNATURE = _I64(
 
 def scanner(length: int) -> Kernel:
     """The scan kernel for rows of ``length`` bytes: unrolled for usual widths, else generic."""
-    return _scanner(length // 64 if length in UNROLLED else 0)
+    return _scanner(length // 64 if length in UNROLLED else 0, int(counts_by_bytes()))
 
 
 @once
-def _scanner(words: int) -> Kernel:
+def _scanner(words: int, by_bytes: int) -> Kernel:
     """The scan kernel for rows of so many vectors of 64 bytes; 0: of any length.
 
     The kernel scans rows ``start`` to ``stop`` for all queries; see `select` for the
@@ -69,7 +70,7 @@ def _scanner(words: int) -> Kernel:
                     tile_limits[j] = limits[0]
                 for r in range(0, count, 8):
                     below = hamming_u8_1x8(
-                        words, query_base, query_stride, row_base, row_stride,
+                        words, by_bytes, query_base, query_stride, row_base, row_stride,
                         numbers_at + 8 * r, length, limits_at, tile_at,
                     )  # fmt: skip
                     if below == 0:
@@ -90,7 +91,8 @@ def _scanner(words: int) -> Kernel:
                     tile_limits[2 * a] = tile_limits[2 * a + 1] = limits[q + a]
                 for r in range(0, count, 2):
                     below = hamming_u8_4x2(
-                        words, query_base + q * query_stride, query_stride, row_base, row_stride,
+                        words, by_bytes,
+                        query_base + q * query_stride, query_stride, row_base, row_stride,
                         numbers_at + 8 * r, length, limits_at, tile_at,
                     )  # fmt: skip
                     while below != 0:
@@ -106,6 +108,6 @@ def _scanner(words: int) -> Kernel:
                             tile_limits[j // 2 * 2] = tile_limits[j // 2 * 2 + 1] = limits[a]
         return -1
 
-    name = f"hamming_scan_{words}"
+    name = f"hamming_scan_{words}_{by_bytes}"
     hamming_scan.__name__ = hamming_scan.__qualname__ = name
     return compiled(_SIGNATURE)(hamming_scan)

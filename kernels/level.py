@@ -80,3 +80,9 @@ def counts_in_vectors() -> bool:
         return platform.machine().lower() not in ("x86_64", "amd64")
     features = binding.get_host_cpu_features()
     return simd_level() != "avx2" and bool(features.get("avx512vpopcntdq"))
+
+
+def counts_by_bytes() -> bool:
+    """Whether differing bits are best added up as bytes, in vectors of 128 bits: on Arm, and on x86
+    with nothing wider than SSE. Wider vectors are as fast by words, which take fewer loads."""
+    return supported() == ("portable",)

@@ -19,23 +19,17 @@ _I8, _I16 = ir.IntType(8), ir.IntType(16)
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 
 
-def _differences(builder: ir.IRBuilder, level: int, x: Any, q: Any) -> Any:
-    """Absolute differences of bytes, added up in four 64-bit numbers."""
-    kind, four = x.type, ir.VectorType(_I64, 4)
-    if level != PORTABLE:
-        return _call(builder, "llvm.x86.avx2.psad.bw", four, x, q)
-    high = _call(builder, "llvm.umax.v32i8", kind, x, q)
-    apart = builder.sub(high, _call(builder, "llvm.umin.v32i8", kind, x, q))
-    wide = builder.zext(apart, ir.VectorType(_I16, SUMS))
-    # The bytes of each of four 64-bit numbers, in halves.
-    for width in (16, 8, 4):
-        parts = [
-            ir.Constant(ir.VectorType(_I32, width), [2 * i + side for i in range(width)])
-            for side in range(2)
-        ]
-        even, odd = (builder.shuffle_vector(wide, wide, part) for part in parts)
-        wide = builder.add(even, odd)
-    return builder.zext(wide, four)
+def _apart(builder: ir.IRBuilder, x: Any, q: Any) -> Any:
+    """Absolute differences of bytes."""
+    high, low = (_call(builder, f"llvm.u{which}.v32i8", x.type, x, q) for which in ("max", "min"))
+    return builder.sub(high, low)
+
+
+def _sum(builder: ir.IRBuilder, numbers: Any) -> Any:
+    """Bytes added up, across the register once: Arm has an instruction for it, SSE2 adds up bytes
+    at once."""
+    wide = builder.zext(builder.zext(numbers, ir.VectorType(_I16, SUMS)), ir.VectorType(_I32, SUMS))
+    return _call(builder, f"llvm.vector.reduce.add.v{SUMS}i32", _I32, wide)
 
 
 def _eight_bounds(
@@ -43,15 +37,22 @@ def _eight_bounds(
 ) -> Any:
     """Sums of the differences of eight rows of sums from a query's; of the second half of both
     alone, if so."""
-    kind = ir.VectorType(_I8, SUMS)
+    kind, four = ir.VectorType(_I8, SUMS), ir.VectorType(_I64, 4)
     sums = _read(builder, query, 0, kind, SUMS)
-    ones = []
-    for place in places:
-        part = _differences(builder, level, _read(builder, place, 0, kind, 1), sums)
-        if half:
-            kept = ir.Constant(part.type, [0, 0, -1, -1])
-            part = builder.and_(part, kept)
-        ones.append(part)
+    rows = [_read(builder, place, 0, kind, 1) for place in places]
+    if level == PORTABLE:
+        second = ir.Constant(kind, [0] * (SUMS // 2) + [255] * (SUMS // 2))
+        totals: Any = ir.Constant(ir.VectorType(_I32, ROWS), ir.Undefined)
+        for place, row in enumerate(rows):
+            apart = _apart(builder, row, sums)
+            if half:
+                apart = builder.and_(apart, second)
+            totals = builder.insert_element(totals, _sum(builder, apart), _I32(place))
+        return totals
+    ones = [_call(builder, "llvm.x86.avx2.psad.bw", four, row, sums) for row in rows]
+    if half:
+        kept = ir.Constant(four, [0, 0, -1, -1])
+        ones = [builder.and_(part, kept) for part in ones]
     return _eight_totals(builder, ones)
 
 

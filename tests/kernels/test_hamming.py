@@ -123,6 +123,19 @@ def test_all_bits_differ(kind, level):
             assert_right(scanner_of(kind, queries), queries, rows, 3)
 
 
+@pytest.mark.parametrize("length", [1, 64, 255, 256, 257, 512, 700])
+@pytest.mark.parametrize("count", [1, 5])
+def test_bits_counted_by_bytes(length, count):
+    """What Arm and SSE2 do, on whatever runs this; sums of bytes come to their end."""
+    rng = np.random.default_rng(length)
+    scan = hamming._scanner(length // 64 if length in hamming.UNROLLED else 0, 1)
+    queries = rng.integers(0, 256, (count, length), np.uint8)
+    rows = rng.integers(0, 256, (70, length), np.uint8)
+    rows[::3] = ~queries[0]
+    rows[1::3] ^= rows[1::3] & rng.integers(0, 256, length, np.uint8)
+    assert_right(scan, queries, rows, 70)
+
+
 @pytest.mark.parametrize("level", LEVELS)
 def test_scans_stay_within_their_rows(level):
     """Rows that end where memory does: nothing behind the last one may matter."""
