@@ -51,7 +51,11 @@ class Sizes:
     )
     checked: int = 2  # queries of a timed search whose answer is compared with the CPU's
     test_rows: int = 60_000
-    test_dim: int = 1000
+    # Bits and numbers that equality is tested with: codes of one chunk and of many, short enough to
+    # stay in shared memory and longer; more queries than a tile has.
+    test_dims: dict[str, tuple[int, ...]] = field(
+        default_factory=lambda: {"hamming": (1000, 4096, 8200), "l1": (1000,), "l2": (1000,)}
+    )
     test_queries: tuple[int, ...] = (1, 5, 300)
     test_ks: tuple[int, ...] = (1, 10, 100, 2000)
     embedding_batches: tuple[int, ...] = (64, 128, 256)
@@ -82,7 +86,7 @@ QUICK = Sizes(
     batch_rows={"hamming": 400_000, "l1": 100_000, "l2": 100_000},
     peer_rows={"hamming": 200_000, "l1": 100_000, "l2": 100_000},
     test_rows=8_000,
-    test_queries=(1, 40),
+    test_queries=(1, 260),
     test_ks=(1, 10, 2000),
     embedding_batches=(64, 256),
     pictures=512,

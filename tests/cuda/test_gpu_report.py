@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ from click.testing import CliRunner
 from emulated import EmulatedDevice
 
 from vsearch_fast.kernels.cuda import sources
+from vsearch_fast.kernels.layout import width_of
 from vsearch_fast.search.gpu import selfcheck
+from vsearch_fast.search.gpu.blocks import padded
+from vsearch_fast.search.gpu.scans import kernels_for
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -41,7 +45,7 @@ def bench(modules, with_devices, monkeypatch, tmp_path):
         queries={"hamming": 5, "l1": 5, "l2": 5}, stream_rows=60,
         batch_rows={"hamming": 60, "l1": 40, "l2": 40},
         peer_rows={"hamming": 40, "l1": 40, "l2": 40},
-        test_rows=40, test_dim=24, test_queries=(3,), test_ks=(1, 9),
+        test_rows=40, test_dims={"hamming": (24, 160), "l1": (24,), "l2": (24,)}, test_queries=(3,), test_ks=(1, 9),
     )  # fmt: skip
     record: dict[str, Any] = {}
     file = tmp_path / "report.json"
@@ -60,12 +64,35 @@ def test_equality_is_counted(modules, bench):
     bench.sizes = replace(bench.sizes, test_ks=(9,))
     record = run(modules, bench, "environment", "tests")
     assert record["sections"]["tests"]["state"] == "done"
-    for metric in ("hamming", "l1", "l2"):
-        part = record["tests"][f"equality {metric}"]
+    for case in ("hamming 24", "hamming 160", "l1 24", "l2 24"):
+        part = record["tests"][f"equality {case}"]
         assert part["mismatches"] == 0, part["where"]
         assert part["results"] > part["searches"] >= 18
     assert record["bars"]["equality"]["met"]
     assert record["environment"]["devices"][0]["architecture"] == "sm_90a"
+
+
+@pytest.mark.parametrize("size", ["QUICK", "FULL"])
+def test_equality_is_of_every_scan_that_searches_choose(modules, size):
+    """By both kinds of warpgroup kernels, and over several chunks of 128 bytes."""
+    sizes = getattr(modules[0], size)
+    assert max(sizes.test_queries) > 256
+    chosen, chunks = set(), {}
+    for metric, dims in sizes.test_dims.items():
+        for family, dim in product(sources.SCANS, dims):
+            if family.startswith(metric):
+                width = padded(dim // 8) if metric == "hamming" else padded(4 * dim)
+                width = width_of(dim) if family.endswith("sketches") else width
+                for count in sizes.test_queries:
+                    for name, _ in kernels_for(family, (9, 0), count, width, 227 << 10):
+                        chosen.add(name)
+                        chunks[name] = max(chunks.get(name, 0), -(-width // 128))
+    assert chosen >= {
+        "hamming_warpgroup", "hamming_warpgroup_resident", "l2_sketches_warpgroup",
+        "l1_sketches_tile", "l1_floats_tile", "l2_floats_tile",
+    }  # fmt: skip
+    assert min(chunks.values()) >= 4
+    assert {1000, 4096, 8200} <= set(sizes.test_dims["hamming"])
 
 
 def test_wrong_answers_are_counted(modules, bench, monkeypatch):
@@ -80,7 +107,7 @@ def test_wrong_answers_are_counted(modules, bench, monkeypatch):
 
     monkeypatch.setattr(tests, "topk", off)
     record = run(modules, bench, "tests")
-    part = record["tests"]["equality l1"]
+    part = record["tests"]["equality l1 24"]
     assert part["mismatches"] == part["searches"]
     assert len(part["where"]) == 20
     assert not record["bars"]["equality"]["met"]
