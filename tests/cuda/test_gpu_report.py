@@ -45,7 +45,8 @@ def bench(modules, with_devices, monkeypatch, tmp_path):
         queries={"hamming": 5, "l1": 5, "l2": 5}, stream_rows=60,
         batch_rows={"hamming": 60, "l1": 40, "l2": 40},
         peer_rows={"hamming": 40, "l1": 40, "l2": 40},
-        test_rows=40, test_dims={"hamming": (24, 160), "l1": (24,), "l2": (24,)}, test_queries=(3,), test_ks=(1, 9),
+        test_rows=40, test_dims={"hamming": (24, 160), "l1": (24,), "l2": (24,)},
+        test_queries=(3,), test_ks=(1, 9),
     )  # fmt: skip
     record: dict[str, Any] = {}
     file = tmp_path / "report.json"
@@ -77,7 +78,7 @@ def test_equality_is_of_every_scan_that_searches_choose(modules, size):
     """By both kinds of warpgroup kernels, and over several chunks of 128 bytes."""
     sizes = getattr(modules[0], size)
     assert max(sizes.test_queries) > 256
-    chosen, chunks = set(), {}
+    chosen, chunks = set(), dict[str, int]()
     for metric, dims in sizes.test_dims.items():
         for family, dim in product(sources.SCANS, dims):
             if family.startswith(metric):

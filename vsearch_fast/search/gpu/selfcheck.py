@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from threading import Lock
 
 from ...kernels.cuda.device import Device
+from .compiling import compile_units
 from .trials import trials
 
 
 def check(device: Device) -> str:
     """What went wrong, or the empty string."""
     try:
+        compile_units(device)
         with device.use():
             for what, right in trials(device):
                 if not right:
