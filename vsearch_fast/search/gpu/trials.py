@@ -99,7 +99,7 @@ class OneBlockHigh:
         self._device.launch(kernel, grid, threads, shared, arguments)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Asked:
     """Queries of some rows, most of which live, and the answer."""
 
