@@ -1,6 +1,6 @@
-"""What the sections of `gpu_report.py` share: sizes, bars, times, data and the memory's release.
+"""What the parts of `gpu_report.py` share: sizes, bars, times, data and the memory's release.
 
-A section is a function of a `Bench`, which writes what it finds into a dictionary as it goes.
+A part is a function of a `Bench`, which writes what it finds into a dictionary as it goes.
 """
 
 from __future__ import annotations
@@ -135,13 +135,24 @@ BARS = {
 }
 
 
+class OutOfTime(Exception):
+    """The time of this call is used up: what is left is for the next."""
+
+
+class DeviceLost(Exception):
+    """The device answers no more in this process, as after an address that is not there."""
+
+
 @dataclass
 class Bench:
-    """One run of the report.
+    """One part of the report.
 
     Attributes:
         devices: that searches use; roofs and kernels are measured on the first.
-        record: what is written as JSON.
+        record: what is written as JSON; of a part that goes on, with what an earlier call found.
+        again: whether what was measured is measured again.
+        deadline: by `time.monotonic`; no measurement begins later.
+        other: the record of another part by its name, empty where there is none.
         say: shows progress.
         save: writes the record as it is.
     """
@@ -154,6 +165,9 @@ class Bench:
     model: Path | None = None
     pictures: Path | None = None
     provider: str = "cuda"
+    again: bool = False
+    deadline: float = math.inf
+    other: Callable[[str], dict[str, Any]] = lambda _: {}
     say: Callable[[str], Any] = lambda _: None
     save: Callable[[], Any] = lambda: None
 
@@ -174,15 +188,52 @@ class Bench:
         }
 
     def attempt(self, found: dict[str, Any], name: str, work: Callable[[], Any]) -> None:
-        """Put what ``work`` returns into ``found``, or its error: what follows still runs."""
+        """Put what ``work`` returns into ``found``, or its error: what follows still runs.
+
+        What an earlier call found, an error too, is left as it is.
+
+        Raises:
+            OutOfTime: nothing was begun.
+            DeviceLost: ``work`` failed, and so would all that follows in this process.
+        """
+        if name in found:
+            return
+        if time.monotonic() > self.deadline:
+            raise OutOfTime(name)
         self.say(name)
+        # If it never returns, or takes the process along, the next call knows where.
+        self.record["running"] = [*_path(self.record, found), name][1:]
+        self.save()
         try:
             found[name] = work()
         except Exception as error:  # one kernel or peer that fails must not end a long run
             found[name] = {"error": error_text(error)}
             self.say(f"{name}: {found[name]['error']}")
-        self.save()
+            if not all(map(answers, self.devices)):
+                raise DeviceLost(name) from error
+        finally:
+            self.record.pop("running", None)
+            self.save()
         release()
+
+
+def _path(record: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    """The keys by which a dictionary is found in the record, itself or in one of it."""
+    for name, part in record.items():
+        if part is found:
+            return [name]
+        if isinstance(part, dict) and (path := _path(part, found)):
+            return [name, *path]
+    return []
+
+
+def answers(device: Device) -> bool:
+    """Whether a device still works in this process; after some errors of CUDA it never does."""
+    try:
+        wait(device)
+    except Exception:  # of whatever kind: all calls return the error that came before
+        return False
+    return True
 
 
 def require_trust(bench: Bench) -> None:
@@ -191,7 +242,7 @@ def require_trust(bench: Bench) -> None:
         raise DeviceError(
             "A device failed the self-check",
             "Searches would use the processor, and were neither compared nor timed",
-            "See self_check of the section tests",
+            "See the part selfcheck",
         )
 
 

@@ -1,4 +1,4 @@
-"""Section ``tests`` of the GPU report: devices give the processor's answers, to the bit."""
+"""Part ``tests`` of the GPU report: devices give the processor's answers, to the bit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from vsearch_fast import Resident, Sketched
 from vsearch_fast.search import topk
-from vsearch_fast.search.gpu import selfcheck
 from vsearch_fast.words import JUDGED
 
 from .base import FULL, Bench, require_trust
@@ -22,10 +21,7 @@ _NAMED = 20
 
 
 def run(bench: Bench, found: dict[str, Any]) -> None:
-    """The self-check of every device, then all combinations of a search."""
-    found["self_check"] = {repr(device): selfcheck.check(device) for device in bench.devices}
-    bench.bar("self_check", sum(map(bool, found["self_check"].values())))
-    bench.save()
+    """All combinations of a search."""
     require_trust(bench)
     total, failed = 0, False
     for metric in JUDGED:

@@ -21,8 +21,8 @@ def check(device: Device) -> str:
     try:
         compile_units(device)
         with device.use():
-            for what, right in trials(device):
-                if not right:
+            for what, is_right in trials(device):
+                if not is_right():
                     return f"{what} gave wrong results"
     except Exception as error:  # a driver's, a compiler's: whatever it is, it cannot be trusted
         return f"{type(error).__name__}: {error}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -43,18 +44,25 @@ _PARTS = 5
 Answer = tuple[NDArray, NDArray[np.int64]]
 
 
-def trials(device: Device) -> Iterator[tuple[str, bool]]:
-    """(what was tried, whether its results are those of the definition)."""
+def trials(device: Device) -> Iterator[tuple[str, Callable[[], bool]]]:
+    """(what is tried, a function that tries it: whether its results are those of the definition).
+
+    Each can be tried alone, on the device in use.
+    """
     for metric, size in _SHORT.items():
         problem = _Asked.made(metric, size, _FEW)
         for family in _families(metric):
             for kernel in sources.scans_for(family, device.capability):
-                yield kernel, problem.right(_resident(device, problem, family, kernel))
+                yield kernel, partial(_right, problem, _resident, device, problem, family, kernel)
         if metric != "hamming":
-            reduced = _reduction(metric, problem.rows)
-            found = _resident(device, problem, f"{metric}_sketches", None, reduced)
-            yield f"{metric}_reduced", problem.right(found)
-        yield f"{metric} of rows that pass through", problem.right(_passing(device, problem))
+            yield (
+                f"{metric}_reduced",
+                partial(
+                    _right, problem, _resident, device, problem, f"{metric}_sketches", None,
+                    _reduction(metric, problem.rows),
+                ),
+            )  # fmt: skip
+        yield f"{metric}, rows that pass", partial(_right, problem, _passing, device, problem)
     for metric, sizes in _LONG.items():
         for size in sizes:
             many = _Asked.made(metric, size, _MANY)
@@ -67,8 +75,12 @@ def trials(device: Device) -> Iterator[tuple[str, bool]]:
                     problem = few if "stream" in kernel else many
                     yield (
                         f"{kernel}, rows of {size}",
-                        problem.right(_resident(low, problem, family, kernel)),
+                        partial(_right, problem, _resident, low, problem, family, kernel),
                     )
+
+
+def _right(asked: _Asked, search: Callable[..., Answer], *arguments: Any) -> bool:
+    return asked.right(search(*arguments))
 
 
 def _families(metric: str) -> tuple[str, ...]:
