@@ -43,7 +43,8 @@ from vsearch_fast.terminal.console import run as run_command
 
 _PACKAGES = (
     "cupy-cuda12x", "cupy-cuda13x", "cupy", "torch", "onnxruntime-gpu", "onnxruntime",
-    "faiss-gpu-cu12", "faiss-gpu", "faiss-cpu", "cuvs-cu12", "cuvs-cu13", "simplejpeg", "pillow",
+    "faiss-gpu-cu12", "faiss-gpu", "faiss-cpu", "cuvs-cu12", "cuvs-cu13", "certex",
+    "simplejpeg", "pillow",
 )  # fmt: skip
 _SMI = (
     "name", "driver_version", "clocks.sm", "clocks.max.sm", "clocks.mem", "clocks.max.mem",

@@ -49,6 +49,12 @@ class Sizes:
     peer_rows: dict[str, int] = field(
         default_factory=lambda: {"hamming": 1_000_000, "l1": 1_000_000, "l2": 1_000_000}
     )
+    # Rows, numbers and kind of data that L2 is compared on by batches of these sizes.
+    versus: tuple[tuple[int, int, str], ...] = (
+        (1_000_000, 4096, "relu"),
+        (10_000_000, 128, "clusters"),
+    )
+    versus_batches: tuple[int, ...] = (1, 64, 2048)
     checked: int = 2  # queries of a timed search whose answer is compared with the CPU's
     test_rows: int = 60_000
     # Bits and numbers that equality is tested with: codes of one chunk and of many, short enough to
@@ -73,6 +79,7 @@ class Sizes:
             test_rows=min(rows, self.test_rows),
             batch_rows={metric: min(rows, n) for metric, n in self.batch_rows.items()},
             peer_rows={metric: min(rows, n) for metric, n in self.peer_rows.items()},
+            versus=tuple((min(rows, n), dim, kind) for n, dim, kind in self.versus),
         )
 
 
@@ -85,6 +92,7 @@ QUICK = Sizes(
     stream_rows=2_000_000,
     batch_rows={"hamming": 400_000, "l1": 100_000, "l2": 100_000},
     peer_rows={"hamming": 200_000, "l1": 100_000, "l2": 100_000},
+    versus=((100_000, 4096, "relu"), (1_000_000, 128, "clusters")),
     test_rows=8_000,
     test_queries=(1, 260),
     test_ks=(1, 10, 2000),
@@ -130,6 +138,13 @@ BARS = {
     "torch_hamming": Bar("Hamming, time of PyTorch / ours", 10, "x"),
     "torch_l1": Bar("L1, time of PyTorch / ours", 5, "x"),
     "torch_l2": Bar("L2, time of PyTorch / ours", 5, "x"),
+    **{
+        f"certex_{dim}_{queries}": Bar(
+            f"L2, {rows // 10**6} M x {dim}, {queries} at a time: certex / ours", 1, "x"
+        )
+        for rows, dim, _ in FULL.versus
+        for queries in FULL.versus_batches
+    },
     "network": Bar("VGG-16 fc1, fp16, batch 64 to 256, network alone", 10_000, "images/s"),
     "end_to_end": Bar("JPEG files to features", 0.9, "of the slower of decoder and network"),
 }

@@ -65,6 +65,7 @@ def call(report, with_devices, monkeypatch, tmp_path):
         queries={"hamming": 5, "l1": 5, "l2": 5}, stream_rows=60,
         batch_rows={"hamming": 60, "l1": 40, "l2": 40},
         peer_rows={"hamming": 40, "l1": 40, "l2": 40},
+        versus=((50, 40, "relu"), (60, 16, "clusters")), versus_batches=(1, 4),
         test_rows=40, test_dims={"hamming": (24,), "l1": (24,), "l2": (24,)},
         test_queries=(3,), test_ks=(9,),
     )  # fmt: skip
@@ -136,7 +137,7 @@ def test_all_of_it(call, report):
     assert set(found(call, "roofs")["roofs"]["kernels"]) == names
     bars = call().stdout
     assert "5e+11" in bars
-    assert bars.count("not measured") == 5  # of PyTorch and of the network
+    assert bars.count("not measured") == 11  # of PyTorch, certex and the network
 
 
 def test_a_kernel_that_fails_does_not_stop_the_others(call, monkeypatch):

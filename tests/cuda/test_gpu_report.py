@@ -43,6 +43,7 @@ def bench(modules, with_devices, monkeypatch):
         queries={"hamming": 5, "l1": 5, "l2": 5}, stream_rows=60,
         batch_rows={"hamming": 60, "l1": 40, "l2": 40},
         peer_rows={"hamming": 40, "l1": 40, "l2": 40},
+        versus=((50, 40, "relu"), (60, 16, "clusters")), versus_batches=(1, 4),
         test_rows=40, test_dims={"hamming": (24, 160), "l1": (24,), "l2": (24,)},
         test_queries=(3,), test_ks=(1, 9),
     )  # fmt: skip
@@ -134,10 +135,12 @@ def test_peers_that_are_not_there_are_named(modules, bench):
     assert record["sections"]["peers"]["state"] == "done", record["sections"]
     assert record["peers"].keys() == {
         "PyTorch hamming", "FAISS hamming", "PyTorch l1", "FAISS l1", "cuVS l1",
-        "PyTorch l2", "FAISS l2", "cuVS l2",
+        "PyTorch l2", "FAISS l2", "cuVS l2", "certex l2",
+        *(f"{peer} l2 {size}" for peer in ("PyTorch", "FAISS", "cuVS", "certex")
+          for size in ("50 x 40", "60 x 16")),
     }  # fmt: skip
     for name, found in record["peers"].items():
-        assert found.keys() & {"absent", "ratio"}, name
+        assert found.keys() & {"absent", "ratio", "1"}, name
 
 
 def test_a_device_that_fails_the_self_check_is_not_timed(modules, bench, monkeypatch):
@@ -162,7 +165,7 @@ def test_a_peer_is_timed_in_turn(modules, bench, monkeypatch):
     assert record["peers"]["PyTorch hamming"]["same_distances"] == 1
     assert record["peers"]["PyTorch l2"]["same_ids"] == 1
     assert record["bars"]["torch_l2"]["measured"] == record["peers"]["PyTorch l2"]["ratio"]
-    assert record["sections"]["peers"]["failed"] == ["Off l2"]
+    assert record["sections"]["peers"]["failed"] == ["Off l2", "Off l2 50 x 40", "Off l2 60 x 16"]
 
 
 def test_what_fails_is_recorded_and_the_others_go_on(modules, bench, monkeypatch):
