@@ -93,7 +93,7 @@ def _ours(database: NDArray, case: Case) -> Search:
     there = resident_of(database)
 
     def search(queries: NDArray) -> Answer:
-        return topk(queries, there, case.k, metric=case.metric, backend="cuda")  # type: ignore[call-overload]
+        return topk(queries, there, case.k, metric=case.metric, backend="cuda")
 
     return search
 
