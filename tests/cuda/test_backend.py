@@ -203,11 +203,11 @@ def test_what_is_wrong_for_many_queries_alone_is_noticed(monkeypatch, kernel):
             if name != kernel or grid[0] < 3:
                 super().launch(name, grid, *others)
 
-    monkeypatch.setattr(selfcheck, "compile_units", lambda device: {})  # of all other kernels
     family = kernel.rsplit("_warpgroup", 1)[0]
-    monkeypatch.setattr(sources, "SCANS", {family: ((kernel, None),)})
+    alone = types.SimpleNamespace(SCANS=sources.SCANS, scans_for=lambda *_: (kernel,))
+    monkeypatch.setattr(trials, "sources", alone)
     monkeypatch.setattr(
-        trials, "_families", lambda metric: [f for f in sources.SCANS if metric in f]
+        trials, "_families", lambda metric: [family] if family.startswith(metric) else []
     )
     monkeypatch.setattr(trials, "_SHORT", {})
     assert selfcheck.check(EmulatedDevice()) == ""
