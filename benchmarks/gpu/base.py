@@ -1,6 +1,6 @@
-"""What the sections of `gpu_report.py` share: sizes, bars, times, data and the memory's release.
+"""What the parts of `gpu_report.py` share: sizes, bars, times, data and the memory's release.
 
-A section is a function of a `Bench`, which writes what it finds into a dictionary as it goes.
+A part is a function of a `Bench`, which writes what it finds into a dictionary as it goes.
 """
 
 from __future__ import annotations
@@ -49,9 +49,19 @@ class Sizes:
     peer_rows: dict[str, int] = field(
         default_factory=lambda: {"hamming": 1_000_000, "l1": 1_000_000, "l2": 1_000_000}
     )
+    # Rows, numbers and kind of data that L2 is compared on by batches of these sizes.
+    versus: tuple[tuple[int, int, str], ...] = (
+        (1_000_000, 4096, "relu"),
+        (10_000_000, 128, "clusters"),
+    )
+    versus_batches: tuple[int, ...] = (1, 64, 2048)
     checked: int = 2  # queries of a timed search whose answer is compared with the CPU's
     test_rows: int = 60_000
-    test_dim: int = 1000
+    # Bits and numbers that equality is tested with: codes of one chunk and of many, short enough to
+    # stay in shared memory and longer; more queries than a tile has.
+    test_dims: dict[str, tuple[int, ...]] = field(
+        default_factory=lambda: {"hamming": (1000, 4096, 8200), "l1": (1000,), "l2": (1000,)}
+    )
     test_queries: tuple[int, ...] = (1, 5, 300)
     test_ks: tuple[int, ...] = (1, 10, 100, 2000)
     embedding_batches: tuple[int, ...] = (64, 128, 256)
@@ -69,6 +79,7 @@ class Sizes:
             test_rows=min(rows, self.test_rows),
             batch_rows={metric: min(rows, n) for metric, n in self.batch_rows.items()},
             peer_rows={metric: min(rows, n) for metric, n in self.peer_rows.items()},
+            versus=tuple((min(rows, n), dim, kind) for n, dim, kind in self.versus),
         )
 
 
@@ -81,8 +92,9 @@ QUICK = Sizes(
     stream_rows=2_000_000,
     batch_rows={"hamming": 400_000, "l1": 100_000, "l2": 100_000},
     peer_rows={"hamming": 200_000, "l1": 100_000, "l2": 100_000},
+    versus=((100_000, 4096, "relu"), (1_000_000, 128, "clusters")),
     test_rows=8_000,
-    test_queries=(1, 40),
+    test_queries=(1, 260),
     test_ks=(1, 10, 2000),
     embedding_batches=(64, 256),
     pictures=512,
@@ -126,18 +138,36 @@ BARS = {
     "torch_hamming": Bar("Hamming, time of PyTorch / ours", 10, "x"),
     "torch_l1": Bar("L1, time of PyTorch / ours", 5, "x"),
     "torch_l2": Bar("L2, time of PyTorch / ours", 5, "x"),
+    **{
+        f"certex_{dim}_{queries}": Bar(
+            f"L2, {rows // 10**6} M x {dim}, {queries} at a time: certex / ours", 1, "x"
+        )
+        for rows, dim, _ in FULL.versus
+        for queries in FULL.versus_batches
+    },
     "network": Bar("VGG-16 fc1, fp16, batch 64 to 256, network alone", 10_000, "images/s"),
     "end_to_end": Bar("JPEG files to features", 0.9, "of the slower of decoder and network"),
 }
 
 
+class OutOfTime(Exception):
+    """The time of this call is used up: what is left is for the next."""
+
+
+class DeviceLost(Exception):
+    """The device answers no more in this process, as after an address that is not there."""
+
+
 @dataclass
 class Bench:
-    """One run of the report.
+    """One part of the report.
 
     Attributes:
         devices: that searches use; roofs and kernels are measured on the first.
-        record: what is written as JSON.
+        record: what is written as JSON; of a part that goes on, with what an earlier call found.
+        again: whether what was measured is measured again.
+        deadline: by `time.monotonic`; no measurement begins later.
+        other: the record of another part by its name, empty where there is none.
         say: shows progress.
         save: writes the record as it is.
     """
@@ -150,6 +180,9 @@ class Bench:
     model: Path | None = None
     pictures: Path | None = None
     provider: str = "cuda"
+    again: bool = False
+    deadline: float = math.inf
+    other: Callable[[str], dict[str, Any]] = lambda _: {}
     say: Callable[[str], Any] = lambda _: None
     save: Callable[[], Any] = lambda: None
 
@@ -170,15 +203,52 @@ class Bench:
         }
 
     def attempt(self, found: dict[str, Any], name: str, work: Callable[[], Any]) -> None:
-        """Put what ``work`` returns into ``found``, or its error: what follows still runs."""
+        """Put what ``work`` returns into ``found``, or its error: what follows still runs.
+
+        What an earlier call found, an error too, is left as it is.
+
+        Raises:
+            OutOfTime: nothing was begun.
+            DeviceLost: ``work`` failed, and so would all that follows in this process.
+        """
+        if name in found:
+            return
+        if time.monotonic() > self.deadline:
+            raise OutOfTime(name)
         self.say(name)
+        # If it never returns, or takes the process along, the next call knows where.
+        self.record["running"] = [*_path(self.record, found), name][1:]
+        self.save()
         try:
             found[name] = work()
         except Exception as error:  # one kernel or peer that fails must not end a long run
             found[name] = {"error": error_text(error)}
             self.say(f"{name}: {found[name]['error']}")
-        self.save()
+            if not all(map(answers, self.devices)):
+                raise DeviceLost(name) from error
+        finally:
+            self.record.pop("running", None)
+            self.save()
         release()
+
+
+def _path(record: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    """The keys by which a dictionary is found in the record, itself or in one of it."""
+    for name, part in record.items():
+        if part is found:
+            return [name]
+        if isinstance(part, dict) and (path := _path(part, found)):
+            return [name, *path]
+    return []
+
+
+def answers(device: Device) -> bool:
+    """Whether a device still works in this process; after some errors of CUDA it never does."""
+    try:
+        wait(device)
+    except Exception:  # of whatever kind: all calls return the error that came before
+        return False
+    return True
 
 
 def require_trust(bench: Bench) -> None:
@@ -187,7 +257,7 @@ def require_trust(bench: Bench) -> None:
         raise DeviceError(
             "A device failed the self-check",
             "Searches would use the processor, and were neither compared nor timed",
-            "See self_check of the section tests",
+            "See the part selfcheck",
         )
 
 

@@ -1,4 +1,4 @@
-"""Sections ``roofs`` and ``kernels`` of the GPU report: rates of memory, kernels and searches."""
+"""Parts ``roofs`` and ``kernels`` of the GPU report: rates of kernels alone and of searches."""
 
 from __future__ import annotations
 
@@ -18,23 +18,21 @@ from vsearch_fast.search.gpu import lists as _lists
 from vsearch_fast.search.gpu import scans
 from vsearch_fast.search.gpu.blocks import Block
 from vsearch_fast.search.gpu.host import HostRows
-from vsearch_fast.search.gpu.resident_rows import ResidentRows, count_bits
+from vsearch_fast.search.gpu.resident_rows import ResidentRows
 from vsearch_fast.search.gpu.rounds import Problem, _Batch
 from vsearch_fast.search.gpu.scans import Compared, scan
 from vsearch_fast.search.sketches import build
 
+from . import prediction
 from .base import FULL, QUEUED_S, Bench, case_of, clocks_during, release, require_trust, seconds
+from .rates import memory
 from .tests import differing
-
-_ROW = 512  # bytes of a row that the read roof is measured on
-
 
 # Roofs
 
 
 def roofs(bench: Bench, found: dict[str, Any]) -> None:
-    """Bandwidth of the memory, then the rate of every scan of the first device."""
-    bench.attempt(found, "memory", partial(memory, bench))
+    """The rate of every scan of the first device, beside its prediction."""
     for metric, families in (
         ("hamming", ("hamming",)),
         ("l2", ("l2_sketches", "l2_floats")),
@@ -46,44 +44,21 @@ def roofs(bench: Bench, found: dict[str, Any]) -> None:
 
 def _families(bench: Bench, found: dict[str, Any], metric: str, families: tuple[str, ...]) -> None:
     device, sizes = bench.devices[0], bench.sizes
+    kernels = [(f, kernel) for f in families for kernel in sources.scans_for(f, device.capability)]
+    if all(kernel in found for _, kernel in kernels):
+        return
     rows = sizes.code_rows if metric == "hamming" else sizes.float_rows
     queries, database = bench.data.load(case_of(bench, metric, rows, sizes.queries[metric]))
     resident = _resident_rows(device, database)
-    for family in families:
-        for kernel in sources.scans_for(family, device.capability):
-            bench.attempt(
-                found, kernel,
-                partial(kernel_rate, bench, metric, family, kernel, queries, resident),
-            )  # fmt: skip
-
-
-def memory(bench: Bench) -> dict[str, Any]:
-    """Bandwidth in bytes/s: a copy counts what is read and what is written."""
-    device = bench.devices[0]
-    timed = partial(seconds, device, repeats=bench.sizes.repeats, least_s=QUEUED_S)
-    with device.use():
-        size = min(bench.sizes.copy_bytes, device.free_bytes() // 4) // _ROW * _ROW
-        source = device.empty((size // _ROW, _ROW), np.uint8)
-        device.fill(source, 1)
-        reading = [timed(lambda: count_bits(device, source))["median_s"]]
-        if hasattr(source, "__cuda_array_interface__"):
-            reading.append(timed(source.view(np.uint64).max)["median_s"])
-        # As words: a library may copy element by element.
-        words, target = source.view(np.uint64), device.empty((size // _ROW, _ROW // 8), np.uint64)
-        copying = timed(lambda: device.copy(target, words))
-    return {
-        "bytes": size,
-        "copy": 2 * size / copying["median_s"],
-        "read": size / min(reading),
-        "read_by": {
-            name: size / time for name, time in zip(("count_bits", "max"), reading, strict=False)
-        },
-    }
+    for family, kernel in kernels:
+        bench.attempt(
+            found, kernel, partial(kernel_rate, bench, metric, family, kernel, queries, resident)
+        )
 
 
 def copy_bandwidth(bench: Bench) -> float:
-    """Bytes/s of a copy, measured now where the section ``roofs`` has not."""
-    known = bench.record.get("roofs", {}).get("memory", {})
+    """Bytes/s of a copy, measured now where the part ``rates`` has not."""
+    known = bench.other("rates").get("rates", {}).get("memory", {})
     if "copy" not in known:
         known = bench.record.setdefault("kernels", {}).setdefault("memory", memory(bench))
     return float(known["copy"])
@@ -126,7 +101,7 @@ def kernel_rate(
         clocks = clocks_during(device, work)
         passed = int(device.download(batch.lists.counts).sum(dtype=np.int64))
     rows = sum(block.count for block in blocks)
-    found = {
+    found: dict[str, Any] = {
         "rows": rows,
         "queries": len(some),
         "row_bytes": width,
@@ -137,6 +112,12 @@ def kernel_rate(
     }
     if stream:
         found["bytes_per_s"] = rows * width / measured["median_s"]
+    found |= prediction.beside(device.name, family, kernel, width, found["pairs_per_s"])
+    if "predicted_pairs_per_s" in found:
+        bench.say(
+            f"{kernel}: {found['pairs_per_s']:.3g} pairs/s, predicted"
+            f" {found['predicted_pairs_per_s']:.3g} by {found['predicted_limit']}"
+        )
     return found
 
 

@@ -1,4 +1,4 @@
-"""Section ``peers`` of the GPU report: other libraries' exact search on the same data and GPU.
+"""Part ``peers`` of the GPU report: other libraries' exact search on the same data and GPU.
 
 A peer has the database on the device beforehand, in its own form; what it makes of it is not
 timed. Its time runs, as ours, from queries on the host to the answer there. Memory of scores
@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from vsearch_fast.bench.cases import Case
 from vsearch_fast.search import topk
 
-from .base import FULL, Bench, case_of, release, require_trust
+from .base import BARS, FULL, Bench, case_of, release, require_trust
 from .kernels import resident_of
 
 Answer = tuple[NDArray, NDArray]
@@ -38,33 +39,63 @@ class Absent(Exception):
 
 
 def run(bench: Bench, found: dict[str, Any]) -> None:
-    """Every metric: ours and each peer in turn."""
+    """Every metric: ours and each peer in turn; then L2 by batches."""
     require_trust(bench)
     for metric in ("hamming", "l2", "l1"):
         _one_metric(bench, found, metric)
         release()  # of a database that nothing holds any more
+    for rows, dim, kind in bench.sizes.versus:
+        _by_batches(bench, found, rows, dim, kind)
+        release()
 
 
 def _one_metric(bench: Bench, found: dict[str, Any], metric: str) -> None:
     case = case_of(bench, metric, bench.sizes.peer_rows[metric], bench.sizes.queries[metric])
+    keys = {name: f"{name} {metric}" for name, (metrics, _) in PEERS.items() if metric in metrics}
+    if all(key in found for key in keys.values()):
+        return
     queries, database = bench.data.load(case)
-    there = resident_of(database)
-
-    def ours(queries: NDArray) -> Answer:
-        return topk(queries, there, case.k, metric=metric, backend="cuda")  # type: ignore[call-overload]
-
-    for name, (metrics, make) in PEERS.items():
-        if metric not in metrics:
-            continue
-        key = f"{name} {metric}"
-        bench.attempt(
-            found, key, partial(compared, case, queries, database, ours, make, bench.sizes.repeats)
-        )
+    ours = _ours(database, case)
+    for name, key in keys.items():
+        work = partial(compared, case, queries, database, ours, PEERS[name][1], bench.sizes.repeats)
+        bench.attempt(found, key, work)
         # Where most distances are others, a time is no peer's.
         if name == "PyTorch" and found[key].get("same_distances", 0) > 0.99:
             whole = case.rows >= FULL.peer_rows[metric] and case.dim == FULL.dim
             bench.bar(f"torch_{metric}", found[key]["ratio"], whole)
             bench.save()
+
+
+def _by_batches(bench: Bench, found: dict[str, Any], rows: int, dim: int, kind: str) -> None:
+    sizes = bench.sizes
+    case = Case("l2", rows, max(sizes.versus_batches), dim, min(sizes.k, rows), kind)
+    keys = {
+        name: f"{name} l2 {rows} x {dim}" for name, (metrics, _) in PEERS.items() if "l2" in metrics
+    }
+    if all(key in found for key in keys.values()):
+        return
+    queries, database = bench.data.load(case)
+    ours = _ours(database, case)
+    for name, key in keys.items():
+        work = partial(
+            by_batches, case, sizes.versus_batches, queries, database, ours, PEERS[name][1],
+            sizes.repeats,
+        )  # fmt: skip
+        bench.attempt(found, key, work)
+        for batch in sizes.versus_batches if name == "certex" else ():
+            result, bar = found[key].get(str(batch), {}), f"certex_{dim}_{batch}"
+            if bar in BARS and result.get("same_distances", 0) > 0.99:
+                bench.bar(bar, result["ratio"], (rows, dim, kind) in FULL.versus)
+        bench.save()
+
+
+def _ours(database: NDArray, case: Case) -> Search:
+    there = resident_of(database)
+
+    def search(queries: NDArray) -> Answer:
+        return topk(queries, there, case.k, metric=case.metric, backend="cuda")
+
+    return search
 
 
 def compared(
@@ -75,16 +106,43 @@ def compared(
     make: Callable[[NDArray, Case], Search],
     repeats: int,
 ) -> dict[str, Any]:
+    """`in_turn` with a peer that is made of the database, or why it is absent."""
+    try:
+        theirs = make(database, case)
+    except Absent as absent:
+        return {"absent": str(absent)}
+    return in_turn(case, queries, ours, theirs, repeats)
+
+
+def by_batches(
+    case: Case,
+    batches: Sequence[int],
+    queries: NDArray,
+    database: NDArray,
+    ours: Search,
+    make: Callable[[NDArray, Case], Search],
+    repeats: int,
+) -> dict[str, Any]:
+    """`in_turn` of the first so many queries, by their number; the peer is made once."""
+    try:
+        theirs = make(database, case)
+    except Absent as absent:
+        return {"absent": str(absent)}
+    return {
+        str(batch): in_turn(replace(case, queries=batch), queries[:batch], ours, theirs, repeats)
+        for batch in batches
+    }
+
+
+def in_turn(
+    case: Case, queries: NDArray, ours: Search, theirs: Search, repeats: int
+) -> dict[str, Any]:
     """Runs in turn, every second round in reverse; times in seconds.
 
     Returns:
         ``ratio``: the median over rounds of the peer's time by ours. ``same_distances``: the
         share of its distances that are ours (to 1 in 1,000 of L1 and L2).
     """
-    try:
-        theirs = make(database, case)
-    except Absent as absent:
-        return {"absent": str(absent)}
     answers = [ours(queries), theirs(queries)]  # also the warm-up
     times: tuple[list[float], list[float]] = ([], [])
     for turn in range(repeats):
@@ -219,7 +277,7 @@ def _torch_peer(database: NDArray, case: Case) -> Search:
     return make(database, case)
 
 
-# FAISS, cuVS
+# FAISS, cuVS, certex
 
 
 def _faiss(database: NDArray, case: Case) -> Search:
@@ -259,8 +317,23 @@ def _cuvs(database: NDArray, case: Case) -> Search:
     return search
 
 
+def _certex(database: NDArray, case: Case) -> Search:
+    """Squared distances by certified exclusion, arXiv 2610.21325; version 0.1.0 is known."""
+    certex = _module("certex")
+    index = certex.Index(dim=database.shape[1], metric="l2")
+    for _, rows in _cut(database):
+        index.add(rows)
+
+    def search(queries: NDArray) -> Answer:
+        distances, ids = index.search(queries, k=case.k)
+        return np.sqrt(np.maximum(np.asarray(distances), 0)), np.asarray(ids)
+
+    return search
+
+
 PEERS: dict[str, tuple[tuple[str, ...], Callable[[NDArray, Case], Search]]] = {
     "PyTorch": (("hamming", "l1", "l2"), _torch_peer),
     "FAISS": (("hamming", "l1", "l2"), _faiss),
     "cuVS": (("l1", "l2"), _cuvs),
+    "certex": (("l2",), _certex),
 }

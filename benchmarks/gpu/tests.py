@@ -1,4 +1,4 @@
-"""Section ``tests`` of the GPU report: devices give the processor's answers, to the bit."""
+"""Part ``tests`` of the GPU report: devices give the processor's answers, to the bit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from vsearch_fast import Resident, Sketched
 from vsearch_fast.search import topk
-from vsearch_fast.search.gpu import selfcheck
 from vsearch_fast.words import JUDGED
 
 from .base import FULL, Bench, require_trust
@@ -22,25 +21,23 @@ _NAMED = 20
 
 
 def run(bench: Bench, found: dict[str, Any]) -> None:
-    """The self-check of every device, then all combinations of a search."""
-    found["self_check"] = {repr(device): selfcheck.check(device) for device in bench.devices}
-    bench.bar("self_check", sum(map(bool, found["self_check"].values())))
-    bench.save()
+    """All combinations of a search."""
     require_trust(bench)
     total, failed = 0, False
     for metric in JUDGED:
-        bench.attempt(found, f"equality {metric}", partial(equality, bench, metric))
-        result = found[f"equality {metric}"]
-        failed |= "error" in result
-        total += result.get("mismatches", 0)
+        for dim in bench.sizes.test_dims[metric]:
+            key = f"equality {metric} {dim}"
+            bench.attempt(found, key, partial(equality, bench, metric, dim))
+            failed |= "error" in found[key]
+            total += found[key].get("mismatches", 0)
     if not failed:  # what could not be compared is not equal
         bench.bar("equality", total, bench.sizes.test_rows >= FULL.test_rows)
 
 
-def equality(bench: Bench, metric: str) -> dict[str, Any]:
+def equality(bench: Bench, metric: str, dim: int) -> dict[str, Any]:
     """Searches of a metric, and how many of their results differ from the processor's."""
     sizes = bench.sizes
-    rows, queries = _problem(metric, sizes.test_rows, sizes.test_dim, max(sizes.test_queries))
+    rows, queries = _problem(metric, sizes.test_rows, dim, max(sizes.test_queries))
     largest = min(max(sizes.test_ks), len(rows))
     searches = compared = mismatches = 0
     named: list[str] = []
@@ -64,7 +61,7 @@ def equality(bench: Bench, metric: str) -> dict[str, Any]:
                     f"{holder}, {strategy}, {mask_name}, {count} queries, k = {k}: {wrong}"
                 )
     return {
-        "rows": len(rows), "dim": sizes.test_dim, "searches": searches, "results": compared,
+        "rows": len(rows), "dim": dim, "searches": searches, "results": compared,
         "mismatches": mismatches, "where": named,
     }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import types
 import warnings
@@ -9,16 +10,18 @@ import warnings
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from emulated import EmulatedDevice
+from emulated import REAL_TILES, EmulatedDevice
 
 import vsearch_fast
 from vsearch_fast import Resident, topk
 from vsearch_fast.cli import vsearch
 from vsearch_fast.errors import ArgumentError, DeviceError, MissingDependencyError
 from vsearch_fast.kernels import reference
+from vsearch_fast.kernels.cuda import sources
+from vsearch_fast.kernels.layout import width_of
 from vsearch_fast.search import tiling
 from vsearch_fast.search.gpu import devices as cuda
-from vsearch_fast.search.gpu import selfcheck
+from vsearch_fast.search.gpu import selfcheck, trials
 from vsearch_fast.search.tiling import Tiling
 
 ROWS = np.random.default_rng(0).integers(0, 256, (200, 16), np.uint8)
@@ -126,9 +129,9 @@ def test_every_kernel_passes_the_self_check(capability):
     device = EmulatedDevice(capability)
     assert selfcheck.check(device) == ""
     ran = set(device.launched)
-    for family in selfcheck.sources.SCANS:
-        assert set(selfcheck.sources.scans_for(family, capability)) <= ran
-    assert set(selfcheck.sources.OTHERS["reduced"]) <= ran
+    for family in sources.SCANS:
+        assert set(sources.scans_for(family, capability)) <= ran
+    assert set(sources.OTHERS["reduced"]) <= ran
 
 
 class Wrong(EmulatedDevice):
@@ -141,6 +144,90 @@ class Wrong(EmulatedDevice):
     def launch(self, kernel, *arguments):
         if kernel != self.kernel:
             super().launch(kernel, *arguments)
+
+
+def test_the_self_check_tries_what_is_large_on_a_device(monkeypatch):
+    """Of every scan: more queries than a tile has, several chunks of a row, and successive tiles
+    whose stages come round again in the ring. By the tiles of a device, not the small ones."""
+    real = EmulatedDevice(tiles=REAL_TILES)
+    device = EmulatedDevice()
+    tried = []
+
+    def note(there, asked, family, kernel, reduction=None):
+        if isinstance(there, trials.OneBlockHigh):
+            tried.append((kernel, family, len(asked.queries), asked.rows))
+        return asked.answer
+
+    monkeypatch.setattr(trials, "_resident", note)
+    assert selfcheck.check(device) == ""
+    widths: dict[str, set[int]] = {}
+    for kernel, family, queries, rows in tried:
+        shape = real.shape_of(kernel)
+        size = rows.shape[1]
+        width = size if family == "hamming" else 4 * size if "floats" in family else width_of(size)
+        widths.setdefault(kernel, set()).add(width)
+        assert queries > shape.queries, kernel
+        chunk, stages = (64, 3) if kernel.endswith("tile") else (128, 4)
+        assert width >= 4 * chunk
+        tiles = (len(rows) - 30) // shape.rows  # behind the first round's rows
+        assert tiles >= 2
+        if "stream" not in kernel:
+            assert queries > 256
+            assert -(-width // chunk) * tiles > 2 * stages - 1
+    names = {name for family in sources.SCANS for name in sources.scans_for(family, (9, 0))}
+    assert set(widths) == names
+    assert widths["hamming_warpgroup"] == {512, 1040}
+    assert widths["hamming_warpgroup_resident"] == {512}
+
+
+def test_one_block_takes_all_tiles_of_rows():
+    launches = []
+
+    class Noting(EmulatedDevice):
+        def launch(self, kernel, grid, *others):
+            launches.append((kernel, grid))
+
+    low = trials.OneBlockHigh(Noting())
+    for kernel in ("hamming_warpgroup", "l1_floats_tile", "l2_sketches_stream_4", "refine"):
+        low.launch(kernel, (5, 7), 32, 0, ())
+    assert dict(launches) == {
+        "hamming_warpgroup": (5, 1), "l1_floats_tile": (5, 1), "l2_sketches_stream_4": (1, 1),
+        "refine": (5, 7),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kernel", ["hamming_warpgroup_resident", "l2_sketches_warpgroup"])
+def test_what_is_wrong_for_many_queries_alone_is_noticed(monkeypatch, kernel):
+    class Forgetful(EmulatedDevice):
+        def launch(self, name, grid, *others):
+            if name != kernel or grid[0] < 3:
+                super().launch(name, grid, *others)
+
+    family = kernel.rsplit("_warpgroup", 1)[0]
+    alone = types.SimpleNamespace(SCANS=sources.SCANS, scans_for=lambda *_: (kernel,))
+    monkeypatch.setattr(trials, "sources", alone)
+    monkeypatch.setattr(
+        trials, "_families", lambda metric: [family] if family.startswith(metric) else []
+    )
+    monkeypatch.setattr(trials, "_SHORT", {})
+    assert selfcheck.check(EmulatedDevice()) == ""
+    assert re.fullmatch(rf"{kernel}, rows of \d+ gave wrong results", selfcheck.check(Forgetful()))
+
+
+def test_the_self_check_makes_the_stream_of_transfers():
+    """Which is made when it is first used: by two searches at a time there could be two."""
+
+    class Sending(EmulatedDevice):
+        sent = 0
+
+        def send(self, *arguments):
+            self.sent += 1
+            return super().send(*arguments)
+
+    device = Sending()
+    problem = trials._Asked.made("hamming", 80, 9)
+    assert problem.right(trials._passing(device, problem))
+    assert device.sent == trials._PARTS > 2  # memory of a part before is used again
 
 
 @pytest.mark.parametrize("kernel", ["hamming_tile", "l2_floats_tile", "l1_reduced", "keep_nearest"])
@@ -276,7 +363,8 @@ def test_the_command_without_a_gpu(monkeypatch):
     assert isinstance(done.exception, MissingDependencyError)
 
 
-def test_the_command_with_devices(with_devices):
+def test_the_command_with_devices(with_devices, monkeypatch):
+    monkeypatch.setattr(trials, "_LONG", {})  # tried above, and slow on the emulation
     with_devices(EmulatedDevice())
     done = CliRunner().invoke(vsearch, ["gpu"])
     assert done.exit_code == 0, done.output

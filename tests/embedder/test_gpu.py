@@ -40,7 +40,7 @@ def test_features_are_those_of_the_cpu(
 
 def test_company_changes_no_bit(gpu: Embedder, pictures: list[np.ndarray]) -> None:
     together = gpu.embed(pictures)
-    for _ in range(3):  # the first runs capture a graph, later ones replay it
+    for _ in range(3):  # the first run chooses algorithms, later ones keep them
         np.testing.assert_array_equal(gpu.embed(pictures), together)
     for number in (0, 7, 8, 20):
         np.testing.assert_array_equal(gpu.embed(pictures[number])[0], together[number])

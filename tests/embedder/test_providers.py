@@ -85,7 +85,7 @@ def test_auto_takes_cuda_where_it_works(pretend: Any, model: Path, pictures: lis
         "use_tf32": "0",
         "prefer_nhwc": "1",
         "cudnn_conv_algo_search": "HEURISTIC",
-        "enable_cuda_graph": "1",
+        "enable_cuda_graph": "0",
     }
     assert embedder.batch_size == GPU_BATCH_SIZE
     assert fake.buffers == [
@@ -157,7 +157,7 @@ def test_tensorrt_that_does_not_start_leaves_cuda(
     fake = pretend(GPU, working=[CUDA])
     monkeypatch.setattr(providers_module, "tensorrt_is_there", lambda: True)
     assert quietly(fp16).provider == CUDA
-    assert fake.sessions[-1][0][1]["enable_cuda_graph"] == "1"
+    assert fake.sessions[-1][0][0] == CUDA
 
 
 def test_a_folder_that_cannot_be_written_costs_the_cache_only(
@@ -170,10 +170,28 @@ def test_a_folder_that_cannot_be_written_costs_the_cache_only(
     assert fake.sessions[-1][0][1] == {"trt_fp16_enable": "1"}
 
 
-def test_a_graph_that_is_refused_is_done_without(pretend: Any, model: Path) -> None:
-    fake = pretend(GPU, working=[CUDA], refuse_graph=True)
-    assert quietly(model).provider == CUDA
-    assert [session[0][1]["enable_cuda_graph"] for session in fake.sessions] == ["1", "0"]
+@pytest.mark.parametrize(
+    "asked", ["auto", "cuda", [CUDA], [CUDA, CPU], "tensorrt", [TENSORRT, CUDA]]
+)
+def test_no_graph_is_captured_unless_asked_for(
+    pretend: Any, model: Path, fp16: Path, asked: Any
+) -> None:
+    """While one thread captures, another that allocates, a search, fails and ends the capture."""
+    fake = pretend(GPU, working=GPU)
+    for file in (model, fp16):
+        assert quietly(file, providers=asked).provider in GPU
+    cuda = [options for each in fake.sessions for name, options in each if name == CUDA]
+    assert {options["enable_cuda_graph"] for options in cuda} == {"0"}
+
+
+def test_a_graph_that_is_asked_for_is_used_or_an_error(pretend: Any, model: Path) -> None:
+    asked = [(CUDA, {"enable_cuda_graph": "1"})]
+    fake = pretend(GPU, working=[CUDA])
+    assert quietly(model, providers=asked).provider == CUDA
+    assert fake.sessions[-1][0][1]["enable_cuda_graph"] == "1"
+    pretend(GPU, working=[CUDA], refuse_graph=True)
+    with pytest.raises(ModelError, match="cannot use the graph capture"):
+        Embedder(model, providers=asked)
 
 
 # Asked by name -----------------------------------------------------------------------------

@@ -35,6 +35,19 @@ NAMES = (AUTO, "cpu", "cuda", "tensorrt")
 
 _NOT_LOADED = "The model was not loaded"
 
+_CUDA_OPTIONS = {
+    # A product of float32 keeps its 23 bits; the default rounds its factors to 10.
+    "use_tf32": "0",
+    # Tensor cores want channels last: no transposition around every convolution.
+    "prefer_nhwc": "1",
+    # The default times the algorithms, so that two runs may choose two, and differ.
+    "cudnn_conv_algo_search": "HEURISTIC",
+    # ONNX Runtime captures a graph in CUDA's global mode: while it does, an allocation by any other
+    # thread fails (cudaErrorStreamCaptureUnsupported), and ends the capture. Servers embed by one
+    # thread and search by others. A graph would save some tens of launches a batch.
+    "enable_cuda_graph": "0",
+}
+
 
 class ProviderFallbackWarning(UserWarning):
     """The network runs on the CPU, though ONNX Runtime offers a GPU provider."""
@@ -164,32 +177,12 @@ def cuda_device(session: Any) -> int | None:
     return int(options.get("device_id", 0))
 
 
-def without_graph(attempt: Attempt) -> Attempt | None:
-    """The attempt without CUDA graphs; None when it has none."""
-    if not any(_is_on(options.get("enable_cuda_graph")) for _, options in attempt.providers):
-        return None
-    providers = [
-        (name, {**options, "enable_cuda_graph": "0"} if name == CUDA else options)
-        for name, options in attempt.providers
-    ]
-    return Attempt(providers, attempt.required, attempt.first)
-
-
-def _is_on(value: object) -> bool:
-    return str(value).lower() in ("1", "true")
-
-
 def _cuda() -> Attempt:
-    return Attempt([(CUDA, _cuda_options(graph=True)), (CPU, {})], [CUDA])
+    return Attempt([(CUDA, dict(_CUDA_OPTIONS)), (CPU, {})], [CUDA])
 
 
 def _tensorrt(precision: str) -> Attempt:
-    # A graph of CUDA's own is refused where nodes are TensorRT's.
-    providers = [
-        (TENSORRT, _tensorrt_options(precision)),
-        (CUDA, _cuda_options(graph=False)),
-        (CPU, {}),
-    ]
+    providers = [(TENSORRT, _tensorrt_options(precision)), (CUDA, dict(_CUDA_OPTIONS)), (CPU, {})]
     return Attempt(providers, [TENSORRT])
 
 
@@ -198,23 +191,11 @@ def _explicit(asked: Sequence[Provider], precision: str) -> Attempt:
     pairs = [(each, {}) if isinstance(each, str) else (each[0], dict(each[1])) for each in asked]
     names = [name for name, _ in pairs]
     defaults = {
-        CUDA: _cuda_options(graph=bool(names) and names[0] == CUDA),
+        CUDA: _CUDA_OPTIONS,
         TENSORRT: _tensorrt_options(precision) if TENSORRT in names else {},
     }
     providers = [(name, {**defaults.get(name, {}), **options}) for name, options in pairs]
     return Attempt(providers, names, first=False)
-
-
-def _cuda_options(graph: bool) -> dict[str, Any]:
-    return {
-        # A product of float32 keeps its 23 bits; the default rounds its factors to 10.
-        "use_tf32": "0",
-        # Tensor cores want channels last: no transposition around every convolution.
-        "prefer_nhwc": "1",
-        # The default times the algorithms, so that two runs may choose two, and differ.
-        "cudnn_conv_algo_search": "HEURISTIC",
-        "enable_cuda_graph": "1" if graph else "0",
-    }
 
 
 def _tensorrt_options(precision: str) -> dict[str, Any]:

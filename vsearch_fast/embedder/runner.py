@@ -5,9 +5,9 @@
     pixels uint8 ─► staging ─► device buffer ─► session ─► device buffers ─► what was asked
       (b, S, S, 3)   (B, S, S, 3), made once                features, codes   b rows
 
-On a GPU the shape is always the same (B): the buffers keep their addresses, so that ONNX
-Runtime can replay one CUDA graph, and every picture meets the same kernels whatever its
-company, a photo that is searched for as well as the thousands that were indexed. A batch that
+On a GPU the shape is always the same (B): every picture meets the same kernels whatever its
+company, a photo that is searched for as well as the thousands that were indexed. The buffers keep
+their addresses, as a CUDA graph wants them that a caller's own options ask for. A batch that
 is not full carries pixels of an older one along. Little crosses the bus: pixels in as bytes,
 and of the outputs those that were asked for; codes are 1/32 of the features.
 """
@@ -87,7 +87,6 @@ class BoundRunner:
                 raise ModelError(
                     f"The network failed on {self._provider} ({briefly(error)})",
                     f"A batch of {count} pictures has no features",
-                    "Where memory ran out, ask for a smaller batch_size; where a CUDA graph "
-                    "failed, for providers=[('CUDAExecutionProvider', {'enable_cuda_graph': "
-                    "'0'})]; or for the provider cpu",
+                    "Where memory ran out, ask for a smaller batch_size; where you asked for a "
+                    "CUDA graph, leave it out; or ask for the provider cpu",
                 ) from error

@@ -20,7 +20,6 @@ from .providers import (
     briefly,
     cure,
     missing_libraries,
-    without_graph,
 )
 from .runtime import runtime
 
@@ -102,9 +101,6 @@ def _open(path: Path, attempt: Attempt, threads: int, ort: Any) -> Any:
         )
     except Exception as error:  # ONNX Runtime's own types have no common base but this
         said = briefly(error)
-        simpler = without_graph(attempt)
-        if simpler is not None and "graph" in said.lower() and "captur" in said.lower():
-            return _open(path, simpler, threads, ort)
         name = attempt.required[0]
         raise ModelError(
             f"ONNX Runtime cannot load {path}{'' if name == CPU else f' with {name}'} ({said})",

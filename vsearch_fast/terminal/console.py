@@ -64,18 +64,19 @@ class Compiling(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         total, done = getattr(record, "total", None), getattr(record, "done", 0)
+        target = getattr(record, "target", "this processor")  # a GPU has a name
         if total is None:
             if record.levelno >= logging.WARNING:
                 tell(record.getMessage() + ".")
         elif sys.stderr.isatty():
             end = done == total
             click.echo(
-                f"\rCompiling kernels, once for this processor: {done} of {total}"
+                f"\rCompiling kernels, once for {target}: {done} of {total}"
                 + ("\n" if end else ""),
                 err=True, nl=False,
             )  # fmt: skip
         elif done == 0:
-            tell(f"Compiling {plural(total, 'kernel')}, once for this processor ...")
+            tell(f"Compiling {plural(total, 'kernel')}, once for {target} ...")
 
 
 def tell(line: str) -> None:

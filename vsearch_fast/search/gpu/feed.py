@@ -21,8 +21,8 @@ Fill = Callable[[Part, Mapping[str, NDArray]], int]
 class _Slot:
     pinned: dict[str, NDArray]
     arrays: dict[str, Any]
+    used: Any  # marks the end of the work on it, or of what its memory was in use for before
     sent: Any = None  # marks the end of the transfer
-    used: Any = None  # marks the end of the work on it
 
 
 def feed(
@@ -42,13 +42,17 @@ def feed(
     """
     if not parts:
         return
-    slots = [
-        _Slot(
+    memory = [
+        (
             {name: device.pinned(*shape) for name, shape in shapes.items()},
             {name: device.empty(*shape) for name, shape in shapes.items()},
         )
         for _ in range(min(2, len(parts)))
     ]
+    # Work that was started before may still use this memory, which its owner has given back to
+    # a pool; what comes next in that work's stream is behind it, but transfers have their own.
+    free = device.mark()
+    slots = [_Slot(pinned, arrays, free) for pinned, arrays in memory]
 
     def bring(part: Part, slot: _Slot) -> dict[str, Any]:
         with device.use():

@@ -1,0 +1,278 @@
+"""A model of speed: what each scan should take on known GPUs, from its machine code.
+
+Of each kernel the loop that computes pairs is found, and the loops around it. Their instructions,
+times how often they run for a tile, keep the pipes of a processor busy; the busiest one, the issue
+of instructions, the second-level cache or the memory sets the pace. A kernel of which one block
+fills a processor does not test pairs while it multiplies: there the two add up.
+
+Beside it stands the roof: the pace if the unit that the kernel is made of, or the memory, were
+all. Left out: latencies that too few warps do not hide, bank conflicts, power, and pairs that are
+listed. A measurement far below its prediction says that one of these, or a rate of `machines`, is
+not as assumed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from vsearch_fast.errors import MissingDependencyError
+from vsearch_fast.kernels import layout
+from vsearch_fast.kernels.cuda import sources
+from vsearch_fast.machine import available_threads
+
+from .machine_code import Code, codes
+from .machines import MACHINES, Machine, machine_named
+
+_DIM = 4096
+#: Bytes of a chunk in shared memory, of tiles and of tensor cores (tiles.cuh, tensor.cuh).
+_TILE_CHUNK, _TENSOR_CHUNK = 64, 128
+#: Bytes that a warp reads of a row at a time; 16-byte pieces of a tile's chunk.
+_WARP_BYTES, _PIECE = 512, 16
+#: Share of the data sheet's bandwidth that reading reaches (assumed; ``rates`` measures it).
+_READING = 0.92
+#: Instructions that a processor issues a cycle [G], of a warp each.
+_ISSUE = 4
+_WARP = 32
+
+#: Pipe of an instruction by the beginning of its name, first that fits; the others are of ``alu``.
+_PIPES = (
+    (("BMMA", "IMMA"), "mma"), (("BGMMA", "IGMMA"), "wgmma"),
+    (("POPC", "FLO", "I2F", "F2I", "F2F", "I2I", "BREV"), "convert"), (("MUFU",), "special"),
+    (("VABSDIFF4",), "vabsdiff4"), (("IDP",), "dp4a"), (("IMAD",), "imad"),
+    (("FADD", "FMUL", "FFMA"), "fma"), (("DADD", "DMUL", "DFMA", "DSETP"), "double"),
+    (("LDSM", "LDS", "STS", "LDGSTS"), "shared"), (("LDG", "STG", "LD.", "ST."), "memory"),
+    (("SHFL", "REDUX"), "shuffle"),
+    (("BRA", "BSSY", "BSYNC", "EXIT", "NOP", "BAR", "U", "R2UR", "S2", "WARPSYNC", "LDGDEPBAR",
+      "DEPBAR", "LDC", "VOTE", "P2R", "CALL", "RET"), "other"),
+)  # fmt: skip
+#: The instruction that a kernel is made of.
+_KEYS = {"hamming": ("POPC",), "l1_sketches": ("VABSDIFF4",), "l2_sketches": ("IDP",),
+         "l1_floats": ("FADD",), "l2_floats": ("FFMA",)}  # fmt: skip
+_PRODUCTS = ("BMMA", "IMMA", "BGMMA", "IGMMA")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A kernel on a machine.
+
+    Attributes:
+        pairs_per_s: predicted.
+        roof: pairs/s, by its own unit or the memory alone; `limit` is what sets the pace.
+        blocks: that a processor has at a time.
+        row_bytes: of the rows it is predicted for.
+    """
+
+    kernel: str
+    machine: str
+    row_bytes: int
+    registers: int
+    blocks: int
+    pairs_per_s: float
+    roof: float
+    limit: str
+
+
+def predict(kernel: str, family: str, machine: Machine, code: Code, width: int) -> Prediction:
+    """A scan of rows of so many bytes."""
+    shape = code.shape
+    warps, stream = shape.threads // _WARP, "stream" in kernel
+    blocks = blocks_of(machine, code, shape.shared_bytes(width))
+    pairs = shape.queries * shape.rows
+    hot, rest = _work(kernel, family, code, width)
+    if sum(hot.values()) == 0:
+        raise ValueError(f"{kernel}: no loop of its machine code computes pairs")
+    key = _keys_of(kernel, family)
+    busy, idle = (_cycles(some, machine, warps, kernel) for some in (hot, rest))
+    rows_bytes = shape.rows * width
+    read = rows_bytes / (_READING * machine.bandwidth / machine.processors / machine.hertz)
+    if stream:
+        busy["memory bandwidth"] = read
+    else:
+        passed = 0 if kernel.endswith("resident") else shape.queries * width
+        busy["second-level cache"] = (rows_bytes + passed) / machine.rates["l2_bytes"]
+    if blocks == 1 and not stream:
+        limit, cycles = _largest(busy)
+        cycles += _largest(idle)[1]
+    else:
+        limit, cycles = _largest({n: busy.get(n, 0) + idle.get(n, 0) for n in {*busy, *idle}})
+    alone = Counter({name: n for name, n in hot.items() if name.startswith(key)})
+    roof = _largest(_cycles(alone, machine, warps, kernel, issue=False))[1]
+    if stream:
+        roof = max(roof, read * _READING)
+    per_second = machine.processors * machine.hertz * pairs
+    return Prediction(
+        kernel, machine.name, width, code.registers, blocks, per_second / cycles,
+        per_second / roof, limit,
+    )  # fmt: skip
+
+
+def blocks_of(machine: Machine, code: Code, shared: int) -> int:
+    """Blocks that a processor has at a time: by registers, shared memory and threads. At least
+    one, as what does not fit is not launched."""
+    warps = code.shape.threads // _WARP
+    registers = -(-code.registers // 8) * 8 * code.shape.threads
+    by_shared = machine.shared // (shared + 1024)  # a block's own kilobyte
+    return max(
+        1, min(machine.blocks, machine.warps // warps, machine.registers // registers, by_shared)
+    )
+
+
+def _keys_of(kernel: str, family: str) -> tuple[str, ...]:
+    return _PRODUCTS if "warp" in kernel else _KEYS[family]
+
+
+def _work(kernel: str, family: str, code: Code, width: int) -> tuple[Counter[str], Counter[str]]:
+    """Instructions of a warp for a tile: those of the loop that computes pairs, and the others."""
+    shape, keys = code.shape, _keys_of(kernel, family)
+
+    def count(names: Counter[str]) -> int:
+        return sum(n for name, n in names.items() if name.startswith(keys))
+
+    loops = [loop for loop in code.loops if count(loop.names)]
+    inner = [a for a in loops if not any(a.has(b) and count(b.names) for b in loops)]
+    if "stream" in kernel:
+        # Of the two, short rows are compared with queries in registers.
+        short = width <= _WARP_BYTES
+        held = [a for a in inner if any(n.startswith("LDS") for n in a.names) != short]
+        inner = held or inner
+    if not inner:
+        return Counter(), Counter()
+    hot = max(inner, key=lambda loop: count(loop.names))
+    around = sorted((a for a in code.loops if a.has(hot)), key=lambda loop: loop.stop - loop.start)
+    total = _key_count(kernel, family, shape.queries, shape.rows, shape.threads, width)
+    rest: Counter[str] = Counter()
+    inside = hot.names
+    for loop in around[: 2 if kernel.endswith("tile") else 1]:
+        # A tile's chunks are a loop of their own around their pieces.
+        chunks = kernel.endswith("tile") and loop is around[0] and len(around) > 1
+        times = -(-width // _TILE_CHUNK) if chunks else 1
+        for name, n in (loop.names - inside).items():
+            rest[name] += n * times
+        inside = loop.names
+    trips = total / count(hot.names)
+    return Counter({name: round(n * trips) for name, n in hot.names.items()}), rest
+
+
+def _key_count(
+    kernel: str, family: str, queries: int, rows: int, threads: int, width: int
+) -> float:
+    """Instructions of the kernel's kind that a warp needs for a tile."""
+    warps = threads // _WARP
+    if "warpgroup" in kernel:  # 64 queries and all rows, 32 bytes, by the four warps together
+        return -(-width // _TENSOR_CHUNK) * 4 * queries / 64 / (warps / 4)
+    if kernel.endswith("warp"):  # 16 queries, 8 rows, 32 bytes
+        return -(-width // _TENSOR_CHUNK) * 4 * (queries / 16) * (rows / 8) / warps
+    words = width / 4 * (2 if family == "l1_floats" else 1)  # a difference, and its addition
+    if "stream" in kernel:
+        # Lanes beyond a row's end take part: a warp reads 512 bytes at a time.
+        words = -(-width // _WARP_BYTES) * _WARP_BYTES / 4 * words / (width / 4)
+    return words * queries * rows / threads
+
+
+def _cycles(
+    names: Counter[str], machine: Machine, warps: int, kernel: str, issue: bool = True
+) -> dict[str, float]:
+    """Cycles of a processor by pipe, for all warps of a block."""
+    rates = machine.rates
+    busy: defaultdict[str, float] = defaultdict(float)
+    for name, n in names.items():
+        pipe = pipe_of(name)
+        if pipe in ("mma", "wgmma"):
+            unit = f"{pipe}_{'b1' if name.startswith('B') else 'u8'}"
+            # A warpgroup's product is one for four warps.
+            busy["tensor cores"] += n * warps / (4 if pipe == "wgmma" else 1) / rates[unit]
+        elif pipe == "shared":
+            busy["shared memory"] += n * warps * _shared_bytes(name) / rates["shared_bytes"]
+        elif pipe == "memory":
+            busy["memory instructions"] += n * warps * _WARP / rates["memory_instructions"]
+        elif pipe in ("alu", "imad"):
+            busy["integers"] += n * warps * _WARP / 64 / (2 if machine.rates["fma"] == 128 else 1)
+        elif pipe != "other":
+            rate = rates["popc" if pipe == "convert" else pipe]
+            busy[pipe] += n * warps * _WARP / rate
+    if issue:
+        busy["issue"] = sum(names.values()) * warps / _ISSUE
+    return dict(busy)
+
+
+def pipe_of(name: str) -> str:
+    """The pipe of an instruction."""
+    return next((pipe for starts, pipe in _PIPES if name.startswith(starts)), "alu")
+
+
+def _shared_bytes(name: str) -> int:
+    """That a warp moves by an instruction; LDSM's four matrices are 512."""
+    if name.startswith(("LDSM", "LDGSTS")) or ".128" in name:
+        return 512
+    return 256 if ".64" in name else 128
+
+
+def _largest(busy: dict[str, float]) -> tuple[str, float]:
+    return max(busy.items(), key=lambda item: item[1], default=("nothing", 0.0))
+
+
+def width_of(family: str, kernel: str) -> int:
+    """Bytes of the rows that a kernel is predicted for: of 4096 numbers or bits, and where the
+    resident kernel takes those, of more than it can keep."""
+    if family == "hamming":
+        return 1040 if kernel == "hamming_warpgroup" else _DIM // 8
+    return layout.width_of(_DIM) if family.endswith("sketches") else 4 * _DIM
+
+
+def predictions(
+    machine: Machine, families: tuple[str, ...] = tuple(sources.SCANS)
+) -> Iterator[Prediction]:
+    """Every scan of these families on a machine."""
+    for family in families:
+        for kernel in sources.scans_for(family, machine.capability):
+            code = codes(sources.unit_of(kernel), machine.capability)[kernel]
+            yield predict(kernel, family, machine, code, width_of(family, kernel))
+
+
+def beside(device: str, family: str, kernel: str, width: int, measured: float) -> dict[str, Any]:
+    """What was predicted of a scan that was measured, in pairs/s; of a device that is not known,
+    or where there is no compiler, why nothing was."""
+    machine = machine_named(device)
+    if machine is None:
+        return {"not_predicted": f"{device} is not in machines.py"}
+    try:
+        code = codes(sources.unit_of(kernel), machine.capability)[kernel]
+    except MissingDependencyError as missing:
+        return {"not_predicted": str(missing)}
+    one = predict(kernel, family, machine, code, width)
+    return {
+        "predicted_pairs_per_s": one.pairs_per_s,
+        "predicted_limit": one.limit,
+        "roof_pairs_per_s": one.roof,
+        "measured_by_predicted": measured / one.pairs_per_s,
+    }
+
+
+def report(say: Callable[[str], object], machines: tuple[Machine, ...] = MACHINES) -> str:
+    """A table of all kernels on all machines, as text."""
+    needed = sorted(
+        {(unit, m.capability) for m in machines for unit in ("hamming", "sketches", "floats")}
+    )
+    say(f"Compiling {len(needed)} files for {len(machines)} GPUs; this takes minutes")
+    with ThreadPoolExecutor(available_threads()) as pool:
+        list(pool.map(lambda target: codes(*target), needed))
+    lines = ["Predicted from machine code, not measured; pairs a second.", ""]
+    for machine in machines:
+        lines += [
+            f"{machine.name}: {machine.processors} processors at {machine.hertz / 1e9:.2f} GHz,"
+            f" {machine.bandwidth / 1e12:.2f} TB/s",
+            f"{'kernel':28} {'bytes':>6} {'regs':>5} {'blocks':>6} {'predicted':>10} {'roof':>9}"
+            f" {'share':>6}  limit",
+        ]
+        for one in predictions(machine):
+            lines.append(
+                f"{one.kernel:28} {one.row_bytes:6} {one.registers:5} {one.blocks:6}"
+                f" {one.pairs_per_s:10.3g} {one.roof:9.3g} {one.pairs_per_s / one.roof:6.0%}"
+                f"  {one.limit}"
+            )
+        lines.append("")
+    return "\n".join(lines)
