@@ -115,7 +115,7 @@ def scan_reduced(
         (
             Record(SCAN, (
                 queries.rows, I64(width), I32(count), queries.errors, queries.sums,
-                rows.rows, I64(width), rows.errors, rows.bounds, rows.sums,
+                rows.rows, I64(width), rows.errors, rows.bounds_by(device, step), rows.sums,
                 live, I64(first), I64(last), U32(base), I32(width),
                 F64(step), F64(gamma), F64(0.0), *lists.of_queries(slice(count)),
             )),

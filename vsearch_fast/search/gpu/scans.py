@@ -67,13 +67,19 @@ class Compared:
     """What queries, or rows, are compared by, on the device.
 
     Attributes:
-        bounds: of sketched rows (`bounds.bounds_of`).
+        bounds: of sketched rows (`bounds.bounds_of`); None where they are made for each scan.
     """
 
     rows: Any
     errors: Any = None
     sums: Any = None
     bounds: Any = None
+
+    def bounds_by(self, device: Device, step: float) -> Any:
+        """Bounds of rows; None of those that have no residuals."""
+        if self.bounds is None and self.errors is not None:
+            return bounds_of(device, self.errors, [Run(0, 0.0, step, 0.0)])
+        return self.bounds
 
 
 def scan(
@@ -105,9 +111,7 @@ def scan(
         if kernel is None
         else _passes_of(device, kernel, lists.queries)
     )
-    bounds = rows.bounds
-    if bounds is None and rows.errors is not None:
-        bounds = bounds_of(device, rows.errors, [Run(0, 0.0, scale, 0.0)])
+    bounds = rows.bounds_by(device, scale)
     start = 0
     for name, count in passes:
         some = slice(start, start + count)
