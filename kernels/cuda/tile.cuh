@@ -8,6 +8,14 @@ constexpr int TILE_SIDE_QUERIES = TILE_THREADS * TILE_QUERIES;
 constexpr int TILE_SIDE_ROWS = TILE_THREADS * TILE_ROWS;
 // 16 bytes of padding a row: eight threads that read eight rows meet eight groups of banks.
 constexpr int TILE_STRIDE = TILE_BYTES + 16;
+// Blocks that a processor has registers for. For sm_100 the compiler holds more of Hamming and float
+// tiles at a time than the registers of two blocks hold: values would go to memory.
+constexpr int TILE_BLOCKS = 2;
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+constexpr int ROOMY_BLOCKS = 1;
+#else
+constexpr int ROOMY_BLOCKS = 2;
+#endif
 constexpr int TILE_STAGE = (TILE_SIDE_QUERIES + TILE_SIDE_ROWS) * TILE_STRIDE;
 
 template <Kind KIND>
@@ -117,9 +125,9 @@ DEVICE void tile_scan(const Scan& scan) {
     }
 }
 
-#define TILE_KERNEL(name, KIND)                                                              \
+#define TILE_KERNEL(name, KIND, BLOCKS)                                                      \
     SHAPE(name, TILE_BLOCK, TILE_SIDE_QUERIES, TILE_SIDE_ROWS, sizeof(TileShared<KIND>), 0,  \
-          2)                                                                                 \
-    KERNEL void __launch_bounds__(TILE_BLOCK, 2) name(ARGUMENT(Scan) scan) {                 \
+          BLOCKS)                                                                            \
+    KERNEL void __launch_bounds__(TILE_BLOCK, BLOCKS) name(ARGUMENT(Scan) scan) {            \
         tile_scan<KIND>(scan);                                                               \
     }
