@@ -14,10 +14,15 @@ typedef long long i64;
 #include "primitives.cuh"
 #endif
 
-// What every scan takes. `live` lists the rows to scan where only some live; positions `first`
-// to `last` count in it, or are row numbers where it is null. A row's id is `base` more.
-// A pair that may be among the nearest goes to the list of its query: at most `capacity` are
-// kept, `counts` counts all.
+// Far more than the roundings of the quick tests: each is 2**-24 of its result, and there are fewer
+// than eight of them.
+constexpr float QUICK_MARGIN = 1.0f + 1.0f / (1 << 20);
+
+// What every scan takes: one parameter, which stays where the hardware has put it, so that functions
+// that are called get its address. `arguments.py` has the same fields for the launcher. `live` lists
+// the rows to scan where only some live; positions `first` to `last` count in it, or are row
+// numbers where it is null. A row's id is `base` more. A pair that may be among the nearest goes
+// to the list of its query: at most `capacity` are kept, `counts` counts all.
 struct Scan {
     const u8* queries;  // query_count rows of query_stride bytes; all strides multiples of 16
     i64 query_stride;
@@ -27,9 +32,11 @@ struct Scan {
     const u8* rows;
     i64 row_stride;
     const double* row_errors;
+    const float* row_bounds;  // the same in steps, rounded up, for quick tests (refine.cu)
     const u32* row_sums;
     const u32* live;
-    i64 first, last;
+    i64 first;
+    i64 last;
     u32 base;
     int width;     // bytes of a row, a multiple of 16; padding is zero
     double scale;  // sketches: step; floats: how far, relatively, float32 sums may be off
@@ -45,19 +52,6 @@ struct Scan {
     DEVICE i64 row_at(i64 position) const { return live ? live[position] : position; }
 };
 
-#define SCAN_PARAMETERS                                                                           \
-    const u8 *queries, i64 query_stride, int query_count, const double *query_errors,             \
-        const u32 *query_sums, const u8 *rows, i64 row_stride, const double *row_errors,          \
-        const u32 *row_sums, const u32 *live, i64 first, i64 last, u32 base, int width,           \
-        double scale, double gamma, double lost, const u64 *limits, u32 *counts, u64 *keys,       \
-        u64 *uppers, u32 *ids, int capacity
-#define SCAN_ARGUMENTS                                                                            \
-    Scan {                                                                                        \
-        queries, query_stride, query_count, query_errors, query_sums, rows, row_stride,           \
-            row_errors, row_sums, live, first, last, base, width, scale, gamma, lost, limits,     \
-            counts, keys, uppers, ids, capacity                                                   \
-    }
-
 DEVICE void list_pair(const Scan& scan, int query, i64 row, u64 key, u64 upper) {
     u32 place = atomicAdd(&scan.counts[query], 1u);
     if (place < (u32)scan.capacity) {
@@ -65,5 +59,16 @@ DEVICE void list_pair(const Scan& scan, int query, i64 row, u64 key, u64 upper) 
         scan.keys[at] = key;
         scan.ids[at] = scan.base + (u32)row;
         if (scan.uppers) scan.uppers[at] = upper;
+    }
+}
+
+// Share so many pieces of work out among the threads of a block, in a loop whose length the
+// compiler knows.
+template <int COUNT, int THREADS, class Work>
+DEVICE void share_out(Work work) {
+#pragma unroll
+    for (int turn = 0; turn < (COUNT + THREADS - 1) / THREADS; turn++) {
+        int piece = turn * THREADS + (int)threadIdx.x;
+        if (COUNT % THREADS == 0 || piece < COUNT) work(piece);
     }
 }

@@ -7,15 +7,23 @@ enum Kind { HAMMING, L1_SKETCHES, L2_SKETCHES, L1_FLOATS, L2_FLOATS };
 
 constexpr float LARGEST_FLOAT = 0x1.fffffep127f;
 
+// From common bits or products to the distance: |a - b|**2 = a**2 + b**2 - 2 a b, modulo 2**32.
+template <class Query, class Row>
+DEVICE u32 distance_of(const Query& query, const Row& row, u32 product) {
+    return query.sum + row.sum - 2 * product;
+}
+
 template <Kind KIND>
 struct Decide {
     static constexpr bool FLOATS = KIND == L1_FLOATS || KIND == L2_FLOATS;
     static constexpr bool SKETCHES = KIND == L1_SKETCHES || KIND == L2_SKETCHES;
     static constexpr bool SQUARED = KIND == L2_SKETCHES || KIND == L2_FLOATS;
 
-    // Of a query: distances from `limit` on are out (Hamming), or sums above `bound`.
+    // Of a query: distances from `limit` on are out (Hamming), or sums above `bound`. `room` is
+    // what is left of the limit when the query's own bits are counted.
     struct Query {
         int limit;
+        int room;
         float bound;
         u32 sum;
     };
@@ -24,15 +32,19 @@ struct Decide {
         u32 sum;
     };
 
-    // Far more than the roundings of the quick tests: each is 2**-24 of its result, and there are
-    // fewer than eight of them.
-    static constexpr float MARGIN = 1.0f + 1.0f / (1 << 20);
+    // Of a query and a row beyond the last: the quick tests need not ask for them. Where the tests
+    // let such a pair pass nevertheless, `list` drops it.
+    static DEVICE Query no_query() {
+        return {0, -0x7fffffff, SQUARED && SKETCHES ? 0.0f : -LARGEST_FLOAT, 0x7fffffff};
+    }
+    static DEVICE Row no_row() { return {0.0f, 0x7fffffff}; }
 
     static DEVICE Query query(const Scan& scan, int number) {
-        Query found = {0, 0.0f, scan.query_sums ? scan.query_sums[number] : 0};
+        Query found = {0, 0, 0.0f, scan.query_sums ? scan.query_sums[number] : 0};
         u64 limit = scan.limits[number];
         if (KIND == HAMMING) {
             found.limit = (int)(limit < 0x7fffffff ? limit : 0x7fffffff);
+            found.room = found.limit - (int)found.sum;
         } else {
             // Relative to the rounded distance, the true one is off by gamma.
             double most = __dmul_rn(double_of(limit), 1.0 + 8.0 * scan.gamma + 0x1p-40);
@@ -42,14 +54,14 @@ struct Decide {
                 most = SQUARED ? __dmul_rn(most, most) : most;
                 most = __dadd_rn(most, scan.lost) / (1.0 - scan.scale);
             }
-            found.bound = as_float_up(most) * MARGIN;
+            found.bound = as_float_up(most) * QUICK_MARGIN;
         }
         return found;
     }
 
     static DEVICE Row row(const Scan& scan, i64 number) {
         Row found = {0.0f, scan.row_sums ? scan.row_sums[number] : 0};
-        if (SKETCHES) found.bound = as_float_up(scan.row_errors[number] / scan.scale) * MARGIN;
+        if (SKETCHES) found.bound = scan.row_bounds[number];
         return found;
     }
 
@@ -63,7 +75,19 @@ struct Decide {
         return !(sum > query.bound && sum <= LARGEST_FLOAT);
     }
 
-    static DEVICE void list(const Scan& scan, int query, i64 row, u32 distance) {
+    // The same by common bits or products of bytes.
+    static DEVICE bool keeps_product(const Query& query, const Row& row, u32 product) {
+        if (KIND == HAMMING) return (int)(row.sum - 2 * product) < query.room;
+        return keeps(query, row, distance_of(query, row, product));
+    }
+
+    // Called, not inlined: few pairs come here, and hundreds of places ask.
+    static APART void list(const Scan& scan, int query, i64 position, u32 distance) {
+        list_here(scan, query, position, distance);
+    }
+    static DEVICE void list_here(const Scan& scan, int query, i64 position, u32 distance) {
+        if (query >= scan.query_count || position >= scan.last) return;
+        i64 row = scan.row_at(position);
         if (KIND == HAMMING) {
             list_pair(scan, query, row, distance, 0);
             return;
@@ -78,7 +102,8 @@ struct Decide {
         lower = lower > 0.0 ? __dmul_rn(lower, 1.0 - 0x1p-50 - 2.0 * scan.gamma) : 0.0;
         list_pair(scan, query, row, bits_of(lower), bits_of(upper));
     }
-    static DEVICE void list(const Scan& scan, int query, i64 row, float sum) {
+    static APART void list(const Scan& scan, int query, i64 position, float sum) {
+        if (query >= scan.query_count || position >= scan.last) return;
         double lower = 0.0, upper = double_of(0x7ff0000000000000ull);
         if (sum <= LARGEST_FLOAT) {
             double near = widen(sum);
@@ -89,15 +114,9 @@ struct Decide {
             double slack = 0x1p-48 + 2.0 * scan.gamma;
             lower = __dmul_rn(lower, 1.0 - slack), upper = __dmul_rn(upper, 1.0 + slack);
         }
-        list_pair(scan, query, row, bits_of(lower), bits_of(upper));
+        list_pair(scan, query, scan.row_at(position), bits_of(lower), bits_of(upper));
     }
 };
-
-// From common bits or products to the distance: |a - b|**2 = a**2 + b**2 - 2 a b, modulo 2**32.
-template <class Query, class Row>
-DEVICE u32 distance_of(const Query& query, const Row& row, u32 product) {
-    return query.sum + row.sum - 2 * product;
-}
 
 // What 16 bytes of a query and of a row add to the value of their pair.
 template <Kind KIND>

@@ -2,7 +2,7 @@
 
 Arrays are whatever the device makes of them: they have a shape, a dtype and slices, and are
 handed back to the device for everything else. `launch` takes arrays, None for a null pointer,
-and NumPy scalars of exactly the types of the kernel's parameters.
+NumPy scalars of exactly the types of the kernel's parameters, and `arguments.Record` for a struct.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ class Shape:
         queries, rows: of a block's tile.
         shared, shared_a_byte: bytes of shared memory, and more for each byte of a row's width
             (`keep_nearest`: for each pair that is sorted there).
+        blocks: that a processor has registers for, at least.
     """
 
     threads: int
@@ -31,6 +32,7 @@ class Shape:
     rows: int
     shared: int
     shared_a_byte: int
+    blocks: int
 
     def shared_bytes(self, width: int) -> int:
         """Shared memory of a block for rows of so many bytes."""
@@ -45,12 +47,14 @@ class Device(Protocol):
         capability: compute capability, (9, 0) for a Hopper.
         processors: streaming multiprocessors.
         shared_limit: bytes of shared memory that a block may have.
+        spare: lists of pairs that searches leave for the next one.
     """
 
     name: str
     capability: tuple[int, int]
     processors: int
     shared_limit: int
+    spare: list[Any]
 
     def use(self) -> Any:
         """A context in which the calling thread works with this device."""

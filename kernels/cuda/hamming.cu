@@ -7,7 +7,7 @@ STREAM_KERNEL(hamming_stream_1, HAMMING, 1)
 STREAM_KERNEL(hamming_stream_2, HAMMING, 2)
 STREAM_KERNEL(hamming_stream_4, HAMMING, 4)
 STREAM_KERNEL(hamming_stream_8, HAMMING, 8)
-TILE_KERNEL(hamming_tile, HAMMING)
+TILE_KERNEL(hamming_tile, HAMMING, ROOMY_BLOCKS)
 #ifdef HAS_MMA_BITS
 WARP_KERNEL(hamming_warp, HAMMING, COMMON_BITS)
 #endif

@@ -16,6 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from ...loading import package
 from . import sources
+from .arguments import Record
 from .device import Shape
 
 
@@ -30,6 +31,7 @@ class CudaDevice:
         self.capability = (int(properties["major"]), int(properties["minor"]))
         self.processors = int(properties["multiProcessorCount"])
         self.shared_limit = int(properties["sharedMemPerBlockOptin"])
+        self.spare: list[Any] = []
         self._modules: dict[str, Any] = {}
         self._kernels: dict[str, Any] = {}
         self._shapes: dict[str, Shape] = {}
@@ -95,7 +97,7 @@ class CudaDevice:
         with self._compiling:
             if kernel not in self._shapes:
                 constant = self._module(sources.unit_of(kernel)).get_global(f"{kernel}_shape")
-                numbers = self._cupy.ndarray((5,), np.int32, constant).get()
+                numbers = self._cupy.ndarray((6,), np.int32, constant).get()
                 self._shapes[kernel] = Shape(*map(int, numbers))
             return self._shapes[kernel]
 
@@ -111,7 +113,14 @@ class CudaDevice:
         if shared > function.max_dynamic_shared_size_bytes:
             function.max_dynamic_shared_size_bytes = shared
         null = np.uint64(0)
-        given = tuple(null if argument is None else argument for argument in arguments)
+        given = tuple(
+            null
+            if argument is None
+            else argument.packed(lambda array: array.data.ptr)
+            if isinstance(argument, Record)
+            else argument
+            for argument in arguments
+        )
         function((*grid, 1), (threads, 1, 1), given, shared_mem=shared)
 
     # Transfers beside the work

@@ -6,10 +6,18 @@
 
 #define KERNEL extern "C" __global__
 #define DEVICE __device__ __forceinline__
-// What the launcher must know of a scan: threads of a block, queries and rows of a tile, and
-// bytes of shared memory beside so many for each byte of a row's width.
-#define SHAPE(name, threads, queries, rows, shared, shared_a_byte) \
-    extern "C" __constant__ int name##_shape[5] = {threads, queries, rows, (int)(shared), shared_a_byte};
+// A function that is called: code that is seldom needed lies apart from code that is.
+#define APART __device__ __noinline__
+// A condition that holds seldom: what it guards lies apart.
+#define SELDOM(condition) __builtin_expect(condition, false)
+// A struct as a kernel's parameter, where it is: a reference to it costs no copy.
+#define ARGUMENT(type) const __grid_constant__ type
+// What the launcher must know of a scan: threads of a block, queries and rows of a tile, bytes of
+// shared memory beside so many for each byte of a row's width, and blocks that a processor has
+// registers for, as `__launch_bounds__` has them.
+#define SHAPE(name, threads, queries, rows, shared, shared_a_byte, blocks) \
+    extern "C" __constant__ int name##_shape[6] = {threads,       queries, rows, (int)(shared), \
+                                                   shared_a_byte, blocks};
 #define FULL_WARP 0xffffffffu
 
 // Dynamic shared memory, on a border that 128-byte swizzling needs.
@@ -140,8 +148,9 @@ DEVICE void warp_product(u32 (&sums)[4], const u32 (&a)[4], u32 b0, u32 b1) {
 // Needs code for exactly sm_90a.
 #ifdef HAS_WGMMA
 
-// Writes to shared memory by this thread become visible to the tensor cores' reads.
-DEVICE void warpgroup_sees_shared() { asm volatile("fence.proxy.async;" ::: "memory"); }
+// Writes to shared memory by this thread become visible to the tensor cores' reads. Without the
+// state space, the fence would be one of all memory, for the whole device.
+DEVICE void warpgroup_sees_shared() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 DEVICE void warpgroup_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 DEVICE void warpgroup_end() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 template <int LEFT>

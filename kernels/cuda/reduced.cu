@@ -3,13 +3,14 @@
 // vsearch_fast/kernels/cuda/module.py.
 #include "decide.cuh"
 
-// Reduced queries and rows. Coarse rows stand in pages of 16, two numbers of all rows one behind
+// Reduced queries and rows, as `arguments.py` has them for the launcher. Coarse rows stand in pages of 16, two numbers of all rows one behind
 // the other, and behind them float32 facts of the 16: weights and residuals (L2), errors. Fine rows
 // stand one behind the other, each with its weight, residual and error.
 struct Reduced {
     const u8* coarse_queries;  // rows of so many bytes: int16 numbers (L2), or bytes (L1)
     i64 coarse_stride;
-    const float *coarse_weights, *coarse_residuals;  // of L1: null
+    const float* coarse_weights;  // of L1: null
+    const float* coarse_residuals;
     const double* coarse_errors;
     const u8* coarse_scales;  // L1: a byte a number; L2: null
     double coarse_scale;
@@ -17,7 +18,8 @@ struct Reduced {
     int coarse_numbers;  // even
     const u8* fine_queries;
     i64 fine_stride;
-    const float *fine_weights, *fine_residuals;
+    const float* fine_weights;
+    const float* fine_residuals;
     const double* fine_errors;
     const u8* fine_scales;
     double fine_scale;
@@ -26,8 +28,9 @@ struct Reduced {
     int fine_size;     // bytes of a fine row
     i64 start;         // number of the first row that is reduced
     double growth;     // how limits of rounded distances become those of true ones
-    double slack, reach;  // factors a little below and above 1, for the roundings of both tests
-    u64* left;            // pairs that coarse and that fine numbers leave
+    double slack;      // factors a little below and above 1, for the roundings of both tests
+    double reach;
+    u64* left;         // pairs that coarse and that fine numbers leave
 };
 
 constexpr int PAGE = 16;
@@ -80,9 +83,10 @@ struct Reduction {
 
 // Bound pairs by their sketches, by a warp each, as `stream_rows` does.
 template <Kind KIND>
-DEVICE void bound_pair(const Scan& scan, int query, i64 row) {
+DEVICE void bound_pair(const Scan& scan, int query, i64 position) {
     typedef Decide<KIND> Rule;
     typedef Terms<KIND> Term;
+    i64 row = scan.row_at(position);
     const u8* mine = scan.queries + query * scan.query_stride;
     const u8* there = scan.rows + row * scan.row_stride;
     typename Term::Value value = 0;
@@ -94,7 +98,7 @@ DEVICE void bound_pair(const Scan& scan, int query, i64 row) {
     typename Rule::Row facts = Rule::row(scan, row);
     value = Term::distance(asked, facts, value);
     if (threadIdx.x % 32 == 0 && Rule::keeps(asked, facts, value)) {
-        Rule::list(scan, query, row, value);
+        Rule::list(scan, query, position, value);
     }
 }
 
@@ -156,14 +160,14 @@ DEVICE void reduced_scan(const Scan& scan, const Reduced& reduced) {
             left_coarse += __popc(stay);
             double limit = double_of(scan.limits[query]);
             while (stay) {
-                i64 row = scan.row_at(start + __ffs(stay) - 1);
+                i64 position = start + __ffs(stay) - 1;
                 stay &= stay - 1;
                 if (reduced.fine_numbers &&
-                    !Rule::fine_leaves(reduced, query, row - reduced.start, limit)) {
+                    !Rule::fine_leaves(reduced, query, scan.row_at(position) - reduced.start, limit)) {
                     continue;
                 }
                 left_fine++;
-                bound_pair<KIND>(scan, query, row);
+                bound_pair<KIND>(scan, query, position);
             }
         }
     }
@@ -173,23 +177,11 @@ DEVICE void reduced_scan(const Scan& scan, const Reduced& reduced) {
     }
 }
 
-#define REDUCED_KERNEL(name, KIND)                                                                 \
-    SHAPE(name, STREAM_WARPS * 32, REDUCED_QUERIES, STREAM_WARPS * 32, 0, 0)                       \
-    KERNEL void __launch_bounds__(STREAM_WARPS * 32, 1) name(                                      \
-        SCAN_PARAMETERS, const u8* coarse_queries, i64 coarse_stride, const float* coarse_weights, \
-        const float* coarse_residuals, const double* coarse_errors, const u8* coarse_scales,       \
-        double coarse_scale, const u8* pages, int coarse_numbers, const u8* fine_queries,          \
-        i64 fine_stride, const float* fine_weights, const float* fine_residuals,                   \
-        const double* fine_errors, const u8* fine_scales, double fine_scale, const u8* fine_rows,  \
-        int fine_numbers, int fine_size, i64 start, double growth, double slack, double reach,     \
-        u64* left) {                                                                               \
-        reduced_scan<KIND>(                                                                        \
-            SCAN_ARGUMENTS,                                                                        \
-            Reduced{coarse_queries, coarse_stride, coarse_weights, coarse_residuals,               \
-                    coarse_errors, coarse_scales, coarse_scale, pages, coarse_numbers,             \
-                    fine_queries, fine_stride, fine_weights, fine_residuals, fine_errors,          \
-                    fine_scales, fine_scale, fine_rows, fine_numbers, fine_size, start, growth,    \
-                    slack, reach, left});                                                          \
+#define REDUCED_KERNEL(name, KIND)                                                       \
+    SHAPE(name, STREAM_WARPS * 32, REDUCED_QUERIES, STREAM_WARPS * 32, 0, 0, 1)          \
+    KERNEL void __launch_bounds__(STREAM_WARPS * 32, 1) name(ARGUMENT(Scan) scan,        \
+                                                             ARGUMENT(Reduced) reduced) { \
+        reduced_scan<KIND>(scan, reduced);                                               \
     }
 
 REDUCED_KERNEL(l1_reduced, L1_SKETCHES)

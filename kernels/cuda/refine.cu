@@ -3,8 +3,9 @@
 #include "common.cuh"
 
 constexpr int WARPS = BLOCK / 32;
-SHAPE(refine, BLOCK, 1, WARPS, 0, 0)
-SHAPE(count_bits, BLOCK, 0, WARPS, 0, 0)
+SHAPE(refine, BLOCK, 1, WARPS, 0, 0, 2)
+SHAPE(count_bits, BLOCK, 0, WARPS, 0, 0, 2)
+SHAPE(bound_rows, BLOCK, 0, BLOCK, 0, 0, 2)
 
 // The defined distance of one query and one row by a warp: lane j adds the terms j, j + 32, ...,
 // a tree adds the lanes. Every operation rounds on its own, as kernels/reference.py has it.
@@ -63,4 +64,12 @@ KERNEL void __launch_bounds__(BLOCK, 2)
     }
     sum = warp_sum(sum);
     if (threadIdx.x % 32 == 0) sums[row] = sum;
+}
+
+// Residual norms of rows in steps of their sketches, rounded up, with a margin for the roundings of
+// quick tests. Once a row: float64 divisions in every lane of a scan would set its pace.
+KERNEL void __launch_bounds__(BLOCK, 2)
+    bound_rows(const double* errors, i64 row_count, double scale, float* bounds) {
+    i64 row = (i64)blockIdx.x * BLOCK + threadIdx.x;
+    if (row < row_count) bounds[row] = as_float_up(errors[row] / scale) * QUICK_MARGIN;
 }

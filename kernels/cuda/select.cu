@@ -1,21 +1,42 @@
 // Selection by (distance, id), a block a query. Loaded by vsearch_fast/kernels/cuda/module.py.
 #include "select.cuh"
 
-#define SELECT_SHAPE(name) SHAPE(name, BLOCK, 1, 0, sizeof(SelectShared), 0)
-SHAPE(note_counts, BLOCK, BLOCK, 0, 0, 0)
+#define SELECT_SHAPE(name) SHAPE(name, BLOCK, 1, 0, sizeof(SelectShared), 0, 2)
+SHAPE(begin_lists, BLOCK, 0, 0, 0, 0, 2)
+SELECT_SHAPE(longest_list)
 SELECT_SHAPE(lower_limits)
 SELECT_SHAPE(most_promising)
 SELECT_SHAPE(drop_listed)
 // Per pair that is sorted in shared memory: a key and an id.
-SHAPE(keep_nearest, BLOCK, 1, 0, (sizeof(SelectShared) + 15) / 16 * 16, 12)
+SHAPE(keep_nearest, BLOCK, 1, 0, (sizeof(SelectShared) + 15) / 16 * 16, 12, 2)
 
-// Whether more pairs of a query came than its list holds, and the longest list.
-KERNEL void note_counts(const u32* counts, int query_count, int capacity, u32* overflowed,
-                        u32* longest) {
-    int query = blockIdx.x * blockDim.x + threadIdx.x;
-    if (query >= query_count) return;
-    if (counts[query] > (u32)capacity) atomicMax(overflowed, 1u);
-    atomicMax(longest, counts[query]);
+// Lists without pairs and without limits, and what is told of them.
+KERNEL void __launch_bounds__(BLOCK, 2)
+    begin_lists(u32* counts, u32* kept, u64* limits, int query_count, u32* refined, u32* bad, u64* left) {
+    int query = blockIdx.x * BLOCK + threadIdx.x;
+    if (query < query_count) {
+        counts[query] = kept[query] = 0;
+        limits[query] = NO_LIMIT;
+    }
+    if (query == 0) {
+        *refined = 0;
+        *bad = ~0u;
+        left[0] = left[1] = 0;
+    }
+}
+
+// Pairs of the longest list, those that it has no room for included. One block.
+KERNEL void __launch_bounds__(BLOCK, 2) longest_list(const u32* counts, int query_count, u32* longest) {
+    SelectShared& shared = *(SelectShared*)shared_memory();
+    if (threadIdx.x == 0) shared.total = 0;
+    __syncthreads();
+    u32 most = 0;
+    for (int query = threadIdx.x; query < query_count; query += BLOCK) {
+        most = counts[query] > most ? counts[query] : most;
+    }
+    atomicMax(&shared.total, most);
+    __syncthreads();
+    if (threadIdx.x == 0) *longest = shared.total;
 }
 
 // Lower each query's limit to the k-th smallest of its `values`, where it has k.

@@ -6,6 +6,8 @@
 #pragma once
 #include "common.cuh"
 
+constexpr u64 NO_LIMIT = 0x7ff0000000000000;  // infinite; above all Hamming distances
+
 constexpr int DIGIT_BITS = 8, BINS = 1 << DIGIT_BITS;
 
 struct SelectShared {

@@ -9,8 +9,8 @@ STREAM_KERNEL(l1_sketches_stream_4, L1_SKETCHES, 4)
 STREAM_KERNEL(l2_sketches_stream_1, L2_SKETCHES, 1)
 STREAM_KERNEL(l2_sketches_stream_2, L2_SKETCHES, 2)
 STREAM_KERNEL(l2_sketches_stream_4, L2_SKETCHES, 4)
-TILE_KERNEL(l1_sketches_tile, L1_SKETCHES)
-TILE_KERNEL(l2_sketches_tile, L2_SKETCHES)
+TILE_KERNEL(l1_sketches_tile, L1_SKETCHES, TILE_BLOCKS)
+TILE_KERNEL(l2_sketches_tile, L2_SKETCHES, TILE_BLOCKS)
 #ifdef HAS_MMA_BYTES
 WARP_KERNEL(l2_sketches_warp, L2_SKETCHES, UNSIGNED_BYTES)
 #endif

@@ -112,8 +112,15 @@ SCANS: dict[str, tuple[tuple[str, str | None], ...]] = {
 
 #: The other kernels, by unit.
 OTHERS = {
-    "select": ("note_counts", "lower_limits", "most_promising", "drop_listed", "keep_nearest"),
-    "refine": ("refine", "count_bits"),
+    "select": (
+        "begin_lists",
+        "longest_list",
+        "lower_limits",
+        "most_promising",
+        "drop_listed",
+        "keep_nearest",
+    ),
+    "refine": ("refine", "count_bits", "bound_rows"),
     "reduced": ("l1_reduced", "l2_reduced"),
 }
 

@@ -46,15 +46,15 @@ DEVICE void stream_rows(const Scan& scan, const u8* queries) {
         }
 #pragma unroll
         for (int r = 0; r < STREAM_ROWS; r++) {
-            i64 row = scan.row_at(start + r < scan.last ? start + r : scan.last - 1);
-            typename Rule::Row row_facts = Rule::row(scan, row);
+            i64 position = start + r < scan.last ? start + r : scan.last - 1;
+            typename Rule::Row row_facts = Rule::row(scan, scan.row_at(position));
 #pragma unroll
             for (int q = 0; q < QUERIES; q++) {
                 typename Term::Value value = Term::sum_of_warp(values[q][r]);
                 value = Term::distance(facts[q], row_facts, value);
                 if (lane == 0 && q < scan.query_count && start + r < scan.last &&
                     Rule::keeps(facts[q], row_facts, value)) {
-                    Rule::list(scan, q, row, value);
+                    Rule::list(scan, q, position, value);
                 }
             }
         }
@@ -78,7 +78,7 @@ DEVICE void stream_scan(const Scan& scan) {
 }
 
 #define STREAM_KERNEL(name, KIND, QUERIES)                                                   \
-    SHAPE(name, STREAM_WARPS * 32, QUERIES, STREAM_WARPS * STREAM_ROWS, 0, QUERIES)          \
-    KERNEL void __launch_bounds__(STREAM_WARPS * 32, 2) name(SCAN_PARAMETERS) {              \
-        stream_scan<KIND, QUERIES>(SCAN_ARGUMENTS);                                          \
+    SHAPE(name, STREAM_WARPS * 32, QUERIES, STREAM_WARPS * STREAM_ROWS, 0, QUERIES, 2)       \
+    KERNEL void __launch_bounds__(STREAM_WARPS * 32, 2) name(ARGUMENT(Scan) scan) {          \
+        stream_scan<KIND, QUERIES>(scan);                                                    \
     }

@@ -12,35 +12,82 @@ constexpr int PIECES = CHUNK / 16, STEPS = CHUNK / 32;
 // Where a piece of a row lies: eight rows keep the same piece in eight groups of banks.
 DEVICE int swizzled(int row, int piece) { return row * CHUNK + ((piece ^ (row & 7)) << 4); }
 
+// What a thread copies of LINES lines to shared memory: always the same pieces, chunk by chunk, so
+// that a step's copies are little more than themselves.
 template <int LINES, int THREADS>
-DEVICE void copy_queries(const Scan& scan, u8* target, int first_query, int chunk) {
-    for (int i = threadIdx.x; i < LINES * PIECES; i += THREADS) {
-        int line = i / PIECES, piece = i % PIECES, byte = chunk * CHUNK + piece * 16;
-        bool wanted = byte < scan.width && first_query + line < scan.query_count;
-        const u8* from = scan.queries;
-        if (wanted) from += (first_query + line) * scan.query_stride + byte;
-        copy16(target + swizzled(line, piece), from, wanted);
+struct Copier {
+    static constexpr int EACH = (LINES * PIECES + THREADS - 1) / THREADS;
+    const u8* from[EACH];
+    u32 there;  // a bit for each that there is
+
+    // `line(i)` is where line i lies, or null; where it is null, zeros are copied.
+    template <class Line>
+    DEVICE void aim(Line line) {
+        there = 0;
+        int turn = 0;
+        share_out<LINES * PIECES, THREADS>([&](int i) {
+            const u8* found = line(i / PIECES);
+            from[turn] = found + i % PIECES * 16;
+            there |= (u32)(found != 0) << turn++;
+        });
     }
+    DEVICE void copy(u8* target, int chunk, int width) const {
+        int turn = 0;
+        share_out<LINES * PIECES, THREADS>([&](int i) {
+            int piece = i % PIECES, at = chunk * CHUNK;
+            bool wanted = at + piece * 16 < width && (there >> turn & 1);
+            copy16(target + swizzled(i / PIECES, piece), from[turn] + at, wanted);
+            turn++;
+        });
+    }
+};
+
+template <int LINES, int THREADS>
+DEVICE void aim_at_queries(Copier<LINES, THREADS>& copier, const Scan& scan, int first) {
+    copier.aim([&](int line) {
+        const u8* found = scan.queries + (first + line) * scan.query_stride;
+        return first + line < scan.query_count ? found : 0;
+    });
 }
 
 template <int LINES, int THREADS>
-DEVICE void copy_rows(const Scan& scan, u8* target, i64 tile, int chunk) {
-    for (int i = threadIdx.x; i < LINES * PIECES; i += THREADS) {
-        int line = i / PIECES, piece = i % PIECES, byte = chunk * CHUNK + piece * 16;
-        bool wanted = byte < scan.width && tile + line < scan.last;
-        const u8* from = scan.rows;
-        if (wanted) from += scan.row_at(tile + line) * scan.row_stride + byte;
-        copy16(target + swizzled(line, piece), from, wanted);
-    }
+DEVICE void aim_at_rows(Copier<LINES, THREADS>& copier, const Scan& scan, i64 tile) {
+    copier.aim([&](int line) -> const u8* {
+        if (tile + line >= scan.last) return 0;
+        return scan.rows + scan.row_at(tile + line) * scan.row_stride;
+    });
 }
 
+// What the quick tests must know of a block's queries and of a tile's rows.
+template <class Rule, int LINES, int THREADS>
+DEVICE void learn_queries(const Scan& scan, typename Rule::Query* facts, int first) {
+    share_out<LINES, THREADS>([&](int i) {
+        bool there = first + i < scan.query_count;
+        facts[i] = there ? Rule::query(scan, first + i) : Rule::no_query();
+    });
+}
+template <class Rule, int LINES, int THREADS>
+DEVICE void learn_rows(const Scan& scan, typename Rule::Row* facts, i64 tile) {
+    share_out<LINES, THREADS>([&](int i) {
+        bool there = tile + i < scan.last;
+        facts[i] = there ? Rule::row(scan, scan.row_at(tile + i)) : Rule::no_row();
+    });
+}
+
+// What a thread holds of a product: pairs of two queries, the second eight after the first, with two
+// rows. Called, not inlined: tests let few of them pass.
 template <class Rule>
-DEVICE void test_pair(const Scan& scan, const typename Rule::Query& query_facts,
-                      const typename Rule::Row& row_facts, int query, i64 position, u32 product) {
-    u32 distance = distance_of(query_facts, row_facts, product);
-    if (query < scan.query_count && position < scan.last &&
-        Rule::keeps(query_facts, row_facts, distance)) {
-        Rule::list(scan, query, scan.row_at(position), distance);
+APART void list_four(const Scan& scan, const typename Rule::Query* query_facts,
+                     const typename Rule::Row* row_facts, int query, i64 position, u32 p0, u32 p1,
+                     u32 p2, u32 p3) {
+#pragma unroll 1
+    for (int i = 0; i < 4; i++) {
+        u32 product = i < 2 ? (i ? p1 : p0) : (i < 3 ? p2 : p3);
+        const typename Rule::Query& asked = query_facts[i / 2 * 8];
+        if (Rule::keeps_product(asked, row_facts[i % 2], product)) {
+            Rule::list_here(scan, query + i / 2 * 8, position + i % 2,
+                            distance_of(asked, row_facts[i % 2], product));
+        }
     }
 }
 
@@ -66,19 +113,21 @@ DEVICE void warp_scan(const Scan& scan) {
     int my_queries = warp / WARPS_ROWS * WARP_M * 16, my_rows = warp % WARPS_ROWS * WARP_N * 8;
     int first_query = blockIdx.x * WARP_SIDE_QUERIES;
     int chunks = (scan.width + CHUNK - 1) / CHUNK;
-    for (int i = threadIdx.x; i < WARP_SIDE_QUERIES; i += WARP_BLOCK) {
-        if (first_query + i < scan.query_count) shared.queries[i] = Rule::query(scan, first_query + i);
-    }
+    learn_queries<Rule, WARP_SIDE_QUERIES, WARP_BLOCK>(scan, shared.queries, first_query);
     for (i64 tile = scan.first + (i64)blockIdx.y * WARP_SIDE_ROWS; tile < scan.last;
          tile += (i64)gridDim.y * WARP_SIDE_ROWS) {
         __syncthreads();  // the tile before may still be read
-        for (int i = threadIdx.x; i < WARP_SIDE_ROWS; i += WARP_BLOCK) {
-            if (tile + i < scan.last) shared.rows[i] = Rule::row(scan, scan.row_at(tile + i));
-        }
+        learn_rows<Rule, WARP_SIDE_ROWS, WARP_BLOCK>(scan, shared.rows, tile);
         auto copy = [&](int chunk) {
             u8* stage = shared.stages + chunk % WARP_STAGES * WARP_STAGE;
-            copy_queries<WARP_SIDE_QUERIES, WARP_BLOCK>(scan, stage, first_query, chunk);
-            copy_rows<WARP_SIDE_ROWS, WARP_BLOCK>(scan, stage + WARP_SIDE_QUERIES * CHUNK, tile, chunk);
+            // Aimed anew: there are no registers to keep addresses in, and another block of the
+            // same processor multiplies meanwhile.
+            Copier<WARP_SIDE_QUERIES, WARP_BLOCK> queries;
+            aim_at_queries(queries, scan, first_query);
+            queries.copy(stage, chunk, scan.width);
+            Copier<WARP_SIDE_ROWS, WARP_BLOCK> rows;
+            aim_at_rows(rows, scan, tile);
+            rows.copy(stage + WARP_SIDE_QUERIES * CHUNK, chunk, scan.width);
         };
         for (int chunk = 0; chunk < WARP_STAGES - 1; chunk++) {
             if (chunk < chunks) copy(chunk);
@@ -117,18 +166,25 @@ DEVICE void warp_scan(const Scan& scan) {
         }
 #pragma unroll
         for (int m = 0; m < WARP_M; m++) {
+            int query = my_queries + m * 16 + lane / 4;
+            const typename Rule::Query* query_facts = shared.queries + query;
+            typename Rule::Query asked[2] = {query_facts[0], query_facts[8]};
+            const typename Rule::Row* row_facts = shared.rows + my_rows + lane % 4 * 2;
+            bool any = false;
 #pragma unroll
-            for (int half = 0; half < 2; half++) {
-                int query = my_queries + m * 16 + lane / 4 + 8 * half;
-                typename Rule::Query query_facts = shared.queries[query];
+            for (int i = 0; i < 4 * WARP_N; i++) {
+                any |= Rule::keeps_product(asked[i / 2 % 2], row_facts[i / 4 * 8 + i % 2],
+                                           sums[m][i / 4][i % 4]);
+            }
+            if (!SELDOM(any)) continue;
 #pragma unroll
-                for (int n = 0; n < WARP_N; n++) {
-#pragma unroll
-                    for (int i = 0; i < 2; i++) {
-                        int row = my_rows + n * 8 + lane % 4 * 2 + i;
-                        test_pair<Rule>(scan, query_facts, shared.rows[row], first_query + query,
-                                        tile + row, sums[m][n][2 * half + i]);
-                    }
+            for (int i = 0; i < 4 * WARP_N; i++) {
+                const typename Rule::Row& facts = row_facts[i / 4 * 8 + i % 2];
+                u32 product = sums[m][i / 4][i % 4];
+                if (Rule::keeps_product(asked[i / 2 % 2], facts, product)) {
+                    Rule::list(scan, first_query + query + i / 2 % 2 * 8,
+                               tile + my_rows + lane % 4 * 2 + i / 4 * 8 + i % 2,
+                               distance_of(asked[i / 2 % 2], facts, product));
                 }
             }
         }
@@ -136,9 +192,10 @@ DEVICE void warp_scan(const Scan& scan) {
 }
 
 #define WARP_KERNEL(name, KIND, PRODUCT)                                                     \
-    SHAPE(name, WARP_BLOCK, WARP_SIDE_QUERIES, WARP_SIDE_ROWS, sizeof(WarpShared<KIND>), 0)  \
-    KERNEL void __launch_bounds__(WARP_BLOCK) name(SCAN_PARAMETERS) {                        \
-        warp_scan<KIND, PRODUCT>(SCAN_ARGUMENTS);                                            \
+    SHAPE(name, WARP_BLOCK, WARP_SIDE_QUERIES, WARP_SIDE_ROWS, sizeof(WarpShared<KIND>), 0,  \
+          2)                                                                                 \
+    KERNEL void __launch_bounds__(WARP_BLOCK, 2) name(ARGUMENT(Scan) scan) {                 \
+        warp_scan<KIND, PRODUCT>(scan);                                                      \
     }
 
 // By warpgroups. -------------------------------------------------------------------------------
@@ -171,49 +228,50 @@ DEVICE void warpgroup_scan(const Scan& scan) {
     int my_queries = threadIdx.x / 128 * WARPGROUP_M * 64;
     int first_query = blockIdx.x * WARPGROUP_SIDE_QUERIES;
     int chunks = (scan.width + CHUNK - 1) / CHUNK;
-    i64 tiles = (scan.last - scan.first + WGMMA_ROWS - 1) / WGMMA_ROWS;
-    i64 turns = blockIdx.y < tiles ? (tiles - blockIdx.y - 1) / gridDim.y + 1 : 0;
-    i64 steps = turns * chunks;  // tiles follow each other without a pause
-    auto tile_of = [&](i64 turn) { return scan.first + (blockIdx.y + turn * gridDim.y) * WGMMA_ROWS; };
-    auto copy = [&](i64 step) {
-        if (step < steps) {
-            u8* stage = shared.stages + step % WARPGROUP_STAGES * Shared::STAGE;
-            int chunk = step % chunks;
-            copy_rows<WGMMA_ROWS, WARPGROUP_BLOCK>(scan, stage, tile_of(step / chunks), chunk);
+    i64 first_tile = scan.first + (i64)blockIdx.y * WGMMA_ROWS;
+    i64 tile_step = (i64)gridDim.y * WGMMA_ROWS;
+
+    Copier<WARPGROUP_SIDE_QUERIES, WARPGROUP_BLOCK> query_copier;
+    Copier<WGMMA_ROWS, WARPGROUP_BLOCK> row_copier;
+    aim_at_queries(query_copier, scan, first_query);
+    aim_at_rows(row_copier, scan, first_tile);
+    // What is copied next. Tiles follow each other without a pause.
+    i64 copied_tile = first_tile;
+    int copied_chunk = 0, copied_stage = 0;
+    auto copy = [&] {
+        if (copied_tile < scan.last) {
+            u8* stage = shared.stages + copied_stage * Shared::STAGE;
+            row_copier.copy(stage, copied_chunk, scan.width);
             if (!RESIDENT) {
-                copy_queries<WARPGROUP_SIDE_QUERIES, WARPGROUP_BLOCK>(
-                    scan, stage + WARPGROUP_ROW_CHUNK, first_query, chunk);
+                query_copier.copy(stage + WARPGROUP_ROW_CHUNK, copied_chunk, scan.width);
+            }
+            if (++copied_stage == WARPGROUP_STAGES) copied_stage = 0;
+            if (++copied_chunk == chunks) {
+                copied_chunk = 0, copied_tile += tile_step;
+                aim_at_rows(row_copier, scan, copied_tile);
             }
         }
         copies_end();
     };
     if (RESIDENT) {
-        for (int chunk = 0; chunk < chunks; chunk++) {
-            copy_queries<WARPGROUP_SIDE_QUERIES, WARPGROUP_BLOCK>(
-                scan, shared.resident + chunk * WARPGROUP_QUERY_CHUNK, first_query, chunk);
-        }  // of the first group of copies
+        for (int chunk = 0; chunk < chunks; chunk++) {  // of the first group of copies
+            query_copier.copy(shared.resident + chunk * WARPGROUP_QUERY_CHUNK, chunk, scan.width);
+        }
     }
-    for (int step = 0; step < AHEAD; step++) copy(step);
-    for (int i = threadIdx.x; i < WARPGROUP_SIDE_QUERIES; i += WARPGROUP_BLOCK) {
-        if (first_query + i < scan.query_count) shared.queries[i] = Rule::query(scan, first_query + i);
-    }
+    for (int step = 0; step < AHEAD; step++) copy();
+    learn_queries<Rule, WARPGROUP_SIDE_QUERIES, WARPGROUP_BLOCK>(scan, shared.queries, first_query);
     u32 sums[WARPGROUP_M][WGMMA_ROWS / 2];
-    for (i64 turn = 0, step = 0; turn < turns; turn++) {
-        i64 tile = tile_of(turn);
-        for (int chunk = 0; chunk < chunks; chunk++, step++) {
+    int stage = 0;
+    for (i64 tile = first_tile; tile < scan.last; tile += tile_step) {
+        for (int chunk = 0; chunk < chunks; chunk++) {
             copies_wait<AHEAD - 1>();
             warpgroup_sees_shared();
             warpgroup_wait<1>();
             __syncthreads();  // this stage is there for all; the one before the last is free
-            copy(step + AHEAD);
-            if (chunk == 0) {
-                for (int i = threadIdx.x; i < WGMMA_ROWS; i += WARPGROUP_BLOCK) {
-                    if (tile + i < scan.last) shared.rows[i] = Rule::row(scan, scan.row_at(tile + i));
-                }
-            }
-            const u8* rows = shared.stages + step % WARPGROUP_STAGES * Shared::STAGE;
+            const u8* rows = shared.stages + stage * Shared::STAGE;
             const u8* queries = RESIDENT ? shared.resident + chunk * WARPGROUP_QUERY_CHUNK
                                          : rows + WARPGROUP_ROW_CHUNK;
+            if (++stage == WARPGROUP_STAGES) stage = 0;
 #pragma unroll
             for (int m = 0; m < WARPGROUP_M; m++) warpgroup_holds(sums[m]);
             warpgroup_begin();
@@ -230,26 +288,37 @@ DEVICE void warpgroup_scan(const Scan& scan) {
             warpgroup_end();
 #pragma unroll
             for (int m = 0; m < WARPGROUP_M; m++) warpgroup_holds(sums[m]);
+            // While the tensor cores are at work: what the steps after the next need, and facts.
+            copy();
+            if (chunk == 0) {
+                learn_rows<Rule, WGMMA_ROWS, WARPGROUP_BLOCK>(scan, shared.rows, tile);
+            }
         }
         warpgroup_wait<0>();
 #pragma unroll
         for (int m = 0; m < WARPGROUP_M; m++) warpgroup_holds(sums[m]);
         __syncthreads();  // the rows' facts are there for all
+        int query = my_queries + warp * 16 + lane / 4;
+        const typename Rule::Query* query_facts = shared.queries + query;
+        typename Rule::Query asked[2 * WARPGROUP_M];
 #pragma unroll
-        for (int m = 0; m < WARPGROUP_M; m++) {
+        for (int q = 0; q < 2 * WARPGROUP_M; q++) asked[q] = query_facts[q / 2 * 64 + q % 2 * 8];
 #pragma unroll
-            for (int half = 0; half < 2; half++) {
-                int query = my_queries + m * 64 + warp * 16 + lane / 4 + 8 * half;
-                typename Rule::Query query_facts = shared.queries[query];
+        for (int j = 0; j < WGMMA_ROWS / 8; j++) {
+            int row = j * 8 + lane % 4 * 2;
+            typename Rule::Row row_facts[2] = {shared.rows[row], shared.rows[row + 1]};
+            bool any = false;
 #pragma unroll
-                for (int j = 0; j < WGMMA_ROWS / 8; j++) {
+            for (int i = 0; i < 4 * WARPGROUP_M; i++) {
+                any |= Rule::keeps_product(asked[i / 2], row_facts[i % 2], sums[i / 4][4 * j + i % 4]);
+            }
+            if (!SELDOM(any)) continue;
 #pragma unroll
-                    for (int i = 0; i < 2; i++) {
-                        int row = j * 8 + lane % 4 * 2 + i;
-                        test_pair<Rule>(scan, query_facts, shared.rows[row], first_query + query,
-                                        tile + row, sums[m][4 * j + 2 * half + i]);
-                    }
-                }
+            for (int m = 0; m < WARPGROUP_M; m++) {
+                const u32* four = sums[m] + 4 * j;
+                list_four<Rule>(scan, query_facts + m * 64, shared.rows + row,
+                                first_query + query + m * 64, tile + row, four[0], four[1], four[2],
+                                four[3]);
             }
         }
     }
@@ -257,8 +326,8 @@ DEVICE void warpgroup_scan(const Scan& scan) {
 
 #define WARPGROUP_KERNEL(name, KIND, PRODUCT, RESIDENT)                                      \
     SHAPE(name, WARPGROUP_BLOCK, WARPGROUP_SIDE_QUERIES, WGMMA_ROWS,                         \
-          sizeof(WarpgroupShared<KIND, RESIDENT>), 0)                                        \
-    KERNEL void __launch_bounds__(WARPGROUP_BLOCK, 1) name(SCAN_PARAMETERS) {                \
-        warpgroup_scan<KIND, PRODUCT, RESIDENT>(SCAN_ARGUMENTS);                             \
+          sizeof(WarpgroupShared<KIND, RESIDENT>), 0, 1)                                     \
+    KERNEL void __launch_bounds__(WARPGROUP_BLOCK, 1) name(ARGUMENT(Scan) scan) {            \
+        warpgroup_scan<KIND, PRODUCT, RESIDENT>(scan);                                       \
     }
 #endif

@@ -8,6 +8,14 @@ constexpr int TILE_SIDE_QUERIES = TILE_THREADS * TILE_QUERIES;
 constexpr int TILE_SIDE_ROWS = TILE_THREADS * TILE_ROWS;
 // 16 bytes of padding a row: eight threads that read eight rows meet eight groups of banks.
 constexpr int TILE_STRIDE = TILE_BYTES + 16;
+// Blocks that a processor has registers for. For sm_100 the compiler holds more of Hamming and float
+// tiles at a time than the registers of two blocks hold: values would go to memory.
+constexpr int TILE_BLOCKS = 2;
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+constexpr int ROOMY_BLOCKS = 1;
+#else
+constexpr int ROOMY_BLOCKS = 2;
+#endif
 constexpr int TILE_STAGE = (TILE_SIDE_QUERIES + TILE_SIDE_ROWS) * TILE_STRIDE;
 
 template <Kind KIND>
@@ -22,6 +30,8 @@ template <Kind KIND>
 DEVICE void copy_stage(const Scan& scan, TileShared<KIND>& shared, int first_query, int chunk) {
     constexpr int PIECES = TILE_BYTES / 16;
     u8* stage = shared.stages + chunk % TILE_STAGES * TILE_STAGE;
+    // One after the other: addresses of several would take registers from the pairs' sums.
+#pragma unroll 1
     for (int piece = threadIdx.x; piece < (TILE_SIDE_QUERIES + TILE_SIDE_ROWS) * PIECES;
          piece += TILE_BLOCK) {
         int line = piece / PIECES, at = piece % PIECES * 16, byte = chunk * TILE_BYTES + at;
@@ -47,18 +57,19 @@ DEVICE void tile_scan(const Scan& scan) {
     int tx = threadIdx.x % TILE_THREADS, ty = threadIdx.x / TILE_THREADS;
     int first_query = blockIdx.x * TILE_SIDE_QUERIES;
     int chunks = (scan.width + TILE_BYTES - 1) / TILE_BYTES;
-    for (int i = threadIdx.x; i < TILE_SIDE_QUERIES; i += TILE_BLOCK) {
-        if (first_query + i < scan.query_count) shared.queries[i] = Rule::query(scan, first_query + i);
-    }
+    share_out<TILE_SIDE_QUERIES, TILE_BLOCK>([&](int i) {
+        bool there = first_query + i < scan.query_count;
+        shared.queries[i] = there ? Rule::query(scan, first_query + i) : Rule::no_query();
+    });
     for (i64 tile = scan.first + (i64)blockIdx.y * TILE_SIDE_ROWS; tile < scan.last;
          tile += (i64)gridDim.y * TILE_SIDE_ROWS) {
         __syncthreads();  // the tile before may still be read
-        for (int i = threadIdx.x; i < TILE_SIDE_ROWS; i += TILE_BLOCK) {
+        share_out<TILE_SIDE_ROWS, TILE_BLOCK>([&](int i) {
             bool there = tile + i < scan.last;
             i64 row = there ? scan.row_at(tile + i) : 0;
             shared.offsets[i] = there ? row * scan.row_stride : -1;
-            if (there) shared.rows[i] = Rule::row(scan, row);
-        }
+            shared.rows[i] = there ? Rule::row(scan, row) : Rule::no_row();
+        });
         __syncthreads();
         for (int chunk = 0; chunk < TILE_STAGES - 1; chunk++) {
             if (chunk < chunks) copy_stage(scan, shared, first_query, chunk);
@@ -94,24 +105,29 @@ DEVICE void tile_scan(const Scan& scan) {
 #pragma unroll
         for (int i = 0; i < TILE_QUERIES; i++) {
             int query = ty + i * TILE_THREADS;
-            if (first_query + query >= scan.query_count) continue;
             typename Rule::Query query_facts = shared.queries[query];
+            bool any = false;
+#pragma unroll
+            for (int j = 0; j < TILE_ROWS; j++) {
+                typename Rule::Row row_facts = shared.rows[tx + j * TILE_THREADS];
+                values[i][j] = Term::distance(query_facts, row_facts, values[i][j]);
+                any |= Rule::keeps(query_facts, row_facts, values[i][j]);
+            }
+            if (!SELDOM(any)) continue;
 #pragma unroll
             for (int j = 0; j < TILE_ROWS; j++) {
                 int row = tx + j * TILE_THREADS;
-                if (tile + row >= scan.last) continue;
-                typename Rule::Row row_facts = shared.rows[row];
-                typename Term::Value value = Term::distance(query_facts, row_facts, values[i][j]);
-                if (Rule::keeps(query_facts, row_facts, value)) {
-                    Rule::list(scan, first_query + query, shared.offsets[row] / scan.row_stride, value);
+                if (Rule::keeps(query_facts, shared.rows[row], values[i][j])) {
+                    Rule::list(scan, first_query + query, tile + row, values[i][j]);
                 }
             }
         }
     }
 }
 
-#define TILE_KERNEL(name, KIND)                                                              \
-    SHAPE(name, TILE_BLOCK, TILE_SIDE_QUERIES, TILE_SIDE_ROWS, sizeof(TileShared<KIND>), 0)  \
-    KERNEL void __launch_bounds__(TILE_BLOCK) name(SCAN_PARAMETERS) {                        \
-        tile_scan<KIND>(SCAN_ARGUMENTS);                                                     \
+#define TILE_KERNEL(name, KIND, BLOCKS)                                                      \
+    SHAPE(name, TILE_BLOCK, TILE_SIDE_QUERIES, TILE_SIDE_ROWS, sizeof(TileShared<KIND>), 0,  \
+          BLOCKS)                                                                            \
+    KERNEL void __launch_bounds__(TILE_BLOCK, BLOCKS) name(ARGUMENT(Scan) scan) {            \
+        tile_scan<KIND>(scan);                                                               \
     }

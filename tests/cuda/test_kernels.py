@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from vsearch_fast.kernels import layout, reference, sketch
 from vsearch_fast.kernels.cuda import sources
+from vsearch_fast.kernels.cuda.device import Shape
 from vsearch_fast.search import tiling
+from vsearch_fast.search.gpu import scans
 from vsearch_fast.search.gpu.blocks import Block, Vectors, padded
 from vsearch_fast.search.gpu.lists import NO_LIMIT, Lists
 from vsearch_fast.search.gpu.resident_rows import count_bits
@@ -54,7 +56,7 @@ def listed(lists: Lists) -> list[list[tuple[int, int, int]]]:
 
 
 @st.composite
-def scans(draw):
+def cases(draw):
     return {
         "tiles": draw(st.sampled_from(sorted(TILES))),
         "dim": draw(st.sampled_from([1, 16, 33, 64, 100, 130, 300, 512, 900])),
@@ -69,7 +71,7 @@ def scans(draw):
 
 @pytest.mark.parametrize("scanned", SCANS, ids=lambda s: f"{sources.architecture(s[0])}-{s[1]}")
 @settings(max_examples=25)
-@given(scans())
+@given(cases())
 def test_a_scan_lists_what_may_be_near(scanned, case):
     capability, kernel = scanned
     check_scan(capability, kernel, case)
@@ -180,6 +182,24 @@ def check_scan(capability: tuple[int, int], kernel: str, case: dict) -> None:
             assert lower <= true[q, row] <= upper
 
 
+def test_a_list_holds_no_more_than_its_room():
+    """All pairs are counted, and none is written to another query's list, or beyond the last."""
+    rng = np.random.default_rng(5)
+    rows, queries = (rng.integers(0, 256, (count, 16), np.uint8) for count in (70, 3))
+    device = EmulatedDevice()
+    lists = Lists(device, 3, 1, 32, bounded=False)
+    there, asked = Compared(device.upload(rows)), Compared(device.upload(queries))
+    scan(device, "hamming", asked, there, None, 0, 70, 0, lists, 0.0, 0.0, 0.0, "hamming_tile")
+    state = lists.state()
+    assert state.overflowed
+    assert state.longest == 70
+    assert device.download(lists.counts).tolist() == [70] * 3
+    keys, ids = device.download(lists.keys), device.download(lists.ids)
+    for q, query in enumerate(queries):
+        assert len(set(ids[q].tolist())) == 32
+        assert keys[q].tolist() == reference.DISTANCE["hamming"](query, rows[ids[q]]).tolist()
+
+
 @pytest.mark.parametrize("capability", CAPABILITIES)
 def test_kernels_are_chosen_by_what_they_need(capability):
     for family in sources.SCANS:
@@ -203,6 +223,28 @@ def test_kernels_are_chosen_by_what_they_need(capability):
     passes = list(kernels_for("l1_floats", (9, 0), 3, 200_000, 227 << 10))
     assert passes == [("l1_floats_stream_1", 1)] * 3
     assert list(kernels_for("l1_floats", (9, 0), 3, 300_000, 227 << 10)) == [("l1_floats_tile", 3)]
+
+
+@pytest.mark.parametrize("places", [1, 132, 264, 216])
+def test_blocks_that_take_many_tiles_fill_whole_waves(places):
+    for across in (1, 3, 16, 300):
+        for tiles in (1, 7, 132, 133, 1000, 8000, 100_000):
+            height = scans._height(across, tiles, places)
+            assert 1 <= height <= tiles
+            waves, turns = -(-across * height // places), -(-tiles // height)
+            assert waves <= max(scans._WAVES, -(-across // places))
+            busy = across * tiles / (places * waves * turns)
+            # Where there is much to do, little waits: a wave is full, and so is its last turn.
+            if tiles >= 8000:
+                assert busy > 0.9, (across, tiles, height)
+
+
+def test_streams_fill_whole_waves():
+    """Of two blocks as of three that a processor holds at a time."""
+    shape = Shape(256, 1, 32, 0, 1, 2)
+    for resident in (2, 3):
+        blocks, _ = scans._grid("hamming_stream_1", shape, 1, 10**7, 132, 227 << 10)
+        assert blocks % (132 * resident) == 0
 
 
 #: Bytes of shared memory that a block may have (CUDA C++ Programming Guide, compute capabilities).

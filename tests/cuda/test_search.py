@@ -210,6 +210,70 @@ def test_equal_rows_are_decided_in_portions(metric, vectors, with_devices, monke
         assert rewound["decide"] > 0
 
 
+def counted(monkeypatch, device, *names: str) -> dict[str, int]:
+    """How often these of a device's functions are called from now on."""
+    counts = dict.fromkeys(names, 0)
+
+    def counting(name):
+        function = getattr(device, name)
+
+        def called(*given, **named):
+            counts[name] += 1
+            return function(*given, **named)
+
+        return called
+
+    for name in names:
+        monkeypatch.setattr(device, name, counting(name))
+    return counts
+
+
+@pytest.mark.parametrize("metric", DEVICE_METRICS)
+def test_a_search_waits_for_its_device_as_little_as_it_can(metric, with_devices, monkeypatch):
+    """Rounds whose rows fit beside what is listed are not asked whether they did."""
+    [device] = with_devices(EmulatedDevice())
+    monkeypatch.setattr(tiling, "TILING", Tiling(device_rows=100))
+    rows = np.random.default_rng(0).standard_normal((2000, 64)).astype(np.float32)
+    if metric == "hamming":
+        rows = pack_bits(rows)
+    there = Resident(rows)
+    counts = counted(monkeypatch, device, "download", "free_bytes")
+    got = topk(rows[:2], there, 3, metric=metric, backend="cuda")
+    assert_same(got, reference.topk(rows[:2], rows, 3, metric))
+    # Counts, keys and ids. Of bounds, the upper ones too, before and after the host decides what
+    # is left; and whether rows are finite.
+    downloads = 3 if metric == "hamming" else 4 + 1 + 4
+    assert counts == {"download": downloads, "free_bytes": 0}
+
+
+@pytest.mark.parametrize("metric", DEVICE_METRICS)
+def test_lists_are_taken_over(metric, with_devices, monkeypatch):
+    """A search like the one before it takes none of the device's memory for lists."""
+    [device] = with_devices(EmulatedDevice())
+    rows = np.random.default_rng(0).standard_normal((50, 64)).astype(np.float32)
+    if metric == "hamming":
+        rows = pack_bits(rows)
+    there = Resident(rows)
+    for k in (5, 3):  # limits and pairs of the first must be gone
+        counts = counted(monkeypatch, device, "empty")
+        for part in (rows[:2], rows[7:9]):
+            got = topk(part, there, k, metric=metric, backend="cuda")
+            assert_same(got, reference.topk(part, rows, k, metric))
+    uploads = 2 if metric == "hamming" else 4  # queries, and what they are compared by
+    assert counts == {"empty": 2 * uploads}
+    assert len(device.spare) == 1
+
+
+def test_few_lists_are_kept(with_devices):
+    [device] = with_devices(EmulatedDevice())
+    rows = np.random.default_rng(0).integers(0, 256, (50, 16), np.uint8)
+    there = Resident(rows)
+    for queries in range(1, 6):
+        got = topk(rows[:queries], there, 3, metric="hamming", backend="cuda")
+        assert_same(got, reference.topk(rows[:queries], rows, 3, "hamming"))
+    assert [lists.queries for lists in device.spare] == [4, 5]
+
+
 def test_sketches_leave_few_pairs(with_devices):
     """What they are for: of well separated rows little more than k is computed."""
     [device] = with_devices(EmulatedDevice())
@@ -329,7 +393,7 @@ def test_the_same_mask_is_sent_once(with_devices):
         topk(rows[:2], there, 3, metric="hamming", mask=mask.copy())
     topk(rows[:2], there, 3, metric="hamming", mask=~mask)
     live = [array for array in sent if array == np.uint32]
-    per_search = 2  # set bits of the queries, and the state of the lists
+    per_search = 1  # set bits of the queries
     assert len(live) == 4 * per_search + 2
 
 

@@ -1,7 +1,9 @@
 """A CUDA device for tests: the kernels' own code, compiled by g++ against `emulation.h`.
 
 Tiles are shrunk, so that small inputs cross every border. Arrays end where a page ends that
-nothing may touch: a kernel that reads or writes beyond one does not go unnoticed.
+nothing may touch: a kernel that reads or writes beyond one does not go unnoticed. Each launch has
+another seed, which orders what a device may do in any order; and arguments must be of the types
+of the kernel's parameters.
 """
 
 from __future__ import annotations
@@ -24,10 +26,10 @@ import numpy as np
 import pytest
 
 from vsearch_fast.kernels.cuda import sources
+from vsearch_fast.kernels.cuda.arguments import Record
 from vsearch_fast.kernels.cuda.device import Shape
 
-#: Sizes of `tiles.cuh`; the second set has other proportions, and copies at once. `REAL_TILES`
-#: are those of a device.
+#: Sizes of `tiles.cuh`; the second set has other proportions. `REAL_TILES` are those of a device.
 TILES = {
     "small": {
         "TILE_THREADS": 8, "TILE_QUERIES": 2, "TILE_ROWS": 2, "TILE_BYTES": 32, "TILE_STAGES": 3,
@@ -40,20 +42,17 @@ TILES = {
         "WARPS_QUERIES": 2, "WARPS_ROWS": 1, "WARP_M": 2, "WARP_N": 4, "WARP_STAGES": 2,
         "WARPGROUPS": 2, "WARPGROUP_M": 2, "WGMMA_ROWS": 8, "WARPGROUP_STAGES": 3,
         "STREAM_WARPS": 1, "STREAM_ROWS": 1, "REDUCED_QUERIES": 1, "BLOCK": 32,
-        "EAGER_COPIES": 1,
     },
 }  # fmt: skip
 
 REAL_TILES = "real"
 
+#: How the compiler works, and where what it made is kept; `mutants` has its own.
+OPTIMISED = ("-O1", "-Wall", "-Werror", "-Wno-unknown-pragmas")
+KEPT = Path(tempfile.gettempdir()) / f"vsearch-emulation-{os.getuid()}"
+
 #: The emulation's state is global, as a device's is to its kernels.
 _one_at_a_time = threading.Lock()
-
-
-def _kept_folder() -> Path:
-    folder = Path(tempfile.gettempdir()) / f"vsearch-emulation-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder
 
 
 @cache
@@ -65,27 +64,32 @@ def _library(unit: str, tiles: str, capability: tuple[int, int]) -> ctypes.CDLL:
     text = f'#include "{unit}.cu"\n' + "".join(f"EXPORT({name})\n" for name in names)
     here = Path(__file__).resolve().parent
     flags = [
-        "-std=c++17", "-O2", "-fPIC", "-shared", "-fno-gnu-unique",
-        "-Wall", "-Werror", "-Wno-unknown-pragmas",
+        "-std=c++17", *OPTIMISED, "-fPIC", "-fno-gnu-unique", "-fsanitize=alignment",
         "-ffp-contract=off", "-DEMULATION", f"-I{sources.FOLDER}", f"-I{here}",
         *(f"-D{name}={value}" for name, value in TILES.get(tiles, {}).items()),
-        *(f"-D{feature}" for feature in sources.features_of(capability)),
+        # Those that the unit asks for: it is compiled once for all devices that are alike to it.
+        *(f"-D{name}" for name in sources.features_of(capability) if name in sources.source(unit)),
     ]  # fmt: skip
     made_of = (
         text,
         flags,
         sources.digest(),
         sources.source(unit),
-        (here / "emulation.h").read_text(),
+        *((here / name).read_text() for name in ("emulation.h", "emulation_machine.h")),
     )
     name = hashlib.sha256(repr(made_of).encode()).hexdigest()[:20]
-    library = _kept_folder() / f"{unit}-{name}.so"
+    KEPT.mkdir(mode=0o700, exist_ok=True)
+    library = KEPT / f"{unit}-{name}.so"
     if not library.exists():
         building = library.with_suffix(f".{os.getpid()}")
+        made = building.with_suffix(f"{building.suffix}.o")
         subprocess.run(
-            ["g++", *flags, "-x", "c++", "-", "-o", str(building)],
+            ["g++", *flags, "-c", "-x", "c++", "-", "-o", str(made)],
             input=text, text=True, check=True,
         )  # fmt: skip
+        # Without -fsanitize: its library would answer in place of the emulation.
+        subprocess.run(["g++", "-shared", str(made), "-o", str(building)], check=True)
+        made.unlink()
         building.replace(library)
     return ctypes.CDLL(str(library))
 
@@ -96,15 +100,21 @@ class EmulatedDevice:
     shared_limit = 227 << 10
 
     def __init__(
-        self, capability: tuple[int, int] = (9, 0), tiles: str = "small", memory: int = 1 << 30
+        self,
+        capability: tuple[int, int] = (9, 0),
+        tiles: str = "small",
+        memory: int = 1 << 30,
+        seed: int = 0,
     ) -> None:
         self.name = f"emulation of {sources.architecture(capability)}"
         self.capability = capability
         # On one processor, one block takes all tiles of rows one after the other.
         self.processors = 1 if tiles == "odd" else 3
         self.launched: list[str] = []
+        self.spare: list[Any] = []
         self._tiles = tiles
         self._memory = memory
+        self._seed = seed
 
     def use(self) -> Any:
         return contextlib.nullcontext()
@@ -135,7 +145,7 @@ class EmulatedDevice:
 
     def shape_of(self, kernel: str) -> Shape:
         library = _library(sources.unit_of(kernel), self._tiles, self.capability)
-        return Shape(*(ctypes.c_int * 5).in_dll(library, f"{kernel}_shape"))
+        return Shape(*(ctypes.c_int * 6).in_dll(library, f"{kernel}_shape"))
 
     def launch(
         self,
@@ -150,23 +160,32 @@ class EmulatedDevice:
         assert min(grid) > 0
         assert grid[1] <= 65535
         library = _library(sources.unit_of(kernel), self._tiles, self.capability)
+        signature = getattr(library, f"signature_{kernel}")
+        signature.restype = ctypes.c_char_p
+        types = signature().decode().split(",")[:-1]
         values: list[Any] = []
-        for argument in arguments:
+        for argument, wanted in zip(arguments, types, strict=True):
+            given = type_of(argument, wanted)
+            assert given == wanted, f"{kernel} takes {wanted}, not {given}"
             if argument is None:
                 values.append(ctypes.c_void_p(None))
+            elif isinstance(argument, Record):
+                packed = argument.packed(address)
+                values.append((ctypes.c_char * packed.nbytes).from_buffer_copy(packed))
             elif isinstance(argument, np.ndarray):
-                assert argument.flags.c_contiguous
-                values.append(ctypes.c_void_p(argument.ctypes.data))
+                values.append(ctypes.c_void_p(address(argument)))
             else:
                 values.append(np.ctypeslib.as_ctypes_type(type(argument))(argument))
         pointers = (ctypes.c_void_p * len(values))(*(ctypes.addressof(value) for value in values))
         self.launched.append(kernel)
         run = getattr(library, f"emulate_{kernel}")
+        run.restype = ctypes.c_char_p
+        seed = ctypes.c_ulonglong(self._seed * 1_000_003 + len(self.launched))
         with _one_at_a_time:
-            failed = run(
-                *map(ctypes.c_uint, (*grid, threads)), ctypes.c_ulonglong(shared), pointers
+            trouble = run(
+                seed, *map(ctypes.c_uint, (*grid, threads)), ctypes.c_ulonglong(shared), pointers
             )
-        assert not failed, f"{kernel}: some threads wait for ever"
+        assert not trouble, f"{kernel}, seed {seed.value}: {trouble.decode()}"
 
     def pinned(self, shape: Sequence[int], dtype: Any) -> np.ndarray:
         return np.empty(tuple(shape), dtype)
@@ -182,6 +201,30 @@ class EmulatedDevice:
         pass
 
     wait_for = work_after
+
+
+#: Types of the sources by those of NumPy.
+_NAMES: dict[type, str] = {
+    np.uint8: "u8", np.uint32: "u32", np.uint64: "u64", np.int32: "int", np.int64: "i64",
+    np.float32: "float", np.float64: "double",
+}  # fmt: skip
+
+
+def type_of(argument: Any, wanted: str) -> str:
+    """An argument's type as the sources name it; a null pointer is of the type that is wanted."""
+    if argument is None:
+        return wanted if wanted.endswith("*") else "a null pointer"
+    if isinstance(argument, Record):
+        return f"struct of {argument.struct.layout.itemsize}"
+    if isinstance(argument, np.ndarray):
+        return _NAMES.get(argument.dtype.type, str(argument.dtype)) + "*"
+    return _NAMES.get(type(argument), type(argument).__name__)
+
+
+def address(array: np.ndarray) -> int:
+    """Where an array is that a kernel takes."""
+    assert array.flags.c_contiguous
+    return array.ctypes.data
 
 
 _libc = ctypes.CDLL(None, use_errno=True)

@@ -79,6 +79,7 @@ class Block:
         count: how many.
         errors, sums: on the device, float64 and uint32 a row: of sketches, the residual norm
             and the sum of squares; of codes, None and set bits.
+        bounds: of sketches, the residual norms as scans test them (`bounds.bounds_of`).
         runs: of sketches: (lo, step) by rows, as `sketches.Sketch.runs`.
         live: the rows that live; None for all.
         vectors: the stored rows, None where they are not on the device.
@@ -94,6 +95,7 @@ class Block:
     count: int
     errors: Any = None
     sums: Any = None
+    bounds: Any = None
     runs: tuple[Run, ...] = ()
     live: Live | None = None
     vectors: Vectors | None = None

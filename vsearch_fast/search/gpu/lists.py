@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,9 @@ _REFINING_ALL = 4096
 
 NO_LIMIT = int(np.float64(np.inf).view(np.uint64))
 _ALL = 2**64 - 1
+#: Bytes of lists that are kept for the next search, and how many sets of them a device keeps.
+_SPARE_BYTES = 16 << 20
+_SPARE_LISTS = 2
 _NO_ROW = 2**32 - 1
 
 
@@ -26,7 +30,7 @@ class State:
     """What the device says about its lists."""
 
     overflowed: bool
-    longest: int
+    longest: int  # pairs of the longest list, those that it has no room for included
     refined: int
     bad: int | None  # lowest id of a row that holds NaN or infinity, where one was computed
 
@@ -41,6 +45,33 @@ def bytes_a_query(capacity: int, bounded: bool) -> int:
     return capacity * (20 if bounded else 12) + 24
 
 
+_lending = Lock()
+
+
+def lend(device: Device, queries: int, k: int, capacity: int, bounded: bool) -> Lists:
+    """Empty lists: those of a search before that was alike, or new ones."""
+    with _lending:
+        for lists in device.spare:
+            if (lists.queries, lists.capacity, lists.bounded) == (queries, capacity, bounded):
+                device.spare.remove(lists)
+                break
+        else:
+            return Lists(device, queries, k, capacity, bounded)
+    lists.k = k
+    lists.begin()
+    return lists
+
+
+def give_back(lists: Lists) -> None:
+    """Keep lists for `lend`, if they are small. What was asked of them must have been done."""
+    if lists.queries * bytes_a_query(lists.capacity, lists.bounded) > _SPARE_BYTES:
+        return
+    with _lending:
+        spare = lists.device.spare
+        del spare[: max(0, len(spare) - _SPARE_LISTS + 1)]
+        spare.append(lists)
+
+
 class Lists:
     """Of each query: keys (distances or lower bounds), upper bounds, ids, and a limit.
 
@@ -50,7 +81,7 @@ class Lists:
 
     def __init__(self, device: Device, queries: int, k: int, capacity: int, bounded: bool) -> None:
         self.device, self.queries, self.k, self.capacity = device, queries, k, capacity
-        self.bits = 64 if bounded else 32
+        self.bounded, self.bits = bounded, 64 if bounded else 32
         self.counts = device.empty((queries,), np.uint32)
         self.kept = device.empty((queries,), np.uint32)
         self.keys = device.empty((queries, capacity), np.uint64)
@@ -58,11 +89,18 @@ class Lists:
         self.ids = device.empty((queries, capacity), np.uint32)
         self.limits = device.empty((queries,), np.uint64)
         self.most = device.empty((queries,), np.uint64)
-        self._state = device.upload(np.array([0, 0, 0, _NO_ROW], np.uint32))
-        self.left = device.upload(np.zeros(2, np.uint64))  # pairs that reductions left
-        device.fill(self.counts, 0)
-        device.fill(self.kept, 0)
-        device.fill(self.limits, NO_LIMIT)
+        self._state = device.empty((3,), np.uint32)  # longest list, pairs refined, bad row
+        self.left = device.empty((2,), np.uint64)  # pairs that reductions left
+        self.begin()
+
+    def begin(self) -> None:
+        """Empty all lists, and forget all limits."""
+        threads = self.device.shape_of("begin_lists").threads
+        self.device.launch(
+            "begin_lists", (-(-self.queries // threads), 1), threads, 0,
+            (self.counts, self.kept, self.limits, I32(self.queries), self._state[1:],
+             self._state[2:], self.left),
+        )  # fmt: skip
 
     def of_queries(self, some: slice) -> tuple[Any, ...]:
         """Some queries' lists, as scans take them."""
@@ -74,15 +112,13 @@ class Lists:
 
     def state(self) -> State:
         """Wait for the device; what has become of the lists."""
-        device = self.device
-        device.fill(self._state[:2], 0)
-        threads = device.shape_of("note_counts").threads
-        device.launch(
-            "note_counts", (-(-self.queries // threads), 1), threads, 0,
-            (self.counts, I32(self.queries), I32(self.capacity), self._state, self._state[1:]),
+        shape = self.device.shape_of("longest_list")
+        self.device.launch(
+            "longest_list", (1, 1), shape.threads, shape.shared,
+            (self.counts, I32(self.queries), self._state),
         )  # fmt: skip
-        overflowed, longest, refined, bad = map(int, device.download(self._state))
-        return State(bool(overflowed), longest, refined, None if bad == _NO_ROW else bad)
+        longest, refined, bad = map(int, self.device.download(self._state))
+        return State(longest > self.capacity, longest, refined, None if bad == _NO_ROW else bad)
 
     def take_left(self) -> tuple[int, int]:
         """Pairs that coarse and that fine numbers have left since this was asked."""
@@ -145,7 +181,7 @@ class Lists:
             (queries, I64(queries.shape[1]), vectors.array, I64(vectors.array.shape[1]),
              I32(vectors.halves), I32(dim), U32(block.first), U32(block.first + block.count),
              self.most, self.counts, self.keys, self.uppers, self.ids, I32(self.capacity),
-             I32(squared), self._state[2:], self._state[3:]),
+             I32(squared), self._state[1:], self._state[2:]),
         )  # fmt: skip
 
     def listed(self) -> tuple[NDArray, NDArray, NDArray, NDArray]:

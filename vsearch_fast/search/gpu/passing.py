@@ -196,7 +196,8 @@ def _sketches(
     for part, arrays in feed(device, pieces, shapes, fill):
         yield Block(
             f"{metric}_sketches", arrays["rows"], part.first, len(part.rows),
-            arrays["errors"], arrays["sums"], _runs_of(part), live_rows(part.mask), leaves=True,
+            arrays["errors"], arrays["sums"], runs=_runs_of(part), live=live_rows(part.mask),
+            leaves=True,
         )  # fmt: skip
 
 

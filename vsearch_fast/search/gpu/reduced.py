@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...kernels.cuda.arguments import REDUCED, SCAN, Record
 from ...kernels.cuda.device import F64, I32, I64, U32, Device
 from ...loading import once, package
 from .. import tiling
@@ -112,12 +113,16 @@ def scan_reduced(
     device.launch(
         kernel, (across, down), shape.threads, shape.shared_bytes(width),
         (
-            queries.rows, I64(width), I32(count), queries.errors, queries.sums,
-            rows.rows, I64(width), rows.errors, rows.sums,
-            live, I64(first), I64(last), U32(base), I32(width),
-            F64(step), F64(gamma), F64(0.0), *lists.of_queries(slice(count)),
-            *asked.coarse, part.coarse, I32(reduced.coarse),
-            *asked.fine, fine, I32(reduced.fine), I32(reduced.fine_bytes),
-            I64(part.start), F64(asked.growth), F64(1.0 - slack), F64(reach), lists.left,
+            Record(SCAN, (
+                queries.rows, I64(width), I32(count), queries.errors, queries.sums,
+                rows.rows, I64(width), rows.errors, rows.bounds_by(device, step), rows.sums,
+                live, I64(first), I64(last), U32(base), I32(width),
+                F64(step), F64(gamma), F64(0.0), *lists.of_queries(slice(count)),
+            )),
+            Record(REDUCED, (
+                *asked.coarse, part.coarse, I32(reduced.coarse),
+                *asked.fine, fine, I32(reduced.fine), I32(reduced.fine_bytes),
+                I64(part.start), F64(asked.growth), F64(1.0 - slack), F64(reach), lists.left,
+            )),
         ),
     )  # fmt: skip

@@ -20,6 +20,7 @@ from ...kernels.cuda.device import I32, I64, Device
 from .. import tiling
 from ..sketches import Run, Sketch, choose_run, sketch_block
 from .blocks import Block, Live, Vectors, live_rows, padded
+from .bounds import write_bounds
 from .reducing import Learnt, ReducedRows
 
 #: Memory of a device that stays free for the lists of searches and for others.
@@ -111,6 +112,8 @@ class ResidentRows:
             "rows": ((room, layout.width_of(self.dim)), np.uint8),
             "e1": ((room,), np.float64),
             "e2": ((room,), np.float64),
+            "b1": ((room,), np.float32),
+            "b2": ((room,), np.float32),
             "sums": ((room,), np.uint32),
         }
 
@@ -225,7 +228,13 @@ class ResidentRows:
             with np.errstate(over="ignore"):
                 host[:, : self.dim] = rows
             device.write(arrays["vectors"][some], host.view(np.uint8))
-        extent.runs += [Run(extent.count + r.start, r.lo, r.step, r.lost) for r in runs]
+        added = [Run(extent.count + r.start, r.lo, r.step, r.lost) for r in runs]
+        stops = [*(one.start for one in added[1:]), some.stop]
+        for one, stop in zip(added, stops, strict=True):
+            alike = slice(one.start, stop)
+            for errors, bounds in ((arrays["e1"], arrays["b1"]), (arrays["e2"], arrays["b2"])):
+                write_bounds(device, errors[alike], one.step, bounds[alike])
+        extent.runs += added
 
     def all_vectors_wide(self) -> bool:
         """Whether the vectors of all rows are here, as float32."""
@@ -257,7 +266,9 @@ class ResidentRows:
                 block.rows, block.sums = arrays["vectors"][:count], None
                 block.vectors = Vectors(block.rows, halves=False)
             elif self.kind == "floats":
-                block.errors = arrays["e2" if metric == "l2" else "e1"][:count]
+                norm = "2" if metric == "l2" else "1"
+                block.errors = arrays[f"e{norm}"][:count]
+                block.bounds = arrays[f"b{norm}"][:count]
                 block.runs = tuple(run for run in extent.runs if run.start < count)
                 block.reduced = extent.reduced.within(metric, count)
                 if "vectors" in arrays:

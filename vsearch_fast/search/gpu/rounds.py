@@ -31,6 +31,7 @@ from ..proof import Work
 from ..sketches import sketch_block
 from . import lists as _lists
 from .blocks import Block, ReducedPart, padded
+from .bounds import bounds_of
 from .host import HostRows
 from .lists import Lists
 from .reduced import Asked, scan_reduced, usable
@@ -38,6 +39,8 @@ from .scans import Compared, scan
 
 #: Share of its list's room that a round may be expected to fill.
 _FILL = 8
+#: Bytes of lists for which there is room on any device.
+_SMALL_LISTS = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,11 @@ def search(
     """
     work = Work()
     capacity = _lists.capacity_for(problem.k, tiling.TILING.device_list)
-    room = min(tiling.TILING.device_bytes, device.free_bytes() // 4)
-    batch = max(1, room // _lists.bytes_a_query(capacity, not problem.exact))
+    each = _lists.bytes_a_query(capacity, not problem.exact)
+    room = tiling.TILING.device_bytes
+    if len(queries) * each > min(room, _SMALL_LISTS):  # asking the device takes its time
+        room = min(room, device.free_bytes() // 4)
+    batch = max(1, room // each)
     distances = np.zeros((len(queries), problem.k), np.int32 if problem.exact else np.float64)
     ids = np.zeros((len(queries), problem.k), np.int64)
     counts = np.zeros(len(queries), np.int64)
@@ -99,7 +105,10 @@ def search(
 class _Batch:
     def __init__(self, device: Device, problem: Problem, queries: NDArray, capacity: int) -> None:
         self.device, self.problem, self.queries = device, problem, queries
-        self.lists = Lists(device, len(queries), problem.k, capacity, not problem.exact)
+        self.lists: Lists = _lists.lend(
+            device, len(queries), problem.k, capacity, not problem.exact
+        )
+        self._longest = 0  # no list holds more pairs
         self.work = Work()
         self._refined = 0
         self._resident: list[Block] = []  # blocks with vectors that stay
@@ -128,6 +137,8 @@ class _Batch:
         live = None if block.live is None else block.live.on(self.device)
         if block.vectors is not None and not block.leaves:
             self._resident.append(block)
+        if block.runs and block.bounds is None:
+            block.bounds = bounds_of(self.device, block.errors, block.runs)
         for first, last, run in block.pieces():
             if run is None:
                 queries, scale = self.rows, self.unit
@@ -149,7 +160,7 @@ class _Batch:
         part: ReducedPart | None,
     ) -> None:  # fmt: skip
         lists, k = self.lists, self.problem.k
-        rows = Compared(block.rows, block.errors, block.sums)
+        rows = Compared(block.rows, block.errors, block.sums, block.bounds)
         # So few rows fit whatever they hold: settling leaves half of the room.
         safe = lists.capacity // 2
         growth = max(2, lists.capacity // (_FILL * k))
@@ -171,12 +182,13 @@ class _Batch:
                     self.device, block.family, queries, rows, live, first, first + size,
                     block.first, lists, scale, self.gamma, self.lost, block.kernel,
                 )  # fmt: skip
-            state = self._state()
             left = None if asked is None else lists.take_left()
-            if state.overflowed:
+            # Asking the device waits for it: only where a list may have more than it has room for.
+            if self._longest + size > lists.capacity and self._state().overflowed:
                 lists.rewind()
                 most = max(safe, size // 8)
                 continue
+            self._longest += size
             if block.runs:
                 self._count(block, size, part, left)
             self._settle(block)
@@ -216,6 +228,7 @@ class _Batch:
         lists = self.lists
         if self.problem.exact:
             lists.keep_nearest()
+            self._longest = self.problem.k
             return
         near = [*self._resident, block] if block.leaves else self._resident
         if any(some.vectors is not None for some in near):
@@ -224,7 +237,10 @@ class _Batch:
                 if some.vectors is not None:
                     self._refine(some)
         lists.lower_limits()
-        if self._state().longest > lists.capacity // 2:
+        if self._longest <= lists.capacity // 2:
+            return
+        self._longest = self._state().longest
+        if self._longest > lists.capacity // 2:
             self._decide(block)
 
     def _decide(self, block: Block | None) -> None:
@@ -241,6 +257,7 @@ class _Batch:
             if bad is not None:
                 raise self.problem.refuse(bad)
         lists.keep_nearest()
+        self._longest = self.problem.k
         self._state()
 
     def _refine(self, block: Block) -> None:
@@ -276,9 +293,8 @@ class _Batch:
 
     def finish(self) -> tuple[NDArray[np.int64], NDArray[np.uint64], NDArray[np.uint32]]:
         """(counts, keys, ids) of the k nearest of each query, in order."""
-        if self.problem.exact:
-            self._state()
-        else:
+        if not self.problem.exact:
             self._decide(None)
         counts, keys, _, ids = self.lists.listed()
+        _lists.give_back(self.lists)
         return counts.astype(np.int64), keys, ids

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from ...kernels.cuda import sources
-from ...kernels.cuda.device import F64, I32, I64, U32, Device
+from ...kernels.cuda.arguments import SCAN, Record
+from ...kernels.cuda.device import F64, I32, I64, U32, Device, Shape
+from ..sketches import Run
+from .bounds import bounds_of
 from .lists import Lists
 
 #: Passes of few queries that are as fast as one of many. A stream of rows is bound by memory; a
@@ -19,10 +23,14 @@ _PASSES_WITHOUT_TENSORS = 8
 #: Bytes of rows that `hamming_warpgroup_resident` keeps queries of.
 _RESIDENT_BYTES = 512
 
-#: Blocks that a stream runs on each processor, and waves of blocks in which tiles are cut.
-_STREAM_BLOCKS = 8
+#: Blocks that a stream runs on each processor: whole waves of two as of three at a time.
+_STREAM_BLOCKS = 6
+#: Waves of blocks, at most, in which blocks that take many tiles each are cut.
 _WAVES = 4
 _MOST_BLOCKS = 65535
+#: Shared memory of a processor beside what one block may have, and what each block takes beside
+#: its own.
+_SHARED_RESERVED = 1024
 
 
 def kernels_for(
@@ -56,11 +64,22 @@ def kernels_for(
 
 @dataclass
 class Compared:
-    """What queries are compared by, on the device: one row a query."""
+    """What queries, or rows, are compared by, on the device.
+
+    Attributes:
+        bounds: of sketched rows (`bounds.bounds_of`); None where they are made for each scan.
+    """
 
     rows: Any
     errors: Any = None
     sums: Any = None
+    bounds: Any = None
+
+    def bounds_by(self, device: Device, step: float) -> Any:
+        """Bounds of rows; None of those that have no residuals."""
+        if self.bounds is None and self.errors is not None:
+            return bounds_of(device, self.errors, [Run(0, 0.0, step, 0.0)])
+        return self.bounds
 
 
 def scan(
@@ -92,6 +111,7 @@ def scan(
         if kernel is None
         else _passes_of(device, kernel, lists.queries)
     )
+    bounds = rows.bounds_by(device, scale)
     start = 0
     for name, count in passes:
         some = slice(start, start + count)
@@ -99,16 +119,18 @@ def scan(
         needs_sums = "warp" in name or family == "l2_sketches"
         device.launch(
             name,
-            _grid(name, shape.queries, shape.rows, count, last - first, device.processors),
+            _grid(name, shape, count, last - first, device.processors, device.shared_limit),
             shape.threads,
             shape.shared_bytes(width),
             (
-                queries.rows[some], I64(width), I32(count),
-                None if queries.errors is None else queries.errors[some],
-                queries.sums[some] if needs_sums else None,
-                rows.rows, I64(width), rows.errors, rows.sums if needs_sums else None,
-                live, I64(first), I64(last), U32(base), I32(width),
-                F64(scale), F64(gamma), F64(lost), *lists.of_queries(some),
+                Record(SCAN, (
+                    queries.rows[some], I64(width), I32(count),
+                    None if queries.errors is None else queries.errors[some],
+                    queries.sums[some] if needs_sums else None,
+                    rows.rows, I64(width), rows.errors, bounds, rows.sums if needs_sums else None,
+                    live, I64(first), I64(last), U32(base), I32(width),
+                    F64(scale), F64(gamma), F64(lost), *lists.of_queries(some),
+                )),
             ),
         )  # fmt: skip
         start += count
@@ -121,22 +143,31 @@ def _passes_of(device: Device, kernel: str, queries: int) -> Iterator[tuple[str,
 
 
 def _grid(
-    kernel: str, tile_queries: int, tile_rows: int, queries: int, rows: int, processors: int
+    kernel: str, shape: Shape, queries: int, rows: int, processors: int, shared_limit: int
 ) -> tuple[int, int]:
     """Blocks along queries and along rows."""
-    tiles = max(1, -(-rows // tile_rows))
+    tiles = max(1, -(-rows // shape.rows))
     if "stream" in kernel:
         return min(tiles, processors * _STREAM_BLOCKS), 1
-    across = -(-queries // tile_queries)
+    across = -(-queries // shape.queries)
     if kernel.endswith("tile"):
-        return across, min(tiles, _MOST_BLOCKS)
-    # Each block takes many tiles, and one block fills a processor: of all heights up to a few
-    # waves, the one that leaves the fewest processors idle in the last.
-    most = max(1, min(tiles, _WAVES * processors // across, _MOST_BLOCKS))
+        return across, min(tiles, _MOST_BLOCKS)  # a tile a block
+    room = (shared_limit + _SHARED_RESERVED) // (shape.shared + _SHARED_RESERVED)
+    return across, _height(across, tiles, processors * max(1, min(shape.blocks, room)))
+
+
+@cache
+def _height(across: int, tiles: int, places: int) -> int:
+    """Blocks along rows that take many tiles each, of which so many run at a time.
+
+    Of all heights up to a few waves, the least that keeps places about as busy as any: a block's
+    beginning costs something, and the last wave, and the last tiles of a wave, leave some idle.
+    """
+    most = max(1, min(tiles, _WAVES * places // across, _MOST_BLOCKS))
 
     def busy(height: int) -> float:
-        blocks = across * height
-        return blocks / (-(-blocks // processors) * processors)
+        waves, turns = -(-across * height // places), -(-tiles // height)
+        return across * tiles / (places * waves * turns)
 
     best = max(busy(height) for height in range(1, most + 1))
-    return across, next(h for h in range(1, most + 1) if busy(h) >= 0.97 * best)
+    return next(h for h in range(1, most + 1) if busy(h) >= 0.97 * best)
