@@ -22,6 +22,7 @@ HOUSE = (
     ("web",),
     ("rating", "export"),
     ("results", "indexing", "evaluate", "bench"),
+    ("shards",),
     ("datasets", "index", "embedder"),
     ("terminal", "search"),
     ("images",),
@@ -43,8 +44,9 @@ STRANGERS = {
 }
 
 FACES = {
-    "": """Embedder Hit Index Item Label Likeness Proof Resident Sketched Threshold __version__
-           datasets errors pack_bits range_search self_join self_join_blocks topk""",
+    "": """Embedder Hit Index Item Label Likeness Proof Resident ShardedIndex Sketched
+           Threshold __version__ datasets errors pack_bits range_search self_join self_join_blocks
+           topk""",
     "datasets": "Record deepfashion folder garments inshop",
     "datasets.garments": """CATEGORIES COLOURS GarmentInfo PATTERNS item_id read render
                             render_catalogue write_deepfashion""",
@@ -59,6 +61,7 @@ FACES = {
     "models": "DEFAULT SHIPPED Shipped default_model default_model_id model_path",
     "rating": """Judgement Picture Ratings Report Settings Study System Task make summarise
                  tasks""",
+    "shards": "ShardedIndex",
     "search": """METRICS Metric Proof Resident Sketched available_threads pack_bits
                  range_search self_join self_join_blocks topk topk_segments""",
 }

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         self_join_blocks,
         topk,
     )
+    from .shards import ShardedIndex
 
 _HOME = {
     "Embedder": "embedder",
@@ -50,6 +51,7 @@ _HOME = {
     "Likeness": "index",
     "Proof": "search",
     "Resident": "search",
+    "ShardedIndex": "shards",
     "Sketched": "search",
     "Threshold": "index",
     "pack_bits": "search",
@@ -68,6 +70,7 @@ __all__ = [
     "Likeness",
     "Proof",
     "Resident",
+    "ShardedIndex",
     "Sketched",
     "Threshold",
     "__version__",

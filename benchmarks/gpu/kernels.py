@@ -137,7 +137,7 @@ def _batch_of(
 
 def _scan_of(batch: _Batch, block: Block, kernel: str) -> Callable[[], None]:
     """Scans a block once, without the rounds and the selection of a search."""
-    rows = Compared(block.rows, block.errors, block.sums)
+    rows = Compared(block.rows, block.errors, block.sums, block.bounds)
     pieces = [
         (first, last, batch.rows, batch.unit)
         if run is None

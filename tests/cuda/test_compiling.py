@@ -44,7 +44,7 @@ def cupy(monkeypatch):
             pass
 
         def get(self):
-            return np.arange(5)
+            return np.arange(6)
 
     runtime = types.SimpleNamespace(
         getDeviceProperties=lambda number: {

@@ -234,8 +234,9 @@ def test_blocks_that_take_many_tiles_fill_whole_waves(places):
             waves, turns = -(-across * height // places), -(-tiles // height)
             assert waves <= max(scans._WAVES, -(-across // places))
             busy = across * tiles / (places * waves * turns)
-            # Where there is much to do, little waits: a wave is full, and so is its last turn.
-            if tiles >= 8000:
+            # Where there is much to do, little waits: a wave is full, and so is its last turn. Not
+            # where tiles of queries alone are more than a wave, which no batch has.
+            if tiles >= 8000 and across <= max(1, places // 4):
                 assert busy > 0.9, (across, tiles, height)
 
 

@@ -46,7 +46,7 @@ TILE = """
         /*4010*/                   STG.E.64 [R4.64], R6 ;
         /*4020*/                   RET.REL.NODEC R20 0x0 ;
 """
-SHAPE = Shape(256, 128, 128, 65024, 0)
+SHAPE = Shape(256, 128, 128, 65024, 0, 1)
 
 
 def tile(modules, registers=128):

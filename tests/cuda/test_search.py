@@ -233,7 +233,7 @@ def test_a_search_waits_for_its_device_as_little_as_it_can(metric, with_devices,
     """Rounds whose rows fit beside what is listed are not asked whether they did."""
     [device] = with_devices(EmulatedDevice())
     monkeypatch.setattr(tiling, "TILING", Tiling(device_rows=100))
-    rows = np.random.default_rng(0).standard_normal((2000, 64)).astype(np.float32)
+    rows: np.ndarray = np.random.default_rng(0).standard_normal((2000, 64)).astype(np.float32)
     if metric == "hamming":
         rows = pack_bits(rows)
     there = Resident(rows)
@@ -250,7 +250,7 @@ def test_a_search_waits_for_its_device_as_little_as_it_can(metric, with_devices,
 def test_lists_are_taken_over(metric, with_devices, monkeypatch):
     """A search like the one before it takes none of the device's memory for lists."""
     [device] = with_devices(EmulatedDevice())
-    rows = np.random.default_rng(0).standard_normal((50, 64)).astype(np.float32)
+    rows: np.ndarray = np.random.default_rng(0).standard_normal((50, 64)).astype(np.float32)
     if metric == "hamming":
         rows = pack_bits(rows)
     there = Resident(rows)

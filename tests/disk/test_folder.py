@@ -80,3 +80,21 @@ def test_descriptors_are_given_back(folder: Path) -> None:
     for _ in range(20):
         Folder(folder)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_one_that_rests_is_opened_again_by_its_name(folder: Path) -> None:
+    held = Folder(folder)
+    names, before = held.names(), len(os.listdir("/proc/self/fd"))
+    held.rest()
+    held.rest()
+    assert len(os.listdir("/proc/self/fd")) == before - 1
+    assert held.names() == names
+    assert len(os.listdir("/proc/self/fd")) == before
+    held.rest()
+    held.path.rename(held.path.with_name("elsewhere"))
+    held.path.mkdir()
+    with pytest.raises(ReplacedError, match="was replaced since it was opened"):
+        held.names()
+    held.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        held.stat("a")

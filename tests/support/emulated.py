@@ -167,7 +167,7 @@ class EmulatedDevice:
                 values.append(ctypes.c_void_p(None))
             elif isinstance(argument, Record):
                 packed = argument.packed(address)
-                values.append((ctypes.c_char * packed.nbytes).from_buffer_copy(packed))
+                values.append((ctypes.c_char * packed.nbytes).from_buffer_copy(packed.tobytes()))
             elif isinstance(argument, np.ndarray):
                 values.append(ctypes.c_void_p(address(argument)))
             else:

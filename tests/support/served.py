@@ -21,6 +21,7 @@ from tiny_model import write_tiny_model
 from vsearch_fast.embedder import Embedder, embed_views
 from vsearch_fast.index import Index, Item
 from vsearch_fast.search import Metric
+from vsearch_fast.shards.opening import open_index
 from vsearch_fast.web.app import create_app
 from vsearch_fast.web.catalogue import Catalogue
 from vsearch_fast.web.server import _Announcing, bound, configured
@@ -93,7 +94,7 @@ def serving(index_path: Path, **settings: Any) -> Iterator[tuple[httpx.Client, C
     """A client of a running server over the index, and what it serves."""
     chosen = replace(Settings(), **settings)
     embedder = Embedder(index_path.parent / "tiny.onnx")
-    with Index.open(index_path) as index:
+    with open_index(index_path) as index:
         catalogue = Catalogue(index_path, index, embedder, chosen)
         with (
             contextlib.closing(catalogue),

@@ -17,9 +17,9 @@ from ..terminal import options
 def command(index_path: Path, as_json: bool) -> None:
     """What INDEX holds: pictures, model, metadata columns, size, distances of a match."""
     from ..commands.calibrate import told
-    from ..index.index import Index
+    from ..shards.opening import open_index
 
-    with Index.open(index_path) as found:
+    with open_index(index_path) as found:
         facts = found.info()
     if as_json:
         click.echo(json.dumps(facts, indent=1, ensure_ascii=False))

@@ -142,7 +142,6 @@ def command(
     from ..commands.calibrate import likenesses, thresholds
     from ..embedder.embedder import ImageSkippedWarning
     from ..images.finding import LeftOut, find_images
-    from ..index.index import Index
     from ..indexing.columns import column_named
     from ..indexing.embedding import embedded_queries
     from ..indexing.photos import Photos
@@ -150,6 +149,7 @@ def command(
     from ..results import text
     from ..results.page import write_page
     from ..results.result import Result
+    from ..shards.opening import open_index
 
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other")
@@ -201,7 +201,7 @@ def command(
     if explain or provider != "auto" or embedder.provider != "CPUExecutionProvider":
         tell(running(embedder))
     warnings.simplefilter("ignore", ImageSkippedWarning)  # they are listed
-    with Index.open(index_path, model_id=embedder.model_id) as found:
+    with open_index(index_path, model_id=embedder.model_id) as found:
         pictures = Photos(found, photos_root)
         columns = found.columns()
         filtered = read_where([(column_named(found, name), value) for name, value in where])

@@ -66,9 +66,9 @@ def command(
     vsearch serve photos.index --ratings ratings.sqlite     and ask for people's judgement
     """
     require_server()
-    from ..index.index import Index
     from ..indexing.photos import Photos
     from ..indexing.recorded import embedder_for, model_file, running
+    from ..shards.opening import open_index
     from ..web.app import create_app
     from ..web.catalogue import Catalogue
     from ..web.server import bound, run, settings_for, token_for
@@ -84,7 +84,7 @@ def command(
         threads=threads, max_pixels=max_pixels,
     )  # fmt: skip
     tell(running(embedder))
-    with Index.open(index_path, model_id=embedder.model_id) as index:
+    with open_index(index_path, model_id=embedder.model_id) as index:
         catalogue = Catalogue(
             index_path, index, embedder, settings, backend=backend, threads=threads,
             photos=Photos(index, photos_root),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import DamagedError
+from ..errors import ArgumentError, DamagedError
 from ..terminal import options
 from ..terminal.console import tell
 from ..terminal.progress import bar
@@ -63,14 +63,26 @@ def command(
 
     Rows, items, filters and the database itself are looked at. A writer may write meanwhile, and
     searches go on. A search checks what it reads for the first time, too, and refuses what is
-    damaged: this command says all of it, and what it means.
+    damaged: this command says all of it, and what it means. Of a sharded index every shard is read,
+    and an id that is in two of them is damage, too.
 
     \b
     vsearch verify photos.index
     vsearch verify photos.index --repair
     """
     from ..index.index import Index
+    from ..shards.manifest import is_sharded
 
+    if is_sharded(index_path):
+        if repair or add:
+            raise ArgumentError(
+                f"{index_path} is a sharded index, whose shards are mended one by one",
+                "Nothing was changed",
+                "Name the shard that is damaged: vsearch verify without --repair tells which",
+            )
+        if not _shards_sound(index_path, as_json, quiet):
+            ctx.exit(1)
+        return
     with Index.open(index_path, mode="rw" if repair or add else "r", damaged=True) as found:
         if add and found.add_checksums():
             tell(f"{index_path} has checksums now, of what it held.")
@@ -103,6 +115,26 @@ def command(
             "It was repaired in part",
             "Restore it from a backup, or index again",
         )
+
+
+def _shards_sound(index_path: Path, as_json: bool, quiet: bool) -> bool:
+    """Verify all shards, and print what was found."""
+    from ..shards.index import ShardedIndex
+
+    with (
+        ShardedIndex.open(index_path) as found,
+        bar("Verifying", unit="shard", quiet=quiet or as_json) as progress,
+    ):
+        shards = found.verify_each(progress)
+    sound = all(verified.sound for verified in shards)
+    if as_json:
+        each = [verified.as_dict() for verified in shards]
+        told = {"path": str(index_path), "sound": sound, "shards": each}
+        click.echo(json.dumps(told, indent=1, ensure_ascii=False))
+    else:
+        for verified in shards:
+            _print(verified, False)
+    return sound
 
 
 def _embed(

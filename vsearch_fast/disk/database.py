@@ -140,6 +140,24 @@ class Database:
                     f"Let it go on (`kill -CONT {writer}`) or end it",
                 )
 
+    def rest(self, *folders: Folder) -> None:
+        """Give back the descriptors of one that is open for reading, and of these folders, which
+        are used within `reading` alone, until it is next used. Where some thread reads it they
+        are kept."""
+        with inside():
+            if not self._reading.acquire(blocking=False):
+                return
+            try:
+                if self._reader is not None:
+                    if self._reader.in_transaction:
+                        return
+                    self._reader.close()
+                    self._reader = None
+                for folder in {self.folder, *folders}:
+                    folder.rest()
+            finally:
+                self._reading.release()
+
     # Writing
 
     @contextlib.contextmanager

@@ -26,35 +26,36 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self._descriptor = -1
+        self._at_rest: tuple[int, int] | None = None
         self.path = Path(os.path.realpath(path))
-        self._descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._descriptor = _opened(self.path)
 
     def open(self, name: str, flags: int, mode: int = 0o666) -> int:
         """A descriptor of the file of this name; OSError says its path."""
         try:
-            return os.open(name, flags | os.O_CLOEXEC, mode, dir_fd=self._descriptor)
+            return os.open(name, flags | os.O_CLOEXEC, mode, dir_fd=self._held)
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(self.path / name)) from error
 
     def stat(self, name: str) -> os.stat_result:
-        return os.stat(name, dir_fd=self._descriptor)
+        return os.stat(name, dir_fd=self._held)
 
     def names(self) -> list[str]:
-        return sorted(os.listdir(self._descriptor))
+        return sorted(os.listdir(self._held))
 
     def unlink(self, name: str) -> None:
-        os.unlink(name, dir_fd=self._descriptor)
+        os.unlink(name, dir_fd=self._held)
 
     def link(self, name: str, target: str) -> None:
         """Give the file of this name another one in the folder."""
-        os.link(name, target, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
+        os.link(name, target, src_dir_fd=self._held, dst_dir_fd=self._held)
 
     def rename(self, name: str, target: str) -> None:
-        os.rename(name, target, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
+        os.rename(name, target, src_dir_fd=self._held, dst_dir_fd=self._held)
 
     def sync(self) -> None:
         """Flush the folder's own entries, so that a new file survives a power cut."""
-        os.fsync(self._descriptor)
+        os.fsync(self._held)
 
     def identity(self, name: str) -> tuple[int, int]:
         """Device and inode of the file of this name."""
@@ -78,11 +79,42 @@ class Folder:
                 "Open the index again",
             )
 
+    @property
+    def _held(self) -> int:
+        if self._at_rest is not None:
+            descriptor = _opened(self.path)
+            if _numbers(os.fstat(descriptor)) != self._at_rest:
+                os.close(descriptor)
+                raise ReplacedError(
+                    f"{self.path} was replaced since it was opened",
+                    "Nothing was read",
+                    "Open the index again",
+                )
+            self._descriptor, self._at_rest = descriptor, None
+        return self._descriptor
+
+    def rest(self) -> None:
+        """Give the descriptor back until the next use, which finds the folder by its name, and
+        refuses another one. One thread at a time may use or rest what rests now and then."""
+        if self._descriptor >= 0:
+            self._at_rest = _numbers(os.fstat(self._descriptor))
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
+
     def close(self) -> None:
         """Does nothing when done already."""
+        self._at_rest = None
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
 
     def __del__(self) -> None:
         self.close()
+
+
+def _opened(path: Path) -> int:
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _numbers(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino

@@ -273,13 +273,8 @@ class Changes:
             sql.execute("UPDATE meta SET value = ? WHERE key = 'model'", (json.dumps(model),))
 
     def write_note(self, key: str, value: str) -> None:
-        """Put a text under a key of `meta` that is none of an index's own, in one transaction.
-
-        Versions that do not know the key leave it alone; the state of the rows stays the same.
-        """
-        consequence = "Nothing was changed"
-        with self._store.change(consequence), self._store.statements(consequence) as sql:
-            sql.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+        """As `Store.write_note`."""
+        self._store.write_note(key, value)
 
     def remove(self, ids: Sequence[str]) -> None:
         """Set a tombstone on the rows of these ids, in one transaction.

@@ -78,7 +78,7 @@ class ItemReading:
             mask = np.ones(snapshot.state.rows, bool)
             numbers = item_rows.column_numbers(sql)
             for column, facets in where.items():
-                number = _column_number(numbers, column, "Nothing was searched")
+                number = column_number(numbers, column, "Nothing was searched")
                 match = np.zeros(snapshot.state.rows, bool)
                 for found in self.rows.matching(sql, number, facets):
                     self._refuse_beyond(found, len(match))
@@ -97,12 +97,28 @@ class ItemReading:
             ArgumentError: a column that the index does not have.
         """
         groups = -1 - np.arange(rows)
-        with self.reading(consequence) as sql:
-            number = _column_number(item_rows.column_numbers(sql), column, consequence)
-            for group, found in enumerate(self.rows.grouped(sql, number)):
-                self._refuse_beyond(found, rows)
-                groups[found] = group
+        for group, (_, found) in enumerate(self.grouped(column, rows, consequence)):
+            groups[found] = group
         return groups
+
+    def grouped(self, column: str, rows: int, consequence: str) -> list[tuple[str, np.ndarray]]:
+        """Each value of this column, as `items.facet` writes it, and those of the first `rows` rows
+        (int64) that have it.
+
+        Raises:
+            ArgumentError: a column that the index does not have.
+        """
+        with self.reading(consequence) as sql:
+            number = column_number(item_rows.column_numbers(sql), column, consequence)
+            found = list(self.rows.grouped(sql, number))
+        for _, numbers in found:
+            self._refuse_beyond(numbers, rows)
+        return found
+
+    def known_columns(self) -> set[str]:
+        """Names of the metadata columns that there have been."""
+        with self.reading("Nothing was read") as sql:
+            return set(item_rows.column_numbers(sql))
 
     def items(
         self, rows: Sequence[int], state: State, *, unchanged: bool
@@ -245,7 +261,7 @@ class ItemReading:
         """The values that live items have in this column, and how many have each; None where
         there are more than `limit` values."""
         with self.reading("Nothing was read") as sql:
-            number = _column_number(item_rows.column_numbers(sql), column, "Nothing was read")
+            number = column_number(item_rows.column_numbers(sql), column, "Nothing was read")
             found = self.rows.counted(sql, number, limit + 1)
             if len(found) > limit:
                 return None
@@ -261,7 +277,8 @@ class ItemReading:
             return item_rows.columns_in_use(sql)
 
 
-def _column_number(numbers: Mapping[str, int], column: str, consequence: str) -> int:
+def column_number(numbers: Mapping[str, int], column: str, consequence: str) -> int:
+    """The number of a column; ArgumentError, which lists them, where it is none of these."""
     if column not in numbers:
         names = ", ".join(map(repr, sorted(numbers))) or "none so far"
         raise ArgumentError(

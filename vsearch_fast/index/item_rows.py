@@ -195,8 +195,9 @@ class ItemRows:
                 raise self.damaged("the values of a column are not those written")
         return [(row, count) for row, count, _ in lines]
 
-    def grouped(self, sql: sqlite3.Connection, column: int) -> Iterator[np.ndarray]:
-        """Rows (int64) that have the same value in this column, an array a value; null is none."""
+    def grouped(self, sql: sqlite3.Connection, column: int) -> Iterator[tuple[str, np.ndarray]]:
+        """Each value of this column, as `facet` writes it, and the rows (int64) that have it; null
+        is none."""
         query = 'SELECT value, row FROM facets WHERE "column" = ? AND value != ? ORDER BY value'
         lines = sql.execute(query, (column, facet(None)))
         sums: dict[str, tuple[int, int]] = {}
@@ -207,7 +208,7 @@ class ItemRows:
             rows = self.numbers(line[1:] for line in same)
             if self.summed and sums.pop(value, None) != (len(rows), tombs(rows)):
                 raise self.damaged("the rows of a column's value are not those written")
-            yield rows
+            yield value, rows
         if sums:
             raise self.damaged("the values of a column are not those written")
 

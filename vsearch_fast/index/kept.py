@@ -113,11 +113,7 @@ class Kept(Generic[T]):
             if text == self._store.note(self._key(metric))
         }
         if waiting:
-            writer = (
-                self._store
-                if self._store.writable
-                else Store(self._store.folder, writable=True, briefly=True)
-            )
+            writer = self._store if self._store.writable else self._store.writer()
             try:
                 for metric, own in waiting.items():
                     Changes(writer).write_note(self._key(metric), self._write(own))

@@ -15,7 +15,6 @@ import numpy as np
 
 from ..checks import positive
 from ..errors import ArgumentError, StoreError
-from . import item_rows
 from .chances import chance_of
 from .finder import Finder, kind_of, kinds_of
 from .kept import LIKENESS, Kept
@@ -94,8 +93,7 @@ class Learning:
         if sample is not None:
             sample = positive(sample, "sample", _NOT_LEARNT)
         absent = _checked_share(absent)
-        with self._store.reading(_NOT_LEARNT) as sql:
-            known = item_rows.column_numbers(sql)
+        known = self._store.known_columns()
         for name, usual in ((item, ITEM), (category, CATEGORY), (group, GROUP)):
             if name is not None and name != usual and name not in known:
                 raise ArgumentError(
@@ -136,10 +134,8 @@ class Learning:
         state = self._store.state()
         if not 0 <= known.changes(state.rows, state.removed) * CHANGED <= known.live:
             return None
-        if known.missing:
-            with self._store.reading(_NOT_LEARNT) as sql:
-                if set(known.missing) & set(item_rows.column_numbers(sql)):
-                    return None
+        if known.missing and self._store.known_columns().intersection(known.missing):
+            return None
         return known
 
     def _learnt(
@@ -155,10 +151,10 @@ class Learning:
         backend: str,
     ) -> Likeness:
         names = [name for name in (item, category, group) if name is not None]
-        with self._store.reading(_NOT_LEARNT) as sql:
+        with self._store.reading(_NOT_LEARNT):
             view = self._store.view(None, kinds_of(metric), _NOT_LEARNT, metric)
             state = view.snapshot.state
-            known = item_rows.column_numbers(sql)
+            known = self._store.known_columns()
             values = {
                 name: self._store.groups(name, state.rows, _NOT_LEARNT)
                 for name in names

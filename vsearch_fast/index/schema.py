@@ -33,6 +33,7 @@ KINDS = ("vectors", "codes")  # every index has these; sketches may be missing
 DTYPES = {"float32": "<f4", "float16": "<f2"}
 APPLICATION_ID = 0x56534658
 DATABASE_NAME = "index.sqlite"
+SHARDS_NAME = "shards.json"  # in the folder of a sharded index, which has no database (`shards/`)
 _UNFINISHED_NAME = "index.sqlite.new"
 #: What a creation that was interrupted may leave.
 _LEFTOVERS = (f"{_UNFINISHED_NAME}-journal", _UNFINISHED_NAME, LOCK_NAME)
@@ -239,6 +240,8 @@ def _refuse_other_files(folder: Path, consequence: str) -> None:
             consequence,
             "Open it (`Index.open`, or exist_ok=True), or name another folder",
         )
+    if SHARDS_NAME in others:
+        raise _sharded(folder, consequence)
     if others:
         raise StoreError(
             f"{folder} holds other files ({others[0]}) and no index",
@@ -306,6 +309,8 @@ def refuse_what_is_no_index(folder: Path) -> None:
     if not folder.is_dir():
         raise StoreError(f"{folder} is a file", consequence, "Name an index's folder")
     left = _left(folder)
+    if SHARDS_NAME in left:
+        raise _sharded(folder, consequence)
     if left and left.issubset(_LEFTOVERS):
         raise StoreError(
             f"{folder} holds an index whose creation was interrupted",
@@ -322,6 +327,15 @@ def refuse_what_is_no_index(folder: Path) -> None:
         f"{folder} is not an index (it has no {DATABASE_NAME})",
         consequence,
         "Name the folder that `vsearch index` or Index.create made",
+    )
+
+
+def _sharded(folder: Path, consequence: str) -> StoreError:
+    return StoreError(
+        f"{folder} is a sharded index, which is not changed or read as one index",
+        consequence,
+        "Name the shard that is meant, one of the indexes in it; vsearch merge makes one index of"
+        " all, and ShardedIndex.open searches them",
     )
 
 

@@ -84,6 +84,7 @@ from . import schema, sealing, stored_sketches
 from .item_reading import ItemReading
 from .item_rows import ItemRows
 from .items import Item
+from .notes import Notes
 from .reading import Checks, Reading
 from .reduced_reading import ReducedReading
 from .segments import SegmentFiles
@@ -108,7 +109,7 @@ class View:
     reading: Reading
 
 
-class Store(ItemReading, ReducedReading):
+class Store(ItemReading, ReducedReading, Notes):
     """An opened index folder: rows and items as they are read, and what a change
     begins and ends with (`changes.py` makes them).
 
@@ -205,6 +206,14 @@ class Store(ItemReading, ReducedReading):
         self.database.close()
         self.database.folder.close()
         self.place.close()
+
+    def rest(self) -> None:
+        """Hold no descriptor until it is next used; for who holds many, to read."""
+        self.database.rest(self.place)
+
+    def writer(self) -> Store:
+        """The same index, open for writing for a moment."""
+        return Store(self.folder, writable=True, briefly=True)
 
     # Reading
 
@@ -382,14 +391,6 @@ class Store(ItemReading, ReducedReading):
         """`find`, and a view of the same state."""
         with self.reading(consequence) as sql:
             return self.found(sql, ids, consequence), self.view(None, kinds, consequence)
-
-    def note(self, key: str) -> str | None:
-        """What `write_note` has put under this key, by whichever writer."""
-        with self.reading("Nothing was read") as sql:
-            if self.meta.summed:  # it may be of a commit that changed no rows
-                sealing.check(sql, self.database.file, "Nothing was read")
-            line = sql.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        return None if line is None else line[0]
 
     def copy_database(self, target: Path, consequence: str) -> None:
         """Copy the database as it is at this moment, page by page."""

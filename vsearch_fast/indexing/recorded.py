@@ -11,13 +11,13 @@ from ..embedder.embedder import Embedder
 from ..embedder.providers import ProviderFallbackWarning
 from ..errors import MissingDependencyError, ModelError
 from ..images.jpeg import AUTO, LIBJPEG_TURBO
-from ..index.index import Index
 from ..models.shipped import default_model, with_model_id
+from ..shards.opening import file_of, open_index
 from .sync import check_decoder
 
 
 def _exists(index_path: Path) -> bool:
-    return (index_path / "index.sqlite").exists()
+    return file_of(index_path).exists()
 
 
 def model_file(index_path: Path) -> Path:
@@ -29,7 +29,7 @@ def model_file(index_path: Path) -> Path:
     """
     if not _exists(index_path):
         return default_model()
-    with Index.open(index_path) as found:
+    with open_index(index_path) as found:
         file, model_id = found.model.get("file"), found.model_id
     if file and Path(file).is_file():
         return Path(file)
@@ -66,7 +66,7 @@ def embedder_for(
     """
     own = None
     if _exists(index_path):
-        with Index.open(index_path) as found:
+        with open_index(index_path) as found:
             own = found.decoder
             if writing and decoder != AUTO:
                 check_decoder(found, decoder)

@@ -30,6 +30,7 @@ from ..index.likeness import Likeness
 from ..index.views import padded
 from ..index.where import read_where
 from ..indexing.photos import Photos
+from ..shards.opening import open_index
 from ..words import JUDGED, METRICS, Metric
 from .current import Current, Facts, Opened
 from .faults import NotFoundError, RequestError, status_of
@@ -104,7 +105,7 @@ class Catalogue:
         return self._current.opened.facts
 
     def _open(self) -> Index:
-        index = Index.open(self._folder, model_id=self.embedder.model_id)
+        index = open_index(self._folder, model_id=self.embedder.model_id)
         if self._backend == "cuda":
             index.to("cuda")
         return index

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,7 +27,7 @@ from ..errors import (
 )
 from ..index.index import Index
 from ..index.likeness import Likeness
-from ..index.schema import DATABASE_NAME
+from ..shards.opening import identity_of
 from .faults import RequestError
 
 _log = logging.getLogger("vsearch_fast.web")
@@ -86,7 +85,7 @@ class Current:
         self._lock = threading.Lock()
         self._said = ""
         self._opened_at = time.monotonic()
-        self.opened = Opened(index, _identity(path))
+        self.opened = Opened(index, identity_of(path))
         self.opened.facts = learn(index)
 
     @contextlib.contextmanager
@@ -97,7 +96,7 @@ class Current:
         """
         with self._lock:
             opened = self.opened
-            if _identity(self._path) != opened.identity:
+            if identity_of(self._path) != opened.identity:
                 opened = self._renewed()
             self._said = ""
             opened._uses += 1
@@ -130,7 +129,7 @@ class Current:
 
     def is_still(self, opened: Opened) -> bool:
         """Whether this is what lies at the address at this moment."""
-        return self.opened is opened and _identity(self._path) == opened.identity
+        return self.opened is opened and identity_of(self._path) == opened.identity
 
     def close(self) -> None:
         """Close the index once nobody uses it."""
@@ -141,7 +140,7 @@ class Current:
     def _renewed(self) -> Opened:
         """Open what lies at the address in place of what lay there; with the lock held."""
         for _ in range(3):  # the folder may be changed at this moment
-            identity = _identity(self._path)
+            identity = identity_of(self._path)
             if identity is None:
                 raise self._refusal("is not at its address any more", "Nothing lies there")
             try:
@@ -150,7 +149,7 @@ class Current:
                 raise self._refusal("is now one of another model", str(error)) from error
             except (VsearchError, OSError) as error:
                 raise self._refusal("cannot be opened", str(error)) from error
-            if _identity(self._path) != identity:
+            if identity_of(self._path) != identity:
                 index.close()
                 continue
             try:
@@ -185,15 +184,3 @@ class Current:
         if opened._retired and not opened._uses:
             with contextlib.suppress(VsearchError, OSError):
                 opened.index.close()
-
-
-def _identity(path: Path) -> tuple[int, ...] | None:
-    """Which folder and database file lie at a path, whatever they hold; None where none do.
-
-    Nothing else can have the numbers of a file that is held open, as an index's database is.
-    """
-    try:
-        folder, file = os.stat(path), os.stat(path / DATABASE_NAME)
-    except OSError:
-        return None
-    return folder.st_dev, folder.st_ino, file.st_dev, file.st_ino
