@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..index.reading import Reading
 from ..index.snapshot import State
 from ..index.store import View
+from ..search.bit_groups import Summed
 from ..search.sketches import Sketch
 
 
@@ -85,6 +86,16 @@ class ShardedReading(Reading):
         found: list[Sketch] = []
         for sketches, (start, stop) in zip(each, pairwise(self._borders), strict=True):
             found += sketches if sketches is not None else [None] * (stop - start)  # type: ignore[list-item]
+        return found
+
+    def summed(self) -> list[list[Summed]] | None:
+        each = [part.summed() for part in self._shards]
+        if all(sums is None for sums in each):
+            return None
+        found: list[list[Summed]] = []
+        for sums, (start, stop) in zip(each, pairwise(self._borders), strict=True):
+            own = sums or []
+            found += [*own, *([] for _ in range(stop - start - len(own)))]
         return found
 
     def copied(self, kind: str, rows: np.ndarray) -> np.ndarray:
