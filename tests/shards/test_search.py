@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from contract_data import NEVER, cut_as
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from index_data import COLOURS, SEARCHED, described, features
@@ -15,6 +16,8 @@ from sharded_data import sharded
 
 from vsearch_fast.errors import ArgumentError
 from vsearch_fast.index import Index
+from vsearch_fast.search.cpu import summed
+from vsearch_fast.search.tiling import Tiling
 from vsearch_fast.shards import ShardedIndex
 
 DIM = 12
@@ -105,6 +108,28 @@ def test_rows_that_are_sketched_and_reduced(tmp_path: Path) -> None:
                 assert proof.sketched + proof.reduced > 0
             if metric == "l2":
                 assert proof.reduced > 4096
+
+
+def test_codes_of_which_some_shards_have_sums(tmp_path: Path, monkeypatch: Any) -> None:
+    """Sums of groups of bits are each shard's own, of groups that it has learnt."""
+    monkeypatch.setattr(summed, "_MOST", 0)
+    tiled = Tiling(
+        inline_bytes=0, summed_left=NEVER, summed_live=0.0, summed_least=0, summed_bytes=1,
+        reduce_rows=100, reduced_worth=np.inf, reduced_shapes=(),
+    )  # fmt: skip
+    rng = np.random.default_rng(5)
+    rows = rng.standard_normal((400, 5)) @ rng.standard_normal((5, 72))
+    rows = (rows + 0.3 * rng.standard_normal(rows.shape)).astype(np.float32)
+    rows[150:160] = rows[:10]
+    with cut_as(tiled):
+        one, many = sharded(tmp_path, rows, [140, 170, 290], removed=["item 3"], segment_rows=60)
+        queries = rows[[0, 5, 200, 399]]
+        with Index.open(one) as index, ShardedIndex.open(many) as shards:
+            for k in (1, 10, 399):
+                found, proof = shards.search(queries, k, "hamming", explain=True)
+                assert found == index.search(queries, k, "hamming")
+                # Thirty codes of the second shard are too few to learn from.
+                assert (proof.reduced, proof.scanned) == (4 * 369, 4 * 30)
 
 
 def test_a_column_that_some_shards_lack(tmp_path: Path) -> None:
