@@ -141,11 +141,18 @@ def proof_line(r: dict[str, Any]) -> str:
     queries = "1 query" if r["queries"] == 1 else f"{r['queries']} queries"
     text = f"{r['metric']}, {r['data']}, {queries} x {r['rows']:,} rows: {p['strategy']}"
     text += f" ({p['simd']}), {p['scanned']:,} pairs scanned"
-    if p["reduced"] and r["metric"] == "hamming":
+    reduced = p.get("reduced", 0)  # which records of before do not have
+    if reduced and r["metric"] == "hamming":
         text += (
-            f", {p['reduced']:,} bounded by sums of bits, which left "
-            f"{p['after_coarse'] / p['reduced']:.1%}, and the first halves of these "
-            f"{p['after_fine'] / p['reduced']:.1%}"
+            f", {reduced:,} bounded by sums of bits, which left "
+            f"{p['after_coarse'] / reduced:.1%}, and the first halves of these "
+            f"{p['after_fine'] / reduced:.1%}"
+        )
+    elif reduced:
+        text += (
+            f", {reduced:,} bounded by reduced rows, of which coarse ones left "
+            f"{p['after_coarse'] / reduced:.1%}, and fine ones "
+            f"{p['after_fine'] / reduced:.1%} for sketches"
         )
     if p["sketched"]:
         each = p["candidates"] / max(1, p["queries"])
@@ -156,7 +163,7 @@ def proof_line(r: dict[str, Any]) -> str:
     text += f"; {p['bytes_read'] / 1e6:,.0f} MB read"
     if r["read_gb_s"]:
         text += f"; memory gave {r['read_gb_s']:.1f} GB/s meanwhile"
-    if r["metric"] == "hamming" and p["reduced"]:
+    if r["metric"] == "hamming" and reduced:
         text += f"; its sums were made in {r['prepared_seconds']:.2f} s"
     elif r["metric"] != "hamming":
         size = r["rows"] * r["dim"] * 4

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..arithmetic import usually
 from ..kernels.layout import MOST_BITS, SUMS
-from . import tiling
+from . import learning, tiling
 from .bit_groups import BitGroups, first_half
 
 #: Rows that are learnt from, and of these, queries that what is left is counted for.
@@ -27,11 +27,6 @@ _DIRECTIONS = 16  # more separated the groups of real codes no better
 _ROUNDS = 12  # of k-means
 #: Bytes that one more row costs wherever it lies: it is waited for.
 _APART = 192
-
-
-def sample_of(rows: int) -> slice:
-    """Rows of so many that groups are learnt from."""
-    return slice(0, rows, max(1, rows // SAMPLE))
 
 
 def learn(sample: NDArray[np.uint8]) -> BitGroups | None:
@@ -52,7 +47,7 @@ def drafted(sample: NDArray[np.uint8]) -> BitGroups | None:
     Tried on the sample itself: some of its codes search the others, and what sums and first halves
     leave of them is counted.
     """
-    sample = sample[:SAMPLE]
+    sample = sample[learning.sample_of(len(sample), SAMPLE)]
     count, length = sample.shape
     if not can_be(length) or count < max(2, tiling.TILING.reduce_rows // 2):
         return None

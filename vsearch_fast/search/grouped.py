@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ArgumentError
-from . import bit_grouping, tiling
+from . import bit_grouping, learning, tiling
 from .arguments import checked_array
 from .bit_groups import BitGroups, Summed
 
@@ -52,7 +52,7 @@ class Grouped:
                 "Choose groups by a sample of these codes",
             )
         if groups is None and len(self.array) >= tiling.TILING.reduce_rows:
-            sample = self.array[bit_grouping.sample_of(len(self.array))]
+            sample = self.array[learning.sample_of(len(self.array), bit_grouping.SAMPLE)]
             groups = bit_grouping.learn(np.ascontiguousarray(sample))
         self.groups = groups
         self.summed: list[Summed] = []

@@ -291,4 +291,4 @@ def worth(reduction: Reduction) -> bool:
     if shape.fine:
         read += coarse * (shape.fine_bytes + _APART)
         cost += coarse * (a_fine * shape.fine + fine_pair)
-    return max(read, cost) < tiling.TILING.reduced_worth * reduction.dim
+    return max(read, cost / 0.7) < tiling.TILING.reduced_worth * reduction.dim

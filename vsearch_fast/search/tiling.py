@@ -93,8 +93,9 @@ class Tiling:
     """Share of a chunk's codes that must live for their sums to be read: else those are scanned."""
     regroupings: int = 2
     """Turns of moving numbers between groups, when reductions of L1 are learnt."""
-    reduced_worth: float = 0.5
-    """Share of what bounding by all sketches costs that bounding by way of reductions may."""
+    reduced_worth: float = 0.7
+    """Share of the bytes of all sketches, or codes, that reading by way of reductions may cost at
+    most; of what many queries cost in instructions seven tenths of that."""
     reduced_chunk: int = 1 << 15
     """Pairs of a chunk of reduced rows, at least: they take little time."""
     reduced_left: float = 0.3
