@@ -3,7 +3,7 @@
 Bounds of the float32 tier. With u = 2**-24 and n = d/64 + 9 additions a sum of products is off
 by at most ``(n + 1) u`` of the sum of their *sizes*, in the second order more, and by 2**-150 for
 each product that is subnormal; so, by Cauchy and Schwarz, by ``unit |q| |x| + lost`` with the same
-``unit`` and ``lost`` as in `refine`. A sum of squares is off by ``unit`` of itself, and ``lost``.
+``unit`` and ``lost`` as in `nearly`. A sum of squares is off by ``unit`` of itself, and ``lost``.
 A sum that overflows bounds nothing, and the pair goes on.
 """
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from .cache import compiled
 from .dots import cosine_distance
+from .nearly import rounding
 from .refine import PAIRED, SOURCES, row_at
 from .select import append, append_bound, shrink, shrink_bounds
 from .simd_dot import dot_squares_f32_1x1, near_dot_squares_f32
@@ -39,10 +40,7 @@ def near_dots(
     """`refine.refine_f32` for products."""
     wide = np.empty(dim, np.float32)
     uppers_at, counts_at, capacity = uppers.ctypes.data, counts.ctypes.data, uppers.shape[1]
-    unit = (dim / 64 + 16) * 2.0**-24
-    unit *= 1.0 + 2.0 * unit
-    lost = dim * 2.0**-125
-    gamma = (dim / 32 + 16) * 2.0**-52
+    unit, lost, gamma = rounding(dim)
     done, source, widened = 0, np.int64(0), np.int64(-1)
     for i in range(start, stop):
         query, row = np.int64(pair_queries[i]), pair_rows[i]

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from benchmark_scripts import BENCHMARKS, importable
 from click.testing import CliRunner
 from emulated import EmulatedDevice
 
@@ -19,17 +20,12 @@ from vsearch_fast.errors import ArgumentError
 from vsearch_fast.kernels.cuda import sources
 from vsearch_fast.search.gpu import trials
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-
 
 @pytest.fixture(scope="module")
 def report():
     """The report, imported as a script would."""
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
+    with importable():
         import gpu_report
-    finally:
-        sys.path.remove(str(BENCHMARKS))
     return gpu_report
 
 

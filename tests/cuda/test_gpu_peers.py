@@ -5,25 +5,20 @@ from __future__ import annotations
 import sys
 import types
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmark_scripts import importable
 from emulated import EmulatedDevice
 
 from vsearch_fast.kernels import reference
-
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
 @pytest.fixture(scope="module")
 def modules():
     """(base, peers), imported as the report does."""
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
+    with importable():
         from gpu import base, peers
-    finally:
-        sys.path.remove(str(BENCHMARKS))
     return base, peers
 
 

@@ -8,9 +8,9 @@ import sys
 from dataclasses import replace
 from importlib.util import find_spec
 from itertools import product
-from pathlib import Path
 
 import pytest
+from benchmark_scripts import BENCHMARKS, importable
 from emulated import EmulatedDevice
 
 from vsearch_fast.kernels.cuda import sources
@@ -19,18 +19,13 @@ from vsearch_fast.search.gpu import selfcheck
 from vsearch_fast.search.gpu.blocks import padded
 from vsearch_fast.search.gpu.scans import kernels_for
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-
 
 @pytest.fixture(scope="module")
 def modules():
     """The report and what it is made of, imported as a script would."""
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
+    with importable():
         import gpu_report
         from gpu import base
-    finally:
-        sys.path.remove(str(BENCHMARKS))
     return base, gpu_report
 
 

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+from benchmark_scripts import importable
 
 from vsearch_fast.errors import MissingDependencyError
 from vsearch_fast.kernels.cuda import sources
 from vsearch_fast.kernels.cuda.device import Shape
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-
 
 @pytest.fixture(scope="module")
 def modules():
     """(machine_code, machines, prediction), imported as the report does."""
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
+    with importable():
         from gpu import machine_code, machines, prediction, rates
-    finally:
-        sys.path.remove(str(BENCHMARKS))
     assert rates.RATES
     return machine_code, machines, prediction
 

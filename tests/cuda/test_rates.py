@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-import sys
-from pathlib import Path
 
 import nvrtc
 import pytest
+from benchmark_scripts import importable
 
 from vsearch_fast.kernels.cuda import sources
-
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 #: PTX of one operation, and how often a turn has it: eight chains, or eight products.
 OPERATIONS = {
@@ -25,11 +22,8 @@ OPERATIONS = {
 
 @pytest.mark.parametrize("capability", [(7, 5), (8, 0), (9, 0)], ids=sources.architecture)
 def test_every_rate_has_its_operations(capability):
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
+    with importable():
         from gpu import rates
-    finally:
-        sys.path.remove(str(BENCHMARKS))
     try:
         known = nvrtc.capabilities()
     except nvrtc.Missing as missing:

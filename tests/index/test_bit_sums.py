@@ -15,6 +15,7 @@ from contract_data import NEVER, cut_as
 from damage import flip_row
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from index_changes import changed
 from store_data import tampered
 
 from vsearch_fast.errors import DamagedError
@@ -108,29 +109,7 @@ def test_any_mix_of_changes_equals_the_definition(
     truth, number = Truth(), 0
     index = Index.create(folder, DIM, segment_rows=segment_rows)
     for step, what in enumerate(["add 90", *steps]):
-        ids = list(truth.rows)
-        if what.startswith("add"):
-            count = int(what.split()[1])
-            put(index, truth, [f"{number + i}" for i in range(count)], step)
-            number += count
-        elif what == "remove" and ids:
-            gone = ids[step::5]
-            index.remove(gone)
-            for id_ in gone:
-                del truth.rows[id_]
-        elif what == "replace" and ids:
-            put(index, truth, ids[:: 7 + step], step, True)
-        elif what == "compact":
-            index.compact()
-        elif what == "optimize":
-            index.optimize()
-        elif what == "undone":
-            with pytest.raises(KeyError), index.transaction():
-                put(index, Truth(), [f"{number + i}" for i in range(70)], step)
-                raise KeyError
-        elif what == "reopen":
-            index.close()
-            index = Index.open(folder, mode="rw")
+        index, number = changed(index, folder, truth, put, what, step, number)
         truth.agrees(index, step)
         with Index.open(folder, checksums="always") as reader:
             truth.agrees(reader, step)

@@ -44,8 +44,7 @@ def merge(sources: Sequence[Path], target: Path, progress: Progress | None = Non
         DamagedError: a row is not as it was written.
         StoreError: the target is there, or cannot be written; nothing is there then.
     """
-    total = _agreed(sources)
-    roots = {_root(source) for source in sources}
+    total, roots = _agreed(sources)
     with unfinished(target, _CONSEQUENCE) as place:
         done, made = 0, None
         try:
@@ -70,13 +69,16 @@ def merge(sources: Sequence[Path], target: Path, progress: Progress | None = Non
     return done
 
 
-def _agreed(sources: Sequence[Path]) -> int:
-    """How many items there are in all; raises where they cannot be in one index."""
+def _agreed(sources: Sequence[Path]) -> tuple[int, set[Any]]:
+    """How many items there are in all, and the folders that paths are below; raises where they
+    cannot be in one index."""
     first: Likewise | None = None
     decoder, total = "", 0
+    roots: set[Any] = set()
     for source in sources:
         with open_index(source) as index:
             own, total = Likewise.of(index), total + len(index)
+            roots.add(index.model.get("root"))
             if first is None:
                 first, decoder = own, index.decoder
             first.refuse_another(own, source, str(sources[0]), _CONSEQUENCE)
@@ -89,12 +91,7 @@ def _agreed(sources: Sequence[Path]) -> int:
                 )
     if first is None:
         raise ArgumentError("No index is named", _CONSEQUENCE, "Name one or more")
-    return total
-
-
-def _root(source: Path) -> Any:
-    with open_index(source) as index:
-        return index.model.get("root")
+    return total, roots
 
 
 def _whole(block: Block, root: str | None) -> Block:

@@ -234,14 +234,12 @@ class _Batch:
             sampled = sum(
                 len(range(chunk.start, chunk.stop, PAGE * stride)) * PAGE for chunk in reduced
             )
-            expected = k * sampled / rows
-            rank = int(expected + 2.5 * expected**0.5 + 3)
+            rank = _rank(k * sampled / rows)
             return self._near_limits(reduced, stride, min(2 * rank, shared.seeds), rank)
         stride = rows // sizes.sample_rows
         if stride < sizes.sample_stride:
             return limits
-        expected = k / stride
-        rank = int(expected + 2.5 * expected**0.5 + 3)
+        rank = _rank(k / stride)
         turn = itertools.count()
 
         def work(number: int) -> None:
@@ -340,6 +338,11 @@ class _Batch:
                 work(worker)
         else:
             run(lambda number: work(busy[number]), len(busy), self.shared.stop)
+
+
+def _rank(expected: float) -> int:
+    """Neighbours that a sample holds at most, as a rule, where so many are expected."""
+    return int(expected + 2.5 * expected**0.5 + 3)
 
 
 def _rows(chunks: Sequence[Chunk]) -> int:
