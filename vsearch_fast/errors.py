@@ -18,6 +18,7 @@
     │   ├── LockedError                      a second writer
     │   ├── DuplicateIdError  (ValueError)   an id that the index holds already
     │   └── UnknownIdError    (KeyError)     an id that the index does not hold
+    ├── ClusterError                         a Ray cluster that is not there, or lost a part
     ├── DeviceError                          a GPU that is not there, too old, full or failing
     └── MissingDependencyError (ImportError) an optional package that this needs
 
@@ -104,6 +105,11 @@ class DuplicateIdError(StoreError, ValueError):
 
 class UnknownIdError(StoreError, KeyError):
     """An id that the index does not hold."""
+
+
+class ClusterError(VsearchError):
+    """A Ray cluster that is not there, or that lost what was asked of it and did not bring it
+    back in time; names shards and nodes."""
 
 
 class DeviceError(VsearchError):

@@ -1,0 +1,1 @@
+"""More than one machine: what is embedded, searched and served on a Ray cluster."""
