@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ..checks import Scalar
 from ..errors import DamagedError
 from .items import Item, facet, metadata_text
 from .mixing import mixed
@@ -33,6 +34,8 @@ _IN = 500
 
 #: Items whose facets are sorted together before they go in, and items of one page.
 _PAGE = 4096
+#: Facets that are asked for each by itself; of more, all of the column are read at once.
+_EACH = 10_000
 #: Row numbers that SQLite joins to one text.
 _JOINED = 1 << 20
 
@@ -144,6 +147,16 @@ class ItemRows:
         self, sql: sqlite3.Connection, column: int, facets: Sequence[str]
     ) -> Iterator[np.ndarray]:
         """Rows (int64) whose value in this column is one of the facets, in several arrays."""
+        if len(facets) > _EACH:
+            wanted = set(facets)
+            lines = sql.execute('SELECT value, row FROM facets WHERE "column" = ?', (column,))
+            rows = self.numbers(line[1:] for line in lines if line[0] in wanted)
+            if self.summed:
+                query = 'SELECT value, rows, sum FROM facet_sums WHERE "column" = ?'
+                lines = sql.execute(query, (column,))
+                self._check_sums([line[1:] for line in lines if line[0] in wanted], rows)
+            yield rows
+            return
         for chunk in _chunks(facets, _IN):
             rows = self._joined(sql, column, chunk)
             if self.summed:
@@ -151,13 +164,16 @@ class ItemRows:
                     'SELECT rows, sum FROM facet_sums WHERE "column" = ?'
                     f" AND value IN ({_marks(chunk)})"
                 )
-                sums = sql.execute(query, (column, *chunk)).fetchall()
-                whole = all(isinstance(value, int) for line in sums for value in line)
-                count = sum(held for held, _ in sums) if whole else -1
-                total = reduce(xor, (sum_ for _, sum_ in sums), 0) if whole else 0
-                if (count, total) != (len(rows), tombs(rows)):
-                    raise self.damaged("the rows that a filter finds are not those written")
+                self._check_sums(sql.execute(query, (column, *chunk)).fetchall(), rows)
             yield rows
+
+    def _check_sums(self, sums: Sequence[tuple[Any, ...]], rows: np.ndarray) -> None:
+        """DamagedError unless rows (int64) are those of the facets of these counts and sums."""
+        whole = all(isinstance(value, int) for line in sums for value in line)
+        count = sum(held for held, _ in sums) if whole else -1
+        total = reduce(xor, (sum_ for _, sum_ in sums), 0) if whole else 0
+        if (count, total) != (len(rows), tombs(rows)):
+            raise self.damaged("the rows that a filter finds are not those written")
 
     def _joined(self, sql: sqlite3.Connection, column: int, facets: Sequence[str]) -> np.ndarray:
         """Rows (int64) that have one of these few facets.
@@ -182,8 +198,24 @@ class ItemRows:
             raise self.damaged(f"a row number of a facet: {error}") from error
         return np.concatenate(parts)
 
-    def counted(self, sql: sqlite3.Connection, column: int, limit: int) -> list[tuple[int, int]]:
-        """For each value of this column a row that has it and how many have, `limit` at most."""
+    def values(self, sql: sqlite3.Connection, column: int, name: str) -> list[tuple[str, Scalar]]:
+        """The values of this column, whose name is given, behind their facets."""
+        found = self.counted(sql, column, -1)
+        long = [row for value, row, _ in found if value.startswith("#")]
+        items = self.by_row(sql, long)
+        try:
+            short = json.loads(f"[{','.join(v for v, _, _ in found if not v.startswith('#'))}]")
+            of_rows = iter([items[row].metadata[name] for row in long])
+        except (KeyError, TypeError, ValueError) as error:
+            raise self.damaged(f"a value of a column: {error}") from error
+        plain = iter(short)
+        return [(value, next(of_rows if value.startswith("#") else plain)) for value, _, _ in found]
+
+    def counted(
+        self, sql: sqlite3.Connection, column: int, limit: int
+    ) -> list[tuple[str, int, int]]:
+        """Each facet of this column, a row that has it and how many have, `limit` at most; -1 for
+        all."""
         query = (
             'SELECT min(row), count(*), value FROM facets WHERE "column" = ? GROUP BY value LIMIT ?'
         )
@@ -193,7 +225,7 @@ class ItemRows:
             held = sql.execute(query, (column, limit)).fetchall()
             if held != [(value, count) for _, count, value in lines]:
                 raise self.damaged("the values of a column are not those written")
-        return [(row, count) for row, count, _ in lines]
+        return [(value, row, count) for row, count, value in lines]
 
     def grouped(self, sql: sqlite3.Connection, column: int) -> Iterator[tuple[str, np.ndarray]]:
         """Each value of this column, as `facet` writes it, and the rows (int64) that have it; null

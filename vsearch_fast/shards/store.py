@@ -7,7 +7,7 @@ import itertools
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Container, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ import numpy as np
 from ..checks import Scalar
 from ..errors import CompactedError, StoreError, UnknownIdError
 from ..index import item_rows, sealing
+from ..index.conditions import Condition
 from ..index.item_reading import column_number
 from ..index.items import Item, facet
 from ..index.reading import Checks
-from ..index.snapshot import Filter, Snapshot, State
+from ..index.snapshot import Snapshot, State
 from ..index.store import Store, View
 from . import manifest as manifests
 from .manifest import FILE_NAME, FORMAT, Manifest
@@ -132,24 +133,23 @@ class ShardedStore(Store):
     # Rows
 
     def view(
-        self, where: Filter | None, kinds: Sequence[str], consequence: str, reduced: str = ""
-    ) -> View:
+        self, where: Condition | None, kinds: Sequence[str], consequence: str, reduced: str = "",
+        elsewhere: Container[str] = (),
+    ) -> View:  # fmt: skip
+        asked = where.columns() if where is not None else frozenset()
         known: set[str] = set()
         parts = []
         for _, store in self.shards.each():
             with store.reading(consequence):
-                own = store.known_columns().intersection(where) if where else set()
-                known |= own
-                fits = len(own) == len(where or ())
-                part = store.view(where if fits else None, kinds, consequence, reduced)
-                # No item of a shard that never had the column has a value there.
-                nothing = np.zeros(part.snapshot.state.rows, bool)
-                parts.append(part if fits else replace(part, mask=nothing))
-        self._refuse_unknown(where, known, consequence)
+                known |= asked & store.known_columns()
+                parts.append(store.view(where, kinds, consequence, reduced, asked))
+        self._refuse_unknown(asked, known, consequence)
         return self._joined(parts, kinds)
 
-    def _refuse_unknown(self, where: Filter | None, known: set[str], consequence: str) -> None:
-        for column in where or ():
+    def _refuse_unknown(
+        self, asked: Collection[str], known: Container[str], consequence: str
+    ) -> None:
+        for column in sorted(asked):
             if column not in known:
                 column_number(dict.fromkeys(self.known_columns(), 0), column, consequence)
 
@@ -248,8 +248,9 @@ class ShardedStore(Store):
             yield from store.iterate()
 
     def page(
-        self, limit: int, after: int | None, where: Filter | None
-    ) -> tuple[list[Item], int | None]:
+        self, limit: int, after: int | None, where: Condition | None,
+        elsewhere: Container[str] = (),
+    ) -> tuple[list[Item], int | None]:  # fmt: skip
         # A place is that in its shard, plus 1 (0: its beginning), and the shard.
         place, shard = (0, 0) if after is None else divmod(after, 1 << _SHARD_BITS)
         if shard >= len(self.shards):
@@ -258,16 +259,15 @@ class ShardedStore(Store):
                 "Nothing was read",
                 "Begin again with the first page",
             )
-        if where is not None:
-            self._refuse_unknown(where, self.known_columns(), "Nothing was read")
+        asked = where.columns() if where is not None else frozenset()
+        if asked:
+            self._refuse_unknown(asked, self.known_columns(), "Nothing was read")
         items: list[Item] = []
         for number in range(shard, len(self.shards)):
             with self.shards.use(number) as store:
-                if not store.known_columns().issuperset(where or ()):
-                    continue
                 begin = place - 1 if number == shard and place else None
                 # With the page full, whether anything follows is all that is asked.
-                page, following = store.page(max(1, limit - len(items)), begin, where)
+                page, following = store.page(max(1, limit - len(items)), begin, where, asked)
             if len(items) == limit:
                 if page:
                     return items, number
