@@ -52,7 +52,7 @@ wrong: Any = Item
         (NAMES, features(4), {"items": [{}]}, ArgumentError, "4 ids and 1 items"),
         (NAMES, features(4), {"items": [{}, {}, {}, Item("x")]}, ArgumentError, "'x' stands"),
         (NAMES, features(4), {"items": [{}, {}, {}, 7]}, ArgumentError, "is a int, not a mapping"),
-        (NAMES, features(4), {"items": [{"x": [1]}] * 4}, ArgumentError, "'x' of item 'a' holds"),
+        (NAMES, features(4), {"items": [{"x": {1: 2}}] * 4}, ArgumentError, "'x' of item 'a' holds"),
         (NAMES, features(4), {"items": [{"x": math.nan}] * 4}, ArgumentError, "holds nan"),
         (NAMES, features(4), {"items": [{"x": np.float32("inf")}] * 4}, ArgumentError, "holds np"),
         (set(NAMES), features(4), {}, ArgumentError, "has no order"),

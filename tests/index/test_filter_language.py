@@ -25,7 +25,8 @@ Test = tuple[str, Callable[[Metadata], bool]]
 COLUMNS = ["price", "two words", "Größe"]
 TEXTS = ["red", "Red wine", "7", "7.0", "-3", "1e2", "true", "null", "it's", "x" * 150, "x" * 151]
 TEXTS += ["2026-05-01", "2026-11-30", "", "a,b (c)", "10", "NaN", '"', "\\", "ß", "and"]
-VALUES = [*TEXTS, 7, 7.5, 10**30, -3, 0, True, False, None]
+VALUES: list[Any] = [*TEXTS, 7, 7.5, 10**30, -3, 0, True, False, None]
+VALUES += [["red", "7"], ["x" * 150, 7, 7], [], [None], [True, None, "Red wine"]]
 
 
 def quoted(text: str) -> str:
@@ -41,6 +42,12 @@ def bare(text: str) -> bool:
 def same(left: Any, right: Any) -> bool:
     """Of JSON values: true is not 1, 1 is 1.0."""
     return isinstance(left, bool) == isinstance(right, bool) and left == right
+
+
+def values(item: Metadata, column: str) -> list[Any]:
+    """All that an item has in a column."""
+    value = item.get(column, [])
+    return value if isinstance(value, list) else [value]
 
 
 def meanings(text: str) -> list[Any]:
@@ -77,14 +84,18 @@ def drawn_tests(draw: st.DrawFn) -> Test:
     kind = draw(st.sampled_from(["=", "!=", "in", "not in", "contains", "null", "<", ">="]))
 
     def equal(item: Metadata) -> bool:
-        return column in item and any(same(item[column], value) for value in meant)
+        return any(same(own, value) for own in values(item, column) for value in meant)
 
     def contains(item: Metadata) -> bool:
-        value = item.get(column)
-        return isinstance(value, str) and text.casefold() in value.casefold()
+        return any(
+            isinstance(value, str) and text.casefold() in value.casefold()
+            for value in values(item, column)
+        )
 
     def ordered(item: Metadata) -> bool:
-        value = item.get(column)
+        return any(before(value) for value in values(item, column))
+
+    def before(value: Any) -> bool:
         if plain and number(text) is not None:
             found = number(value)
             return found is not None and (
@@ -103,7 +114,7 @@ def drawn_tests(draw: st.DrawFn) -> Test:
         "in": (f"{name} IN ({said}, {said})", equal),
         "not in": (f"{name} not in({said})", lambda item: not equal(item)),
         "contains": (f"{name} contains {said}", contains),
-        "null": (f"{name} is null", lambda item: item.get(column) is None),
+        "null": (f"{name} is null", lambda item: set(values(item, column)) <= {None}),
     }[kind]
 
 

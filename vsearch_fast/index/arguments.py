@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..checks import Scalar, array_of, check_scalar
+from ..checks import Scalar, Value, array_of, check_scalar
 from ..errors import ArgumentError, DTypeError, DuplicateIdError
 from ..kernels.reference import pack_bits
 from ..words import BINARIZE, ITQ, LEAST, ZERO
@@ -283,7 +283,7 @@ def codes(values: npt.ArrayLike, bits: int, name: str, consequence: str) -> np.n
 
 def items(
     names: Sequence[str],
-    values: Sequence[Item | Mapping[str, Scalar]] | None,
+    values: Sequence[Item | Mapping[str, Value]] | None,
     consequence: str,
 ) -> list[Item]:
     """An `Item` for each id: as given, or made of its metadata."""

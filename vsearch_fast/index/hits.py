@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..checks import PixelBox, Scalar
+from ..checks import PixelBox, Value
 from ..errors import CompactedError, DamagedError
 from ..search.proof import Proof
 from .conditions import Condition
@@ -39,7 +39,7 @@ class Hit:
     distance: float | int
     path: str | None
     box: PixelBox | None
-    metadata: Mapping[str, Scalar]
+    metadata: Mapping[str, Value]
 
 
 def first_of_each(hits: Sequence[Hit], column: str) -> list[Hit]:

@@ -22,7 +22,7 @@ from typing import Any, Literal, Self, overload
 import numpy as np
 import numpy.typing as npt
 
-from ..checks import Progress, Scalar, positive
+from ..checks import Progress, Value, positive
 from ..errors import ArgumentError, ModelMismatchError
 from ..search.proof import Proof
 from ..words import METRICS, Metric
@@ -208,7 +208,7 @@ class Index(Listing, Telling, Upkeep):
         self,
         ids: Iterable[str],
         features: npt.ArrayLike,
-        items: Sequence[Item | Mapping[str, Scalar]] | None = None,
+        items: Sequence[Item | Mapping[str, Value]] | None = None,
         *,
         codes: npt.ArrayLike | None = None,
         replace: bool = False,

@@ -15,7 +15,7 @@ from ..errors import ArgumentError, CompactedError, UnknownIdError
 from . import item_rows, sealing
 from .conditions import Condition
 from .item_rows import ItemRows
-from .items import Item
+from .items import Item, value_of
 from .snapshot import Snapshot, State
 
 #: Filters whose masks are kept until the next commit.
@@ -296,9 +296,10 @@ class ItemReading:
             if len(found) > limit:
                 return None
             items = self.rows.by_row(sql, [row for _, row, _ in found])
-        if not all(row in items and column in items[row].metadata for _, row, _ in found):
-            raise self.rows.damaged("a facet names a row that does not have it")
-        return [(items[row].metadata[column], count) for _, row, count in found]
+        try:
+            return [(value_of(items[row].metadata[column], k), count) for k, row, count in found]
+        except (KeyError, ValueError):
+            raise self.rows.damaged("a facet names a row that does not have it") from None
 
     def columns(self) -> list[str]:
         """Names of the metadata columns that live items have, sorted."""

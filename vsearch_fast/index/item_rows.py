@@ -24,7 +24,7 @@ import numpy as np
 
 from ..checks import Scalar
 from ..errors import DamagedError
-from .items import Item, facet, metadata_text
+from .items import Item, facet, facets_of, metadata_text, value_of
 from .mixing import mixed
 from .sealing import tombs
 from .sums import CURE, line_sum, signed
@@ -201,11 +201,11 @@ class ItemRows:
     def values(self, sql: sqlite3.Connection, column: int, name: str) -> list[tuple[str, Scalar]]:
         """The values of this column, whose name is given, behind their facets."""
         found = self.counted(sql, column, -1)
-        long = [row for value, row, _ in found if value.startswith("#")]
-        items = self.by_row(sql, long)
+        long = [(value, row) for value, row, _ in found if value.startswith("#")]
+        items = self.by_row(sql, [row for _, row in long])
         try:
             short = json.loads(f"[{','.join(v for v, _, _ in found if not v.startswith('#'))}]")
-            of_rows = iter([items[row].metadata[name] for row in long])
+            of_rows = iter([value_of(items[row].metadata[name], key) for key, row in long])
         except (KeyError, TypeError, ValueError) as error:
             raise self.damaged(f"a value of a column: {error}") from error
         plain = iter(short)
@@ -291,7 +291,7 @@ def insert_facets(sql: sqlite3.Connection, rows: Sequence[int], items: Sequence[
             if number is None:
                 cursor = sql.execute("INSERT INTO columns (name) VALUES (?)", (column,))
                 number = numbers[column] = cursor.lastrowid or 0
-            lines.append((number, facet(value), row))
+            lines += [(number, key, row) for key in facets_of(value)]
     # In the order of the table's key: neighbours go to the same page.
     lines.sort()
     sql.executemany("INSERT INTO facets VALUES (?, ?, ?)", lines)
@@ -301,9 +301,10 @@ def insert_facets(sql: sqlite3.Connection, rows: Sequence[int], items: Sequence[
 def _delete_facets(sql: sqlite3.Connection, items: dict[int, Item]) -> None:
     numbers = column_numbers(sql)
     lines = sorted(
-        (numbers[column], facet(value), row)
+        (numbers[column], key, row)
         for row, item in items.items()
         for column, value in item.metadata.items()
+        for key in facets_of(value)
     )
     sql.executemany('DELETE FROM facets WHERE "column" = ? AND value = ? AND row = ?', lines)
     _count_facets(sql, lines, -1)

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from ..checks import PixelBox, Scalar
+from ..checks import PixelBox, Value
 from ..embedder.embedder import Embedder
 from ..embedder.views import locates
 from ..errors import ArgumentError, ImageError, StoreError, UnknownIdError, VsearchError
@@ -441,7 +441,7 @@ class Catalogue:
                 answers[n] = Found(kept, likeness)
         return answers
 
-    def _thing(self, request: SearchRequest) -> Scalar:
+    def _thing(self, request: SearchRequest) -> Value:
         """The thing that the item to leave out is of, where a column tells things."""
         if request.group_by is None:
             return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..checks import Scalar
+from ..checks import Value
 from ..index.conditions import Condition, all_of
 from ..index.filter_language import read_filter
 from ..index.hits import Hit
@@ -30,7 +30,7 @@ def parse_where(texts: Sequence[str], wanted: str | None = None) -> Condition | 
     return all_of(read_where(pairs), read_filter(wanted, _NOT_SEARCHED) if wanted else None)
 
 
-def without(id_: str, thing: Scalar, column: str | None, hits: Sequence[Hit]) -> list[Hit]:
+def without(id_: str, thing: Value, column: str | None, hits: Sequence[Hit]) -> list[Hit]:
     """Hits but for this item, and where a column tells things for others of the same thing."""
 
     def same(hit: Hit) -> bool:
