@@ -40,7 +40,10 @@ def defined(hits: list[Hit], k: int | None) -> list[Hit]:
     return kept[:k]
 
 
-THINGS = st.lists(st.sampled_from(["a", "b", "c", 1, "1", True, None, "lacks"]), min_size=1)
+# One has the column, so that there is one.
+THINGS = st.lists(st.sampled_from(["a", "b", "c", 1, "1", True, None, "lacks"])).map(
+    lambda things: [*things, "a"]
+)
 
 
 @settings(max_examples=30, deadline=None)

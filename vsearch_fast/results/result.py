@@ -64,10 +64,10 @@ def value_text(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def caption(metadata: Mapping[str, object]) -> list[tuple[str, str]]:
-    """Metadata as a tile tells it, in words: nothing empty, no group that only repeats the item."""
+def caption(metadata: Mapping[str, object]) -> list[tuple[str, object]]:
+    """Metadata as a tile tells it: nothing empty, no group that only repeats the item."""
     return [
-        (name, value_text(value))
+        (name, value_text(value) if isinstance(value, list) else value)
         for name, value in metadata.items()
         if value not in (None, "", []) and not (name == "group" and value == metadata.get("item"))
     ]
