@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from . import datasets, errors
     from .embedder import Embedder
     from .index import Hit, Index, Item, Label, Likeness, Threshold
+    from .neighbors import ExactNeighbors
     from .search import (
         Proof,
         Resident,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from .shards import ShardedIndex
 
 _HOME = {
+    "ExactNeighbors": "neighbors",
     "Embedder": "embedder",
     "Hit": "index",
     "Index": "index",
@@ -63,6 +65,7 @@ _HOME = {
 
 __all__ = [
     "Embedder",
+    "ExactNeighbors",
     "Hit",
     "Index",
     "Item",
