@@ -12,7 +12,7 @@ from ..checks import PixelBox, Scalar
 from ..errors import CompactedError, DamagedError
 from ..search.proof import Proof
 from .finder import Finder, kinds_of
-from .snapshot import Filter
+from .snapshot import Filter, State
 from .store import Store
 from .sums import CURE
 
@@ -38,6 +38,23 @@ class Hit:
     metadata: Mapping[str, Scalar]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """What a search found in one committed state.
+
+    Attributes:
+        hits: of each query.
+        rows: their numbers.
+        proof: of the search.
+        state: of the rows.
+    """
+
+    hits: list[list[Hit]]
+    rows: list[list[int]]
+    proof: Proof
+    state: State
+
+
 def find_hits(
     store: Store,
     finder: Finder,
@@ -50,7 +67,8 @@ def find_hits(
     threads: int | None,
     strategy: str,
     backend: str,
-) -> tuple[list[list[Hit]], Proof]:
+    limits: np.ndarray | None = None,
+) -> Found:
     """The hits of each query, as `Index.search` returns them, all of one committed state.
 
     Args:
@@ -59,9 +77,10 @@ def find_hits(
         k: hits a query; None for all within `max_distance`.
         max_distance: hits beyond it are left out; None for no limit.
         metric, where, threads, strategy, backend: checked, as for `Index.search`.
+        limits: float64 (q,), distances beyond which there is no hit either, of `k` ones.
     """
 
-    def attempt() -> tuple[list[list[Hit]], Proof] | None:
+    def attempt() -> Found | None:
         view = store.view(where, kinds_of(metric), "Nothing was searched", metric)
         try:
             if k is None:
@@ -72,9 +91,12 @@ def find_hits(
             else:
                 distances, rows, proof = finder.nearest(
                     view, view.mask, queries, k, metric,
-                    threads=threads, strategy=strategy, backend=backend,
+                    threads=threads, strategy=strategy, backend=backend, limits=limits,
                 )  # fmt: skip
                 each, every = distances.tolist(), rows.tolist()
+                if limits is not None:
+                    every = [[row for row in line if row >= 0] for line in every]
+                    each = [line[: len(own)] for line, own in zip(each, every, strict=True)]
             # A hit that has gone meanwhile asks for another search; so does, under a filter, any
             # change, since it may have made a hit of what was none.
             found = {row for line in every for row in line}
@@ -91,7 +113,8 @@ def find_hits(
             ]
             for line, numbers in zip(each, every, strict=True)
         ]
-        return hits, proof
+        near = [numbers[: len(line)] for line, numbers in zip(hits, every, strict=True)]
+        return Found(hits, near, proof, view.snapshot.state)
 
     for _ in range(_ATTEMPTS):
         answer = attempt()

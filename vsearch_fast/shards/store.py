@@ -49,6 +49,7 @@ class ShardedStore(Store):
         folder: of the list.
         checks: as for `Store`.
         held: of a snapshot, the list and the open stores of the shards.
+        manifest: the list, where it is not that in the folder.
 
     Raises:
         StoreError: no sharded index there, a shard missing, damaged or of another kind.
@@ -56,12 +57,12 @@ class ShardedStore(Store):
 
     def __init__(
         self, folder: Path, checks: Checks = "first",
-        held: tuple[Manifest, Sequence[Store]] | None = None,
+        held: tuple[Manifest, Sequence[Store]] | None = None, manifest: Manifest | None = None,
     ) -> None:  # fmt: skip
         self.folder = folder.absolute()
         self.writable, self.checks = False, checks
         if held is None:
-            self.manifest = manifests.read(self.folder)
+            self.manifest = manifests.read(self.folder) if manifest is None else manifest
             self.shards = Shards(self.folder, self.manifest, checks)
         else:
             self.manifest = held[0]
