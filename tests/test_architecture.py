@@ -46,8 +46,8 @@ STRANGERS = {
 
 FACES = {
     "": """Embedder Hit Index Item Label Likeness Proof Resident ShardedIndex Sketched
-           Threshold __version__ connect datasets errors pack_bits range_search self_join self_join_blocks
-           topk""",
+           Threshold __version__ connect datasets errors pack_bits range_search self_join
+           self_join_blocks topk""",
     "cluster": "connect",
     "datasets": "Record deepfashion folder garments inshop",
     "datasets.garments": """CATEGORIES COLOURS GarmentInfo PATTERNS item_id read render

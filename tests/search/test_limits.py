@@ -26,7 +26,7 @@ def rows_of(count: int, dim: int, seed: int) -> np.ndarray:
 def expected(
     queries: np.ndarray, rows: np.ndarray, k: int, metric: str, limits: np.ndarray, mask: Any
 ) -> list[list[tuple[float, int]]]:
-    distances, ids = reference.topk(queries, rows, k, metric=metric, mask=mask)  # type: ignore[arg-type]
+    distances, ids = reference.topk(queries, rows, k, metric=metric, mask=mask)
     return [
         [(d, i) for d, i in zip(line.tolist(), own.tolist(), strict=True) if d <= limit]
         for line, own, limit in zip(distances, ids, limits.tolist(), strict=True)

@@ -31,9 +31,7 @@ class Answer(list[list[Hit]]):
 
 def together(parts: Sequence[Part], queries: int, k: int | None) -> list[list[Hit]]:
     """The nearest k hits of each query (None: all) of those of all parts."""
-    return [
-        [hit for _, _, hit in _nearest(parts, query, k)] for query in range(queries)
-    ]
+    return [[hit for _, _, hit in _nearest(parts, query, k)] for query in range(queries)]
 
 
 def _nearest(

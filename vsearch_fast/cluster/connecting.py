@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import ArgumentError, ClusterError, StoreError, VsearchError
+from ..errors import ArgumentError, StoreError, VsearchError
 from ..index.store import Store
 from ..shards import manifest as manifests
 from ..shards.manifest import Manifest
@@ -143,5 +143,3 @@ def kept(folder: str, key: str, value: str) -> VsearchError | None:
     except VsearchError as error:
         return error
     return None
-
-

@@ -21,8 +21,8 @@ from ..index.finder import Finder, kinds_of
 from ..index.hits import Hit, find_hits
 from ..index.index import Index
 from ..index.items import Item
-from ..index.snapshot import Filter, State
 from ..index.schema import Meta
+from ..index.snapshot import Filter, State
 from ..index.store import Store
 from ..search.proof import Proof
 from ..shards.manifest import Manifest

@@ -1,4 +1,4 @@
-"""An index that is searched on a cluster: the reading of an `Index`, each shard where its files are.
+"""An index that is searched on a cluster: read as an `Index` is, each shard where its files are.
 
 ::
 
@@ -16,7 +16,7 @@ import math
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -86,7 +86,7 @@ class ClusterIndex(Index):
     ) -> None:  # fmt: skip
         super().__init__(store)
         self.address, self.timeout = address, store.patience.seconds
-        self.shards = [shard.path for shard in store.manifest.shards]  # type: ignore[assignment]
+        self.shards = [shard.path for shard in store.manifest.shards]
         self._asking: Asking = store.asking
         self._threads, self._ahead, self._changeable = threads, ahead, changeable
         self._finder = ClusterFinder(store, device)
@@ -109,12 +109,48 @@ class ClusterIndex(Index):
         found: dict[str, list[str]] = {}
         for group in self._asking.groups:
             with group.held() as replicas:
-                found |= dict.fromkeys(group.names, [replica.node for replica in replicas])
+                found |= {name: [replica.node for replica in replicas] for name in group.names}
         return found
 
     # Searching
 
-    def search(  # type: ignore[override]
+    @overload  # type: ignore[override]  # an index has no timeout
+    def search(
+        self,
+        queries: npt.ArrayLike,
+        k: int | None = None,
+        metric: Metric = "l2",
+        where: Mapping[str, Scalar | Iterable[Scalar]] | None = None,
+        max_distance: float | Literal["auto"] | None = None,
+        threads: int | None = None,
+        *,
+        within: float | Literal["auto"] | None = None,
+        strategy: str = "auto",
+        backend: str = "auto",
+        explain: Literal[False] = False,
+        timeout: float | None = None,
+        allow_partial: bool = False,
+    ) -> Answer: ...
+
+    @overload
+    def search(
+        self,
+        queries: npt.ArrayLike,
+        k: int | None = None,
+        metric: Metric = "l2",
+        where: Mapping[str, Scalar | Iterable[Scalar]] | None = None,
+        max_distance: float | Literal["auto"] | None = None,
+        threads: int | None = None,
+        *,
+        within: float | Literal["auto"] | None = None,
+        strategy: str = "auto",
+        backend: str = "auto",
+        explain: Literal[True],
+        timeout: float | None = None,
+        allow_partial: bool = False,
+    ) -> tuple[Answer, Proof]: ...
+
+    def search(
         self,
         queries: npt.ArrayLike,
         k: int | None = None,
@@ -170,9 +206,7 @@ class ClusterIndex(Index):
             threshold = self.threshold(metric, threads=threads, backend=backend)
             limit = -math.inf if threshold is None else threshold.distance
         patience = replace(self._patience(timeout), partial=allow_partial)
-        asked = Asked(
-            array, k, metric, wanted, limit, strategy, backend, threads or self._threads
-        )
+        asked = Asked(array, k, metric, wanted, limit, strategy, backend, threads or self._threads)
         kind = _Kind(asked, patience)
         alone = explain or k is None
         hits, proof, missing = self._line.run(
@@ -186,9 +220,7 @@ class ClusterIndex(Index):
         if timeout is None:
             return usual
         if not timeout > 0:
-            raise ArgumentError(
-                f"timeout is {timeout!r}", _NOT_SEARCHED, "Pass seconds, above 0"
-            )
+            raise ArgumentError(f"timeout is {timeout!r}", _NOT_SEARCHED, "Pass seconds, above 0")
         return replace(usual, seconds=float(timeout), slow=min(usual.slow, timeout / 3))
 
     def _several(
@@ -310,7 +342,7 @@ class ClusterIndex(Index):
         with self._changing:
             self._refuse_copies(consequence)
             by_shard: dict[int, list[str]] = {}
-            for id_, number in self._store.held(names, consequence).items():
+            for id_, number in self._store.shards_of(names, consequence).items():
                 by_shard.setdefault(number, []).append(id_)
             for number, own in sorted(by_shard.items()):
                 self._change(number, "remove", (own,), {}, consequence)

@@ -22,13 +22,14 @@ from ..index.finder import Finder
 from ..index.item_reading import column_number
 from ..index.items import Item
 from ..index.snapshot import Filter, Snapshot, State
-from ..index.store import Store, View
+from ..index.store import View
 from ..search.proof import Proof
 from ..shards.manifest import Manifest
 from ..shards.reading import Numbers, ShardedState, ShardedView
 from ..shards.store import ShardedStore, behind, values_together
 from .answers import nearest_together, proofs_together
 from .asking import Asking, Patience
+from .groups import Group
 from .host import ROW_BITS
 
 _NOT_READ = "Nothing was read"
@@ -74,9 +75,7 @@ class ClusterStore(ShardedStore):
             group.close()
 
     def _each(self, name: str, *arguments: Any) -> dict[int, Any]:
-        return self.asking.each(
-            name, *arguments, patience=self.patience, consequence=_NOT_READ
-        )
+        return self.asking.each(name, *arguments, patience=self.patience, consequence=_NOT_READ)
 
     def _all(self, name: str, *arguments: Any) -> list[Any]:
         return self.asking.all(name, *arguments, patience=self.patience, consequence=_NOT_READ)
@@ -129,7 +128,7 @@ class ClusterStore(ShardedStore):
                     found[id_] = order, item
         return found
 
-    def held(self, ids: Sequence[str], consequence: str) -> dict[str, int]:
+    def shards_of(self, ids: Sequence[str], consequence: str) -> dict[str, int]:
         """The shard of each of these ids.
 
         Raises:
@@ -154,7 +153,7 @@ class ClusterStore(ShardedStore):
 
     def stored(self, kind: str, ids: Sequence[str]) -> np.ndarray:
         """Rows of a kind of these ids: (n, width), of two views (n, 2, width)."""
-        numbers = self.held(ids, _NOT_READ)
+        numbers = self.shards_of(ids, _NOT_READ)
         width = self.meta.dim if kind == "vectors" else -(-self.meta.bits // 8)
         dtype = np.dtype(self.meta.dtype) if kind == "vectors" else np.dtype(np.uint8)
         views = len(self.meta.views)
@@ -286,7 +285,8 @@ class ClusterFinder(Finder):
         numbers = Numbers([part.rows for part in state.parts])
         shard = np.searchsorted(numbers.starts, rows, side="right") - 1
         orders = shard.astype(np.int64) << ROW_BITS | (rows - numbers.starts[shard])
-        calls, places = [], {}
+        calls: list[tuple[Group, str, tuple[Any, ...]]] = []
+        places: dict[Group, Any] = {}
         for group in self._store.asking.groups:
             own = np.flatnonzero(np.isin(shard, group.numbers))
             if len(own) or not calls:  # one call at least says the shape

@@ -235,8 +235,7 @@ def topk_segments(
 
 
 def _above(limits: NDArray[np.float64], kernels: Any) -> NDArray:
-    """The smallest distances that are beyond limits; none is at or beyond what they are for none.
-    """
+    """The smallest numbers that are above limits."""
     if kernels.distances.kind == "f":
         return np.nextafter(limits, np.inf)
     return np.clip(np.floor(limits) + 1, 0, kernels.beyond).astype(kernels.distances)
