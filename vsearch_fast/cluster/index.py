@@ -114,7 +114,7 @@ class ClusterIndex(Index):
 
     # Searching
 
-    @overload  # type: ignore[override]  # an index has no timeout
+    @overload
     def search(
         self,
         queries: npt.ArrayLike,
@@ -274,7 +274,7 @@ class ClusterIndex(Index):
         if not partial and not known.issuperset(asked.where or ()):
             self._store.refuse_unknown_columns(asked.where, _NOT_SEARCHED)
 
-    def to(self, device: str) -> NoReturn:  # type: ignore[override]
+    def to(self, device: str) -> NoReturn:
         """Refused: `connect` says where actors search."""
         raise ArgumentError(
             f"device is {device!r}, of actors that search already", "Nothing was moved",
@@ -385,8 +385,8 @@ class ClusterIndex(Index):
     def _refused(self, *_: Any, **__: Any) -> NoReturn:
         raise self._store.refusal("Nothing was done")
 
-    snapshot = verify = repair = compact = optimize = backup = _refused  # type: ignore[assignment]
-    transaction = update = describe = add_checksums = _refused  # type: ignore[assignment]
+    snapshot = verify = repair = compact = optimize = backup = _refused
+    transaction = update = describe = add_checksums = _refused
 
     def __reduce__(self) -> NoReturn:
         raise StoreError(
