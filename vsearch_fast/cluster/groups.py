@@ -18,7 +18,7 @@ from ..shards.manifest import Manifest
 from ..version import __version__
 from .copying import Lender
 from .host import Host, Opened
-from .placing import Seen, Share, located, on_node, still_there
+from .placing import Seen, Share, located, look_everywhere, on_node, still_there
 
 #: Calls that an actor does at a time; others wait in its queue.
 _AT_ONCE = 16
@@ -81,6 +81,7 @@ class Group:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _reviving: bool = False
     _closed: bool = False
+    _lending: tuple[Any, Seen] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -100,6 +101,7 @@ class Group:
                 " (copy_to)",
             )
         lender = self._lender(seen)
+        self._lending = lender
         return [self._started(folders[node], lender) for node in share.nodes[:count]]
 
     def finish(self, begun: Sequence[Replica]) -> None:
@@ -113,6 +115,7 @@ class Group:
             self._open(replica)
             with self._lock:
                 self.replicas.append(replica)
+        self._end_lender(self._lending)
 
     def _lender(self, seen: Sequence[Seen]) -> tuple[Any, Seen] | None:
         if self.plan.copy_to is None:
@@ -120,6 +123,11 @@ class Group:
         source = next(each for each in seen if all(each.there[n] for n in self.numbers))
         lending = self.ray.remote(Lender)
         return lending.options(max_concurrency=4, **on_node(source.node)).remote(), source
+
+    def _end_lender(self, lender: tuple[Any, Seen] | None) -> None:
+        if lender is not None:
+            with contextlib.suppress(Exception):
+                self.ray.kill(lender[0])
 
     def _started(self, there: Seen, lender: tuple[Any, Seen] | None) -> Replica:
         actor, source = (None, there) if lender is None else lender
@@ -225,8 +233,6 @@ class Group:
         lender = self._lender(seen)
         may = seen
         if plan.copy_to is not None:
-            from .placing import look_everywhere
-
             may = look_everywhere(self.ray, plan.path, plan.manifest)
         with self._lock:
             used = {replica.node for replica in self.replicas}
@@ -237,7 +243,10 @@ class Group:
                 "Add nodes that have its files",
             )  # fmt: skip
         replica = self._started(free[hash(self.numbers) % len(free)], lender)
-        self._open(replica)
+        try:
+            self._open(replica)
+        finally:
+            self._end_lender(lender)
         with self._lock:
             if not self._closed:
                 self.replicas.append(replica)
