@@ -46,8 +46,9 @@ STRANGERS = {
 
 FACES = {
     "": """Embedder ExactNeighbors Hit Index Item Label Likeness Proof Resident ShardedIndex
-           Sketched Threshold __version__ datasets errors pack_bits range_search self_join
+           Sketched Threshold __version__ connect datasets errors pack_bits range_search self_join
            self_join_blocks topk""",
+    "cluster": "connect",
     "datasets": "Record deepfashion folder garments inshop",
     "datasets.garments": """CATEGORIES COLOURS GarmentInfo PATTERNS item_id read render
                             render_catalogue write_deepfashion""",

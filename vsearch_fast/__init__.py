@@ -28,6 +28,7 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from . import datasets, errors
+    from .cluster import connect
     from .embedder import Embedder
     from .index import Hit, Index, Item, Label, Likeness, Threshold
     from .neighbors import ExactNeighbors
@@ -56,6 +57,7 @@ _HOME = {
     "ShardedIndex": "shards",
     "Sketched": "search",
     "Threshold": "index",
+    "connect": "cluster",
     "pack_bits": "search",
     "range_search": "search",
     "self_join": "search",
@@ -77,6 +79,7 @@ __all__ = [
     "Sketched",
     "Threshold",
     "__version__",
+    "connect",
     "datasets",
     "errors",
     "pack_bits",

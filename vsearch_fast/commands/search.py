@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from ..index.where import read_where, where_in_words
 from ..terminal import options
 from ..terminal.console import tell
 from ..words import JUDGED, METRICS, Metric, plural
+from . import on_ray
 
 if TYPE_CHECKING:
     from ..embedder.embedder import Embedder
@@ -105,6 +107,7 @@ if TYPE_CHECKING:
 )
 @options.photos
 @options.exclude
+@on_ray.option
 @options.json_flag
 @click.option(
     "--csv",
@@ -136,6 +139,7 @@ def command(
     html_file: Path | None,
     photos_root: Path | None,
     exclude: tuple[str, ...],
+    ray_address: str | None,
     as_json: bool,
     as_csv: bool,
     on_error: Literal["skip", "raise"],
@@ -212,15 +216,23 @@ def command(
         raise click.UsageError("--box and --auto-box exclude each other")
     if box is not None:
         box = _within(queries[0], box, max_pixels)
-    model = model or model_file(index_path)
+    connected = None if ray_address is None else on_ray.opened(
+        index_path, ray_address, threads=threads, backend=backend
+    )  # fmt: skip
+    model = model or model_file(index_path, connected)
     embedder = embedder_for(
-        index_path, model, decoder=decoder, writing=False, say=tell, providers=provider,
-        threads=threads, max_pixels=max_pixels,
+        index_path, model, decoder=decoder, writing=False, say=tell, index=connected,
+        providers=provider, threads=threads, max_pixels=max_pixels,
     )  # fmt: skip
     if explain or provider != "auto" or embedder.provider != "CPUExecutionProvider":
         tell(running(embedder))
     warnings.simplefilter("ignore", ImageSkippedWarning)  # they are listed
-    with open_index(index_path, model_id=embedder.model_id) as found:
+    with contextlib.ExitStack() as closing:
+        found = connected
+        if found is None:
+            found = open_index(index_path, model_id=embedder.model_id)
+        closing.enter_context(found)
+        on_ray.refuse_another(index_path, found, embedder.model_id)
         pictures = Photos(found, photos_root)
         columns = found.columns()
 

@@ -14,6 +14,7 @@ from ..search.proof import Proof
 from .conditions import Condition
 from .finder import Finder, kinds_of
 from .items import facet
+from .snapshot import State
 from .store import Store
 from .sums import CURE
 
@@ -42,17 +43,35 @@ class Hit:
     metadata: Mapping[str, Value]
 
 
-def first_of_each(hits: Sequence[Hit], column: str) -> list[Hit]:
-    """The first hit of each thing that a column names, and each hit that has no value there."""
+def first_of_each(hits: Sequence[Hit], column: str) -> list[int]:
+    """The places of the first hit of each thing that a column names, and of each hit that has no
+    value there."""
     met: set[str] = set()
     kept = []
-    for hit in hits:
+    for place, hit in enumerate(hits):
         value = hit.metadata.get(column)
         thing = facet(value)
         if value is None or thing not in met:
-            kept.append(hit)
+            kept.append(place)
             met.add(thing)
     return kept
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """What a search found in one committed state.
+
+    Attributes:
+        hits: of each query.
+        rows: their numbers.
+        proof: of the search.
+        state: of the rows.
+    """
+
+    hits: list[list[Hit]]
+    rows: list[list[int]]
+    proof: Proof
+    state: State
 
 
 def find_hits(
@@ -68,7 +87,8 @@ def find_hits(
     threads: int | None,
     strategy: str,
     backend: str,
-) -> tuple[list[list[Hit]], Proof]:
+    limits: np.ndarray | None = None,
+) -> Found:
     """The hits of each query, as `Index.search` returns them, all of one committed state.
 
     Args:
@@ -78,12 +98,14 @@ def find_hits(
         max_distance: hits beyond it are left out; None for no limit.
         group_by: the column whose values tell things apart; None: each item is one.
         metric, where, threads, strategy, backend: checked, as for `Index.search`.
+        limits: float64 (q,), distances beyond which there is no hit either, of `k` ones.
     """
 
-    def attempt() -> tuple[list[list[Hit]], Proof] | None:
+    def attempt() -> Found | None:
         view = store.view(where, kinds_of(metric), "Nothing was searched", metric)
         reach = math.inf if max_distance is None else max_distance
         hits: list[list[Hit]] = [[] for _ in queries]
+        near: list[list[int]] = [[] for _ in queries]
         asked = np.arange(len(queries))
         wanted = k if k is None or group_by is None else _VIEWS * k
         while True:
@@ -97,8 +119,12 @@ def find_hits(
                     distances, rows, proof = finder.nearest(
                         view, view.mask, queries[asked], wanted, metric,
                         threads=threads, strategy=strategy, backend=backend,
+                        limits=None if limits is None else limits[asked],
                     )  # fmt: skip
                     each, every = distances.tolist(), rows.tolist()
+                    if limits is not None:
+                        every = [[row for row in line if row >= 0] for line in every]
+                        each = [line[: len(own)] for line, own in zip(each, every, strict=True)]
                 # A hit that has gone meanwhile asks for another search; so does, under a filter
                 # or in groups, any change, since it may have made a hit of what was none.
                 found = {row for line in every for row in line}
@@ -110,20 +136,23 @@ def find_hits(
                 return None
             more = []
             for query, line, numbers in zip(asked.tolist(), each, every, strict=True):
-                of_query = [
+                own = [
                     Hit(item.id, distance, item.path, item.box, item.metadata)
                     for distance, item in zip(line, map(items.__getitem__, numbers), strict=True)
                     if distance <= reach
                 ]
-                hits[query] = (
-                    of_query if group_by is None else first_of_each(of_query, group_by)[:k]
-                )
+                if group_by is None:
+                    hits[query], near[query] = own, numbers[: len(own)]
+                    continue
+                kept = first_of_each(own, group_by)[:k]
+                hits[query] = [own[place] for place in kept]
+                near[query] = [numbers[place] for place in kept]
                 # Further rows may be of further things, if there are any within reach.
-                whole = wanted is None or len(line) < wanted or len(of_query) < len(line)
-                if group_by is not None and len(hits[query]) < (k or 0) and not whole:
+                whole = wanted is None or len(line) < wanted or len(own) < len(line)
+                if k is not None and len(kept) < k and not whole:
                     more.append(query)
             if not more or wanted is None:
-                return hits, proof
+                return Found(hits, near, proof, view.snapshot.state)
             asked, wanted = np.array(more), wanted * _FURTHER
 
     for _ in range(_ATTEMPTS):

@@ -424,7 +424,7 @@ class Index(Listing, Telling, Upkeep):
             self._store, self._finder, array, k, metric, wanted, limit, group_by,
             threads=threads, strategy=strategy, backend=backend,
         )  # fmt: skip
-        return found if explain else found[0]
+        return (found.hits, found.proof) if explain else found.hits
 
     # Reading
 

@@ -30,7 +30,7 @@ from ..index.items import Item
 from ..index.likeness import Likeness
 from ..index.views import padded
 from ..indexing.photos import Photos
-from ..shards.opening import open_index
+from ..shards.opening import identity_of, open_index
 from ..words import JUDGED, METRICS, Metric
 from .current import Current, Facts, Opened
 from .faults import NotFoundError, RequestError, status_of
@@ -64,6 +64,7 @@ class Catalogue:
         settings: its limits.
         backend, threads: for searches, as `Index.search` takes them.
         photos: where pictures are; None: where the index says.
+        reopen, identity: of what is at the address now, as for `Current`; by default of `path`.
     """
 
     def __init__(
@@ -76,6 +77,8 @@ class Catalogue:
         backend: str = "auto",
         threads: int | None = None,
         photos: Photos | None = None,
+        reopen: Callable[[], Index] | None = None,
+        identity: Callable[[Path], tuple[Any, ...] | None] = identity_of,
     ) -> None:
         self.name = path.resolve().name
         self.embedder = embedder
@@ -83,7 +86,7 @@ class Catalogue:
         self._backend, self._threads = backend, threads
         self._folder = path
         self._photos = Photos(index) if photos is None else photos
-        self._current = Current(path, index, self._open, self._first_facts)
+        self._current = Current(path, index, reopen or self._open, self._first_facts, identity)
         self._failing: set[str] = set()
         self._kept: SizedCache[str, Kept] = SizedCache(
             settings.kept_bytes, lambda kept: len(kept.data)
