@@ -30,7 +30,7 @@ ASKED = {"client", "catalogue"}
 
 
 def _asking(name: str) -> dict[str, Callable[..., None]]:
-    """Tests of a file that have but a client and the catalogue, and their parameters."""
+    """Tests of a file that have a client and the catalogue, and ask for nothing else."""
     found = importlib.util.spec_from_file_location(f"web_{name}", WEB / f"{name}.py")
     assert found is not None and found.loader is not None
     module = importlib.util.module_from_spec(found)
