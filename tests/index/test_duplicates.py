@@ -275,7 +275,7 @@ def test_only_items_of_a_filter(tmp_path):
     ],
 )
 def test_a_similarity_is_a_distance(metric, similar, bits, want):
-    assert radius_of(metric, None, similar, bits, "") == want
+    assert radius_of(metric, similar, bits, "") == want
     if metric == "hamming":
         shares = (bits - np.arange(bits + 1)) / bits
         assert want == np.flatnonzero(shares >= similar).max()

@@ -124,6 +124,22 @@ class DuplicateGroup:
         return self.items[0]
 
 
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A new picture, looked for in an index.
+
+    Attributes:
+        path: of its file.
+        look: what it looks like.
+        there: what the index has of it, the same files first, then the same pixels, each nearest
+            first; None where it has nothing. The distances are those from the new picture.
+    """
+
+    path: str
+    look: Look
+    there: DuplicateGroup | None
+
+
 class Side(NamedTuple):
     """An index of two that are compared, or the only one."""
 
@@ -132,10 +148,8 @@ class Side(NamedTuple):
     folder: str
 
 
-def radius_of(
-    metric: str, within: float | None, similar: float | None, bits: int, consequence: str
-) -> float:
-    """The largest distance of two copies: as given, or of a share that is alike.
+def radius_of(metric: str, similar: float | None, bits: int, consequence: str) -> float:
+    """The largest distance of two copies of which a share is alike.
 
     `similar` S is, for "cosine", a cosine of S or more, a distance of 1 - S; for "hamming" a share
     S or more of the bits the same.
@@ -143,17 +157,17 @@ def radius_of(
     Raises:
         ArgumentError: a similarity out of range, or of a metric that has none.
     """
-    if similar is None:
-        assert within is not None
-        return within
     if metric not in ("cosine", "hamming"):
         raise ArgumentError(
             f"no distance is named, and {metric} has no similarity",
             consequence,
             "Name a distance (within), or use cosine or hamming",
         )
-    number = isinstance(similar, int | float | np.number) and not isinstance(similar, bool)
-    if not (number and 0 <= similar <= 1):
+    if (
+        isinstance(similar, bool)
+        or not isinstance(similar, int | float | np.integer | np.floating)
+        or not 0 <= similar <= 1
+    ):
         raise ArgumentError(
             f"similar is {similar!r}, not a number from 0 to 1", consequence, "Change it"
         )
@@ -456,6 +470,8 @@ def refuse_unknown(linkage: str, across: bool, consequence: str) -> None:
 
 def described(groups: Sequence[DuplicateGroup]) -> str:
     """How many groups of each kind, and copies beside the best ones, in words."""
+    if not groups:
+        return "no duplicates"
     copies = sum(len(group.items) - 1 for group in groups)
     counts = [sum(group.kind == kind for group in groups) for kind in KINDS]
     names = ("of identical files", "of identical pixels", "of near-duplicates")
