@@ -55,9 +55,10 @@ FACES = {
     "embedder": "Batch Embedder ImageSkippedWarning ProviderFallbackWarning Skipped embed_views",
     "evaluate": """Difference Figure ModelRow Options STANDARD Study evaluate table_rows write""",
     "export": "ExportReport export write_classes",
-    "images": """Box FORMATS IMAGE_SUFFIXES MAX_PIXELS RESIZE_FILTERS Source decode find_images load
+    "images": """Box FORMATS IMAGE_SUFFIXES Look MAX_PIXELS RESIZE_FILTERS Source decode find_images
+                 load look
                  pixel_box reduced upright_size""",
-    "index": "Hit Index Item Label Likeness Threshold",
+    "index": "Duplicate DuplicateGroup Hit Index Item Label Likeness Threshold",
     "kernels.reference": """BLOCK DISTANCE LANES METRICS Metric cosine hamming ip l1 l2 lane_sum
                             pack_bits range_search self_join topk""",
     "models": "DEFAULT SHIPPED Shipped default_model default_model_id model_path",

@@ -17,6 +17,7 @@ COMMANDS = {
     "calibrate": "commands.calibrate",
     "compact": "commands.compact",
     "demo": "commands.demo",
+    "duplicates": "commands.duplicates",
     "eval": "evaluate.__main__",
     "export": "export.__main__",
     "garments": "commands.garments",

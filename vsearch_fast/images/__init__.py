@@ -5,6 +5,7 @@ from __future__ import annotations
 from .boxes import Box, pixel_box
 from .decoding import RESIZE_FILTERS, Source, decode, load, reduced, upright_size
 from .finding import find_images
+from .looks import Look, look
 from .readers import FORMATS, IMAGE_SUFFIXES
 from .refusals import MAX_PIXELS
 
@@ -14,10 +15,12 @@ __all__ = [
     "MAX_PIXELS",
     "RESIZE_FILTERS",
     "Box",
+    "Look",
     "Source",
     "decode",
     "find_images",
     "load",
+    "look",
     "pixel_box",
     "reduced",
     "upright_size",

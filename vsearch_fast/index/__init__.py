@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .duplicates import Duplicate, DuplicateGroup
 from .hits import Hit
 from .index import Index
 from .items import Item
@@ -9,6 +10,8 @@ from .likeness import Label, Likeness
 from .thresholds import Threshold
 
 __all__ = [
+    "Duplicate",
+    "DuplicateGroup",
     "Hit",
     "Index",
     "Item",

@@ -3,12 +3,15 @@ and the copies of them that stay on GPUs."""
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..checks import Progress
 from ..errors import ArgumentError
 from ..search.dispatch import topk_segments
+from ..search.joins import Pairs, cross_join_segments, self_join_segments
 from ..search.proof import Proof
 from ..search.ranges import range_segments
 from ..search.sketches import Sketch
@@ -119,7 +122,7 @@ class Finder:
         """
         kind, views = kind_of(metric), len(self._store.meta.views)
         queries, asked = flat(queries)
-        segments, sketches, masks = self._lines(view, mask, queries, kind)
+        segments, sketches, masks = self._lines(view, mask, kind)
         if self._residents and self._generation != view.snapshot.state.generation:
             self.to("cuda")
         resident = None if backend == "cpu" else self._residents.get(kind)
@@ -165,7 +168,7 @@ class Finder:
         """
         views = len(self._store.meta.views)
         queries, asked = flat(queries)
-        segments, sketches, masks = self._lines(view, mask, queries, kind_of(metric))
+        segments, sketches, masks = self._lines(view, mask, kind_of(metric))
         try:
             offsets, distances, found, proof = range_segments(
                 queries, segments, radius, metric=metric, masks=masks, sketches=sketches,
@@ -181,16 +184,99 @@ class Finder:
         lines = [items_once(*line) for line in each] if len(queries) else []
         return [line[0].tolist() for line in lines], [line[1].tolist() for line in lines], proof
 
+    def joined(
+        self,
+        view: View,
+        radius: float,
+        metric: str,
+        *,
+        threads: int | None = None,
+        progress: Progress | None = None,
+    ) -> Generator[Pairs, None, None]:
+        """All pairs of items within a radius of each other, block by block, as `self_join_blocks`
+        finds them; on the processor.
+
+        Of several views a pair of items is there once for each pair of their views that is.
+
+        Args:
+            view: of `kinds_of` the metric; its mask says which rows count.
+            progress: called with the rows that are done and those to do.
+
+        Yields:
+            ``(i, j, distances)``: row numbers, each i < j.
+
+        Raises:
+            DamagedError, CompactedError: as `nearest`.
+        """
+        views = len(self._store.meta.views)
+        segments, sketches, masks = self._lines(view, view.mask, kind_of(metric))
+        blocks = self_join_segments(
+            segments, radius, metric=metric, masks=masks, sketches=sketches, reading=view.reading,
+            threads=threads, progress=progress,
+        )  # fmt: skip
+        try:
+            for i, j, distances in blocks:
+                self._store.settle(view, "Nothing was compared")
+                if views > 1:
+                    i, j = i // views, j // views
+                    other = i != j
+                    i, j, distances = i[other], j[other], distances[other]
+                yield i, j, distances
+        finally:
+            self._store.settle(view, "Nothing was compared")
+
+    def crossed(
+        self,
+        view: View,
+        other: Finder,
+        others: View,
+        radius: float,
+        metric: str,
+        *,
+        threads: int | None = None,
+        progress: Progress | None = None,
+    ) -> Generator[Pairs, None, None]:
+        """All pairs of an item here and one of another index within a radius, block by block.
+
+        Args:
+            other, others: the other's finder, and its view, of the same kinds.
+            view, radius, metric, threads, progress, and what is raised: as for `joined`.
+
+        Yields:
+            ``(i, j, distances)``: row numbers here and there.
+        """
+        kind = kind_of(metric)
+        left, _, left_masks = self._lines(view, view.mask, kind)
+        right, sketches, masks = other._lines(others, others.mask, kind)
+        blocks = cross_join_segments(
+            left, right, radius, metric=metric, left_masks=left_masks, masks=masks,
+            sketches=sketches, left_reading=view.reading, reading=others.reading, threads=threads,
+            progress=progress,
+        )  # fmt: skip
+        sides = (self._store, view), (other._store, others)
+        views = [len(store.meta.views) for store, _ in sides]
+        try:
+            for i, j, distances in blocks:
+                for store, read in sides:
+                    store.settle(read, "Nothing was compared")
+                yield i // views[0], j // views[1], distances
+        finally:
+            for store, read in sides:
+                store.settle(read, "Nothing was compared")
+
     def _lines(
-        self, view: View, mask: np.ndarray | None, queries: np.ndarray, kind: str
+        self, view: View, mask: np.ndarray | None, kind: str
     ) -> tuple[list[np.ndarray], list[Sketch] | None, list[np.ndarray | None] | None]:
-        """The segments of a kind, their sketches and their masks, by lines (`views.py`)."""
+        """The segments of a kind, at least one, their sketches and their masks, by lines
+        (`views.py`)."""
         views = len(self._store.meta.views)
         if mask is not None and views > 1:
             mask = np.repeat(mask, views)
         segments, sketches = view.reading.arrays(kind), view.reading.sketched()
         if not segments:
-            segments, sketches = [np.empty((0, queries.shape[1]), queries.dtype)], None
+            [shape] = [each for each in self._store.meta.kinds if each.name == kind]
+            empty = np.empty((0, shape.width // views), shape.dtype)
+            segments, sketches = [empty], None
         masks = None
         if mask is not None:
             borders = np.cumsum([len(segment) for segment in segments])[:-1]

@@ -28,6 +28,7 @@ from ..search.proof import Proof
 from ..words import METRICS, Metric
 from . import arguments, schema
 from .changes import Changes
+from .duplicating import Duplicating
 from .finder import Finder
 from .hits import Hit, find_hits
 from .item_reading import column_number
@@ -38,14 +39,13 @@ from .reading import Checks, checks_wanted
 from .store import Store
 from .telling import Telling
 from .thresholds import Thresholds
-from .upkeep import Upkeep
 from .views import checked_views
 
 _NOT_ADDED = "None of the rows was added"
 _NOT_SEARCHED = "Nothing was searched"
 
 
-class Index(Listing, Telling, Upkeep):
+class Index(Listing, Telling, Duplicating):
     """An index folder, opened by `Index.create` or `Index.open`.
 
     Many processes may search an index while one writes to it; each search sees all that was

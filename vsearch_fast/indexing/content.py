@@ -7,14 +7,13 @@ the hash tells that another file is the same picture, whose features need not be
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable
 
 from ..checks import PixelBox
+from ..disk.hashing import file_hash
 from ..index.items import Item
-
-_HASH_BYTES = 16
+from ..index.stamps import parts_of
 
 
 def stamp_of(path: str | os.PathLike[str]) -> str | None:
@@ -36,11 +35,10 @@ def hashed_stamp(item: Item) -> str | None:
     if item.stamp is None or item.stamp.count(":") != 1 or item.path is None:
         return item.stamp
     try:
-        with open(item.path, "rb") as file:
-            digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=_HASH_BYTES))
+        digest = file_hash(item.path)
     except OSError:
         return item.stamp
-    return f"{item.stamp}:{digest.hexdigest()}" if stamp_of(item.path) == item.stamp else item.stamp
+    return f"{item.stamp}:{digest}" if stamp_of(item.path) == item.stamp else item.stamp
 
 
 class Seen:
@@ -49,7 +47,7 @@ class Seen:
     def __init__(self, items: Iterable[Item]) -> None:
         self._ids: dict[tuple[str, str, PixelBox | None], str] = {}
         for item in items:
-            size, _, digest = _parts(item.stamp)
+            size, _, digest = parts_of(item.stamp)
             if digest:
                 self._ids.setdefault((size, digest, item.box), item.id)
         self._sizes = {size for size, _, _ in self._ids}
@@ -59,14 +57,9 @@ class Seen:
 
         The file is read only where one of its size is known.
         """
-        size, _, _ = _parts(item.stamp)
+        size, _, _ = parts_of(item.stamp)
         if size not in self._sizes:
             return None
         stamp = hashed_stamp(item)
-        found = self._ids.get((size, _parts(stamp)[2], item.box))
+        found = self._ids.get((size, parts_of(stamp)[2], item.box))
         return None if found is None or stamp is None else (found, stamp)
-
-
-def _parts(stamp: str | None) -> tuple[str, str, str]:
-    parts = (stamp or "").split(":")
-    return (parts[0], parts[1], parts[2]) if len(parts) == 3 else (parts[0], "", "")

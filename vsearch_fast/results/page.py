@@ -7,6 +7,7 @@ import io
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader
 
@@ -37,6 +38,11 @@ def write_page(
 
     The page is rendered a query at a time, so that memory does not grow with the queries.
     """
+    write_template(file, "matches.html", results=results, title=title, facts=facts)
+
+
+def write_template(file: Path, name: str, **values: Any) -> None:
+    """Write a page of this template, piece by piece."""
     environment = Environment(
         loader=PackageLoader("vsearch_fast.results"), autoescape=True, trim_blocks=True,
         lstrip_blocks=True,
@@ -45,13 +51,13 @@ def write_page(
     environment.filters["caption"] = caption
     environment.globals["data_uri"] = _data_uri
     environment.globals["file_name"] = os.path.basename
-    template = environment.get_template("matches.html")
+    template = environment.get_template(name)
     try:
         with (
             replacing(file) as partial,
             partial.open("w", encoding="utf-8", errors="backslashreplace") as out,
         ):
-            out.writelines(template.generate(results=results, title=title, facts=facts))
+            out.writelines(template.generate(**values))
     except OSError as error:
         raise VsearchError(
             f"the page {file} cannot be written ({error.strerror or error})",

@@ -10,7 +10,7 @@ The result is defined by `vsearch_fast.kernels.reference.self_join` and equal to
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from threading import Event
 from typing import Any
 
@@ -37,8 +37,8 @@ from .ranges import (
     workers_for,
 )
 from .resident import Resident
-from .rows import converted, not_finite, readable
-from .sketches import Sketched, build
+from .rows import Reading, converted, live_rows, not_finite, readable, segment_name
+from .sketches import Sketch, Sketched, build
 
 #: Pairs of a block of `self_join_blocks` at most.
 BLOCK = 1 << 22
@@ -79,7 +79,7 @@ def self_join(
         DTypeError: another type of array.
     """
     limit = positive(limit, "limit", "Nothing was searched")
-    join = _Join(database, radius, metric, mask, strategy, threads)
+    join = _join(database, radius, metric, mask, strategy, threads)
     parts: list[Pairs] = [join.none()]
     total = first = 0
     while first < len(join.order):
@@ -127,16 +127,69 @@ def self_join_blocks(
         ArgumentError, DTypeError: as `self_join`, before the first block where arguments are wrong.
     """
     block = positive(block, "block", "Nothing was searched")
-    join = _Join(database, radius, metric, mask, strategy, threads)
+    join = _join(database, radius, metric, mask, strategy, threads)
     return _blocks(join, block, progress)
 
 
-def _blocks(join: _Join, block: int, progress: Progress | None) -> Generator[Pairs, None, None]:
+def self_join_segments(
+    segments: Sequence[NDArray],
+    radius: float,
+    *,
+    metric: str,
+    masks: Sequence[NDArray[np.bool_] | None] | None = None,
+    sketches: Sequence[Sketch | None] | None = None,
+    reading: Reading | None = None,
+    strategy: str = "auto",
+    threads: int | None = None,
+    block: int = BLOCK,
+    progress: Progress | None = None,
+) -> Generator[Pairs, None, None]:
+    """`self_join_blocks` over several arrays, at least one, as if they were one; ``reading`` is
+    told what is read, as by `dispatch.topk_segments`."""
+    join = _Join(segments, radius, metric, masks, sketches, reading, strategy, threads)
+    return _blocks(join, block, progress)
+
+
+def cross_join_segments(
+    left: Sequence[NDArray],
+    right: Sequence[NDArray],
+    radius: float,
+    *,
+    metric: str,
+    left_masks: Sequence[NDArray[np.bool_] | None] | None = None,
+    masks: Sequence[NDArray[np.bool_] | None] | None = None,
+    sketches: Sequence[Sketch | None] | None = None,
+    left_reading: Reading | None = None,
+    reading: Reading | None = None,
+    strategy: str = "auto",
+    threads: int | None = None,
+    block: int = BLOCK,
+    progress: Progress | None = None,
+) -> Generator[Pairs, None, None]:
+    """All pairs of a row of ``left`` and one of ``right`` within a radius, block by block: those
+    that `range_search` finds of the rows of ``left`` among the others.
+
+    Masks, sketches and what is told of reading are of ``right``, but for those of ``left``; each
+    side is at least one array. Other arguments as for `self_join_segments`.
+
+    Yields:
+        ``(i, j, distances)``: rows of ``left`` and of ``right``, ordered by (i, j), also from block
+        to block.
+    """
+    join = _Cross(
+        left, right, radius, metric, left_masks, masks, sketches, left_reading, reading, strategy,
+        threads,
+    )  # fmt: skip
+    return _blocks(join, block, progress)
+
+
+def _blocks(
+    join: _Join | _Cross, block: int, progress: Progress | None
+) -> Generator[Pairs, None, None]:
     first, size = 0, join.size
     while first < len(join.order):
         last = min(first + size, len(join.order))
-        # A row alone has fewer pairs than there are rows.
-        limit = block if last - first > 1 else max(block, len(join.order))
+        limit = block if last - first > 1 else max(block, join.most)
         found, pairs = join.step(first, last, limit)
         if pairs is None:
             size = max(1, (last - first) // 2)
@@ -150,6 +203,63 @@ def _blocks(join: _Join, block: int, progress: Progress | None) -> Generator[Pai
             yield pairs
 
 
+def _join(
+    database: Any,
+    radius: float,
+    metric: str,
+    mask: NDArray[np.bool_] | None,
+    strategy: str,
+    threads: int | None,
+) -> _Join:
+    """The join of one array, as it is given."""
+    array, sketch = taken_apart(database)
+    masks = None if mask is None else [mask]
+    sketches = None if sketch is None else [sketch]
+    return _Join([array], radius, metric, masks, sketches, None, strategy, threads)
+
+
+class _Rows:
+    """Rows of several arrays, taken by their ids."""
+
+    def __init__(self, arrays: Sequence[NDArray], reading: Reading | None) -> None:
+        self.arrays, self._reading = arrays, reading
+        self.starts = np.cumsum([0, *map(len, arrays)])
+
+    def taken(self, ids: NDArray[np.int64], dtype: np.dtype) -> NDArray:
+        """A copy of these rows, as the kernels read them.
+
+        Raises:
+            ArgumentError: one holds NaN or infinity.
+        """
+        if self._reading is not None:
+            self._reading.pairs(ids)
+        if len(self.arrays) == 1:
+            rows = self.arrays[0][ids]
+        else:
+            rows = np.empty((len(ids), self.arrays[0].shape[1]), self.arrays[0].dtype)
+            places = np.searchsorted(self.starts, ids, side="right") - 1
+            for place in np.unique(places).tolist():
+                own = places == place
+                rows[own] = self.arrays[place][ids[own] - self.starts[place]]
+        rows = converted(rows, dtype)
+        if dtype.kind == "f":
+            finite = np.isfinite(rows).all(axis=1)
+            if not finite.all():
+                raise not_finite(int(ids[~finite][0]), self.arrays)
+        return rows
+
+
+def _live_ids(arrays: Sequence[NDArray], lives: Sequence[NDArray[np.uint8] | None]) -> NDArray:
+    """Ids of the rows that live, ascending, int64."""
+    starts = np.cumsum([0, *map(len, arrays)])
+    return np.concatenate(
+        [
+            start + (np.arange(len(rows)) if live is None else np.flatnonzero(live))
+            for start, rows, live in zip(starts[:-1], arrays, lives, strict=True)
+        ]
+    ).astype(np.int64, copy=False)
+
+
 class _Join:
     """A self-join, checked and made ready; its steps are blocks of rows, each with all others.
 
@@ -157,46 +267,51 @@ class _Join:
         order: ids of the live rows, in the order of the steps.
         ascending: whether that is the order of ids.
         size: rows of a step.
+        most: pairs of a row at most.
     """
 
     def __init__(
         self,
-        database: Any,
+        segments: Sequence[Any],
         radius: float,
         metric: str,
-        mask: NDArray[np.bool_] | None,
+        masks: Sequence[NDArray[np.bool_] | None] | None,
+        sketches: Sequence[Sketch | None] | None,
+        reading: Reading | None,
         strategy: str,
         threads: int | None,
     ) -> None:
         checked_words(metric, "cpu", strategy, threads)
-        array, sketch = taken_apart(database)
-        array = checked_array(array, "the database", metric)
+        first = checked_array(segments[0], segment_name("database", 0, segments), metric)
         self.radius = float(checked_radii(radius, 1, metric)[0])
-        [array], [live] = checked_segments(
-            [array], array.shape[1], metric, None if mask is None else [mask], None
-        )
+        dim = first.shape[1]
+        arrays, lives = checked_segments(segments, dim, metric, masks, sketches)
         cpu = self._cpu = on_processor()
-        self._kernels = cpu.family(metric, array.shape[1])
-        self.order = np.arange(len(array)) if live is None else np.flatnonzero(live)
-        rows, dim = len(self.order), array.shape[1]
-        strategy = chosen(strategy, metric, rows, rows, dim, sketch)
+        self._kernels = cpu.family(metric, dim)
+        self.order = _live_ids(arrays, lives)
+        rows = self.most = len(self.order)
+        strategy = chosen(strategy, metric, rows, rows, dim, sketches)
         self._workers = workers_for(rows * rows * dim * self._kernels.rows.itemsize // 2, threads)
-        if self._kernels.rows.kind == "f" and not readable(array):
-            array = converted(array)  # once, and not for every step
-        if strategy == "sketch" and sketch is None:
-            sketch = build(array, threads)
-        problem = Problem(metric, [array], [live], [sketch], 1, None)
+        if self._kernels.rows.kind == "f":  # once, and not for every step
+            arrays = [each if readable(each) else converted(each) for each in arrays]
+        made = list(sketches or [None] * len(arrays))
+        if strategy == "sketch":
+            made = [
+                build(array, threads) if sketch is None and len(array) else sketch
+                for array, sketch in zip(arrays, made, strict=True)
+            ]
+        problem = Problem(metric, arrays, lives, made, 1, reading)
         self._task = cpu.Task(problem, self._kernels, strategy == "sketch")
         if rows:
             self._task.prepare()
         self.size = self._task.batch()
         self.ascending = metric != "hamming"
-        self._array, self._metric = array, metric
+        self._rows, self._metric, self._reading = _Rows(arrays, reading), metric, reading
         if not self.ascending:
-            bits = _bits(array, self.order)
+            bits = self._set_bits()
             by_bits = np.argsort(bits, kind="stable")
             self.order, self._bits = self.order[by_bits], bits[by_bits]
-            self._ranks = np.zeros(len(array), np.int64)
+            self._ranks = np.zeros(self._rows.starts[-1], np.int64)
             self._ranks[self.order] = np.arange(rows)
 
     def none(self) -> Pairs:
@@ -210,9 +325,7 @@ class _Join:
         Returns how many there are, and, where these are at most ``limit``, the pairs.
         """
         mine = self.order[first:last]
-        queries = converted(self._array[mine], self._kernels.rows)
-        if self._kernels.rows.kind == "f" and not np.isfinite(queries).all():
-            raise not_finite(int(mine[~np.isfinite(queries).all(axis=1)][0]), [self._array])
+        queries = self._rows.taken(mine, self._kernels.rows)
         gathering, stop = self._cpu.Gathering(limit), Event()
         gathering.begin(self._workers)
         if self.ascending:
@@ -246,13 +359,91 @@ class _Join:
 
     def _near(self, first: int, last: int) -> Any:
         """The search of codes among those behind, whose set bits are not too many."""
-        most = self._bits[last - 1] + min(self.radius, 8.0 * self._array.shape[1])
+        arrays = self._rows.arrays
+        most = self._bits[last - 1] + min(self.radius, 8.0 * arrays[0].shape[1])
         end = int(np.searchsorted(self._bits, most, side="right"))
-        live = np.zeros(len(self._array), np.uint8)
+        live = np.zeros(self._rows.starts[-1], np.uint8)
         live[self.order[first:end]] = 1
         live.flags.writeable = False
-        problem = Problem(self._metric, [self._array], [live], [None], 1, None)
+        lives = np.split(live, self._rows.starts[1:-1])
+        problem = Problem(self._metric, arrays, lives, [None] * len(arrays), 1, self._reading)
         return self._cpu.Task(problem, self._kernels, False)
+
+    def _set_bits(self) -> NDArray[np.int64]:
+        """How many bits are set in each of the live rows, which are in the order of ids."""
+        starts = self._rows.starts
+        borders = np.searchsorted(self.order, starts[1:-1])
+        each = zip(self._rows.arrays, starts, np.split(self.order, borders), strict=False)
+        return np.concatenate([_bits(codes, ids - start) for codes, start, ids in each])
+
+
+class _Cross:
+    """A join of rows with others, checked and made ready; its steps are blocks of the first.
+
+    Attributes:
+        order: ids of the first rows that live, ascending.
+        size: rows of a step.
+        most: pairs of a row at most.
+    """
+
+    def __init__(
+        self,
+        left: Sequence[Any],
+        right: Sequence[Any],
+        radius: float,
+        metric: str,
+        left_masks: Sequence[NDArray[np.bool_] | None] | None,
+        masks: Sequence[NDArray[np.bool_] | None] | None,
+        sketches: Sequence[Sketch | None] | None,
+        left_reading: Reading | None,
+        reading: Reading | None,
+        strategy: str,
+        threads: int | None,
+    ) -> None:
+        checked_words(metric, "cpu", strategy, threads)
+        first = checked_array(left[0], segment_name("queries", 0, left), metric)
+        self.radius = float(checked_radii(radius, 1, metric)[0])
+        dim = first.shape[1]
+        queries, left_lives = checked_segments(left, dim, metric, left_masks, None)
+        arrays, lives = checked_segments(right, dim, metric, masks, sketches)
+        cpu = self._cpu = on_processor()
+        self._kernels = cpu.family(metric, dim)
+        self.order = _live_ids(queries, left_lives)
+        rows = self.most = live_rows(arrays, lives)
+        strategy = chosen(strategy, metric, rows, len(self.order), dim, sketches)
+        work = rows * len(self.order) * dim * self._kernels.rows.itemsize
+        self._workers = workers_for(work, threads)
+        made = list(sketches or [None] * len(arrays))
+        if strategy == "sketch":
+            made = [
+                build(array, threads) if sketch is None and len(array) else sketch
+                for array, sketch in zip(arrays, made, strict=True)
+            ]
+        problem = Problem(metric, arrays, lives, made, 1, reading)
+        self._task = cpu.Task(problem, self._kernels, strategy == "sketch")
+        if rows and len(self.order):
+            self._task.prepare()
+        self.size, self._rows = self._task.batch(), _Rows(queries, left_reading)
+
+    @usually
+    def step(self, first: int, last: int, limit: int) -> tuple[int, Pairs | None]:
+        """As `_Join.step`, of the rows at these places with all others."""
+        mine = self.order[first:last]
+        queries = self._rows.taken(mine, self._kernels.rows)
+        gathering, stop = self._cpu.Gathering(limit), Event()
+        gathering.begin(self._workers)
+        radii = np.full(len(mine), self.radius)
+        self._cpu.search(self._task, queries, radii, self._workers, gathering, stop)
+        counts, distances, others = gathering.end(
+            len(mine), self._workers, stop, nearest_first=False
+        )
+        if gathering.beyond:
+            return gathering.total, None
+        ids = np.repeat(mine, counts)
+        order = np.lexsort((others, ids))
+        return gathering.total, (
+            ids, others[order], distances[order].astype(self._kernels.distances)
+        )  # fmt: skip
 
 
 def _bits(codes: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.int64]:
