@@ -145,6 +145,11 @@ def index_pictures(
         facts = run.make(made, like, words, held)
         outcome = _outcome(todo, facts, run.tally)
         new = [(shard.name, each.rows) for shard, each in zip(made, facts, strict=True)]
+        if held is not None:
+            # Of pictures that could not be read then and cannot be read now.
+            for name in [name for name, rows in new if not rows]:
+                place.drop(name)
+            new = [(name, rows) for name, rows in new if rows]
         if held is None:
             commit = Commit(new, Likewise.of(like))
         else:
@@ -263,6 +268,7 @@ class _Run:
             whole = self._target.whole(shard.name, shard.key)
             if whole is not None:
                 facts[shard.name] = whole
+                self._hear_again(shard, whole)
                 with Index.open(self._target.folder / shard.name) as index:
                     tally_of(index, self.tally)
                 continue
@@ -296,6 +302,14 @@ class _Run:
         """Each of these units when its file is there."""
         if not missing:
             return
+        if self._address.startswith("ray://"):
+            raise ArgumentError(
+                f"{self._address} is the address of a client, and embedding runs on a node",
+                _CONSEQUENCE,
+                "Run the command on a machine of the cluster, with --ray auto",
+            )
+        # Of this process: what it says of objects and actors that are made again is no news.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         ray = join(self._address, _CONSEQUENCE)
         network = Network.put(
             ray, file_of(self._embedder), self._recipe.model_id, locates=self._recipe.views > 1
@@ -334,6 +348,17 @@ class _Run:
                 for each in embedded.refused
             }
 
+    def _hear_again(self, shard: Planned, facts: Facts) -> None:
+        """What was refused of a shard that an earlier run has made."""
+        if not (self._raises and facts.refused):
+            return
+        places = {
+            item.id: (unit.number, place)
+            for unit in shard.units
+            for place, item in enumerate(unit.items)
+        }
+        self._refused |= {places[id_]: ImageError(*error) for id_, _, *error in facts.refused}
+
     def _raise_first(self, waiting: int | None) -> None:
         """Raise the first of what is refused, once no unit before it is waited for."""
         if self._refused:
@@ -358,7 +383,7 @@ class _Run:
 def _outcome(todo: Plan, facts: Sequence[Facts], tally: BitTally) -> Outcome:
     stale = {item.id for item in todo.changed}
     refused = [each for shard in facts for each in shard.refused]
-    lost = sum(id_ in stale for id_, _, _ in refused)
+    lost = sum(id_ in stale for id_, *_ in refused)
     positions = {item.id: n for n, item in enumerate(todo.changed + todo.new)} if refused else {}
     return Outcome(
         added=len(todo.new) - (len(refused) - lost),
@@ -368,7 +393,7 @@ def _outcome(todo: Plan, facts: Sequence[Facts], tally: BitTally) -> Outcome:
         recognised=len(todo.recognised),
         skipped=[
             *todo.refused,
-            *(Skipped(positions[id_], path, reason) for id_, path, reason in refused),
+            *(Skipped(positions[id_], path, reason) for id_, path, reason, *_ in refused),
         ],
         bits=tally.warning(),
     )

@@ -20,6 +20,7 @@ import math
 import pickle
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -140,7 +141,7 @@ def _run(
     with _quiet(data):
         results = (
             data.from_items(rows, override_num_blocks=len(rows))
-            .map(decoded, fn_kwargs={"recipe": recipe, "network": network}, **decoding)
+            .map(partial(decoded, recipe=recipe, network=network), **decoding)
             .map_batches(
                 EmbeddingWorker,
                 fn_constructor_args=(recipe, network, workers.threads),

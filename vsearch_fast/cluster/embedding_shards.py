@@ -96,7 +96,7 @@ def assemble(
         DamagedError: the file of a unit is not as it was written.
         StoreError: the shard cannot be written.
     """
-    refused: list[tuple[str, str, str]] = []
+    refused: list[tuple[str, str, str, str, str]] = []
     with unfinished(target.folder / shard.name, _CONSEQUENCE) as place:
         with like(model, place, words) as made:
             if held is not None:
@@ -109,10 +109,10 @@ def assemble(
                         _CONSEQUENCE,
                         "Run the same command again: these pictures are embedded anew",
                     )
-                refused += [
-                    (unit.items[each.position].id, str(unit.items[each.position].path), each.cause)
-                    for each in embedded.refused
-                ]
+                for each in embedded.refused:
+                    item = unit.items[each.position]
+                    error = (each.cause, each.consequence, each.cure)
+                    refused.append((item.id, str(item.path), *error))
                 items = [
                     replace(unit.items[position], stamp=stamp)
                     for position, stamp in zip(embedded.read, embedded.stamps, strict=True)

@@ -51,12 +51,12 @@ class Facts:
     Attributes:
         key: a hash of all that the shard follows from.
         rows: its items.
-        refused: pictures that could not be read: id, path, and why.
+        refused: pictures that could not be read: id, path, and the three of the error.
     """
 
     key: str
     rows: int
-    refused: list[tuple[str, str, str]]
+    refused: list[tuple[str, str, str, str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +198,10 @@ class Target:
     def note(self, name: str, facts: Facts) -> None:
         """Keep what became of a shard's pictures, before the shard gets its name."""
         self._write(self._facts_file(name), json.dumps(asdict(facts)))
+
+    def drop(self, name: str) -> None:
+        """Remove a shard that is not listed."""
+        shutil.rmtree(self.folder / name, ignore_errors=True)
 
     # The end
 

@@ -62,14 +62,22 @@ class Network:
         folder.mkdir(mode=0o700, exist_ok=True)
         if folder.stat().st_uid != os.getuid():
             folder = Path(tempfile.mkdtemp(prefix="vsearch-models-"))
-        import ray
-
-        for end, reference in self.files.items():
-            file, data = folder / f"{self.model_id}{end}", ray.get(reference)
+        for end, held in self.files.items():
+            file, data = folder / f"{self.model_id}{end}", _got(held)
             if not file.is_file() or file.stat().st_size != len(data):
                 with replacing(file) as path:
                     path.write_bytes(data)
         return folder / f"{self.model_id}.onnx"
+
+
+def _got(held: Any) -> bytes:
+    """Bytes that are here, or in the object store."""
+    if isinstance(held, bytes):
+        return held
+    import ray
+
+    data: bytes = ray.get(held)
+    return data
 
 
 @lru_cache(2)

@@ -182,6 +182,8 @@ def described_anew(
 
 def item_of(record: Record) -> Item:
     """A record as an index keeps it; a missing file has no stamp, and is found when read."""
+    if record.address:
+        return Item(record.id, record.address, record.box, record.columns(), record.stamp)
     path = os.path.abspath(record.path)
     return Item(record.id, path, record.box, record.columns(), stamp_of(path))
 
