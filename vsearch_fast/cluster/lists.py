@@ -88,7 +88,8 @@ def _folder(source: str, exclude: Sequence[str], notes: Notes) -> list[Record]:
         ) from error
     left_out, pictures = notes.left_out, {}
     for each in found:
-        below = PurePosixPath(each.path.removeprefix(top).lstrip("/"))
+        # Some begin names with a slash, whatever was asked.
+        below = PurePosixPath(each.path.strip("/").removeprefix(top.strip("/")).lstrip("/"))
         if each.type != FileType.File:
             continue
         hidden = [part for part in below.parts[:-1] if part in HOUSEKEEPING or part[0] == "."]

@@ -184,18 +184,20 @@ def command(
                 told=progress,
             )  # fmt: skip
         else:
+            from ..cluster.aside import aside
             from ..cluster.embedding import Source, Told, index_pictures
             from ..cluster.embedding_pipeline import Workers
             from ..shards.index import ShardedIndex
 
-            todo, outcome = index_pictures(
-                records, index_path, embedder, source=Source(origin, root, named),
-                shards=shards or 1, address=address,
-                workers=Workers(workers, worker_cpus or 1, worker_gpus or 0),
-                provider=provider, dtype=dtype, views=held, keep_missing=keep_missing,
-                unlisted=unlisted, on_error=on_error, batch_size=batch_size,
-                told=Told(progress.plan, progress.committed, not quiet),
-            )  # fmt: skip
+            with aside():
+                todo, outcome = index_pictures(
+                    records, index_path, embedder, source=Source(origin, root, named),
+                    shards=shards or 1, address=address,
+                    workers=Workers(workers, worker_cpus or 1, worker_gpus or 0),
+                    provider=provider, dtype=dtype, views=held, keep_missing=keep_missing,
+                    unlisted=unlisted, on_error=on_error, batch_size=batch_size,
+                    told=Told(progress.plan, progress.committed, not quiet),
+                )  # fmt: skip
             with ShardedIndex.open(index_path) as made:
                 count = len(made)
     except KeyboardInterrupt:
