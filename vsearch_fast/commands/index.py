@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from ..errors import ImageError, StoreError
+from ..errors import ArgumentError, ImageError, StoreError
 from ..terminal import options
 from ..terminal.console import tell
 from ..words import plural
@@ -234,6 +234,12 @@ def _read(
             source, csv=listed, columns=columns, exclude=exclude, on_error=on_error, notes=notes
         )
         return records, origin, None
+    if "://" in source:
+        raise ArgumentError(
+            f"{source} is an address, and pictures there are read by a cluster alone",
+            "Nothing was indexed",
+            "Add --ray local (or the address of a cluster), or name a folder or list on a disk",
+        )
     folder = Path(source)
     records, origin = detect.read(
         folder, layout, csv=csv_file, columns=columns, partition=partition, missing=missing,
