@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 from embedding_cluster import assert_same, assert_shards, draw, on_one_machine, workers_of
+from processes import SUPPORT
 from tiny_model import write_tiny_model
 
 from vsearch_fast.embedder.embedder import Embedder
@@ -96,6 +98,37 @@ def test_a_worker_is_killed(cluster: Any, tmp_path: Path) -> None:
     assert (facts["added"], facts["pictures"], facts["embedded"]) == (299, 299, 300)
     assert_same(tmp_path / "one", target)
     assert_shards(target, ["00000.index", "00001.index", "00002.index"])
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1800)
+def test_memory_is_bounded(cluster: Any, tmp_path: Path) -> None:
+    """Of 385 MB of pixels no more are on their way than the stores have room for, and nothing is
+    put on disks for lack of it; the command holds less than them, too."""
+    count, size = 40 * 64, 224
+    pixels = count * size * size * 3
+    model = write_tiny_model(tmp_path / "tiny.onnx", size, 64)
+    folder = draw(tmp_path / "pictures", count)
+    watch = subprocess.Popen(
+        [sys.executable, str(SUPPORT / "store_watch.py"), cluster.address],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    command, resident, first = Command(cluster, folder, tmp_path / "many", model), 0, 0
+    while command.process.poll() is None:
+        with contextlib.suppress(OSError, IndexError):
+            status = Path(f"/proc/{command.process.pid}/status").read_text()
+            now = int(status.partition("VmRSS:")[2].split()[0]) << 10
+            first = first or (now if list((tmp_path / "many").glob("*/*.block")) else 0)
+            resident = max(resident, now)
+        time.sleep(0.2)
+    facts = command.wait()
+    most, spilled = map(int, watch.communicate("end")[0].split())
+    print(f"pixels {pixels:,}, in the stores {most:,}, on disks {spilled:,}, the command "
+          f"{first:,} at the first unit and {resident:,} at most")  # fmt: skip
+    assert facts["embedded"] == count
+    assert 0 < most <= 2 * NODE["object_store_memory"] < pixels
+    assert spilled == 0
+    assert resident - first < pixels / 2
 
 
 @pytest.mark.full
