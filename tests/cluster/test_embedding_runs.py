@@ -123,6 +123,22 @@ def test_a_damaged_unit_is_embedded_again(
     assert_same(tmp_path / "one", target)
 
 
+def test_fewer_shards_than_at_first(
+    here: Here, embedder: Embedder, photos_drawn: Path, tmp_path: Path
+) -> None:
+    """Shards that a run had made which was asked for more of them are gone."""
+    target = tmp_path / "many"
+    here.stop_after, here.backwards = 3, True
+    with pytest.raises(KeyboardInterrupt):
+        on_a_cluster(photos_drawn, target, embedder)
+    assert (target / "00002.index").is_dir()
+    here.stop_after = None
+    on_a_cluster(photos_drawn, target, embedder, shards=2)
+    on_one_machine(photos_drawn, tmp_path / "one", embedder)
+    assert_same(tmp_path / "one", target)
+    assert_shards(target, THREE[:2])
+
+
 def test_another_list_meanwhile(
     here: Here, embedder: Embedder, photos_drawn: Path, tmp_path: Path
 ) -> None:
@@ -163,11 +179,14 @@ def test_brought_up_to_date(
     )
     names[4].write_bytes(b"broken now")
     os.utime(names[5], (1, 1))
+    first, second = names[6].read_bytes(), names[7].read_bytes()  # two names are exchanged
+    names[6].write_bytes(second)
+    names[7].write_bytes(first)
     draw(photos_drawn, 30, first=COUNT)
     alone = on_one_machine(photos_drawn, one, embedder)
     made = on_a_cluster(photos_drawn, many, embedder)
     assert made == alone
-    assert (made.added, made.replaced, made.recognised, made.removed) == (30, 1, 2, 3)
+    assert (made.added, made.replaced, made.recognised, made.removed) == (30, 1, 4, 3)
     assert len(here.embedded) == 32
     assert_same(one, many)
     assert_shards(many, [*THREE, "00003.index", "00004.index"])

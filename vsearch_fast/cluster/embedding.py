@@ -146,9 +146,7 @@ def index_pictures(
         outcome = _outcome(todo, facts, run.tally)
         new = [(shard.name, each.rows) for shard, each in zip(made, facts, strict=True)]
         if held is not None:
-            # Of pictures that could not be read then and cannot be read now.
-            for name in [name for name, rows in new if not rows]:
-                place.drop(name)
+            # Of none but pictures that cannot be read: each run would add another one.
             new = [(name, rows) for name, rows in new if rows]
         if held is None:
             commit = Commit(new, Likewise.of(like))

@@ -117,7 +117,7 @@ def finished(
                     if number in left:
                         yield left.pop(number), block
                         failures = 0
-            except (VsearchError, OSError, GeneratorExit):
+            except VsearchError:
                 raise
             except Exception as error:  # Ray's: of lost nodes, actors, objects, and of a bug's
                 failures += 1

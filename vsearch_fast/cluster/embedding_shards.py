@@ -46,7 +46,10 @@ def planned(
 ) -> Iterator[Planned]:
     """The shards of what is new, one of each size: first what is recognised, then what is changed,
     then what is new, as one machine adds them."""
-    items, taken = todo.changed + todo.new, todo.recognised
+    items = todo.changed + todo.new
+    # Those whose source is replaced itself come last, as `indexing.sync.apply` adds them.
+    targets = {item.id for item, _ in todo.recognised}
+    taken = sorted(todo.recognised, key=lambda pair: pair[1] in targets)
     start = first = 0
     for size in sizes:
         units = list(units_of(items[start : start + size], recipe, first))

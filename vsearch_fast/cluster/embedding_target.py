@@ -199,10 +199,6 @@ class Target:
         """Keep what became of a shard's pictures, before the shard gets its name."""
         self._write(self._facts_file(name), json.dumps(asdict(facts)))
 
-    def drop(self, name: str) -> None:
-        """Remove a shard that is not listed."""
-        shutil.rmtree(self.folder / name, ignore_errors=True)
-
     # The end
 
     def commit(self, commit: Commit) -> None:
@@ -226,10 +222,17 @@ class Target:
             known = Manifest(created, commit.likewise, ())
         if more:
             manifests.write(self.folder, replace(known, shards=(*listed, *more)), _CONSEQUENCE)
+        self._remove_unlisted({*there, *(name for name, _ in commit.shards)})
         file.unlink()
         sync_directory(self.work)
         self.clear()
         self.work.mkdir(exist_ok=True)
+
+    def _remove_unlisted(self, listed: set[str]) -> None:
+        """Remove shards that a run for another list has left, and those without an item."""
+        for facts in self.work.glob("*.json"):
+            if (name := f"{facts.stem}.index") not in listed:
+                shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def _change(self, path: str, commit: Commit) -> None:
         removed, updated = commit.removed.get(path, []), commit.updated.get(path, [])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import platform
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -21,7 +22,8 @@ import numpy as np
 from ..disk.replacing import replacing
 from ..embedder.embedder import Embedder
 from ..embedder.locate import Locator, locate_file
-from ..errors import ImageError, ModelMismatchError, VsearchError
+from ..embedder.providers import CPU
+from ..errors import ImageError, ModelError, ModelMismatchError, VsearchError
 from ..images.decoding import decode, load
 from ..images.jpeg import find_decoder
 from ..models.shipped import with_model_id
@@ -172,7 +174,18 @@ class EmbeddingWorker:
                 "Nothing was embedded there",
                 "Remove the file: it is made anew",
             )
+        if os.environ.get("CUDA_VISIBLE_DEVICES") and recipe.provider != "cpu":
+            self._refuse_processors(embedder)
         return embedder
+
+    def _refuse_processors(self, embedder: Embedder) -> None:
+        if embedder.provider == CPU:
+            raise ModelError(
+                f"A worker on {platform.node()} was given a GPU, and ONNX Runtime runs the network "
+                "on processors there",
+                "Nothing was embedded there",
+                "Install ONNX Runtime for GPUs on every node, or leave --worker-gpus out",
+            )
 
     def __call__(self, rows: Mapping[str, Any]) -> Row:
         """Some units, each column a sequence: the files of what became of them."""
