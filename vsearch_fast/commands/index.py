@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from ..errors import ImageError
+from ..errors import ArgumentError, ImageError, StoreError
 from ..terminal import options
 from ..terminal.console import tell
 from ..words import plural
@@ -17,11 +17,14 @@ from ..words import plural
 if TYPE_CHECKING:
     from ..datasets.deepfashion import Partition
     from ..datasets.detect import Layout
-    from ..indexing.sync import Plan
+    from ..datasets.notes import Notes
+    from ..datasets.records import Record
+    from ..embedder.embedder import Embedder
+    from ..indexing.sync import Outcome, Plan
 
 
 @click.command("index")
-@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("source")
 @click.option(
     "-o",
     "--output",
@@ -74,6 +77,32 @@ if TYPE_CHECKING:
     "where there is one. whole,box: both the whole and the box, the list's, else located; a search "
     "takes the nearer. [default: whole]",
 )
+@click.option(
+    "--ray",
+    "address",
+    metavar="ADDRESS",
+    help="Embed on the Ray cluster at ADDRESS (auto: the one that this machine belongs to; local: "
+    "one of this machine alone) into a sharded index; SOURCE may be an address, such as "
+    "s3://bucket/photos.",
+)
+@click.option(
+    "--shards", type=click.IntRange(1), help="With --ray: shards of a new index. [default: 1]"
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    help="With --ray: workers that embed, at most. [default: as many as fit]",
+)
+@click.option(
+    "--worker-cpus",
+    type=click.FloatRange(1),
+    help="With --ray: processors a worker. [default: 1]",
+)
+@click.option(
+    "--worker-gpus",
+    type=click.FloatRange(0),
+    help="With --ray: GPUs a worker, or a part of one. [default: 0]",
+)
 @options.provider
 @options.decoder
 @options.threads
@@ -81,7 +110,7 @@ if TYPE_CHECKING:
 @options.json_flag
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def command(
-    source: Path,
+    source: str,
     index_path: Path,
     model: Path | None,
     layout: Layout,
@@ -95,6 +124,11 @@ def command(
     batch_size: int | None,
     dtype: str | None,
     views: str | None,
+    address: str | None,
+    shards: int | None,
+    workers: int | None,
+    worker_cpus: float | None,
+    worker_gpus: float | None,
     provider: str,
     decoder: str,
     threads: int | None,
@@ -104,8 +138,8 @@ def command(
 ) -> None:
     """Index the pictures of SOURCE, or bring an index up to date with them.
 
-    SOURCE is a folder of pictures (its first level of sub-folders are categories), a CSV
-    file, or a DeepFashion data set. Pictures are known by their content, whatever their
+    SOURCE is a folder of pictures (its first level of sub-folders are categories), a CSV or
+    Parquet file, or a DeepFashion data set. Pictures are known by their content, whatever their
     ending. What is left out is counted: what is no picture, files and folders whose name
     begins with a dot, folders of systems and network drives (@eaDir, #recycle, __MACOSX,
     lost+found), links to folders. Run again after a stop, it goes on where it ended; run
@@ -118,98 +152,212 @@ def command(
         -o shop.index
     vsearch index lamps/ -o lamps.index --model vgg16-fc1.onnx
     vsearch index photos/ -o photos.index --views whole,box
+    vsearch index photos/ -o photos.shards --ray auto --shards 8
     """
     import numpy as np
 
-    from ..datasets import detect
     from ..datasets.lists import split_lists
     from ..datasets.notes import Notes
     from ..embedder.embedder import ImageSkippedWarning
     from ..indexing.columns import own_names
     from ..indexing.recorded import embedder_for, model_file, running
-    from ..indexing.sync import adopt, apply, open_index, plan
-    from ..results.text import shown, skipped_text
 
+    cluster = (shards, workers, worker_cpus, worker_gpus)
+    if address is None and any(value is not None for value in cluster):
+        raise click.UsageError("--shards and --worker... are for a cluster: name it with --ray")
     # Where broken pictures are skipped, so are those that a list names and that are not there.
     notes = Notes()
-    records, origin = detect.read(
-        source, layout, csv=csv_file, columns=dict(columns), partition=partition,
-        missing="keep" if on_error == "skip" else "raise", exclude=exclude, on_error=on_error,
-        notes=notes,
+    records, origin, root = _read(
+        source, layout, csv_file, dict(columns), partition, exclude, on_error, notes,
+        elsewhere=address is not None,
     )  # fmt: skip
     records = split_lists(records, dict(lists))
-    root, named = source if source.is_dir() else source.parent, own_names(dict(columns))
+    named = own_names(dict(columns))
     model = model or model_file(index_path)
     embedder = embedder_for(
-        index_path, model, decoder=decoder, writing=True, say=tell, providers=provider,
-        batch_size=batch_size, threads=threads, max_pixels=max_pixels,
+        index_path, model, decoder=decoder, writing=True, say=tell,
+        providers=provider if address is None else "cpu",  # this process embeds nothing then
+        batch_size=None if address else batch_size, threads=threads, max_pixels=max_pixels,
     )  # fmt: skip
-    tell(running(embedder))
+    if address is None:
+        tell(running(embedder))
     if views == "whole,box" and any(record.box is None for record in records):
         embedder.locate(np.zeros((8, 8, 3), np.uint8))  # refused before an index is made
+    held = None if views is None else views.split(",")
+    unlisted = [folder for folder, _ in notes.left_out.unlisted]
+    progress = _Progress(index_path)
+    # What is skipped is listed below: a warning for each would say it twice.
+    warnings.simplefilter("ignore", ImageSkippedWarning)
+    try:
+        if address is None:
+            todo, outcome, count = _here(
+                index_path, records, embedder, model, origin, root, named, dtype, held,
+                unlisted, on_error=on_error, keep_missing=keep_missing, quiet=quiet,
+                told=progress,
+            )  # fmt: skip
+        else:
+            from ..cluster.aside import aside
+            from ..cluster.embedding import Source, Told, index_pictures
+            from ..cluster.embedding_pipeline import Workers
+            from ..shards.index import ShardedIndex
+
+            with aside():
+                todo, outcome = index_pictures(
+                    records, index_path, embedder, source=Source(origin, root, named),
+                    shards=shards or 1, address=address,
+                    workers=Workers(workers, worker_cpus or 1, worker_gpus or 0),
+                    provider=provider, dtype=dtype, views=held, keep_missing=keep_missing,
+                    unlisted=unlisted, on_error=on_error, batch_size=batch_size,
+                    told=Told(progress.plan, progress.committed, not quiet),
+                )  # fmt: skip
+            with ShardedIndex.open(index_path) as made:
+                count = len(made)
+    except KeyboardInterrupt:
+        progress.stopped()
+        raise
+    _report(todo, outcome, notes, index_path, count, as_json=as_json)
+    if outcome.skipped and not count:
+        raise ImageError(
+            "no picture could be read", f"{index_path} is empty", "See the reasons above"
+        )
+
+
+def _read(
+    source: str,
+    layout: Layout,
+    csv_file: Path | None,
+    columns: dict[str, str],
+    partition: Partition | None,
+    exclude: tuple[str, ...],
+    on_error: Literal["skip", "raise"],
+    notes: Notes,
+    *,
+    elsewhere: bool,
+) -> tuple[list[Record], str, Path | None]:
+    """The pictures, what they were read from, and the folder, where that is on this machine."""
+    from ..datasets import detect
+
+    missing: Literal["keep", "raise"] = "keep" if on_error == "skip" else "raise"
+    if elsewhere and "://" in source:
+        from ..cluster import lists
+
+        listed = None if csv_file is None else str(csv_file)
+        records, origin = lists.read(
+            source, csv=listed, columns=columns, exclude=exclude, on_error=on_error, notes=notes
+        )
+        return records, origin, None
+    if "://" in source:
+        raise ArgumentError(
+            f"{source} is an address, and pictures there are read by a cluster alone",
+            "Nothing was indexed",
+            "Add --ray local (or the address of a cluster), or name a folder or list on a disk",
+        )
+    folder = Path(source)
+    records, origin = detect.read(
+        folder, layout, csv=csv_file, columns=columns, partition=partition, missing=missing,
+        exclude=exclude, on_error=on_error, notes=notes,
+    )  # fmt: skip
+    return records, origin, folder if folder.is_dir() else folder.parent
+
+
+class _Progress:
+    """What is told of a run while it goes on."""
+
+    def __init__(self, index_path: Path) -> None:
+        self._path = index_path
+        self._done = 0
+
+    def plan(self, todo: Plan) -> None:
+        _tell_plan(todo, self._path)
+
+    def committed(self, count: int) -> None:
+        self._done = count
+
+    def stopped(self) -> None:
+        click.echo(
+            f"\nStopped after {plural(self._done, 'picture')} of this run, which {self._path} "
+            "holds; the same command goes on from there.",
+            err=True,
+        )
+
+
+def _here(
+    index_path: Path,
+    records: list[Record],
+    embedder: Embedder,
+    model: Path,
+    origin: str,
+    root: Path | None,
+    columns: dict[str, str],
+    dtype: str | None,
+    views: list[str] | None,
+    unlisted: list[str],
+    *,
+    on_error: Literal["skip", "raise"],
+    keep_missing: bool,
+    quiet: bool,
+    told: _Progress,
+) -> tuple[Plan, Outcome, int]:
+    """On this machine; what was to be done, what was done, and the pictures that there are."""
+    from ..indexing.sync import adopt, apply, open_index, plan
+    from ..shards.manifest import is_sharded
+
+    if is_sharded(index_path):
+        raise StoreError(
+            f"{index_path} is a sharded index, which a cluster brings up to date",
+            "Nothing was indexed",
+            "Add --ray local (or the address of a cluster), or name another folder",
+        )
     with open_index(
-        index_path, embedder, model, origin, dtype,
-        views=None if views is None else views.split(","), root=root, columns=named,
-    ) as target:  # fmt: skip
-        unlisted = [folder for folder, _ in notes.left_out.unlisted]
+        index_path, embedder, model, origin, dtype, views=views, root=root, columns=columns
+    ) as target:
         todo = plan(target, records, keep_missing=keep_missing, unlisted=unlisted)
         if not keep_missing:
-            adopt(target, todo, origin, model, root=root, columns=named)
-        _tell_plan(todo, index_path)
-        done = 0
+            adopt(target, todo, origin, model, root=root, columns=columns)
+        told.plan(todo)
+        outcome = apply(
+            target, embedder, todo, on_error=on_error, progress=not quiet,
+            committed=told.committed,
+        )  # fmt: skip
+        return todo, outcome, len(target)
 
-        def committed(count: int) -> None:
-            nonlocal done
-            done = count
 
-        # What is skipped is listed below: a warning for each would say it twice.
-        warnings.simplefilter("ignore", ImageSkippedWarning)
-        try:
-            outcome = apply(
-                target, embedder, todo, on_error=on_error, progress=not quiet, committed=committed
-            )
-        except KeyboardInterrupt:
-            click.echo(
-                f"\nStopped after {plural(done, 'picture')} of this run, which {index_path} holds; "
-                "the same command goes on from there.",
-                err=True,
-            )
-            raise
-        for skipped in outcome.skipped:
-            tell(skipped_text(skipped))
-        counts = {
-            "added": outcome.added,
-            "replaced": outcome.replaced,
-            "described": outcome.described,
-            "recognised": outcome.recognised,
-            "removed": outcome.removed,
-            "unchanged": todo.unchanged,
-        }
-        if outcome.bits:
-            tell(f"Warning: {outcome.bits}.")
-        skipped_in_all = len(outcome.skipped) + len(notes.lines)
-        if as_json:
-            named_reasons = [{"name": each.name, "reason": each.reason} for each in outcome.skipped]
-            facts = {
-                "index": str(index_path), **counts, "skipped": named_reasons,
-                "left_out": notes.facts(), "pictures": len(target),
-            }  # fmt: skip
-            click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
-            for line in notes.told():
-                tell(shown(line))
-        else:
-            again = f", {outcome.recognised} recognised" if outcome.recognised else ""
-            click.echo(
-                f"{outcome.added} added, {outcome.replaced} replaced, {outcome.described} "
-                f"described anew{again}, {outcome.removed} removed, {todo.unchanged} unchanged, "
-                f"{skipped_in_all} skipped: {plural(len(target), 'picture')} in {index_path}"
-            )
-            for line in notes.told():
-                click.echo(shown(line))
-        if outcome.skipped and not len(target):
-            raise ImageError(
-                "no picture could be read", f"{index_path} is empty", "See the reasons above"
-            )
+def _report(
+    todo: Plan, outcome: Outcome, notes: Notes, index_path: Path, count: int, *, as_json: bool
+) -> None:
+    from ..results.text import shown, skipped_text
+
+    for skipped in outcome.skipped:
+        tell(skipped_text(skipped))
+    counts = {
+        "added": outcome.added,
+        "replaced": outcome.replaced,
+        "described": outcome.described,
+        "recognised": outcome.recognised,
+        "removed": outcome.removed,
+        "unchanged": todo.unchanged,
+    }
+    if outcome.bits:
+        tell(f"Warning: {outcome.bits}.")
+    if as_json:
+        named_reasons = [{"name": each.name, "reason": each.reason} for each in outcome.skipped]
+        facts = {
+            "index": str(index_path), **counts, "skipped": named_reasons,
+            "left_out": notes.facts(), "pictures": count,
+        }  # fmt: skip
+        click.echo(json.dumps(facts, indent=1, ensure_ascii=False))
+        for line in notes.told():
+            tell(shown(line))
+        return
+    again = f", {outcome.recognised} recognised" if outcome.recognised else ""
+    skipped_in_all = len(outcome.skipped) + len(notes.lines)
+    click.echo(
+        f"{outcome.added} added, {outcome.replaced} replaced, {outcome.described} "
+        f"described anew{again}, {outcome.removed} removed, {todo.unchanged} unchanged, "
+        f"{skipped_in_all} skipped: {plural(count, 'picture')} in {index_path}"
+    )
+    for line in notes.told():
+        click.echo(shown(line))
 
 
 def _tell_plan(todo: Plan, index_path: Path) -> None:

@@ -11,6 +11,7 @@ from ..errors import ArgumentError
 from . import deepfashion, folder, inshop
 from .deepfashion import Partition
 from .notes import Notes
+from .parquet import PARQUET
 from .records import Record
 
 Layout = Literal["auto", "folder", "csv", "deepfashion"]
@@ -92,7 +93,7 @@ def read(
 
 def layout_of(source: Path, csv: Path | None = None) -> Layout:
     """What a source is read as where nobody says: folder, csv or deepfashion."""
-    if csv is not None or source.suffix.lower() in (".csv", ".tsv"):
+    if csv is not None or source.suffix.lower() in (".csv", ".tsv", PARQUET):
         return "csv"
     if (source / GARMENTS).is_file():
         return "csv"

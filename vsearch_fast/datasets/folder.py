@@ -15,8 +15,9 @@ from ..errors import ArgumentError, DatasetError
 from ..images.finding import find_images
 from ..images.readers import FORMATS
 from ..words import plural
-from .listed import PictureFinder
+from .listed import Finder, PictureFinder
 from .notes import Notes
+from .parquet import PARQUET, ParquetTable
 from .records import Record
 from .tables import CONSEQUENCE, BadLineError, Fault, Table
 
@@ -47,8 +48,9 @@ def read(
     category is the first folder on the way to it; a picture right in `root` has none. Its id
     is its path relative to `root`.
 
-    With a CSV (UTF-8 or UTF-16, a header, separated by comma, semicolon, tab or `|`): a picture
-    a line, in the order of the file. These columns have a meaning, others become metadata:
+    With a CSV (UTF-8 or UTF-16, a header, separated by comma, semicolon, tab or `|`), or a Parquet
+    file, which is read as a CSV of the same cells: a picture a line, in the order of the file.
+    These columns have a meaning, others become metadata:
 
     `path`        the picture, relative to the CSV's folder, `root` or `root/images`, or
                   absolute; its ending (".jpg") may be left out where one picture alone has
@@ -101,10 +103,10 @@ def read(
     file = Path(csv)
     if not file.is_file() and (folder / file).is_file():
         file = folder / file
-    table = Table(file, [columns.get(role, role) for role in COLUMN_ROLES])
+    table = open_table(file, columns)
     bases = [file.parent, folder, folder / "images"]
     finder = PictureFinder(bases, folder, missing == "keep")
-    return _read_table(table, finder, columns, on_error == "skip", notes or Notes())
+    return read_table(table, finder, columns, on_error == "skip", notes or Notes())
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, str]) -> None:
@@ -132,9 +134,18 @@ def _read_folder(
     return records
 
 
-def _read_table(
-    table: Table, finder: PictureFinder, columns: Mapping[str, str], skip: bool, notes: Notes
+def open_table(
+    file: Path, columns: Mapping[str, str], content: bytes | None = None, shown: str = ""
+) -> Table:
+    """The table in a file, CSV or Parquet by its ending; arguments as for `read` and `Table`."""
+    kind: type[Table] = ParquetTable if file.suffix.lower() == PARQUET else Table
+    return kind(file, [columns.get(role, role) for role in COLUMN_ROLES], content, shown)
+
+
+def read_table(
+    table: Table, finder: Finder, columns: Mapping[str, str], skip: bool, notes: Notes
 ) -> list[Record]:
+    """Records of a table's rows, whose pictures are where `finder` says; otherwise as `read`."""
     names = _role_columns(table, columns)
     # A column without a name is a table's own row number, as pandas writes it.
     others = [name for name in table.header if name and name not in names.values()]
@@ -153,10 +164,10 @@ def _read_table(
     if not records:
         table.wrong(1, "no line follows the header", "Give it a line a picture")
     for fault in sorted(table.faults, key=lambda fault: fault.line):
-        notes.lines.append((f"{table.file}:{fault.line}", f"{fault.problem}. {fault.cure}."))
+        notes.lines.append((f"{table.shown}:{fault.line}", f"{fault.problem}. {fault.cure}."))
     if taken.numbered:
         notes.remarks.append(
-            f"{plural(taken.numbered, 'line')} of {table.file} "
+            f"{plural(taken.numbered, 'line')} of {table.shown} "
             f"{'has' if taken.numbered == 1 else 'have'} the id of a line before: these pictures "
             "are called ID#2, ID#3 and so on"
         )
@@ -167,7 +178,7 @@ def _read_table(
     ]
 
 
-def _record(line: int, cells: Mapping[str, str], finder: PictureFinder, taken: _Taken) -> Record:
+def _record(line: int, cells: Mapping[str, str], finder: Finder, taken: _Taken) -> Record:
     """A line's record, without its metadata; BadLineError where it makes none."""
     path = finder.find(cells["path"])
     box = _box(cells)

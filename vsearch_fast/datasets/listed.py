@@ -6,6 +6,7 @@ import os
 import re
 from collections import defaultdict
 from pathlib import Path
+from typing import Protocol
 from unicodedata import normalize
 from urllib.parse import unquote, urlsplit
 
@@ -13,6 +14,16 @@ from ..images.readers import IMAGE_SUFFIXES
 from .tables import BadLineError
 
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
+
+
+class Finder(Protocol):
+    """Says where a listed picture is."""
+
+    def find(self, cell: str) -> Path:
+        """The path that a cell means; BadLineError where it means none."""
+
+    def relative(self, path: Path) -> str:
+        """That path as an id."""
 
 
 class PictureFinder:

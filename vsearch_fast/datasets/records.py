@@ -31,6 +31,9 @@ class Record:
             in an evaluation, because they share more than the item (a background).
         partition: "train", "val" or "test".
         metadata: everything else, flat: JSON scalars, or lists of them, by column name.
+        address: where the picture is (``s3://bucket/a.jpg``), if that is no path of this machine;
+            `path` is then below the folder of the list.
+        stamp: of a picture with an address: its size and time of change, as far as known.
     """
 
     id: str
@@ -41,6 +44,8 @@ class Record:
     group: str | None = None
     partition: str | None = None
     metadata: Mapping[str, Value] = field(default_factory=dict, hash=False)
+    address: str = ""
+    stamp: str | None = None
 
     def columns(self) -> dict[str, Value]:
         """What an index stores as metadata: `metadata`, then item, category, group and

@@ -63,10 +63,17 @@ class Table:
     is wrong with the whole: no file, no header, two columns of one name.
     """
 
-    def __init__(self, file: Path, wanted: Collection[str] = ()) -> None:
-        self.file = file
+    def __init__(
+        self,
+        file: Path,
+        wanted: Collection[str] = (),
+        content: bytes | None = None,
+        shown: str = "",
+    ) -> None:
+        """`content`, where given, is what the file holds, and `shown` its name in messages."""
+        self.file, self.shown = file, shown or str(file)
         self.faults: list[Fault] = []
-        text = self._decoded()
+        text = self._decoded(content)
         self._first = 1
         self._physical = list(io.StringIO(text, newline=""))
         self.delimiter = ""
@@ -93,11 +100,11 @@ class Table:
                 self.wrong(begin, f"the column {name!r} is there twice", "Rename one of them")
 
     def wrong(self, line: int, problem: str, cure: str) -> NoReturn:
-        raise DatasetError(f"{self.file}:{line}: {problem}", CONSEQUENCE, cure)
+        raise DatasetError(f"{self.shown}:{line}: {problem}", CONSEQUENCE, cure)
 
     def refuse(self, faults: Sequence[Fault]) -> NoReturn:
         """One DatasetError for all wrong lines, the first of them by number."""
-        refuse([(self.file, fault) for fault in sorted(faults, key=lambda fault: fault.line)])
+        refuse([(self.shown, fault) for fault in sorted(faults, key=lambda fault: fault.line)])
 
     def rows(self) -> Iterator[tuple[int, dict[str, str]]]:
         """Each further line's number and its cells by column, without surrounding blanks.
@@ -124,12 +131,12 @@ class Table:
             return "a cell holds a NUL", "Remove it, or save the file as UTF-8"
         return "", ""
 
-    def _decoded(self) -> str:
+    def _decoded(self, content: bytes | None) -> str:
         try:
-            content = self.file.read_bytes()
+            content = self.file.read_bytes() if content is None else content
         except OSError as error:
             raise DatasetError(
-                f"{self.file} cannot be read ({error.strerror})", CONSEQUENCE, "Check the path"
+                f"{self.shown} cannot be read ({error.strerror})", CONSEQUENCE, "Check the path"
             ) from error
         mark, encoding = next(
             ((mark, name) for mark, name in _MARKS if content.startswith(mark)),
@@ -182,7 +189,7 @@ class Table:
                     yield begin + self._first, cells
 
 
-def refuse(faults: Sequence[tuple[Path, Fault]], *, skippable: bool = True) -> NoReturn:
+def refuse(faults: Sequence[tuple[Path | str, Fault]], *, skippable: bool = True) -> NoReturn:
     """One DatasetError for all wrong lines of some files, in this order.
 
     `skippable` says whether anything is left without them.

@@ -145,6 +145,15 @@ def adopt(
     Raises ArgumentError when it was made of something else and would lose pictures or
     metadata: forgetting to name a list must not empty an index.
     """
+    refuse_another_source(index, todo, origin)
+    described = described_anew(index, origin, model, root=root, columns=columns)
+    if described != index.model:
+        index.describe(described)
+
+
+def refuse_another_source(index: Index, todo: Plan, origin: str) -> None:
+    """Raise ArgumentError when ``index`` was made of something else than ``origin``, and would lose
+    pictures or metadata by ``todo``."""
     before = index.model.get("source")
     if before != origin and (todo.vanished or todo.described):
         made = f"was made from {before}" if before else "does not say what it was made from"
@@ -156,14 +165,25 @@ def adopt(
             "Name the source as before, add --keep-missing to add this one to it, or name "
             "another index",
         )
+
+
+def described_anew(
+    index: Index,
+    origin: str,
+    model: Path,
+    *,
+    root: Path | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """What is said of an index's model and source where it follows ``origin`` from now on."""
     kept = {name: value for name, value in index.model.items() if name not in ("root", "columns")}
-    described = kept | _notes(model, origin, root, columns)
-    if described != index.model:
-        index.describe(described)
+    return kept | _notes(model, origin, root, columns)
 
 
 def item_of(record: Record) -> Item:
     """A record as an index keeps it; a missing file has no stamp, and is found when read."""
+    if record.address:
+        return Item(record.id, record.address, record.box, record.columns(), record.stamp)
     path = os.path.abspath(record.path)
     return Item(record.id, path, record.box, record.columns(), stamp_of(path))
 
