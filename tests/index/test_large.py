@@ -1,0 +1,162 @@
+"""What is done with an index of many items reads no more of it than with one of few."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from index_data import features
+
+from vsearch_fast.disk import database
+from vsearch_fast.index import Index, Item
+from vsearch_fast.shards import ShardedIndex
+
+FEW, MANY = 2_000, 40_000
+DIM = 8
+
+#: Instructions of SQLite's machine between two counts.
+STEPS = 10
+
+
+def items(start: int, stop: int) -> list[Item]:
+    """Each kind has ten items, however many there are."""
+    return [
+        Item(f"{n:06}", f"{n}.jpg", None, {"kind": n // 10, "new": n % 2 == 0})
+        for n in range(start, stop)
+    ]
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    made = {}
+    for rows in (FEW, MANY):
+        made[rows] = tmp_path_factory.mktemp("large") / f"{rows}"
+        with Index.create(made[rows], DIM, segment_rows=1 << 16) as index:
+            described = items(0, rows)
+            index.add([item.id for item in described], features(rows, DIM), described)
+            index.remove([item.id for item in described[5:200:7]])
+    return made
+
+
+class Counter:
+    """Instructions that SQLite has run, by all connections that were opened since."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.steps = 0
+        connect = database.connect
+
+        def counted(*arguments: Any, **options: Any) -> sqlite3.Connection:
+            sql = connect(*arguments, **options)
+            sql.set_progress_handler(self.count, STEPS)
+            return sql
+
+        patch.setattr(database, "connect", counted)
+
+    def count(self) -> int:
+        self.steps += STEPS
+        return 0
+
+    def of(self, work: Callable[[], object]) -> int:
+        before = self.steps
+        work()
+        return self.steps - before
+
+
+def reading(index: Index) -> dict[str, Callable[[], object]]:
+    rows = len(index)
+    query = features(1, DIM)
+    index.search(query)  # the first time, rows are compared with their checksums
+    _, after = index.page(1)
+    assert after is not None
+    return {
+        "len": lambda: len(index),
+        "page": lambda: index.page(20),
+        "page within": lambda: index.page(20, after=after + rows // 2),
+        "page of a filter": lambda: index.page(5, where={"kind": rows // 20}),
+        "get": lambda: index.get(f"{rows // 2:06}"),
+        "contains": lambda: "nothing" in index,
+        "search": lambda: index.search(query),
+        "search in a filter": lambda: index.search(query, where={"kind": rows // 20}),
+        "columns": index.columns,
+        "features": lambda: index.features([f"{rows // 3:06}"]),
+        "first by id": lambda: next(index.by_id()),
+    }
+
+
+def test_reading(places: dict[int, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    counter = Counter(monkeypatch)
+    steps: dict[int, dict[str, int]] = {}
+    for rows, place in places.items():
+        index = None
+
+        def opened(place: Path = place) -> None:
+            nonlocal index
+            index = Index.open(place)
+
+        steps[rows] = {"open": counter.of(opened)}
+        assert index is not None
+        with index:
+            steps[rows] |= {name: counter.of(work) for name, work in reading(index).items()}
+            whole = counter.of(lambda index=index: list(index))
+            assert whole > rows  # the instrument counts
+    for name, few in steps[FEW].items():
+        assert steps[MANY][name] <= few * 1.2 + 300, name
+
+
+def test_changes(places: dict[int, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    counter = Counter(monkeypatch)
+    steps: dict[int, dict[str, int]] = {}
+    new = Item("new", metadata={"kind": 3, "new": True})
+    for rows, place in places.items():
+        index = Index.open(place)
+
+        def opened(place: Path = place) -> None:
+            nonlocal index
+            index = Index.open(place, mode="rw")
+
+        index.close()
+        steps[rows] = {"open to write": counter.of(opened)}
+        with index:
+            index.search(features(1, DIM))
+            work: dict[str, Callable[[], object]] = {
+                "add": lambda index=index: index.add(["new"], np.ones((1, DIM), "f4"), [new]),
+                "update": lambda index=index: index.update(Item("new", metadata={"kind": 4})),
+                "replace": lambda index=index: index.add(
+                    ["new"], np.ones((1, DIM), "f4"), [new], replace=True
+                ),
+                "search after a change": lambda index=index: index.search(features(1, DIM)),
+                "remove": lambda index=index: index.remove(["new"]),
+                "describe": lambda index=index: index.describe({"a": "b"}),
+            }
+            steps[rows] |= {name: counter.of(each) for name, each in work.items()}
+    for name, few in steps[FEW].items():
+        assert steps[MANY][name] <= few * 1.2 + 300, name
+
+
+def test_more_segments_than_files_may_be_open(tmp_path: Path) -> None:
+    """Maps of files need no descriptors."""
+    rows = features(600, DIM)
+    with Index.create(tmp_path / "i", DIM, segment_rows=1) as index:
+        index.add([f"{n}" for n in range(len(rows))], rows)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = max(map(int, os.listdir("/proc/self/fd"))) + 20
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, before[1]))
+    try:
+        with Index.open(tmp_path / "i", mode="rw") as index:
+            for metric in ("l2", "hamming"):
+                [hits] = index.search(rows[599], 2, metric)
+                assert hits[0].distance == 0
+            assert np.array_equal(index.features(["7", "500"]), rows[[7, 500]])
+            index.add(["more"], rows[:1])
+            index.remove(["5"])
+            assert index.compact() == 1 and index.verify().sound
+        with ShardedIndex.create(tmp_path / "s", [tmp_path / "i"]) as many:
+            assert [hit.id for hit in many.search(rows[7], 1)[0]] == ["7"]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
