@@ -10,7 +10,7 @@ import numpy as np
 from .merging import median
 from .rows import Say
 
-_CALLS = 300
+_CALLS = 100
 
 
 def measure(say: Say) -> dict[str, Any]:
