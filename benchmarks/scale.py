@@ -34,9 +34,10 @@ import click
 from scaling import codes, costs, disk, large, merging, model, plot, ray_calls, shards
 
 from vsearch_fast.bench.machine import command_line, environment
+from vsearch_fast.search import available_threads
 
 RECORD = Path(__file__).parent / "results" / "scale.json"
-PICTURE = Path(__file__).parents[1] / "docs" / "scale.svg"
+PICTURE = Path(__file__).parents[1] / "docs" / "scale.png"
 
 SECTIONS = (
     "large", "shards", "overhead", "merge", "manifest", "codes", "disk", "costs", "embedding",
@@ -98,10 +99,18 @@ def main(
         known[name] = work[name]()
         known.setdefault("took", {})[name] = round(time.perf_counter() - began, 1)
         known["command"] = command_line("benchmarks/scale.py")
-        known["machine"] = environment(0)
+        known["machine"] = environment(available_threads())
         record.write_text(json.dumps(known, indent=1) + "\n")
         say(f"{name}: {known['took'][name]:.0f} s")
-    if "costs" in known:
+    if set(model.NEEDS) <= known.keys():
+        known["model"] = {
+            "costs": {
+                name: model.fitted(known["costs"]["searches"], name) for name in model.METRICS
+            },
+            "trial": model.checked(known),
+            "projected": model.projected(known),
+        }
+        record.write_text(json.dumps(known, indent=1) + "\n")
         click.echo("\n".join(model.lines(known)))
         plot.draw(known, picture)
     if clean:

@@ -14,6 +14,7 @@ from vsearch_fast.embedder import Embedder
 from vsearch_fast.index import Index
 from vsearch_fast.models import model_path
 from vsearch_fast.shards import ShardedIndex
+from vsearch_fast.words import Metric
 
 from .rows import Rows, Say, grow
 
@@ -42,12 +43,12 @@ def measure(folder: Path, repeats: int, say: Say) -> list[dict[str, Any]]:
         say(f"costs: {shards} x {rows:,} rows, {queries} queries")
         place = folder / f"{rows}-{shards}.shards"
         asked = Rows(DIM).queries(queries)
-        seconds: dict[str, list[float]] = {"hamming": [], "l2": []}
+        seconds: dict[Metric, list[float]] = {"hamming": [], "l2": []}
         with ShardedIndex.create(place, places[rows][:shards]) as index:
             for turn in range(repeats + 1):
                 for metric, each in seconds.items():
                     began = time.perf_counter()
-                    index.search(asked, K, metric, threads=1)  # type: ignore[arg-type]
+                    index.search(asked, K, metric, threads=1)
                     if turn:  # the first reads the files
                         each.append(time.perf_counter() - began)
         found.append(

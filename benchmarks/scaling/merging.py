@@ -62,7 +62,7 @@ def measure_merge(say: Say, shards: int = 1000) -> list[dict[str, Any]]:
             def work(
                 room: Any = room, counts: Any = counts, best: Any = best, rows: Any = rows
             ) -> None:
-                merge(*room, counts, best, rows)
+                merge(room[0], room[1], counts, best, rows)
 
             work()  # compiled
             seconds = median(work)
@@ -84,7 +84,7 @@ def measure_manifest(say: Say, shards: int = 100_000) -> dict[str, Any]:
             place = folder / f"{number:05}.index"
             place.mkdir()
             if number % _LINKS == 0:
-                original = shutil.copy(original, place / "index.sqlite")
+                original = Path(shutil.copy(original, place / "index.sqlite"))
             else:
                 os.link(original, place / "index.sqlite")
         listed = tuple(Listed(f"{number:05}.index", 1000) for number in range(shards))

@@ -25,6 +25,9 @@ from scipy.optimize import nnls
 TERMS = ("call", "shard", "query", "pair", "row", "comparison")
 METRICS = ("l2", "hamming")
 
+#: Sections of a record without which nothing follows from it.
+NEEDS = ("costs", "merge", "embedding", "shards")
+
 #: Within what the held-out configurations must be predicted.
 BAR = 0.25
 
@@ -41,32 +44,30 @@ class Node:
 
     Attributes:
         name: in the tables.
-        threads: searching at once.
+        threads: that search at once, each at the speed of the core that was measured.
         memory: bytes that rows may take.
-        disk: bytes a second that it reads.
-        speed: bytes of rows that it reads a second from memory, per thread's share measured here;
-            None: as measured.
-        bandwidth: bytes a second of its memory where `speed` is of another machine.
-        pictures: embedded a second; None: threads as many times what was measured.
-        measured: whether its figures are.
+        bandwidth: bytes of rows that it reads a second, of a machine that was not measured.
+        cores: as many as it embeds pictures like.
     """
 
     name: str
     threads: int
     memory: float
     bandwidth: float | None
-    pictures: float | None
-    measured: bool
+    cores: int
+
+    @property
+    def measured(self) -> bool:
+        """Whether its figures follow from what was measured."""
+        return self.bandwidth is None
 
 
-#: The CPU node is 16 times the core that was measured, with 128 GB. The GPU node is an H200: 141 GB
-#: at 4.8 TB/s (NVIDIA's data sheet), of which two thirds are taken to be reached; its rate of
-#: embedding is 100 times that of a core, a guess.
-CPU = Node("CPU, 16 cores, 128 GB", 16, 100e9, None, None, True)
-GPU = Node("GPU, H200, 141 GB", 1, 120e9, 4.8e12 * 2 / 3, None, False)
+#: Sixteen times the core that was measured.
+CPU = Node("CPU, 16 cores, 128 GB", 16, 100e9, None, 16)
 
-#: Of embedding on a GPU: times what a core does.
-_GPU_CORES = 100
+#: 141 GB at 4.8 TB/s, by NVIDIA's data sheet, of which two thirds are taken to be reached. That it
+#: embeds as a hundred cores do is a guess.
+GPU = Node("GPU, H200, 141 GB", 1, 120e9, 4.8e12 * 2 / 3, 100)
 
 
 def terms(rows: int, shards: int, queries: int) -> list[float]:
@@ -115,22 +116,22 @@ def projected(record: dict[str, Any]) -> list[dict[str, Any]]:
 
     A node holds in memory what a search reads of every row: codes and their sums, or reduced rows
     and sketches; vectors lie on its disk, of which a search reads few. So many nodes are taken as
-    memory asks for, and as bring a search of one photo below LATENCY; each has one shard.
+    memory asks for, and as bring the comparing of one photo below LATENCY; each has one shard. One
+    process asks all of them, and merges what they answer.
     """
     kinds = record["costs"]["bytes"]
     stored = sum(kinds.values())
-    # What is read of every row: all kinds but vectors and the database, of either metric's own.
+    read = {"hamming": ("codes", "bitsums"), "l2": ("sketches", "facts", "coarse", "fine")}
     resident = {
-        "hamming": sum(v for k, v in kinds.items() if k in ("codes",) or k.startswith("bitsums")),
-        "l2": sum(v for k, v in kinds.items() if k in ("sketches", "facts", "coarse", "fine")),
+        metric: sum(size for kind, size in kinds.items() if kind.startswith(of))
+        for metric, of in read.items()
     }
-    merge = max(
-        each["seconds"] for each in record["merge"] if (each["k"], each["queries"]) == (10, 1)
-    )
-    call = next(
-        (each["two"] for each in record.get("ray", {}).get("calls", ())
-         if (each["queries"], each["k"]) == (1, 10)), 0.0,
-    )  # fmt: skip
+    [merge] = [
+        each["seconds"] / each["shards"]
+        for each in record["merge"]
+        if (each["k"], each["queries"]) == (10, 1)
+    ]
+    call, another = _call(record.get("ray", {}))
     rate = record["embedding"]["rates"]["anything"] / record["machine"]["cores"]
     found = []
     for items in SIZES:
@@ -145,17 +146,25 @@ def projected(record: dict[str, Any]) -> list[dict[str, Any]]:
                     math.ceil(items * resident[metric] / node.memory),
                     math.ceil(items * by_row / max(LATENCY - fixed, LATENCY / 2)),
                 )
-                pictures = rate * (node.threads if node.bandwidth is None else _GPU_CORES)
+                pictures = rate * node.cores
                 found.append(
                     {
                         "items": items, "metric": metric, "node": node.name,
                         "measured": node.measured, "nodes": nodes,
                         "memory": items * resident[metric], "disk": items * stored,
                         "embedding_days": items / pictures / 86400,
-                        "latency": fixed + items / nodes * by_row + merge * nodes / 1000,
+                        "latency": fixed + items / nodes * by_row + (merge + another) * nodes,
                     }
                 )  # fmt: skip
     return found
+
+
+def _call(ray: dict[str, Any]) -> tuple[float, float]:
+    """Seconds of a call of one node, of one query for ten hits, and what each further one adds."""
+    for each in ray.get("calls", ()):
+        if (each["queries"], each["k"]) == (1, 10):
+            return each["one"], max(0.0, each["two"] - each["one"])
+    return 0.0, 0.0
 
 
 def lines(record: dict[str, Any]) -> list[str]:
@@ -167,10 +176,7 @@ def lines(record: dict[str, Any]) -> list[str]:
         told.append(
             f"{metric}: " + ", ".join(f"{name} {cost:.3g} s" for name, cost in costs.items())
         )
-    told += map(_trial, checked(record))
-    if {"merge", "embedding"} <= record.keys():
-        told += map(_projection, projected(record))
-    return told
+    return [*told, *map(_trial, checked(record)), *map(_projection, projected(record))]
 
 
 def _trial(each: dict[str, Any]) -> str:

@@ -30,12 +30,10 @@ def draw(record: dict[str, Any], file: Path) -> None:
     figure = Figure(figsize=(13, 4.2), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     left, middle, right = figure.subplots(1, 3)
-    if "shards" in record:
-        _shards(left, record["shards"])
+    _shards(left, record["shards"])
     _model(middle, record)
-    if {"merge", "embedding"} <= record.keys():
-        _nodes(right, record)
-    figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
+    _nodes(right, record)
+    figure.savefig(file, dpi=130)
 
 
 def _shards(axes: Any, found: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -13,6 +14,13 @@ from .rows import Say
 _CALLS = 100
 
 
+class Shard:
+    """An actor that answers at once."""
+
+    def answer(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros((len(queries), k)), np.zeros((len(queries), k), np.int64)
+
+
 def measure(say: Say) -> dict[str, Any]:
     """The section; says why where Ray is not there."""
     try:
@@ -22,17 +30,11 @@ def measure(say: Say) -> dict[str, Any]:
     say("ray: starts")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(
-        num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR",
+        num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR,
         object_store_memory=256 << 20,
     )  # fmt: skip
     try:
-
-        @ray.remote(num_cpus=0)
-        class Shard:
-            def answer(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-                return np.zeros((len(queries), k)), np.zeros((len(queries), k), np.int64)
-
-        shards = [Shard.remote() for _ in range(2)]
+        shards: list[Any] = [ray.remote(num_cpus=0)(Shard).remote() for _ in range(2)]
         result: dict[str, Any] = {"version": ray.__version__, "calls": []}
         for queries in (1, 64):
             for k in (10, 1000):

@@ -7,12 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
+from vsearch_fast.checks import Scalar
 from vsearch_fast.index import Index
 
 Say = Callable[[str], None]
 
 #: Directions that matter, as few as in features of photos.
 _FACTORS = 40
+
+#: Rows that are drawn together.
+_RUN = 1024
 
 
 class Rows:
@@ -29,10 +33,16 @@ class Rows:
 
     def block(self, start: int, count: int) -> np.ndarray:
         """float32 (count, dim): rows start, start + 1, ..."""
-        rng = np.random.default_rng([2, start])
-        rows = rng.standard_normal((count, _FACTORS), np.float32) @ self._turn
+        first, last = start // _RUN, -(-(start + count) // _RUN)
+        drawn = [self._run(run) for run in range(first, last)]
+        rows = np.concatenate(drawn) if len(drawn) > 1 else drawn[0]
+        return rows[start - first * _RUN :][:count]
+
+    def _run(self, run: int) -> np.ndarray:
+        rng = np.random.default_rng([2, run])
+        rows = rng.standard_normal((_RUN, _FACTORS), np.float32) @ self._turn
         # The same noise again and again, to other factors: to draw all of it would take longest.
-        rows += self._noise[rng.integers(0, len(self._noise), count)]
+        rows += self._noise[rng.integers(0, len(self._noise), _RUN)]
         return np.maximum(rows, 0, out=rows)
 
     def queries(self, count: int) -> np.ndarray:
@@ -53,7 +63,9 @@ def grow(
         for start in range(len(index), rows, step):
             count = min(step, rows - start)
             numbers = range(first + start, first + start + count)
-            items = [{"kind": f"{n % 1000}", "price": n % 17, "new": n % 2 == 0} for n in numbers]
+            items: list[dict[str, Scalar]] = [
+                {"kind": f"{n % 1000}", "price": n % 17, "new": n % 2 == 0} for n in numbers
+            ]
             index.add([f"{n:010}" for n in numbers], made.block(first + start, count), items)
             if start // step % 16 == 0:
                 say(f"{folder.name}: {start + count:,} of {rows:,} rows")

@@ -6,6 +6,7 @@ import os
 import resource
 import sqlite3
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ class Counter:
         self.steps += STEPS
         return 0
 
-    def of(self, work: Callable[[], object]) -> int:
+    def of(self, work: Callable[[], Any]) -> int:
         before = self.steps
         work()
         return self.steps - before
@@ -93,50 +94,45 @@ def test_reading(places: dict[int, Path], monkeypatch: pytest.MonkeyPatch) -> No
     counter = Counter(monkeypatch)
     steps: dict[int, dict[str, int]] = {}
     for rows, place in places.items():
-        index = None
-
-        def opened(place: Path = place) -> None:
-            nonlocal index
-            index = Index.open(place)
-
-        steps[rows] = {"open": counter.of(opened)}
-        assert index is not None
-        with index:
+        steps[rows] = {"open": counter.of(partial(opened, place))}
+        with Index.open(place) as index:
             steps[rows] |= {name: counter.of(work) for name, work in reading(index).items()}
-            whole = counter.of(lambda index=index: list(index))
-            assert whole > rows  # the instrument counts
+            assert counter.of(partial(list, index)) > rows  # the instrument counts
+    compare(steps)
+
+
+def opened(place: Path, **options: Any) -> None:
+    Index.open(place, **options).close()
+
+
+def compare(steps: dict[int, dict[str, int]]) -> None:
     for name, few in steps[FEW].items():
         assert steps[MANY][name] <= few * 1.2 + 300, name
+
+
+def changing(index: Index) -> dict[str, Callable[[], object]]:
+    new = Item("new", metadata={"kind": 3, "new": True})
+    row = np.ones((1, DIM), np.float32)
+    index.search(row)
+    return {
+        "add": lambda: index.add(["new"], row, [new]),
+        "update": lambda: index.update(Item("new", metadata={"kind": 4})),
+        "replace": lambda: index.add(["new"], row, [new], replace=True),
+        "search after a change": lambda: index.search(row),
+        "remove": lambda: index.remove(["new"]),
+        "describe": lambda: index.describe({"a": "b"}),
+    }
 
 
 def test_changes(places: dict[int, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     counter = Counter(monkeypatch)
     steps: dict[int, dict[str, int]] = {}
-    new = Item("new", metadata={"kind": 3, "new": True})
     for rows, place in places.items():
-        index = Index.open(place)
-
-        def opened(place: Path = place) -> None:
-            nonlocal index
-            index = Index.open(place, mode="rw")
-
-        index.close()
-        steps[rows] = {"open to write": counter.of(opened)}
-        with index:
-            index.search(features(1, DIM))
-            work: dict[str, Callable[[], object]] = {
-                "add": lambda index=index: index.add(["new"], np.ones((1, DIM), "f4"), [new]),
-                "update": lambda index=index: index.update(Item("new", metadata={"kind": 4})),
-                "replace": lambda index=index: index.add(
-                    ["new"], np.ones((1, DIM), "f4"), [new], replace=True
-                ),
-                "search after a change": lambda index=index: index.search(features(1, DIM)),
-                "remove": lambda index=index: index.remove(["new"]),
-                "describe": lambda index=index: index.describe({"a": "b"}),
-            }
-            steps[rows] |= {name: counter.of(each) for name, each in work.items()}
-    for name, few in steps[FEW].items():
-        assert steps[MANY][name] <= few * 1.2 + 300, name
+        writing = counter.of(partial(opened, place, mode="rw"))
+        with Index.open(place, mode="rw") as index:
+            steps[rows] = {name: counter.of(work) for name, work in changing(index).items()}
+        steps[rows]["open to write"] = writing
+    compare(steps)
 
 
 def test_more_segments_than_files_may_be_open(tmp_path: Path) -> None:
