@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import scale_tables
+
 from vsearch_fast import words
 from vsearch_fast.bench import filters, growth, tables
 from vsearch_fast.bench import shapes as bench_shapes
@@ -320,6 +322,11 @@ def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
+def scale(section: str, name: str = "scale.json") -> str:
+    """A table of the page on scale."""
+    return scale_tables.TABLES[section](_load(name))
+
+
 _TABLES: dict[str, Callable[..., str]] = {
     "speed": speed,
     "proofs": proofs,
@@ -337,4 +344,5 @@ _TABLES: dict[str, Callable[..., str]] = {
     "no-match": no_match,
     "views": views,
     "labels": labels,
+    "scale": scale,
 }

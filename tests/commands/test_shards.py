@@ -73,13 +73,35 @@ def test_merged_again(vsearch: Any, indexed: Path, many: Path, tmp_path: Path) -
     assert code == 1 and "is in" in err and not (tmp_path / "all.index").exists()
 
 
-@pytest.mark.parametrize(
-    "words", [["calibrate"], ["compact"], ["optimize"], ["backup", "copy.index"]]
-)
+@pytest.mark.parametrize("words", [["compact"], ["optimize"], ["backup", "copy.index"]])
 def test_commands_that_want_one_index_say_so(vsearch: Any, many: Path, words: list[str]) -> None:
     code, _, err = vsearch(words[0], many, *words[1:])
     assert code == 1
     assert "is a sharded index" in err and "vsearch merge makes one index" in err
+
+
+def test_calibrated_as_one_index(vsearch: Any, indexed: Path, many: Path) -> None:
+    """And what is learnt of all shards is kept in their list."""
+    options = ["--quantile", 0.5, "--group", "category", "--json"]
+    one, whole = (vsearch("calibrate", path, *options) for path in (indexed, many))
+    assert whole[0] == 0 and json.loads(whole[1]) == json.loads(one[1])
+    with Index.open(indexed) as index, ShardedIndex.open(many) as found:
+        for metric in ("l2", "l1", "hamming"):
+            kept = found.threshold(metric)
+            assert kept == index.threshold(metric) and kept is not None and kept.quantile == 0.5
+            assert found.likeness(metric, learn=False) is not None
+    assert "threshold l2" in (many / "shards.json").read_text()
+
+
+def test_a_study_of_a_sharded_index_is_that_of_one(
+    indexed: Path, many: Path, tmp_path: Path
+) -> None:
+    from vsearch_fast.rating.study import Settings, make
+
+    settings = Settings("match", 4, 3, 3, None, "category", 0)
+    one, other = (make([path], ["l2"], settings) for path in (indexed, many))
+    assert other.queries == one.queries
+    assert [system.name for system in other.systems] == ["pictures.shards l2"]
 
 
 def test_pictures_are_not_added_to_the_whole(

@@ -32,7 +32,8 @@ from ..index import schema
 from ..index.index import Index
 from ..index.views import checked_views
 from ..indexing import sync
-from ..indexing.sync import Outcome, Plan
+from ..indexing.plans import Outcome, Plan
+from ..indexing.spool import Chain
 from ..shards.index import ShardedIndex
 from ..shards.manifest import Likewise, Manifest
 from ..words import plural
@@ -382,7 +383,9 @@ def _outcome(todo: Plan, facts: Sequence[Facts], tally: BitTally) -> Outcome:
     stale = {item.id for item in todo.changed}
     refused = [each for shard in facts for each in shard.refused]
     lost = sum(id_ in stale for id_, *_ in refused)
-    positions = {item.id: n for n, item in enumerate(todo.changed + todo.new)} if refused else {}
+    positions = (
+        {item.id: n for n, item in enumerate(Chain(todo.changed, todo.new))} if refused else {}
+    )
     return Outcome(
         added=len(todo.new) - (len(refused) - lost),
         replaced=len(todo.changed) - lost,
@@ -408,7 +411,7 @@ def _changes(
     paths = [shard.path for shard in held._store.manifest.shards]
     gone = [*todo.vanished, *(item.id for item in todo.changed)]
     gone += [item.id for item, _ in todo.recognised if item.id in held]
-    updated = {item.id: item for item in todo.described + todo.moved}
+    updated = {item.id: item for item in Chain(todo.described, todo.moved)}
     return Commit(
         new,
         held._store.manifest.likewise,

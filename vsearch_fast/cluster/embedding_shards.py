@@ -13,7 +13,8 @@ from ..errors import DamagedError
 from ..index.index import Index
 from ..index.items import Item, metadata_text
 from ..indexing.embedding import tallied
-from ..indexing.sync import Plan
+from ..indexing.plans import Plan
+from ..indexing.spool import Chain
 from ..shards.copying import like, unfinished
 from .embedding_target import Facts, Target
 from .embedding_units import Recipe, Unit, shard_sizes, units_of
@@ -46,7 +47,7 @@ def planned(
 ) -> Iterator[Planned]:
     """The shards of what is new, one of each size: first what is recognised, then what is changed,
     then what is new, as one machine adds them."""
-    items = todo.changed + todo.new
+    items = Chain(todo.changed, todo.new)
     # Those whose source is replaced itself come last, as `indexing.sync.apply` adds them.
     targets = {item.id for item, _ in todo.recognised}
     taken = sorted(todo.recognised, key=lambda pair: pair[1] in targets)

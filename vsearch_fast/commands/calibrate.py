@@ -123,7 +123,7 @@ def command(
     vsearch calibrate photos.index --group sender_id --quantile 0.9
     """
     names = JUDGED if metric == "all" else (metric,)
-    with Index.open(index_path, mode="rw") as found:
+    with _opened(index_path) as found:
         if group is not None:
             group = column_named(found, group)
         learnt = [
@@ -141,6 +141,9 @@ def command(
             )
             for name in names
         ]  # fmt: skip
+        # Of a sharded index, which is open for reading: in its list.
+        found.save_learnt()
+        found.save_thresholds()
     if as_json:
         together = [
             {**asdict(threshold), "likeness": likeness.facts()}
@@ -160,6 +163,14 @@ def command(
             f"{100 * (1 - one.quantile):.3g}%: {one.beyond} of them lie beyond. With other items "
             "the threshold may be quite another; take a lower --quantile, or name a distance"
         )
+
+
+def _opened(path: Path) -> Index:
+    """To be written to, where it is one index."""
+    from ..shards.manifest import is_sharded
+    from ..shards.opening import open_index
+
+    return open_index(path) if is_sharded(path) else Index.open(path, mode="rw")
 
 
 def thresholds(

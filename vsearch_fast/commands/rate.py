@@ -104,13 +104,13 @@ def command(
         with Ratings.open(file) as ratings:
             _report(ratings, layout, output)
         return
-    from ..index.index import Index
     from ..indexing.columns import column_named
+    from ..shards.opening import open_index
     from .serving import require_server
 
     require_server()
     if group is not None and index_paths:
-        with Index.open(index_paths[0]) as found:
+        with open_index(index_paths[0]) as found:
             group = column_named(found, group)
     chosen = list(dict.fromkeys(_metrics(metrics)))
     settings = Settings(mode, queries, results, judged, group, category, seed)

@@ -73,12 +73,13 @@ def stream_views(
     picture the whole's, then the box's. Arguments and errors as for `embed_views`; the bar counts
     a picture twice."""
     given: Iterable[Box | None] = [None] * len(images) if boxes is None else boxes
-    twice = [image for image in images for _ in range(_VIEWS)]
+    twice = (image for image in images for _ in range(_VIEWS))
     first: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # whole pictures that wait for their box
     left_out = -1  # the last picture that was
     for batch in embedder.stream(
-        twice, _boxes(embedder, images, given), on_error=on_error, progress=progress
-    ):
+        twice, _boxes(embedder, images, given), on_error=on_error, progress=progress,
+        total=_VIEWS * len(images),
+    ):  # fmt: skip
         skipped = []
         for each in batch.skipped:
             number = each.position // _VIEWS

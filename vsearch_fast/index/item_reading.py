@@ -21,6 +21,9 @@ from .snapshot import Snapshot, State
 #: Filters whose masks are kept until the next commit.
 _KEPT_FILTERS = 16
 
+#: Items that are read at a time by their ids.
+_PAGE = 1024
+
 #: Bits of a page's place that are its row; the rest is the index's generation.
 _ROW_BITS = 40
 
@@ -236,6 +239,37 @@ class ItemReading:
                 items = [item for item in items if item.id not in met]
             met.add(item.id for item in items)
             yield from items
+
+    def by_id(self, page: int = _PAGE) -> Iterator[Item]:
+        """All items in the order of their ids, so many read at a time.
+
+        Raises:
+            CompactedError: the index was changed meanwhile.
+            DamagedError: the index of ids has not all items.
+        """
+        last, count, sum_ = "", 0, 0
+        first: State | None = None
+        while True:
+            with self.reading("Nothing was read") as sql:
+                state = self._refresh(sql).state
+                if first not in (None, state):
+                    raise CompactedError(
+                        f"{self.folder} was changed while its items were read by their ids",
+                        "Some of them were not read",
+                        "Begin again",
+                    )
+                first = state
+                lines = self.rows.after_id(sql, last, page)
+            if not lines:
+                break
+            rows = np.array([row for row, _ in lines], np.int64)
+            last, count, sum_ = lines[-1][1].id, count + len(rows), sum_ ^ sealing.tombs(rows)
+            yield from (item for _, item in lines)
+        # The rows that were met and those that were removed are all that there are.
+        expected = sealing.tombs_up_to(state.rows) ^ (state.tombs or 0)
+        whole = state.tombs is None or sum_ == expected
+        if count != state.rows - state.removed or not whole:
+            raise self.rows.damaged("the index of ids names other rows than the items")
 
     def _row_after_compaction(
         self, sql: sqlite3.Connection, id_: str, before: State, state: State

@@ -143,6 +143,11 @@ class ItemRows:
         query = f"SELECT {self._columns} FROM items WHERE row > ? ORDER BY row LIMIT ?"
         return [(line[0], self.item(line)) for line in sql.execute(query, (row, limit or _PAGE))]
 
+    def after_id(self, sql: sqlite3.Connection, id_: str, limit: int) -> list[tuple[int, Item]]:
+        """The next items after this id, in the order of ids."""
+        query = f"SELECT {self._columns} FROM items WHERE id > ? ORDER BY id LIMIT ?"
+        return [(line[0], self.item(line)) for line in sql.execute(query, (id_, limit))]
+
     def matching(
         self, sql: sqlite3.Connection, column: int, facets: Sequence[str]
     ) -> Iterator[np.ndarray]:

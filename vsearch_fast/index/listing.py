@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from ..checks import Scalar, positive
 from . import arguments
 from .items import Item
@@ -36,6 +38,14 @@ class Listing:
         limit = positive(limit, "limit", "Nothing was read")
         wanted = arguments.where(where, "Nothing was read")
         return self._store.page(limit, after, wanted)
+
+    def by_id(self) -> Iterator[Item]:
+        """All items in the order of their ids, as Python sorts them; a page of them is in memory.
+
+        Raises:
+            CompactedError: the index was changed meanwhile; iterate over it, where it may be.
+        """
+        return self._store.by_id()
 
     def values(self, column: str, limit: int = 1000) -> list[tuple[Scalar, int]] | None:
         """The values of a metadata column and how many items have each, most common first.

@@ -73,3 +73,12 @@ def made(sql: sqlite3.Connection) -> str:
 def tombs(rows: np.ndarray) -> int:
     """The sum of a set of rows, whatever their order: XOR of `mixed` of their numbers."""
     return signed(int(np.bitwise_xor.reduce(mixed(rows.astype(np.int64)), initial=np.uint64(0))))
+
+
+def tombs_up_to(rows: int) -> int:
+    """`tombs` of all rows below a number."""
+    step = 1 << 20
+    total = 0
+    for start in range(0, rows, step):
+        total ^= tombs(np.arange(start, min(start + step, rows)))
+    return total

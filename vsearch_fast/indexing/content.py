@@ -8,12 +8,13 @@ the hash tells that another file is the same picture, whose features need not be
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from ..checks import PixelBox
 from ..disk.hashing import file_hash
 from ..index.items import Item
 from ..index.stamps import parts_of
+from .spool import Spool
 
 
 def stamp_of(path: str | os.PathLike[str]) -> str | None:
@@ -42,15 +43,37 @@ def hashed_stamp(item: Item) -> str | None:
 
 
 class Seen:
-    """Items of an index by what their features were made of: a file's bytes, and a box."""
+    """Items of an index by what their features were made of: a file's bytes, and a box.
 
-    def __init__(self, items: Iterable[Item]) -> None:
-        self._ids: dict[tuple[str, str, PixelBox | None], str] = {}
-        for item in items:
-            size, _, digest = parts_of(item.stamp)
-            if digest:
-                self._ids.setdefault((size, digest, item.box), item.id)
-        self._sizes = {size for size, _, _ in self._ids}
+    They are in a spool, those alone that can be asked for: of the sizes of the files that will be.
+    """
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        for table in (
+            "sizes (size TEXT PRIMARY KEY) WITHOUT ROWID",
+            "hashed (size TEXT NOT NULL, hash TEXT NOT NULL, box TEXT NOT NULL, id BLOB NOT NULL)",
+            "seen (size TEXT NOT NULL, hash TEXT NOT NULL, box TEXT NOT NULL, id BLOB NOT NULL,"
+            " PRIMARY KEY (size, hash, box)) WITHOUT ROWID",
+        ):
+            spool.run(f"CREATE TABLE {table}")
+
+    def read(self, items: Iterable[Item], asked: Iterable[Item]) -> None:
+        """Take in those items, in the order of their rows, that `find` may find for the ones that
+        will be asked for. Of several with the same bytes it is the first."""
+        sizes = ((parts_of(item.stamp)[0],) for item in asked)
+        self._spool.write("INSERT OR IGNORE INTO sizes VALUES (?)", sizes)
+        if not self._spool.run("SELECT 1 FROM sizes LIMIT 1"):
+            return
+        self._spool.write(
+            "INSERT INTO hashed SELECT ?1, ?2, ?3, ?4 WHERE EXISTS"
+            " (SELECT 1 FROM sizes WHERE size = ?1)",
+            _hashed(items),
+        )
+        self._spool.run(
+            "INSERT OR IGNORE INTO seen SELECT size, hash, box, id FROM hashed"
+            " ORDER BY size, hash, box, rowid"
+        )
 
     def find(self, item: Item) -> tuple[str, str] | None:
         """The id of an item of the same picture, and the stamp with its hash; None without one.
@@ -58,8 +81,20 @@ class Seen:
         The file is read only where one of its size is known.
         """
         size, _, _ = parts_of(item.stamp)
-        if size not in self._sizes:
+        if not self._spool.run("SELECT 1 FROM seen WHERE size = ? LIMIT 1", (size,)):
             return None
         stamp = hashed_stamp(item)
-        found = self._ids.get((size, parts_of(stamp)[2], item.box))
-        return None if found is None or stamp is None else (found, stamp)
+        query = "SELECT id FROM seen WHERE size = ? AND hash = ? AND box = ?"
+        found = self._spool.run(query, (size, parts_of(stamp)[2], _box_text(item.box)))
+        return (found[0][0].decode(), stamp) if found and stamp is not None else None
+
+
+def _hashed(items: Iterable[Item]) -> Iterator[tuple[str, str, str, bytes]]:
+    for item in items:
+        size, _, digest = parts_of(item.stamp)
+        if digest:
+            yield size, digest, _box_text(item.box), item.id.encode()
+
+
+def _box_text(box: PixelBox | None) -> str:
+    return "" if box is None else ",".join(map(str, box))

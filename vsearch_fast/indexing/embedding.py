@@ -12,6 +12,7 @@ from ..embedder.views import embed_views, locates, stream_views
 from ..images.decoding import Source
 from ..index.index import Index
 from ..index.items import Item
+from .spool import Mapped
 
 
 def embedded(
@@ -34,7 +35,9 @@ def embedded(
         ImageError: a picture that cannot be read, with ``on_error="raise"``.
         ModelError: a box is to be located, and the model has no file that does.
     """
-    paths, boxes = [where(str(item.path)) for item in items], [item.box for item in items]
+    # Looked up as they are come to: `items` may be longer than memory.
+    paths = Mapped(items, lambda item: where(str(item.path)))
+    boxes = Mapped(items, lambda item: item.box)
     if len(index.views) > 1:
         return stream_views(embedder, paths, boxes, on_error=on_error, progress=progress)
     return embedder.stream(paths, boxes, on_error=on_error, progress=progress)

@@ -10,68 +10,32 @@ where it ended.
 from __future__ import annotations
 
 import os
+import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from ..datasets.records import Record
 from ..embedder.bits import BitTally
-from ..embedder.embedder import Embedder, Skipped
-from ..errors import ArgumentError, DuplicateIdError, ImageError, ModelMismatchError
+from ..embedder.embedder import Embedder
+from ..errors import ArgumentError, ImageError, ModelMismatchError
 from ..index.index import Index
-from ..index.items import Item, check_item, metadata_text
+from ..index.items import Item
 from ..words import plural
-from .content import Seen, hashed_stamp, is_unchanged, stamp_of
+from .content import hashed_stamp, stamp_of
 from .embedding import embedded, tallied
+from .joining import Comparison
+from .plans import Outcome, Plan
+from .spool import Chain
+
+T = TypeVar("T")
 
 COMMIT_ROWS = 512
 COMMIT_SECONDS = 20.0
-
-
-@dataclass
-class Plan:
-    """What differs between an index and a data set."""
-
-    new: list[Item] = field(default_factory=list)
-    changed: list[Item] = field(default_factory=list)
-    """Another file, or another box: to be read again."""
-    described: list[Item] = field(default_factory=list)
-    """The same picture with other metadata: its features stay."""
-    moved: list[Item] = field(default_factory=list)
-    """The same picture under another path, the old one being gone, or with another time of
-    change: its features stay."""
-    recognised: list[tuple[Item, str]] = field(default_factory=list)
-    """A picture whose bytes are those of the item of this id: it takes over its features."""
-    refused: list[Skipped] = field(default_factory=list)
-    """Pictures that an index cannot name, such as a file name that is no text."""
-    vanished: list[str] = field(default_factory=list)
-    unchanged: int = 0
-
-    @property
-    def nothing(self) -> bool:
-        """Whether the index is as the data set is, as far as it can be."""
-        return not (
-            self.new or self.changed or self.described or self.moved or self.recognised
-            or self.vanished
-        )  # fmt: skip
-
-
-@dataclass
-class Outcome:
-    """What a run did; ``skipped`` are pictures that could not be read, and ``bits`` says where the
-    codes of those that were tell little ("" where they do)."""
-
-    added: int = 0
-    replaced: int = 0
-    described: int = 0
-    removed: int = 0
-    recognised: int = 0
-    skipped: list[Skipped] = field(default_factory=list)
-    bits: str = ""
 
 
 def open_index(
@@ -200,65 +164,13 @@ def plan(
     ``keep_missing`` leaves vanished pictures in. Those below a folder of ``unlisted``, which
     could not be listed, are left in anyway: nobody knows whether they have vanished.
 
+    Memory stays the same however long the list is (`joining.py`), and however many items the index
+    has; the index must not be changed meanwhile.
+
     Raises DuplicateIdError when two records have one id.
     """
-    known = {item.id: item for item in index}
-    kept_apart = tuple(os.path.join(os.path.abspath(folder), "") for folder in unlisted)
-    # float16 keeps no features from which all code bits would follow again.
-    embedded = Seen(known.values() if index.dtype == "float32" else ())
-    result = Plan()
-    seen: set[str] = set()
-    for position, record in enumerate(records):
-        item = item_of(record)
-        if item.id in seen:
-            raise DuplicateIdError(
-                f"two pictures have the id {item.id!r}, one of them {item.path}",
-                "Nothing was indexed",
-                "Give every picture an id of its own",
-            )
-        seen.add(item.id)
-        try:
-            check_item(item, "The picture was left out")
-        except ArgumentError as error:
-            result.refused.append(Skipped(position, str(item.path), f"{error.cause}. {error.cure}"))
-            continue
-        before = known.pop(item.id, None)
-        if before is None or not _is_as_before(before, item):
-            found = embedded.find(item)
-            if found is None:
-                (result.new if before is None else result.changed).append(item)
-                continue
-            source, stamp = found
-            item = replace(item, stamp=stamp)
-            if before is None or source != before.id:
-                result.recognised.append((item, source))
-            else:
-                result.moved.append(item)
-            continue
-        item = replace(item, stamp=before.stamp)  # with its hash
-        # Compared as it is stored: to Python True equals 1.
-        if metadata_text(before.metadata) != metadata_text(item.metadata):
-            result.described.append(item)
-        elif before.path != item.path:
-            result.moved.append(item)
-        else:
-            result.unchanged += 1
-    if not keep_missing:
-        result.vanished = [
-            item.id
-            for item in known.values()
-            if not (kept_apart and str(item.path).startswith(kept_apart))
-        ]
-    return result
-
-
-def _is_as_before(before: Item, item: Item) -> bool:
-    """Whether it shows what it showed, as far as is known without reading it."""
-    return (
-        before.box == item.box
-        and is_unchanged(before.stamp, item.stamp)
-        and (before.path == item.path or not os.path.exists(str(before.path)))
-    )
+    kept_apart = [os.path.join(os.path.abspath(folder), "") for folder in unlisted]
+    return Comparison(index, kept_apart).plan(map(item_of, records), keep_missing=keep_missing)
 
 
 def apply(
@@ -283,60 +195,75 @@ def apply(
     # One transaction: a renamed picture is never there twice, nor not at all.
     with index.transaction():
         # First: their features are those of items that are replaced or removed below.
-        _take_over(index, todo.recognised)
+        _take_over(index, todo)
         outcome.recognised = len(todo.recognised)
-        if todo.vanished:
-            index.remove(todo.vanished)
-            outcome.removed = len(todo.vanished)
-        if todo.described or todo.moved:
-            index.update(todo.described + todo.moved)
-            outcome.described = len(todo.described) + len(todo.moved)
+        for gone in _blocks(todo.vanished):
+            index.remove(gone)
+        outcome.removed = len(todo.vanished)
+        for part in (todo.described, todo.moved):
+            for items in _blocks(part):
+                index.update(items)
+            outcome.described += len(part)
 
-    items = todo.changed + todo.new
-    if not items:
+    left = Chain(todo.changed, todo.new)
+    if not left:
         return outcome
-    stale = {item.id for item in todo.changed}
+    stale = len(todo.changed)  # so many are the first
     pending = _Pending(index)
-    batches = embedded(index, embedder, items, on_error=on_error, progress=progress)
+    batches = embedded(index, embedder, left, on_error=on_error, progress=progress)
     tally = BitTally(index.bits)
+    unread = 0  # of those that the index holds
     try:
         for batch in batches:
             tally.add(tallied(batch.codes))
-            pending.hold([items[p] for p in batch.positions], batch.features, batch.codes)
+            pending.hold([left[p] for p in batch.positions.tolist()], batch.features, batch.codes)
             outcome.skipped += batch.skipped
-            gone = [items[s.position].id for s in batch.skipped if items[s.position].id in stale]
+            gone = [left[s.position].id for s in batch.skipped if s.position < stale]
             if gone:
                 index.remove(gone)
                 outcome.removed += len(gone)
+                unread += len(gone)
             if pending.due():
                 committed(pending.commit())
     finally:
         # Also on Ctrl-C or a broken picture: what is embedded is paid for.
         committed(pending.commit())
-    unread = [items[s.position].id in stale for s in outcome.skipped[len(todo.refused) :]]
     outcome.bits = tally.warning()
-    outcome.replaced = len(todo.changed) - sum(unread)
-    outcome.added = len(items) - len(unread) - outcome.replaced
+    outcome.replaced = stale - unread
+    outcome.added = len(left) - (len(outcome.skipped) - len(todo.refused)) - outcome.replaced
     return outcome
 
 
-def _take_over(index: Index, recognised: Sequence[tuple[Item, str]]) -> None:
+def _take_over(index: Index, todo: Plan) -> None:
     """Add items with the features of others, which are still there when this begins."""
-    targets = {item.id for item, _ in recognised}
-    # Names that are exchanged: read before any of them is replaced.
-    crossed = [pair for pair in recognised if pair[1] in targets]
-    sources = [source for _, source in crossed]
-    held = (index.features(sources), index.codes(sources)) if crossed else None
-    plain = [pair for pair in recognised if pair[1] not in targets]
-    for start in range(0, len(plain), COMMIT_ROWS):
-        part = plain[start : start + COMMIT_ROWS]
-        items = [item for item, _ in part]
-        sources = [source for _, source in part]
-        features, codes = index.features(sources), index.codes(sources)
-        index.add([item.id for item in items], features, items, codes=codes, replace=True)
-    if held is not None:
-        items = [item for item, _ in crossed]
-        index.add([item.id for item in items], held[0], items, codes=held[1], replace=True)
+    with tempfile.TemporaryFile() as file:
+        # Names that are exchanged: read before any of them is replaced.
+        for pairs in _blocks(todo.crossed):
+            for array in _features(index, pairs):
+                np.save(file, array)
+        for pairs in _blocks(todo.plain):
+            _add(index, pairs, *_features(index, pairs))
+        file.seek(0)
+        for pairs in _blocks(todo.crossed):
+            _add(index, pairs, np.load(file), np.load(file))
+
+
+def _features(index: Index, pairs: Sequence[tuple[Item, str]]) -> tuple[np.ndarray, np.ndarray]:
+    """Features and codes that these items take over."""
+    sources = [source for _, source in pairs]
+    return index.features(sources), index.codes(sources)
+
+
+def _add(
+    index: Index, pairs: Sequence[tuple[Item, str]], features: np.ndarray, codes: np.ndarray
+) -> None:
+    items = [item for item, _ in pairs]
+    index.add([item.id for item in items], features, items, codes=codes, replace=True)
+
+
+def _blocks(entries: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(entries), COMMIT_ROWS):
+        yield entries[start : start + COMMIT_ROWS]
 
 
 class _Pending:

@@ -31,6 +31,7 @@ from ..images.decoding import upright_size
 from ..index.hits import Hit
 from ..index.index import Index
 from ..index.items import Item, facet
+from ..shards.opening import open_index
 from ..words import Metric, plural
 
 Mode = Literal["match", "better", "both"]
@@ -176,7 +177,7 @@ def make(
             _NOT_MADE,
             "Name a second index or another --metric, or use --mode match",
         )
-    indexes = [Index.open(path) for path in dict.fromkeys(map(os.path.abspath, paths))]
+    indexes = [open_index(path) for path in dict.fromkeys(map(os.path.abspath, paths))]
     try:
         for index in indexes:
             _check_columns(index, settings)
@@ -211,7 +212,7 @@ def systems(
     names = short if len(set(short)) == len(short) else places
     result = []
     for name, place in zip(names, places, strict=True):
-        with Index.open(place) as index:
+        with open_index(place) as index:
             result += [
                 System(f"{name} {metric}", place, index.model_id, metric)
                 for metric in dict.fromkeys(metrics)

@@ -52,6 +52,7 @@ class Shards(Sequence[Path]):
         self._folder, self._likewise, self._checks = folder, manifest.likewise, checks
         self._places = [place_of(folder, shard.path) for shard in manifest.shards]
         self._stores: dict[int, Store] = {}
+        self._numbers: dict[str, int] = {}  # by identity, of those that were opened
         self._awake = _may_stay_open()
         self._closed = False
         for shard, place in zip(manifest.shards, self._places, strict=True):
@@ -117,14 +118,14 @@ class Shards(Sequence[Path]):
             found = Likewise.of(store.meta)
             self._likewise.refuse_another(found, place, str(self._folder), _CONSEQUENCE)
             identity = store.meta.identity
-            for other, known in list(self._stores.items()):
-                if other != number and identity and known.meta.identity == identity:
-                    raise StoreError(
-                        f"{place} and {self._places[other]}, both shards of {self._folder}, are the"
-                        " same index",
-                        f"{_CONSEQUENCE}, because it would find each item twice",
-                        "List one of them alone (ShardedIndex.create), or restore the other",
-                    )
+            other = self._numbers.setdefault(identity, number) if identity else number
+            if other != number:
+                raise StoreError(
+                    f"{place} and {self._places[other]}, both shards of {self._folder}, are the"
+                    " same index",
+                    f"{_CONSEQUENCE}, because it would find each item twice",
+                    "List one of them alone (ShardedIndex.create), or restore the other",
+                )
         except BaseException:
             store.close()
             raise

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import heapq
 import itertools
 import os
 import sqlite3
 import threading
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -251,6 +253,19 @@ class ShardedStore(Store):
     def iterate(self) -> Iterator[Item]:
         for _, store in self.shards.each():
             yield from store.iterate()
+
+    def by_id(self, page: int = 64) -> Iterator[Item]:
+        def of(number: int) -> Iterator[Item]:
+            items: Iterator[Item] | None = None
+            while True:
+                with self.shards.use(number) as store:  # not held while others are read
+                    items = items or store.by_id(page)
+                    some = list(itertools.islice(items, page))
+                if not some:
+                    return
+                yield from some
+
+        return heapq.merge(*map(of, range(len(self.shards))), key=attrgetter("id"))
 
     def page(
         self, limit: int, after: int | None, where: Condition | None,
