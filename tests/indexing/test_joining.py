@@ -288,3 +288,15 @@ def test_memory_does_not_grow_with_the_list(tmp_path: Path) -> None:
         assert changed + described + unchanged == rows - rows // 10 and changed == rows * 9 // 100
     # In a dict an item takes about 1 KiB: that would be 80 MB more.
     assert grown[100_000] - grown[20_000] < 12 << 10
+
+
+def test_a_chain_is_as_the_sum_of_its_parts() -> None:
+    for first in range(4):
+        one, two = list(range(first)), list(range(10, 15))
+        chain, whole = spool.Chain(one, two), one + two
+        assert list(chain) == whole and len(chain) == len(whole)
+        for start in range(-7, 10):
+            for stop in range(-7, 10):
+                assert chain[start:stop] == whole[start:stop]
+                assert chain[start:stop:-2] == whole[start:stop:-2]
+        assert [chain[n] for n in range(-len(whole), len(whole))] == whole * 2

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..datasets.notes import Notes
     from ..datasets.records import Record
     from ..embedder.embedder import Embedder
-    from ..indexing.sync import Outcome, Plan
+    from ..indexing.plans import Outcome, Plan
 
 
 @click.command("index")
