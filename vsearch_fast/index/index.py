@@ -27,6 +27,7 @@ from ..errors import ArgumentError, ModelMismatchError
 from ..search.proof import Proof
 from ..words import METRICS, Metric
 from . import arguments, schema
+from .arrow import Exchanging
 from .changes import Changes
 from .duplicating import Duplicating
 from .finder import Finder
@@ -45,7 +46,7 @@ _NOT_ADDED = "None of the rows was added"
 _NOT_SEARCHED = "Nothing was searched"
 
 
-class Index(Listing, Telling, Duplicating):
+class Index(Listing, Telling, Duplicating, Exchanging):
     """An index folder, opened by `Index.create` or `Index.open`.
 
     Many processes may search an index while one writes to it; each search sees all that was
