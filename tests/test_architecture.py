@@ -22,7 +22,7 @@ HOUSE = (
     ("commands",),
     ("web",),
     ("cluster", "rating", "export"),
-    ("results", "indexing", "evaluate", "bench"),
+    ("exchange", "results", "indexing", "evaluate", "bench"),
     ("shards",),
     ("datasets", "index", "embedder", "neighbors"),
     ("terminal", "search"),

@@ -16,6 +16,7 @@ COMMANDS = {
     "bench": "bench.__main__",
     "calibrate": "commands.calibrate",
     "compact": "commands.compact",
+    "convert": "commands.convert",
     "demo": "commands.demo",
     "duplicates": "commands.duplicates",
     "eval": "evaluate.__main__",

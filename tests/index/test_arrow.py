@@ -47,10 +47,9 @@ def same(index: Index, again: Index) -> None:
         (i.id, i.path, i.box, i.stamp) for i in items
     ]
     for item, other in zip(items, back, strict=True):
-        # Null and a column that is not there are one; a column of whole and other numbers is of these.
-        there = {
-            name: facets_of(value) for name, value in item.metadata.items() if value is not None
-        }
+        # Null and a column that is not there are one.
+        held = {name: value for name, value in item.metadata.items() if value is not None}
+        there = {name: facets_of(value) for name, value in held.items()}
         assert {name: facets_of(value) for name, value in other.metadata.items()} == there
     ids = [item.id for item in items]
     assert np.array_equal(again.features(ids), index.features(ids))
@@ -161,7 +160,7 @@ def test_frames(tmp_path: Path) -> None:
         ({"a": [[1.0], None]}, {}, "Row 2 of the table has no vector"),
         ({"a": [None, [1.0]]}, {}, "Row 1 of the table has no vector"),
         ({"a": [[1.0], [1.0, 2.0]]}, {}, "Row 2 of the table has a vector of 2 numbers"),
-        ({"a": [[1.0], [None]]}, {}, "between rows 1 and 2 of the table holds null"),
+        ({"a": [[1.0], [None]]}, {}, "of rows 1 to 2 of the table holds null"),
         ({"a": pa.array([], pa.list_(pa.float32()))}, {}, "no rows, and does not say"),
     ],
 )

@@ -1,10 +1,11 @@
 """An index as a table of Arrow, a batch at a time.
 
-A table has the columns ``id``, ``path``, ``x1``, ``y1``, ``x2``, ``y2`` (the box), ``stamp``, those of
-the metadata, ``vector`` (numbers, as many in each row; of two views one behind the other) and
-``code`` (bytes). A metadata column has one of Arrow's types where all of its values are of one kind, else
-their JSON as texts; null, and an item without the column, are both null. What makes an index of it
-again (`arrow_reading.py`) is said in the schema's metadata: the model, the dtype, the views.
+A table has the columns ``id``, ``path``, ``x1``, ``y1``, ``x2``, ``y2`` (the box), ``stamp``, those
+of the metadata, ``vector`` (numbers, as many in each row; of two views one behind the other) and
+``code`` (bytes). A metadata column has one of Arrow's types where all of its values are of one
+kind, else their JSON as texts; null, and an item without the column, are both null. What makes an
+index of it again (`arrow_reading.py`) is said in the schema's metadata: the model, the dtype, the
+views.
 """
 
 from __future__ import annotations

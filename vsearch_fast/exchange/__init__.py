@@ -1,0 +1,1 @@
+"""Indexes as files of other programs, and such files as indexes."""
