@@ -32,13 +32,22 @@ def cluster() -> Iterator[Any]:
     pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
-    # As the command has it: the nodes import what this process imports.
-    made = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
-    try:
+    with contextlib.ExitStack() as ends:
+        made = _started(Cluster)
+        ends.callback(made.shutdown)
         made.add_node(**NODE)
         yield made
-    finally:
-        made.shutdown()
+
+
+def _started(kind: Any) -> Any:
+    """A head node: Ray gives it 30 s to come up, which a busy machine may not."""
+    for attempt in range(3):
+        try:
+            return kind(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+        except Exception:
+            if attempt == 2:
+                raise
+    return None
 
 
 class Command:
