@@ -32,13 +32,22 @@ def cluster() -> Iterator[Any]:
     pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
-    # As the command has it: the nodes import what this process imports.
-    made = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
-    try:
+    with contextlib.ExitStack() as ends:
+        made = _started(Cluster)
+        ends.callback(made.shutdown)
         made.add_node(**NODE)
         yield made
-    finally:
-        made.shutdown()
+
+
+def _started(kind: Any) -> Any:
+    """A head node: Ray gives it 30 s to come up, which a busy machine may not."""
+    for attempt in range(3):
+        try:
+            return kind(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+        except Exception:
+            if attempt == 2:
+                raise
+    return None
 
 
 class Command:
@@ -138,7 +147,7 @@ def test_twenty_kills(cluster: Any, tmp_path: Path) -> None:
     finished is embedded again."""
     chance = random.Random(18)
     model = write_tiny_model(tmp_path / "tiny.onnx", 64, 512)
-    folder = draw(tmp_path / "pictures", 1000)
+    folder = draw(tmp_path / "pictures", 640)
     on_one_machine(folder, tmp_path / "one", Embedder(model, "cpu"))
     kinds = ["worker"] * 8 + ["node"] * 6 + ["driver"] * 6
     chance.shuffle(kinds)
@@ -152,7 +161,7 @@ def test_twenty_kills(cluster: Any, tmp_path: Path) -> None:
         target = tmp_path / f"many{trial}"
         command, finished = Command(cluster, folder, target, model), 0
         while command.process.poll() is None and kinds:
-            time.sleep(chance.uniform(0, usual / 2))
+            time.sleep(chance.uniform(0, min(usual / 2, 15)))
             kind = kinds[-1]
             if command.process.poll() is not None or not _kill(kind, cluster, command, chance):
                 continue
@@ -163,8 +172,8 @@ def test_twenty_kills(cluster: Any, tmp_path: Path) -> None:
                 finished = finished_in(target)
                 command = Command(cluster, folder, target, model)
         facts = command.wait()
-        print(trial, done, facts["embedded"], finished)
-        assert facts["embedded"] == 1000 - finished
+        print(trial, done, facts["embedded"], finished, flush=True)
+        assert facts["embedded"] == 640 - finished
         assert_same(tmp_path / "one", target)
         assert_shards(target, ["00000.index", "00001.index", "00002.index"])
     assert len(done) == 20

@@ -1,10 +1,9 @@
-"""What tests of embedding on a cluster share: pictures, two indexes compared, nodes, a stand-in."""
+"""What tests of embedding on a cluster share: pictures, two indexes compared, a stand-in."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from drawn_images import random_image
 
 from vsearch_fast import Index
 from vsearch_fast.cluster import embedding
-from vsearch_fast.cluster.embedding import Source, Told, index_pictures
+from vsearch_fast.cluster.embedding import Source, index_pictures
 from vsearch_fast.cluster.embedding_pipeline import Workers
 from vsearch_fast.cluster.embedding_units import Recipe, Unit
 from vsearch_fast.cluster.embedding_worker import EmbeddingWorker, Network, decoded
@@ -106,28 +105,6 @@ class Here:
             yield unit, made["block"][0]
 
 
-@contextlib.contextmanager
-def nodes(count: int = 2, *, store: int = 150 << 20) -> Iterator[Any]:
-    """A cluster of nodes of two processors each on this machine; this process is connected."""
-    import ray
-    from ray.cluster_utils import Cluster
-
-    from vsearch_fast.cluster.joining import join
-
-    resources: dict[str, Any] = {"num_cpus": 2, "object_store_memory": store}
-    cluster = Cluster(
-        initialize_head=True, head_node_args={**resources, "include_dashboard": False}
-    )
-    try:
-        for _ in range(count - 1):
-            cluster.add_node(**resources)
-        join(cluster.address, "Nothing was tested")
-        yield cluster
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
-
-
 def workers_of(cluster: Any, title: str = "EmbeddingWorker") -> list[int]:
     """Ids of processes of a cluster's workers whose title holds a word."""
     parents = {
@@ -143,16 +120,3 @@ def workers_of(cluster: Any, title: str = "EmbeddingWorker") -> list[int]:
             if parent in parents and title in (place / "cmdline").read_text():
                 found.append(int(place.name))
     return found
-
-
-def killing_told(cluster: Any) -> tuple[Told, list[int]]:
-    """Who hears of a run, and kills a worker as soon as something is embedded."""
-    killed: list[int] = []
-
-    def committed(_: int) -> None:
-        if not killed:
-            for process in workers_of(cluster)[:1]:
-                killed.append(process)
-                os.kill(process, signal.SIGKILL)
-
-    return Told(committed=committed), killed

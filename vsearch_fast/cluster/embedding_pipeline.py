@@ -112,15 +112,15 @@ def finished(
         left = {unit.number: unit for unit in window}
         failures = 0
         while left:
+            before = len(left)
             try:
                 for number, block in _run(ray, list(left.values()), recipe, network, workers):
                     if number in left:
                         yield left.pop(number), block
-                        failures = 0
             except VsearchError:
                 raise
             except Exception as error:  # Ray's: of lost nodes, actors, objects, and of a bug's
-                failures += 1
+                failures = failures + 1 if len(left) == before else 0
                 if failures == _PATIENCE:
                     raise ClusterError(
                         f"The Ray cluster failed {_PATIENCE} times without embedding anything: "

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from xxhash import xxh3_128_hexdigest
 
 from ..disk.replacing import replacing
 from ..embedder.embedder import Embedder
@@ -40,10 +41,12 @@ class Network:
 
     Attributes:
         model_id: of the network.
+        name: a hash of its file.
         files: references to the bytes by the suffix of a file: ".onnx", ".locate.onnx".
     """
 
     model_id: str
+    name: str
     files: Mapping[str, Any]
 
     @classmethod
@@ -52,7 +55,9 @@ class Network:
         suffixes = {".onnx": model}
         if locates:
             suffixes[".locate.onnx"] = locate_file(model)
-        return cls(model_id, {end: ray.put(file.read_bytes()) for end, file in suffixes.items()})
+        held = {end: file.read_bytes() for end, file in suffixes.items()}
+        name = xxh3_128_hexdigest(b"".join(held.values()))
+        return cls(model_id, name, {end: ray.put(data) for end, data in held.items()})
 
     def on_this_node(self) -> Path:
         """The model's file on this node: the package's own of this id, or one in the folder for
@@ -65,11 +70,11 @@ class Network:
         if folder.stat().st_uid != os.getuid():
             folder = Path(tempfile.mkdtemp(prefix="vsearch-models-"))
         for end, held in self.files.items():
-            file, data = folder / f"{self.model_id}{end}", _got(held)
+            file, data = folder / f"{self.name}{end}", _got(held)
             if not file.is_file() or file.stat().st_size != len(data):
                 with replacing(file) as path:
                     path.write_bytes(data)
-        return folder / f"{self.model_id}.onnx"
+        return folder / f"{self.name}.onnx"
 
 
 def _got(held: Any) -> bytes:
