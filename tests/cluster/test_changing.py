@@ -34,7 +34,7 @@ def test_adding_and_removing(cluster: Nodes, tmp_path: Path) -> None:
         def same() -> None:
             for metric in ("l2", "hamming"):
                 queries = np.concatenate([rows[[0, 33]], fresh])
-                assert connected.search(queries, 90, metric) == here.search(queries, 90, metric)  # type: ignore[arg-type]
+                assert connected.search(queries, 90, metric) == here.search(queries, 90, metric)
             assert list(connected) == list(here)
 
         connected.add(["new 0", "new 1"], fresh[:2], [described(0).metadata, {"colour": "pink"}])
@@ -67,7 +67,7 @@ def test_adding_and_removing(cluster: Nodes, tmp_path: Path) -> None:
         assert len(connected) == count
         same()
     with (
-        vs.connect(cluster.address, whole, replicas=2) as several,
+        vs.connect(cluster.address, whole, groups=1, replicas=2) as several,
         pytest.raises(ClusterError, match="would differ"),
     ):
         several.remove(["item 7"])
@@ -81,7 +81,7 @@ def test_a_reader_sees_whole_commits(cluster: Nodes, tmp_path: Path) -> None:
     names = [f"new {number}" for number in range(10)]
     seen: list[int] = []
     done = threading.Event()
-    with vs.connect(cluster.address, whole) as connected:
+    with vs.connect(cluster.address, whole, groups=1) as connected:
 
         def read() -> None:
             while not done.is_set():
