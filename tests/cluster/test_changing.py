@@ -67,7 +67,7 @@ def test_adding_and_removing(cluster: Nodes, tmp_path: Path) -> None:
         assert len(connected) == count
         same()
     with (
-        vs.connect(cluster.address, whole, replicas=2) as several,
+        vs.connect(cluster.address, whole, groups=1, replicas=2) as several,
         pytest.raises(ClusterError, match="would differ"),
     ):
         several.remove(["item 7"])
@@ -81,7 +81,7 @@ def test_a_reader_sees_whole_commits(cluster: Nodes, tmp_path: Path) -> None:
     names = [f"new {number}" for number in range(10)]
     seen: list[int] = []
     done = threading.Event()
-    with vs.connect(cluster.address, whole) as connected:
+    with vs.connect(cluster.address, whole, groups=1) as connected:
 
         def read() -> None:
             while not done.is_set():

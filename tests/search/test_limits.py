@@ -6,14 +6,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from contract_data import cut_as
+from contract_data import NEVER, cut_as
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from index_data import SEARCHED
 
 from vsearch_fast.errors import ArgumentError
 from vsearch_fast.kernels import reference
+from vsearch_fast.kernels.layout import SUMS
 from vsearch_fast.search import Sketched, pack_bits, topk_segments
+from vsearch_fast.search.bit_groups import BitGroups
+from vsearch_fast.search.cpu import summed
+from vsearch_fast.search.grouped import Grouped
 from vsearch_fast.search.tiling import Tiling
 
 
@@ -76,7 +80,7 @@ def test_what_is_within_is_found_and_nothing_else(case: dict[str, Any]) -> None:
     assert found == expected(queries, rows, case["k"], case["metric"], limits, mask)
     for line, own in zip(distances, ids, strict=True):  # no rows stand behind those that are
         assert (np.diff((own < 0).astype(int)) >= 0).all()
-        assert (line[own < 0] >= line.max()).all()
+        assert (line[own < 0] >= max(line.tolist(), default=0)).all()
 
 
 @pytest.mark.parametrize("metric", ["l2", "l1"])
@@ -125,3 +129,29 @@ def test_wrong_limits(limits: Any) -> None:
     rows = rows_of(5, 8, 0)
     with pytest.raises(ArgumentError, match="one number a query"):
         topk_segments(rows[:2], [rows], 1, metric="l2", limits=np.array(limits))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_codes_of_which_sums_are_at_hand(threads: int, monkeypatch: Any) -> None:
+    monkeypatch.setattr(summed, "_MOST", 0)
+    rng = np.random.default_rng(threads)
+    low = rng.standard_normal((500, 5)) @ rng.standard_normal((5, 64))
+    codes = pack_bits((low + 0.3 * rng.standard_normal(low.shape)).astype(np.float32))
+    group = np.concatenate([np.arange(32) % (SUMS // 2), np.arange(32) % (SUMS // 2) + SUMS // 2])
+    groups = BitGroups(group.astype(np.int16), np.zeros(64, bool), (0.5, 0.1))
+    queries = codes[[3, 77, 400]]
+    every, _ = reference.topk(queries, codes, 500, metric="hamming")
+    limits = np.array([every[0, 30], every[1, 0] - 1.0, np.inf])
+    tiled = Tiling(inline_bytes=0, summed_left=NEVER, summed_live=0.0, summed_least=0)
+    with cut_as(tiled):
+        distances, ids, proof = topk_segments(
+            queries, [codes], 40, metric="hamming", summed=[Grouped(codes, groups).summed],
+            limits=limits, threads=threads, backend="cpu",
+        )  # fmt: skip
+    assert proof.strategy == "sums"
+    found = [
+        [(d, i) for d, i in zip(line.tolist(), own.tolist(), strict=True) if i >= 0]
+        for line, own in zip(distances, ids, strict=True)
+    ]
+    assert found == expected(queries, codes, 40, "hamming", limits, None)
+    assert [len(line) for line in found][1:] == [0, 40]

@@ -168,8 +168,9 @@ class Asking:
                     else:
                         raise error
         finally:
-            for call in pending.values():
+            for reference, call in pending.items():
                 call.replica.waiting -= 1
+                call.replica.abandoned.append(reference)
         missing = failed + [g for g in wanted if g not in found and g not in failed]
         if missing and not patience.partial:
             raise self.late(missing, patience.seconds, consequence)

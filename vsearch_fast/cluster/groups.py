@@ -55,13 +55,15 @@ class Replica:
         actor: its handle.
         node: where it runs.
         process: its process id there, when it is open.
-        waiting: calls that it has not answered.
+        waiting: calls that somebody waits for.
+        abandoned: those that nobody waits for any more, since it was too slow.
     """
 
     actor: Any
     node: str
     process: int = 0
     waiting: int = 0
+    abandoned: list[Any] = field(default_factory=list)
 
 
 @dataclass(eq=False)
@@ -187,7 +189,15 @@ class Group:
         is none."""
         with self._lock:
             free = [replica for replica in self.replicas if replica not in asked]
-            return min(free, key=lambda replica: replica.waiting, default=None)
+            return min(free, key=self._load, default=None)
+
+    def _load(self, replica: Replica) -> int:
+        """Calls that a replica has not answered; one that is slow has those of others before."""
+        if replica.abandoned:
+            count = len(replica.abandoned)
+            _, left = self.ray.wait(replica.abandoned, num_returns=count, timeout=0)
+            replica.abandoned = left
+        return replica.waiting + len(replica.abandoned)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[list[Replica]]:

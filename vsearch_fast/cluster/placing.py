@@ -197,7 +197,8 @@ def share_out(
         first = first if first in may else min(may, key=_load_of(taken, manifest))
         taken.setdefault((slot, first, tuple(may)), []).append(number)
     return [
-        Share(tuple(numbers), (first, *(node for node in may if node != first)))
+        # Replicas go to the nodes that follow, so that those of all groups are spread.
+        Share(tuple(numbers), may[may.index(first) :] + may[: may.index(first)])
         for (_, first, may), numbers in taken.items()
     ]
 
