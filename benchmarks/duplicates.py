@@ -227,7 +227,7 @@ def rows_to_join(count: int, dim: int, features: NDArray | None) -> NDArray[np.f
             part += _NOISE * size * rng.standard_normal(part.shape, np.float32)
     copies = np.arange(_COPIES - 1, count, _COPIES)
     noise = _COPY_NOISE * size * rng.standard_normal((len(copies), rows.shape[1]), np.float32)
-    rows[copies] = rows[copies // 2] + noise
+    rows[copies] = rows[copies - _COPIES // 2] + noise
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     return rows
 
