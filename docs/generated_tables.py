@@ -352,21 +352,24 @@ def duplicate_times(name: str) -> str:
         "index": "`Index.duplicates`, of an index on disk that has sketches",
         "faiss": "FAISS `range_search` of all among all, twice as many pairs",
     }
-    peer = statistics.median(found["seconds"]["faiss"])
-    lines = ["| what | seconds | FAISS / this | found |", "|---|--:|--:|--:|"]
+    peer = statistics.median(found["work"]["faiss"])
+    lines = [
+        "| what | seconds of work | FAISS / this | seconds | found |", "|---|--:|--:|--:|--:|",
+    ]  # fmt: skip
     for way, words_ in called.items():
-        median = statistics.median(found["seconds"][way])
+        work, seconds = (statistics.median(found[of][way]) for of in ("work", "seconds"))
         what = "groups" if way == "index" else "pairs"
         lines.append(
-            f"| {words_} | {median:,.1f} | {peer / median:.1f} | {found['pairs'][way]:,} {what} |"
+            f"| {words_} | {work:,.1f} | {peer / work:.1f} | {seconds:,.1f} "
+            f"| {found['pairs'][way]:,} {what} |"
         )
     facts = record["machine"]
     lines.append(
         f"\n*{record['rows']:,} rows of {record['dim']:,} ({record['data']}), medians of "
         f"{plural(len(found['load']), 'run')} that take turns, "
         f"{plural(facts['threads'], 'thread')} of a {facts['cpu']}; the machine's load was "
-        f"{min(found['load']):.0f} to {max(found['load']):.0f} by other programs, so that ratios "
-        "say something, and seconds little.*"
+        f"{min(found['load']):.0f} to {max(found['load']):.0f} by other programs, so that "
+        "seconds of work of both processors say something, and seconds that passed little.*"
     )
     return "\n".join(lines)
 

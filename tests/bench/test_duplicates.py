@@ -43,24 +43,26 @@ def test_recall_and_precision_are_what_they_are_defined_as(script, metric):
         kind: rows[chosen] + noise * rng.standard_normal((15, 64)).astype(np.float32)
         for kind, noise in (("near", 0.05), ("far", 0.8))
     }
-    thresholds = (0.02, 0.3, 0.9)
+    thresholds: tuple[float, ...] = (0.02, 0.3, 0.9)
+    compared: np.ndarray = rows
+    copied: dict[str, np.ndarray] = dict(noisy)
     if metric == "hamming":
-        rows, thresholds = reference.pack_bits(rows), (3, 12, 27)
-        noisy = {kind: reference.pack_bits(each) for kind, each in noisy.items()}
-    got = script.figures(rows, noisy, chosen, metric, thresholds)
+        compared, thresholds = reference.pack_bits(rows), (3, 12, 27)
+        copied = {kind: reference.pack_bits(each) for kind, each in noisy.items()}
+    got = script.figures(compared, copied, chosen, metric, thresholds)
     assert [each["threshold"] for each in got] == list(thresholds)
     for outcome, threshold in zip(got, thresholds, strict=True):
         pairs = [
             (i, j)
             for i in range(40)
             for j in range(i)
-            if reference.DISTANCE[metric](rows[i], rows[[j]])[0] <= threshold
+            if reference.DISTANCE[metric](compared[i], compared[[j]])[0] <= threshold
         ]
         assert outcome["photos"] == len(pairs)
-        for kind, copies in noisy.items():
+        for kind, copies in copied.items():
             right = wrong = 0
             for copy, own in zip(copies, chosen, strict=True):
-                near = np.flatnonzero(reference.DISTANCE[metric](copy, rows) <= threshold)
+                near = np.flatnonzero(reference.DISTANCE[metric](copy, compared) <= threshold)
                 right += own in near
                 wrong += len(near) - (own in near)
             found = right + wrong
@@ -125,6 +127,7 @@ def test_a_record(script, tmp_path):
     assert set(first["truth"]["measures"]) == {"cosine", "hamming", "phash"}
     found = first["time"]
     assert found["pairs"]["self_join"] == found["pairs"]["faiss"] >= 3
+    assert len(found["work"]["faiss"]) == len(found["seconds"]["index"]) == 1
     assert 0 < found["pairs"]["index"] <= found["pairs"]["self_join"]
 
 
