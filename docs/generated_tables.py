@@ -19,6 +19,7 @@ from vsearch_fast.bench import filters, growth, tables
 from vsearch_fast.bench import shapes as bench_shapes
 from vsearch_fast.bench.roofs import Roofs
 from vsearch_fast.evaluate.report import DISTANCES
+from vsearch_fast.words import plural
 
 RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
 
@@ -318,6 +319,63 @@ def labels(name: str) -> str:
     return "\n".join(lines)
 
 
+def duplicates(name: str) -> str:
+    """Copies found, by measure and threshold: recall / precision of each kind."""
+    found = _load(name)["truth"]
+    kinds = list(found["measures"]["cosine"][0]["kinds"])
+    called = {
+        "cosine": "cosine, distance",
+        "hamming": f"Hamming, of {found['bits']:,} bits",
+        "phash": "perceptual hash, of 64 bits",
+    }
+    lines = [
+        f"| measure | within | {' | '.join(kinds)} | pairs of photos |",
+        "|---|--:|" + "--:|" * len(kinds) + "--:|",
+    ]
+    for measure, outcomes in found["measures"].items():
+        for outcome in outcomes:
+            each = [
+                f"{_share(one['recall'])} / {_share(one['precision'])}"
+                for one in outcome["kinds"].values()
+            ]
+            lines.append(
+                f"| {called[measure]} | {outcome['threshold']:g} | {' | '.join(each)} "
+                f"| {outcome['photos']:,} |"
+            )
+    return "\n".join(lines) + "\n\n*Recall / precision, by kind of copy.*"
+
+
+def duplicate_times(name: str) -> str:
+    """Seconds to find all pairs, beside FAISS."""
+    record = _load(name)
+    found = record["time"]
+    called = {
+        "self_join": "`self_join` of an array, which is sketched meanwhile",
+        "index": "`Index.duplicates`, of an index on disk that has sketches",
+        "faiss": "FAISS `range_search` of all among all, twice as many pairs",
+    }
+    peer = statistics.median(found["work"]["faiss"])
+    lines = [
+        "| what | seconds of work | FAISS / this | seconds | found |", "|---|--:|--:|--:|--:|",
+    ]  # fmt: skip
+    for way, words_ in called.items():
+        work, seconds = (statistics.median(found[of][way]) for of in ("work", "seconds"))
+        what = "groups" if way == "index" else "pairs"
+        lines.append(
+            f"| {words_} | {work:,.1f} | {peer / work:.1f} | {seconds:,.1f} "
+            f"| {found['pairs'][way]:,} {what} |"
+        )
+    facts = record["machine"]
+    lines.append(
+        f"\n*{record['rows']:,} rows of {record['dim']:,} ({record['data']}), medians of "
+        f"{plural(len(found['load']), 'run')} that take turns, "
+        f"{plural(facts['threads'], 'thread')} of a {facts['cpu']}; the machine's load was "
+        f"{min(found['load']):.0f} to {max(found['load']):.0f} by other programs, so that "
+        "seconds of work of both processors say something, and seconds that passed little.*"
+    )
+    return "\n".join(lines)
+
+
 def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
@@ -345,4 +403,6 @@ _TABLES: dict[str, Callable[..., str]] = {
     "views": views,
     "labels": labels,
     "scale": scale,
+    "duplicates": duplicates,
+    "duplicate-times": duplicate_times,
 }

@@ -22,7 +22,7 @@ NAME = "<b>&.png"
 
 @pytest.fixture
 def copied(vsearch, pictures, model, tmp_path):
-    """An index of twelve pictures, one of them again, one in another format, one larger, of fewer levels."""
+    """Twelve pictures, one of them again, one in another format, one larger and coarser."""
     first = sorted((pictures / "lamp").glob("*.png"))
     shutil.copy(first[0], pictures / "shoe" / NAME)
     Image.open(first[1]).save(pictures / "again.bmp")

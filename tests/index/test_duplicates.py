@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +15,10 @@ from vsearch_fast.index import duplicates as module
 from vsearch_fast.index.duplicates import radius_of
 from vsearch_fast.kernels import reference
 from vsearch_fast.shards import ShardedIndex
+from vsearch_fast.words import Metric
 
 DIM = 24
-METRICS = ("cosine", "hamming", "l2", "l1", "ip")
+METRICS: tuple[Metric, ...] = ("cosine", "hamming", "l2", "l1", "ip")
 
 
 def copied(rows, seed=0, views=0):
@@ -136,7 +138,7 @@ def test_connected_groups_equal_the_definition(made, metric, kind):
 
 @pytest.mark.parametrize("metric", ["cosine", "hamming"])
 def test_complete_groups_have_every_pair_and_are_the_same_in_shards(made, metric):
-    data, items, live, one, many = made
+    data, items, _, one, many = made
     every = distances_of(metric, data)
     radius = int(a_radius(every)) if metric == "hamming" else a_radius(every)
     with Index.open(one) as index, ShardedIndex.open(many) as shards:
@@ -287,7 +289,7 @@ def test_what_is_refused(tmp_path, monkeypatch):
         Index.create(tmp_path / "j", DIM, model_id="b") as other,
     ):
         index.add(["a", "b", "c"], np.ones((3, DIM), np.float32))
-        for asked, words in [
+        refused: list[tuple[dict[str, Any], str]] = [
             ({"metric": "angle"}, "metric is 'angle'"),
             ({"linkage": "single"}, "linkage is 'single'"),
             ({"within": 1, "similar": 1}, "similar and within are both given"),
@@ -299,7 +301,8 @@ def test_what_is_refused(tmp_path, monkeypatch):
             ({"across": index}, "to be compared with itself"),
             ({"across": "j"}, "across is a str"),
             ({"across": other, "linkage": "complete"}, "complete linkage of two indexes"),
-        ]:
+        ]
+        for asked, words in refused:
             with pytest.raises(ArgumentError, match=words):
                 index.duplicates(**asked)
         with pytest.raises(ModelMismatchError, match="features of model b"):

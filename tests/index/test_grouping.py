@@ -30,9 +30,9 @@ def complete_by_definition(labels, pairs):
     while True:
         best = None
         for a, b in itertools.combinations(groups, 2):
-            ranks = [known.get(frozenset((i, j))) for i in a for j in b]
-            if None not in ranks and (best is None or max(ranks) < best[0]):
-                best = max(ranks), a, b
+            last = max(known.get(frozenset((i, j)), np.inf) for i in a for j in b)
+            if last < np.inf and (best is None or last < best[0]):
+                best = last, a, b
         if best is None:
             break
         _, a, b = best
@@ -79,7 +79,7 @@ def test_complete_groups_are_those_of_the_definition(rows, seed, share, ties, ta
     order = np.lexsort((every[:, 1], every[:, 0], distances))
     want = complete_by_definition(labels, every[order].tolist())
     shuffled = rng.permutation(len(every))
-    got = complete(labels, *every[shuffled].T, distances[shuffled])
+    got = complete(labels, every[shuffled, 0], every[shuffled, 1], distances[shuffled])
     assert got.tolist() == want
     # Every two rows of a group are a pair, or were taken for one.
     known = {tuple(pair) for pair in every.tolist()}

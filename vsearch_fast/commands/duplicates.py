@@ -162,7 +162,7 @@ def command(
             arrivals, skipped = _new(
                 found, index_path, new_folder, metric, within, similar, model, look,
                 exclude=exclude, on_error=on_error, threads=threads, max_pixels=max_pixels,
-                quiet=quiet,
+                quiet=quiet or as_json,
             )  # fmt: skip
             if html_file is not None:
                 facts.append(("new", str(new_folder)))
@@ -182,8 +182,8 @@ def command(
                     look.places.append(Photos(other))
                     facts.append(("across", str(other_path)))
                 with (
-                    bar("Comparing", unit="row", quiet=quiet) as progress,
-                    bar("Looking", unit="picture", quiet=quiet) as looked,
+                    bar("Comparing", unit="row", quiet=quiet or as_json) as progress,
+                    bar("Looking", unit="picture", quiet=quiet or as_json) as looked,
                 ):
                     groups = found.duplicates(
                         metric=metric, within=within, similar=similar, across=other,

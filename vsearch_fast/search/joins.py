@@ -1,11 +1,12 @@
-"""Exact self-join: all pairs of rows of a database within a radius of each other.
+"""Exact joins: all pairs of rows of a database within a radius of each other, or of two databases.
 
 Blocks of rows are the queries of range searches (`cpu.within`), each among the rows from its own
 first on, so that no two rows are compared twice, but for those of one block. Codes are taken by
 their number of set bits: two that differ in few bits differ in that number by no more, so that a
 block's search leaves out all rows whose number is too large.
 
-The result is defined by `vsearch_fast.kernels.reference.self_join` and equal to it to the bit.
+The result is defined by `vsearch_fast.kernels.reference.self_join` and equal to it to the bit. A
+cross join is the range search of every row of one database among those of another.
 """
 
 from __future__ import annotations
