@@ -61,7 +61,7 @@ def measure_merge(say: Say, shards: int = 1000) -> list[dict[str, Any]]:
             def work(
                 parts: Any = (distances, orders, counts), best: Any = best, rows: Any = rows
             ) -> None:
-                merge(*parts, best, rows)
+                merge(parts[0], parts[1], parts[2], best, rows)
 
             work()  # compiled
             seconds = median(work)
