@@ -1,6 +1,7 @@
 """How vsearch_fast grows with items, shards and queries: measured on one machine.
 
     python benchmarks/scale.py                       every section, into results/scale.json
+    python benchmarks/scale.py --anew --clean        all of them anew
     python benchmarks/scale.py --only merge          one section (repeat for several)
     python benchmarks/scale.py --only disk --disk-rows 1000000
     python benchmarks/scale.py --model               the cost model of the record, and the plot
@@ -61,17 +62,18 @@ def say(text: str) -> None:
 @click.option(
     "--folder", type=click.Path(path_type=Path), help="For indexes. [default: a temporary one's]"
 )
+@click.option("--anew", is_flag=True, help="Begin with an empty record.")
 @click.option("--clean", is_flag=True, help="Remove the indexes at the end.")
 @click.option("--model", "only_model", is_flag=True, help="Measure nothing: the model and plot.")
 @click.option("--json", "record", default=RECORD, type=click.Path(path_type=Path))
 @click.option("--picture", default=PICTURE, type=click.Path(path_type=Path))
 def main(
     only: tuple[str, ...], items: int, rows: int, queries: int, code_rows: int | None,
-    disk_rows: int, repeats: int, folder: Path | None, clean: bool, only_model: bool, record: Path,
-    picture: Path,
+    disk_rows: int, repeats: int, folder: Path | None, anew: bool, clean: bool, only_model: bool,
+    record: Path, picture: Path,
 ) -> None:  # fmt: skip
     """Measure how it grows, and print what follows for more."""
-    known: dict[str, Any] = json.loads(record.read_text()) if record.exists() else {}
+    known: dict[str, Any] = {} if anew or not record.exists() else json.loads(record.read_text())
     folder = folder or Path(tempfile.gettempdir()) / "vsearch-scale"
     folder.mkdir(parents=True, exist_ok=True)
     work: dict[str, Callable[[], Any]] = {

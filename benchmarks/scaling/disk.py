@@ -6,13 +6,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .rows import Say, grow
+import numpy as np
+
+from .rows import Rows, Say, grow
 
 DIM = 4096
 
@@ -57,13 +60,16 @@ def forget(folder: Path) -> None:
             os.close(descriptor)
 
 
-def searched(folder: Path, group: Path | None, queries: int) -> dict[str, Any]:
+def searched(folder: Path, group: Path | None, queries: Path) -> dict[str, Any]:
     """What a process of its own finds (`disk_search.py`), in a group or in none, from files of
     which nothing is in memory."""
     forget(folder)
     script = Path(__file__).with_name("disk_search.py")
     command = [sys.executable, str(script), str(folder), str(queries), str(group or "")]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode == -signal.SIGKILL and group is not None:
+        raise MemoryError("a process takes more than that by itself: raise --disk-rows")
+    done.check_returncode()
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
@@ -73,13 +79,19 @@ def measure(folder: Path, rows: int, queries: int, say: Say) -> dict[str, Any]:
     grow(folder, rows, DIM, say=say)
     vectors = rows * DIM * 2
     result: dict[str, Any] = {"rows": rows, "dim": DIM, "queries": queries, "vectors": vectors}
+    # Drawn here: what draws them takes more memory than the search.
+    asked = folder.with_suffix(".queries.npy")
+    np.save(asked, Rows(DIM).queries(queries))
     say("all of the memory")
-    whole = searched(folder, None, queries)
+    whole = searched(folder, None, asked)
     with limited(vectors // 4) as group:
         if group is None:
             return {**result, "whole": _told(whole), "why_not": "no cgroup can be made here"}
         say(f"{vectors // 4 / 1e9:.2f} GB of memory")
-        part = searched(folder, group, queries)
+        try:
+            part = searched(folder, group, asked)
+        except MemoryError as error:
+            return {**result, "whole": _told(whole), "why_not": str(error)}
     if part["answers"] != whole["answers"]:
         raise AssertionError("with less memory the answers are others")
     return {**result, "limit": vectors // 4, "whole": _told(whole), "limited": _told(part)}

@@ -1,5 +1,6 @@
 """Searches an index in a process of its own: ``disk_search.py INDEX QUERIES [GROUP]``, and prints
-seconds, bytes read and answers as JSON. GROUP is the `cgroup.procs` that it enters first."""
+seconds, bytes read and answers as JSON. QUERIES is a .npy file, GROUP
+the `cgroup.procs` that it enters first."""
 
 import json
 import os
@@ -17,14 +18,14 @@ def bytes_read() -> int:
     return int(dict(line.split(": ") for line in lines)["read_bytes"])
 
 
-def main(folder: str, queries: int) -> dict[str, Any]:
+def main(folder: str, queries: str) -> dict[str, Any]:
     """Each query alone, in two rounds: the first reads much from the disk."""
-    from scaling.rows import Rows
+    import numpy as np
+
     from vsearch_fast.index import Index
 
     result: dict[str, Any] = {"metrics": {}, "answers": {}}
     with Index.open(folder) as index:
-        asked = Rows(index.dim).queries(queries)
         for metric in ("l2", "hamming"):
             seconds: list[list[float]] = []
             read: list[list[int]] = []
@@ -33,7 +34,7 @@ def main(folder: str, queries: int) -> dict[str, Any]:
                 seconds.append([])
                 read.append([])
                 answers.append([])
-                for query in asked:
+                for query in np.load(queries):
                     before, began = bytes_read(), time.perf_counter()
                     [hits] = index.search(query, 10, metric)
                     seconds[-1].append(time.perf_counter() - began)
@@ -48,5 +49,4 @@ def main(folder: str, queries: int) -> dict[str, Any]:
 if __name__ == "__main__":
     if len(sys.argv) > 3 and sys.argv[3]:
         Path(sys.argv[3]).write_text(str(os.getpid()))  # before anything large is read
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    print(json.dumps(main(sys.argv[1], int(sys.argv[2]))))
+    print(json.dumps(main(sys.argv[1], sys.argv[2])))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -202,3 +203,18 @@ def test_sections_that_are_known_are_not_measured_again(
     assert asked == ["merge"] * 2
     told = json.loads(file.read_text())
     assert "python benchmarks/scale.py" in told["command"] and told["merge"] == []
+
+
+def test_the_page_has_a_table_of_each_section(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the record that is committed; each row has as many cells as the head."""
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    tables: dict[str, Any] = importlib.import_module("scale_tables").TABLES
+
+    told = json.loads((ROOT / "benchmarks" / "results" / "scale.json").read_text())
+    assert set(scale.SECTIONS) | {"model", "machine"} <= told.keys()
+    page = (ROOT / "docs" / "scale.md").read_text()
+    for name, table in tables.items():
+        assert f"<!-- table: scale {name} -->" in page
+        lines = [line for line in table(told).splitlines() if line.startswith("|")]
+        assert len({line.count("|") for line in lines}) <= 1 and len(lines) != 1
+    assert all(abs(each["error"]) <= model.BAR for each in told["model"]["trial"])
