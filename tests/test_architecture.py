@@ -53,7 +53,7 @@ FACES = {
                             render_catalogue write_deepfashion""",
     "embedder": "Batch Embedder ImageSkippedWarning ProviderFallbackWarning Skipped embed_views",
     "evaluate": """Difference Figure ModelRow Options STANDARD Study evaluate table_rows write""",
-    "export": "ExportReport export write_classes",
+    "export": "AdoptReport ExportReport adopt export write_classes",
     "images": """Box FORMATS IMAGE_SUFFIXES MAX_PIXELS RESIZE_FILTERS Source decode find_images load
                  pixel_box reduced upright_size""",
     "index": "Hit Index Item Label Likeness Threshold",
