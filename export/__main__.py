@@ -13,9 +13,10 @@ import click
 from ..errors import ArgumentError, KeptError, VsearchError
 from ..terminal.console import tell
 from ..words import BINARIZE, ZERO
+from .architectures import ARCHITECTURES, VGG16
 from .arguments import RESIZE_RULES
 
-_HELP = """Turn a Keras VGG-16 into the ONNX file that the other commands work with.
+_HELP = """Turn a Keras network into the ONNX file that the other commands work with.
 
 The file takes raw RGB pixels and gives features and their packed sign bits; the preprocessing
 is inside. Before it is moved into place it is run on sample pictures and compared with Keras,
@@ -37,6 +38,9 @@ Examples:
 \b
   # 512 features for pictures of 320 pixels, from the last convolutional block
   {command} --layer block5_pool --pool avg --input-size 320 -o vgg16-pool5-avg.onnx
+\b
+  # another network of keras.applications, without its classifier, averaged
+  {command} --architecture efficientnetv2-b0 --output efficientnet.onnx
 \b
   # and, beside it, what finds the item's box in a photo (vsearch search --auto-box)
   {command} --locate --output vgg16-fc1.onnx
@@ -60,9 +64,17 @@ class _Command(click.Command):
 
 
 @click.command(
-    cls=_Command, name="export", short_help="Turn a Keras VGG-16 into an ONNX file.", help=_HELP,
+    cls=_Command, name="export", short_help="Turn a Keras network into an ONNX file.", help=_HELP,
     context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
+@click.option(
+    "--architecture",
+    default=VGG16,
+    show_default=True,
+    metavar="NAME",
+    help="A network of keras.applications, with its own preprocessing and picture size: "
+    f"{', '.join(ARCHITECTURES)}.",
+)
 @click.option(
     "--weights",
     default="imagenet",
@@ -71,15 +83,14 @@ class _Command(click.Command):
     help="ImageNet weights, from Keras' folder, from the file or folder that VSEARCH_WEIGHTS "
     "names, else downloaded by Keras (528 MiB; up to block5_pool, without dense layers, 56 MiB); "
     "an UNTRAINED network from a seed; or a .keras or .h5 file, either a whole model (see "
-    "--preprocess), or VGG-16 weights.",
+    "--preprocess), or weights of VGG-16 or the --architecture.",
 )
 @click.option(
     "--layer",
-    default="fc1",
-    show_default=True,
-    metavar="fc1|fc2|NAME",
+    metavar="fc1|fc2|last|NAME",
     help="The layer whose output becomes the features; a convolutional one is flattened unless "
-    "--pool is given. Layers behind it are left out.",
+    "--pool is given. Layers behind it are left out. last, of architectures but VGG-16: all but "
+    "the classifier, by --pool, else averaged. [default: fc1 of vgg16 and vgg19, else last]",
 )
 @click.option(
     "--pool",
@@ -119,9 +130,10 @@ class _Command(click.Command):
 )
 @click.option(
     "--preprocess",
-    type=click.Choice(["vgg", "inside"]),
+    type=click.Choice(["vgg", "tf", "torch", "inside"]),
     help="What becomes of pixels before a whole model: vgg, what keras.applications.vgg16."
-    "preprocess_input makes; inside, nothing, as the model does it itself. [default: vgg; a model "
+    "preprocess_input makes; tf, numbers from -1 to 1; torch, by ImageNet's means and deviations; "
+    "inside, nothing, as the model does it itself. [default: vgg; a model "
     "that seems to do it itself is refused]",
 )
 @click.option(
@@ -193,8 +205,9 @@ class _Command(click.Command):
 @click.pass_context
 def command(
     context: click.Context,
+    architecture: str,
     weights: str,
-    layer: str,
+    layer: str | None,
     pool: str | None,
     input_size: int | None,
     precision: str,
@@ -216,6 +229,7 @@ def command(
 
     choices: dict[str, Any] = {
         "output": output,
+        "architecture": architecture,
         "layer": layer,
         "pool": pool or "",
         "input_size": input_size,

@@ -10,7 +10,8 @@ from ..words import BINARIZE, ITQ, ZERO
 
 PRECISIONS = ("fp32", "fp16", "int8")
 POOLS = ("", "avg", "max")
-PREPROCESS = ("", "vgg", "inside")
+#: What becomes of pixels before a network (`verify.keras_input`).
+PREPROCESS = ("", "vgg", "tf", "torch", "inside")
 PROVIDERS = ("", "cpu", "cuda", "tensorrt")
 
 #: The names in ``images.RESIZE_FILTERS``, without the imports that those need.

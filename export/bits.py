@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from ..words import ZERO
@@ -12,6 +13,7 @@ from .arguments import LIMIT, check_binarize
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
 
     from .binarize import Rule
 
@@ -51,12 +53,23 @@ class Bits:
         return self.name if there["binarize"] != self.name else None
 
     def learnt(
-        self, model: keras.Model, size: int, inside: bool, unit_length: bool, dim: int
+        self, model: keras.Model, size: int, prepare: str, unit_length: bool, dim: int
     ) -> Rule:
         """The rule, learnt from Keras' features of the pictures; raises ArgumentError, ImageError.
 
         Pictures are loaded some at a time: thousands of them are larger than their features.
         """
+        from . import verify
+
+        def features_of(pictures: Sequence[Path]) -> np.ndarray:
+            pixels = verify.load_pictures(pictures, size)
+            features = verify.keras_features(model, pixels, prepare)
+            return verify.of_unit_length(features) if unit_length else features
+
+        return self.learnt_by(features_of, dim)
+
+    def learnt_by(self, features_of: Callable[[Sequence[Path]], np.ndarray], dim: int) -> Rule:
+        """The rule, learnt from what ``features_of`` some picture files gives, ``(n, dim)``."""
         import numpy as np
 
         from . import verify
@@ -64,13 +77,8 @@ class Bits:
 
         if self.name == ZERO:
             return zero(dim)
-
         found = verify.find_pictures(self.pictures, LIMIT)
-        parts = []
-        for start in range(0, len(found), 32):
-            pixels = verify.load_pictures(found[start : start + 32], size)
-            features = verify.keras_features(model, pixels, inside)
-            parts.append(verify.of_unit_length(features) if unit_length else features)
+        parts = [features_of(found[start : start + 32]) for start in range(0, len(found), 32)]
         return learn(self.name, np.concatenate(parts), self.asked)
 
     def metadata(self, rule: Rule) -> dict[str, Any]:

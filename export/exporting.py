@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ..errors import ArgumentError, ModelError
 from ..terminal.keeping import stands
 from ..words import ZERO
+from .architectures import VGG16, chosen, find
 from .arguments import check_arguments
 from .asked import asked, differences, held
 from .bits import Bits
@@ -76,7 +77,8 @@ def export(
     weights: str | os.PathLike[str] = "imagenet",
     *,
     output: str | os.PathLike[str],
-    layer: str = "fc1",
+    architecture: str = VGG16,
+    layer: str | None = None,
     pool: str = "",
     input_size: int | None = None,
     precision: str = "fp32",
@@ -101,7 +103,10 @@ def export(
         weights: ``imagenet`` (Keras' download, cached by Keras), ``random:SEED`` (an untrained
             network) or a ``.keras`` or ``.h5`` file: a whole model, or VGG-16 weights.
         output: the ONNX file; replaced at the end, in one step, or left as it is.
-        layer: ``fc1``, ``fc2`` or another layer's name; the layers behind it are left out.
+        architecture: a network of ``keras.applications`` (`architectures.ARCHITECTURES`).
+        layer: ``fc1``, ``fc2`` or another layer's name; the layers behind it are left out. By
+            default ``fc1`` of VGG-16 and VGG-19, and of the others ``last``: all but the
+            classifier, by ``pool``, else averaged, over rows and columns.
         pool: ``avg`` or ``max`` over rows and columns of a convolutional layer's output, which is
             flattened otherwise.
         input_size: side of the square pictures, pixels; by default the model's own, or 224.
@@ -113,9 +118,9 @@ def export(
         resize: the rule by which pictures are stretched to squares, a name in
             ``images.RESIZE_FILTERS``; by default the one the model was trained with, or nearest.
         preprocess: what a whole model is fed: ``vgg``, what
-            ``keras.applications.vgg16.preprocess_input`` makes, or ``inside``, RGB pixels from 0 to
-            255 as they are. By default ``vgg``, and a model that has preprocessing inside is
-            refused.
+            ``keras.applications.vgg16.preprocess_input`` makes; ``tf``, -1 to 1; ``torch``, by
+            ImageNet's means and deviations; or ``inside``, RGB pixels from 0 to 255 as they are. By
+            default ``vgg``, and a model that has preprocessing inside is refused.
         binarize: how codes are made of features (`binarize.py`): ``zero``, those above 0;
             ``median``, above the median over given pictures; ``itq``, ``bits`` learnt ones.
         bits: of ``itq``, a multiple of 8; by default 256, or as many as the pictures allow.
@@ -146,10 +151,11 @@ def export(
             "Nothing was exported",
             "Name it FILE.onnx",
         )
+    known, layer, pool = chosen(architecture, layer, pool)
     check_arguments(layer, pool, input_size, precision, resize, calibrate, verify_on, preprocess)
     wanted = Bits.of(binarize, bits, binarize_images, verify_images, calibrate)
     with temporary_beside(target) as temporary:
-        source = resolve(os.fspath(weights), layer, clock.log)
+        source = resolve(os.fspath(weights), layer, clock.log, known.name)
         if not source.trained:
             clock.log(
                 f"UNTRAINED NETWORK: {source.label} draws the weights from a random generator. It "
@@ -174,7 +180,8 @@ def is_exported(
     weights: str | os.PathLike[str] = "imagenet",
     *,
     output: str | os.PathLike[str],
-    layer: str = "fc1",
+    architecture: str = VGG16,
+    layer: str | None = None,
     pool: str = "",
     input_size: int | None = None,
     precision: str = "fp32",
@@ -199,9 +206,10 @@ def is_exported(
     target = Path(output).expanduser()
     if not target.is_file():
         return False
+    known, layer, pool = chosen(architecture, layer, pool)
     check_arguments(layer, pool, input_size, precision, resize, calibrate, "", preprocess)
     wanted = Bits.of(binarize, bits, binarize_images, verify_images, calibrate)
-    source = resolve(os.fspath(weights), layer, log or (lambda line: None))
+    source = resolve(os.fspath(weights), layer, log or (lambda line: None), known.name)
     there = held(target)
     found = stands(
         target,
@@ -237,10 +245,11 @@ def _asked(
     wanted: Bits,
     calibrate: Sequence[str | os.PathLike[str]],
 ) -> str:
+    more = {} if source.architecture == VGG16 else {"architecture": source.architecture}
     return asked(
         source, wanted.with_pictures(calibrate), layer=layer, pool=pool, input_size=input_size,
         precision=precision, half_weights=half_weights, unit_length=unit_length, resize=resize,
-        preprocess=preprocess or "vgg", **wanted.choices,
+        preprocess=preprocess or "vgg", **more, **wanted.choices,
     )  # fmt: skip
 
 
@@ -263,30 +272,36 @@ def _export(
     locate: bool,
     clock: _Clock,
 ) -> ExportReport:
-    from . import backend, on_provider, onnx, verify, vgg16
+    from . import applications, backend, on_provider, onnx, verify, vgg16
+    from . import graph as graphs
 
     with clock.step("build the network"):
-        model, digest = vgg16.feature_model(source, layer, pool, input_size)
+        builder = vgg16 if source.architecture == VGG16 else applications
+        model, digest = builder.feature_model(source, layer, pool, input_size)
         size = vgg16.input_size(model)
-        inside = _inside(model, source, preprocess)
-        credit = vgg16.attribution(model, source.training)
+        prepare = _prepares(model, source, preprocess)
+        credit = (
+            vgg16.attribution(model, source.training)
+            if source.architecture == VGG16
+            else applications.attribution(source)
+        )
     with clock.step("load the pictures"):
         calibration, samples, pictures = sample_pictures(size, precision, calibrate, verify_images)
     with clock.step(f"Keras' features of {len(samples)} pictures"):
-        reference = verify.keras_features(model, samples, inside)
+        reference = verify.keras_features(model, samples, prepare)
         if unit_length:
             reference = verify.of_unit_length(reference)
     with clock.step(f"the rule of the bits, {wanted.name}"):
-        rule = wanted.learnt(model, size, inside, unit_length, reference.shape[1])
-    boxes = _Boxes(target, model, samples, inside, clock) if locate else None
+        rule = wanted.learnt(model, size, prepare, unit_length, reference.shape[1])
+    boxes = _Boxes(target, model, samples, prepare, clock) if locate else None
     with clock.step("convert"):
         graph = onnx.convert(model)
         # Half a gigabyte that is not needed again.
         del model
         _free_keras()
         if precision == "fp16":
-            onnx.to_float16(graph)
-        onnx.add_preprocessing(graph, inside)
+            graphs.to_float16(graph)
+        graphs.add_preprocessing(graph, prepare)
     if precision == "int8":
         with clock.step(f"quantise, calibrated on {len(calibration)} pictures"):
             from . import quantize
@@ -294,11 +309,11 @@ def _export(
             with writing(target):
                 quantize.quantize(graph, calibration, target.parent)
     if half_weights:
-        onnx.store_float16(graph)
+        graphs.store_float16(graph)
     with clock.step("write"):
         if unit_length:
-            onnx.add_unit_length(graph)
-        onnx.add_codes(graph, rule)
+            graphs.add_unit_length(graph)
+        graphs.add_codes(graph, rule)
         dim = graph.dim
         metadata = {
             "asked": _asked(
@@ -322,7 +337,8 @@ def _export(
             "classes": json.dumps(source.classes, ensure_ascii=False),
             "precision": precision,
             **({"unit_length": "yes"} if unit_length else {}),
-            **({"preprocess": "inside"} if inside else {}),
+            **({"preprocess": prepare} if prepare != "vgg" else {}),
+            **({"architecture": source.architecture} if builder is applications else {}),
             "input_size": str(size),
             "resize": resize or source.training.get("recipe", {}).get("resize", "nearest"),
             "dim": str(dim),
@@ -333,14 +349,14 @@ def _export(
             metadata["attribution"] = f"{credit}; cut at {layer} and converted to ONNX"
         if source.training:
             metadata["training"] = json.dumps(source.training, ensure_ascii=False, sort_keys=True)
-        proto = onnx.finish(graph)
+        proto = graphs.finish(graph)
         with writing(target), temporary.open("wb") as file:
-            model_id = onnx.write(proto, metadata, file)
+            model_id = graphs.write(proto, metadata, file)
             file.flush()
             os.fsync(file.fileno())
         del proto, graph
         gc.collect()
-        onnx.check(temporary)
+        graphs.check(temporary)
     with clock.step("verify"):
         features, codes = verify.onnx_outputs(temporary, samples)
         figures = verify.compare(reference, features, codes, rule)
@@ -384,19 +400,20 @@ def _export(
     )
 
 
-def _inside(model: keras.Model, source: Source, preprocess: str) -> bool:
-    """Whether the model is fed pixels as they are; raises where that is not clear."""
+def _prepares(model: keras.Model, source: Source, preprocess: str) -> str:
+    """What becomes of pixels before the model; raises where that is not clear."""
     from .loading import preprocessing
 
     if source.kind != "model":
-        if preprocess == "inside":
+        own = find(source.architecture).prepares
+        if preprocess not in ("", own):
             raise ArgumentError(
-                f"--preprocess inside is for whole models, and {source.label} holds VGG-16's "
-                "weights, which were learnt behind preprocess_input",
+                f"--preprocess {preprocess} is for whole models, and {source.label} holds the "
+                f"weights of {source.architecture}, which were learnt behind its own",
                 "Nothing was exported",
                 "Leave --preprocess out",
             )
-        return False
+        return own
     found = preprocessing(model)
     if found and not preprocess:
         raise ModelError(
@@ -407,7 +424,7 @@ def _inside(model: keras.Model, source: Source, preprocess: str) -> bool:
             "If it was trained on RGB pixels from 0 to 255 as they are, pass --preprocess inside; "
             "if on what keras.applications.vgg16.preprocess_input makes, --preprocess vgg",
         )
-    return preprocess == "inside"
+    return preprocess or "vgg"
 
 
 class _Boxes:
@@ -418,7 +435,7 @@ class _Boxes:
         target: Path,
         model: keras.Model,
         samples: np.ndarray,
-        inside: bool,
+        prepare: str,
         clock: _Clock,
     ) -> None:
         from ..embedder.locate import locate_file
@@ -429,8 +446,8 @@ class _Boxes:
         self._samples, self._clock = samples, clock
         with clock.step("convert what finds boxes"):
             convolutions = locate.locating_model(model)
-            self._reference = locate.keras_activations(convolutions, samples, inside)
-            self._graph = locate.convert(convolutions, inside)
+            self._reference = locate.keras_activations(convolutions, samples, prepare)
+            self._graph = locate.convert(convolutions, prepare)
 
     def write(self, metadata: dict[str, str], model_id: str, temporary: Path) -> None:
         from . import locate

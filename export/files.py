@@ -46,3 +46,9 @@ def arrays_by_layer(file: Any) -> dict[str, list[Any]]:
 
     file.visititems(note)
     return {name: sorted(each, key=lambda one: -one.ndim) for name, each in found.items()}
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, for use within a sentence."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0].rstrip(".")[:300]

@@ -15,6 +15,7 @@ import keras
 import numpy as np
 
 from ..errors import ModelError
+from .files import first_line
 from .weights import Source, keras_version
 
 #: Layers before the first convolution that leave the numbers of a picture as they are.
@@ -51,7 +52,7 @@ def load(source: Source) -> Loaded:
             _CONSEQUENCE,
             "Pass a built model with one input of square pictures, channels last",
         )
-    return _flat(model, source)
+    return flat(model, f"the model {source.path}")
 
 
 def preprocessing(model: keras.Model) -> list[str]:
@@ -85,13 +86,8 @@ def ends_of(model: keras.Model, layer: Any) -> tuple[Any, Any]:
     return before, behind
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text, for use within a sentence."""
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0].rstrip(".")[:300]
-
-
-def _flat(model: keras.Model, source: Source) -> Loaded:
+def flat(model: keras.Model, name: str) -> Loaded:
+    """The model in one level, in float32; ``name`` is what errors call it. Raises ModelError."""
     parts = list(_operations(model))
     nested = any(_is_graph(each) for each in parts)
     halved = [
@@ -110,8 +106,7 @@ def _flat(model: keras.Model, source: Source) -> Loaded:
         return Loaded(keras.Model(image, _called(model, image, "", names), name=model.name), names)
     except (ValueError, TypeError) as error:
         raise ModelError(
-            f"The models inside of the model {source.path} cannot be laid open: "
-            f"{first_line(error)}",
+            f"The models inside of {name} cannot be laid open: {first_line(error)}",
             _CONSEQUENCE,
             "Save it again with one input and one output for each of them, and with names that no "
             "two layers share",

@@ -25,6 +25,7 @@ from onnx import TensorProto, helper
 from ..embedder.locate import OUTPUT
 from ..embedder.runtime import runtime
 from ..errors import ArgumentError, ExportError
+from . import graph as graphs
 from . import onnx
 from .loading import ends_of
 from .verify import keras_input
@@ -63,16 +64,16 @@ def locating_model(model: keras.Model) -> keras.Model:
     return keras.Model(image, opened.outputs[0], name="locate")
 
 
-def convert(model: keras.Model, inside: bool = False) -> onnx.Graph:
+def convert(model: keras.Model, prepare: str = "vgg") -> graphs.Graph:
     """The graph of a `locating_model`, its weights in 16 bits, preprocessing in front."""
     graph = onnx.convert(model)
-    onnx.store_float16(graph)
-    onnx.add_preprocessing(graph, inside)
-    onnx.rename_output(graph, OUTPUT)
+    graphs.store_float16(graph)
+    graphs.add_preprocessing(graph, prepare)
+    graphs.rename_output(graph, OUTPUT)
     return graph
 
 
-def write(graph: onnx.Graph, metadata: dict[str, str], model_id: str, path: Path) -> None:
+def write(graph: graphs.Graph, metadata: dict[str, str], model_id: str, path: Path) -> None:
     """Write the file for the model ``model_id``, whose own ``metadata`` is taken over in part."""
     shared = ("weights", "weights_sha256", "trained", "exporter", "attribution")
     entries = {name: metadata[name] for name in shared if name in metadata} | {
@@ -84,19 +85,19 @@ def write(graph: onnx.Graph, metadata: dict[str, str], model_id: str, path: Path
     }
     shape: list[str | int | None] = ["n", "rows", "columns", graph.dim]
     output = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, shape)
-    proto = onnx.finish(graph, [output])
+    proto = graphs.finish(graph, [output])
     with path.open("wb") as file:
-        onnx.write(proto, entries, file)
+        graphs.write(proto, entries, file)
         file.flush()
         os.fsync(file.fileno())
 
 
 def keras_activations(
-    model: keras.Model, pixels: np.ndarray, inside: bool = False
+    model: keras.Model, pixels: np.ndarray, prepare: str = "vgg"
 ) -> list[np.ndarray]:
     """Keras' activations of `shapes`, float32 ``(rows, columns, channels)`` each."""
     return [
-        keras.ops.convert_to_numpy(model(keras_input(picture[None], inside), training=False))[0]
+        keras.ops.convert_to_numpy(model(keras_input(picture[None], prepare), training=False))[0]
         for picture in shapes(pixels)
     ]
 
@@ -110,7 +111,7 @@ def shapes(pixels: np.ndarray) -> list[np.ndarray]:
 
 def verify(path: Path, pixels: np.ndarray, reference: list[np.ndarray]) -> float:
     """The worst relative error of the file's activations against Keras'; raises ExportError."""
-    onnx.check(path)
+    graphs.check(path)
     try:
         session = runtime().InferenceSession(str(path), providers=["CPUExecutionProvider"])
         found = [

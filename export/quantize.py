@@ -28,7 +28,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ..embedder.runtime import runtime
 from ..errors import ArgumentError
-from .onnx import Graph, from_proto, make_model, ordered
+from .graph import Graph, from_proto, make_model, ordered
 
 quantization = runtime("quantization")
 

@@ -10,8 +10,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 from PIL import Image, ImageDraw, UnidentifiedImageError
 
@@ -20,6 +20,9 @@ from ..embedder.runtime import runtime
 from ..errors import ExportError, ImageError
 from ..words import plural
 from .binarize import Rule, zero
+
+if TYPE_CHECKING:
+    import keras
 
 #: fp32: largest ‖onnx - keras‖₂ / ‖keras‖₂ of a picture.
 FP32_RELATIVE_ERROR = 1e-4
@@ -128,6 +131,8 @@ def find_pictures(paths: Iterable[str | Path], limit: int) -> list[Path]:
 
 def load_pictures(paths: Sequence[Path], size: int) -> np.ndarray:
     """uint8 ``(n, size, size, 3)`` RGB, loaded and resized by Keras (nearest)."""
+    import keras
+
     pixels = np.empty((len(paths), size, size, 3), np.uint8)
     for i, path in enumerate(paths):
         try:
@@ -166,25 +171,31 @@ def synthetic_pictures(count: int, size: int) -> np.ndarray:
     return pixels
 
 
-def keras_input(pixels: np.ndarray, inside: bool) -> np.ndarray:
+def keras_input(pixels: np.ndarray, prepare: str) -> np.ndarray:
     """uint8 RGB ``(n, h, w, 3)`` as a model was trained with them, float32.
 
-    ``inside``: it does what ``preprocess_input`` does, or something else, itself.
+    ``vgg``, ``tf`` and ``torch`` are what ``preprocess_input`` of VGG-16, MobileNet and DenseNet
+    do; ``inside``: the model does that, or something else, itself.
     """
+    import keras
+
     batch = pixels.astype(np.float32)
-    if inside:
+    if prepare == "inside":
         return batch
-    prepared: np.ndarray = keras.applications.vgg16.preprocess_input(
+    module = {"vgg": "vgg16", "tf": "mobilenet", "torch": "densenet"}[prepare]
+    prepared: np.ndarray = getattr(keras.applications, module).preprocess_input(
         batch, data_format="channels_last"
     )
     return prepared
 
 
-def keras_features(model: keras.Model, pixels: np.ndarray, inside: bool = False) -> np.ndarray:
+def keras_features(model: keras.Model, pixels: np.ndarray, prepare: str = "vgg") -> np.ndarray:
     """float32 ``(n, d)`` features of Keras; raises ExportError when they say nothing."""
+    import keras
+
     parts = []
     for start in range(0, len(pixels), _KERAS_BATCH):
-        batch = keras_input(pixels[start : start + _KERAS_BATCH], inside)
+        batch = keras_input(pixels[start : start + _KERAS_BATCH], prepare)
         parts.append(keras.ops.convert_to_numpy(model(batch, training=False)))
     features = np.concatenate(parts).astype(np.float32, copy=False)
     if not np.isfinite(features).all() or not features.any():
@@ -232,20 +243,28 @@ def onnx_outputs(path: Path, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def compare(
-    reference: np.ndarray, features: np.ndarray, codes: np.ndarray, rule: Rule | None = None
+    reference: np.ndarray,
+    features: np.ndarray,
+    codes: np.ndarray,
+    rule: Rule | None = None,
+    origin: str = "Keras",
 ) -> Figures:
-    """Compare with Keras' ``reference``; raises ExportError unless codes are the bits of the rule,
-    by default those above 0. A projected bit that float32 cannot decide may be either."""
+    """Compare with the ``reference`` of Keras, or another ``origin``; raises ExportError unless
+    codes are the bits of the rule, by default those above 0. A projected bit that float32 cannot
+    decide may be either."""
     rule = rule or zero(reference.shape[1])
     if features.shape != reference.shape or features.dtype != np.float32:
         raise _disagrees(
-            f"features are {features.dtype} of shape {features.shape}, and Keras' are float32 of "
-            f"shape {reference.shape}"
+            f"features are {features.dtype} of shape {features.shape}, and those of {origin} are "
+            f"float32 of shape {reference.shape}",
+            origin=origin,
         )
     if codes.dtype != np.uint8 or not _are_codes(codes, features, rule):
-        raise _disagrees(f"codes are not {rule.in_words} of its own features")
+        raise _disagrees(f"codes are not {rule.in_words} of its own features", origin=origin)
     if not np.isfinite(features).all():
-        raise _disagrees("some features are infinite or not a number (float16 ends at 65504)")
+        raise _disagrees(
+            "some features are infinite or not a number (float16 ends at 65504)", origin=origin
+        )
     a, b = features.astype(np.float64), reference.astype(np.float64)
     norms_a, norms_b = np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1)
     tiny = np.finfo(np.float64).tiny
@@ -293,7 +312,7 @@ def _are_codes(codes: np.ndarray, features: np.ndarray, rule: Rule) -> bool:
     return not found[:, rule.bits :].any() and bool((given == (margins > 0))[decided].all())
 
 
-def judge(figures: Figures, precision: str) -> None:
+def judge(figures: Figures, precision: str, origin: str = "Keras") -> None:
     """Raise ExportError when ``figures`` are not good enough for ``precision``."""
     reasons = []
     if precision == "fp32" and not figures.relative_error <= FP32_RELATIVE_ERROR:
@@ -310,10 +329,10 @@ def judge(figures: Figures, precision: str) -> None:
             "are allowed"
         )
     if reasons:
-        raise _disagrees(f"on {figures.samples} samples {' and '.join(reasons)}", precision)
+        raise _disagrees(f"on {figures.samples} samples {' and '.join(reasons)}", precision, origin)
 
 
-def _disagrees(what: str, precision: str = "fp32") -> ExportError:
+def _disagrees(what: str, precision: str = "fp32", origin: str = "Keras") -> ExportError:
     cures = {
         "fp32": "Report it with the model's layers and the versions of Keras, tf2onnx and ONNX "
         "Runtime",
@@ -323,7 +342,9 @@ def _disagrees(what: str, precision: str = "fp32") -> ExportError:
         "searched, or use --precision fp16",
     }
     return ExportError(
-        f"The exported graph disagrees with Keras: {what}", "Nothing was written", cures[precision]
+        f"The exported graph disagrees with {origin}: {what}",
+        "Nothing was written",
+        cures[precision],
     )
 
 

@@ -21,14 +21,11 @@ import keras
 import numpy as np
 
 from ..errors import ArgumentError, ModelError
-from .files import arrays_by_layer
+from .files import arrays_by_layer, first_line
 from .fold import fold
 from .imagenet import ATTRIBUTION, FILES, is_first_kernel
-from .loading import ends_of, first_line, load
+from .loading import ends_of, load
 from .weights import LAYERS, TOP_LAYERS, Source
-
-#: What Keras' VGG-16 preprocessing subtracts from blue, green and red, in units of 0 to 255.
-BGR_MEAN = (103.939, 116.779, 123.68)
 
 #: The picture size that VGG-16 was made for, pixels.
 DEFAULT_SIZE = 224
@@ -62,14 +59,14 @@ def feature_model(
     """
     if source.kind == "model":
         loaded = load(source)
-        model = _cut(fold(loaded.model), loaded.names.get(layer, layer), pool, loaded.names)
+        model = cut(fold(loaded.model), loaded.names.get(layer, layer), pool, loaded.names)
         return _with_size(model, source, layer, input_size), source.sha256
     size = _vgg16_size(source, layer, input_size)
     classes = source.dense[-1][1] if source.dense else 1000
     if source.seed is not None:
-        model = _cut(vgg16(size, layer, kernels=partial(_draw, source.seed)), layer, pool)
+        model = cut(vgg16(size, layer, kernels=partial(_draw, source.seed)), layer, pool)
         return model, _digest_kernels(model)
-    model = _cut(vgg16(size, layer, classes), layer, pool)
+    model = cut(vgg16(size, layer, classes), layer, pool)
     _load_weights(model, source)
     return model, source.sha256
 
@@ -226,7 +223,7 @@ def _load_by_name(model: keras.Model, source: Source) -> None:
             layer.set_weights([array[()] for array in found])
 
 
-def _cut(
+def cut(
     model: keras.Model, layer: str, pool: str, paths: Mapping[str, str] | None = None
 ) -> keras.Model:
     """The part of ``model`` up to the output of ``layer``, pooled or flattened.
@@ -308,9 +305,13 @@ def _draw(seed: int, position: int, shape: tuple[int, ...], dtype: str | None = 
 
 def he_normal(seed: int, position: int, shape: tuple[int, ...], factor: float) -> np.ndarray:
     """The drawn kernel of the layer at ``position``, float32, times ``factor``."""
-    scale = math.sqrt(2.0 / math.prod(shape[:-1])) * factor
-    values = np.random.default_rng([seed, position]).standard_normal(shape, dtype=np.float32)
-    values *= np.float32(scale)
+    return normal([seed, position], shape, math.sqrt(2.0 / math.prod(shape[:-1])) * factor)
+
+
+def normal(seeds: list[int], shape: tuple[int, ...], deviation: float) -> np.ndarray:
+    """Numbers from a generator of their own, float32, normal with this deviation about 0."""
+    values = np.random.default_rng(seeds).standard_normal(shape, dtype=np.float32)
+    values *= np.float32(deviation)
     return values
 
 

@@ -19,6 +19,7 @@ from typing import Any, Literal
 from ..errors import ArgumentError, ModelError
 from ..models.shipped import NETWORKS
 from . import keras3
+from .architectures import VGG16
 from .files import file_digest, need_h5py
 from .imagenet import imagenet_file, on_this_machine
 
@@ -38,10 +39,12 @@ LAYERS = (
     *TOP_LAYERS,
 )
 
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+
 _CLASSES_MEMBER = "classes.json"
 _TRAINING_MEMBER = "training.json"
 
-Kind = Literal["random", "model", "legacy-weights", "weights"]
+Kind = Literal["random", "model", "legacy-weights", "weights", "imagenet"]
 
 
 @dataclass(frozen=True)
@@ -51,13 +54,15 @@ class Source:
     Attributes:
         label: the ``--weights`` argument; of a file only its name.
         kind: ``random``, a whole ``model``, ``legacy-weights`` (HDF5, layers by name) or
-            ``weights`` (Keras 3's ``.weights.h5``).
+            ``weights`` (Keras 3's ``.weights.h5``); ``imagenet``, which Keras has of an
+            architecture other than VGG-16.
         path, sha256: the file and its digest; None and "" for ``random``.
         seed: of ``random``.
         classes: names of the model's classes, empty when it does not say.
         training: how `vsearch train` made it (see `write_training`), empty when it does not say.
         dense: shapes of the dense kernels in a weights file, in the file's order.
         places: where a file of Keras 3 has each layer's arrays (`keras3.Found`).
+        architecture: whose weights they are, a name in ``architectures.ARCHITECTURES``.
     """
 
     label: str
@@ -69,31 +74,31 @@ class Source:
     training: dict[str, Any] = field(default_factory=dict)
     dense: tuple[tuple[int, ...], ...] = ()
     places: Mapping[str, str] = field(default_factory=dict)
+    architecture: str = VGG16
 
     @property
     def trained(self) -> bool:
         return self.kind != "random"
 
 
-def resolve(spec: str, layer: str, log: Callable[[str], None]) -> Source:
+def resolve(spec: str, layer: str, log: Callable[[str], None], architecture: str = VGG16) -> Source:
     """Find what ``--weights`` names; downloads when it is ``imagenet`` and not yet cached.
+
+    Of an architecture other than VGG-16 Keras downloads, when the network is built.
 
     Raises ArgumentError for a malformed argument, ModelError for a file that is missing or is
     no Keras file, ExportError when the download is out of reach.
     """
+    if architecture != VGG16:
+        return _resolve_application(spec, architecture)
     if spec == "imagenet":
         _need_layer(layer)
         found = imagenet_file(layer, layer in DENSE_LAYERS, log)
         return _inspect_file(found, "imagenet", layer, log)
     if spec == "random" or spec.startswith("random:"):
-        if not re.fullmatch(r"random:\d{1,18}", spec):
-            raise ArgumentError(
-                f"--weights {spec} does not name a seed",
-                "Nothing was exported",
-                "Write random: and a whole number, such as random:0",
-            )
+        seed = _seed(spec)
         _need_layer(layer)
-        return Source(label=spec, kind="random", seed=int(spec.removeprefix("random:")))
+        return Source(label=spec, kind="random", seed=seed)
     if spec in NETWORKS:
         raise ArgumentError(
             f"{spec} is a network of the package, and is exported already",
@@ -105,6 +110,36 @@ def resolve(spec: str, layer: str, log: Callable[[str], None]) -> Source:
     if source.kind != "model":
         _need_layer(layer)
     return source
+
+
+def _resolve_application(spec: str, architecture: str) -> Source:
+    """The same for a network of ``keras.applications``; what its file holds Keras finds out."""
+    if spec == "imagenet":
+        return Source(spec, "imagenet", architecture=architecture)
+    if spec == "random" or spec.startswith("random:"):
+        return Source(spec, "random", seed=_seed(spec), architecture=architecture)
+    path = Path(spec).expanduser()
+    magic, digest = _magic(path)
+    if magic.startswith(b"PK\x03\x04"):
+        raise ArgumentError(
+            f"{path} is a whole model, which tells its layers itself",
+            "Nothing was exported",
+            "Leave --architecture out; --layer names the layer, --preprocess what it is fed",
+        )
+    if magic != _HDF5:
+        raise _not_keras(path, "it begins like neither a .keras nor an HDF5 file")
+    _need_suffix(path, (".h5", ".hdf5"))
+    return Source(path.name, "weights", path, digest, architecture=architecture)
+
+
+def _seed(spec: str) -> int:
+    if not re.fullmatch(r"random:\d{1,18}", spec):
+        raise ArgumentError(
+            f"--weights {spec} does not name a seed",
+            "Nothing was exported",
+            "Write random: and a whole number, such as random:0",
+        )
+    return int(spec.removeprefix("random:"))
 
 
 def usual_layer(spec: str) -> str:
@@ -162,6 +197,19 @@ def _inspect_file(path: Path, label: str, layer: str, log: Callable[[str], None]
 
     Of weights those up to `layer` have to be VGG-16's.
     """
+    magic, digest = _magic(path)
+    if magic.startswith(b"PK\x03\x04"):
+        _need_suffix(path, (".keras",))
+        classes, training = read_classes(path), read_training(path)
+        return Source(label, "model", path, digest, classes=classes, training=training)
+    if magic == _HDF5:
+        _need_suffix(path, (".h5", ".hdf5"))
+        return _inspect_hdf5(path, label, digest, layer, log)
+    raise _not_keras(path, "it begins like neither a .keras nor an HDF5 file")
+
+
+def _magic(path: Path) -> tuple[bytes, str]:
+    """A weights file's first bytes and its SHA-256; raises ModelError."""
     if path.is_dir():
         raise _not_keras(path, "it is a folder")
     try:
@@ -183,14 +231,7 @@ def _inspect_file(path: Path, label: str, layer: str, log: Callable[[str], None]
         ) from error
     if size == 0:
         raise _not_keras(path, "it is empty")
-    if magic.startswith(b"PK\x03\x04"):
-        _need_suffix(path, (".keras",))
-        classes, training = read_classes(path), read_training(path)
-        return Source(label, "model", path, digest, classes=classes, training=training)
-    if magic == b"\x89HDF\r\n\x1a\n":
-        _need_suffix(path, (".h5", ".hdf5"))
-        return _inspect_hdf5(path, label, digest, layer, log)
-    raise _not_keras(path, "it begins like neither a .keras nor an HDF5 file")
+    return magic, digest
 
 
 def _inspect_hdf5(

@@ -54,7 +54,7 @@ FACES = {
                             render_catalogue write_deepfashion""",
     "embedder": "Batch Embedder ImageSkippedWarning ProviderFallbackWarning Skipped embed_views",
     "evaluate": """Difference Figure ModelRow Options STANDARD Study evaluate table_rows write""",
-    "export": "ExportReport export write_classes",
+    "export": "AdoptReport ExportReport adopt export write_classes",
     "images": """Box FORMATS IMAGE_SUFFIXES Look MAX_PIXELS RESIZE_FILTERS Source decode find_images
                  load look
                  pixel_box reduced upright_size""",

@@ -12,6 +12,7 @@ from .version import __version__
 
 #: Where the `command` of each name is. It is imported when it is called for.
 COMMANDS = {
+    "adopt": "commands.adopt",
     "backup": "commands.backup",
     "bench": "bench.__main__",
     "calibrate": "commands.calibrate",

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import keras
 
 from ...errors import ArgumentError, ModelError
-from ..vgg16 import MINIMUM_SIZE, PIXEL_SCALE, feature_model, first_line, he_normal
+from ..files import first_line
+from ..vgg16 import MINIMUM_SIZE, PIXEL_SCALE, feature_model, he_normal
 from ..weights import Source
 
 BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))

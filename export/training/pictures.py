@@ -19,7 +19,7 @@ from ...errors import ExportError, ImageError
 from ...images.decoding import load
 from ...machine import available_threads
 from ...threads import run_ahead
-from ..vgg16 import BGR_MEAN
+from ..scaling import BGR_MEAN
 from .catalogue import stamp
 
 Log = Callable[[str], None]

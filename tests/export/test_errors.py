@@ -271,7 +271,7 @@ original: Callable[[Any, bool], None]
 def test_a_graph_that_disagrees_is_refused(
     slim: Path, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vsearch_fast.export import onnx
+    from vsearch_fast.export import graph as onnx
 
     global original
     original = onnx.add_preprocessing
@@ -288,7 +288,7 @@ def test_a_graph_that_disagrees_is_refused(
 def test_codes_that_are_not_the_sign_bits_are_refused(
     slim: Path, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vsearch_fast.export import onnx
+    from vsearch_fast.export import graph as onnx
 
     add_codes = onnx.add_codes
 
@@ -323,7 +323,7 @@ def test_int8_ranges_that_do_not_fit_are_refused(slim: Path, target: Path, tmp_p
 def test_a_file_that_onnxruntime_cannot_run_is_refused(
     slim: Path, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vsearch_fast.export import onnx
+    from vsearch_fast.export import graph as onnx
 
     monkeypatch.setattr(onnx, "write", lambda proto, metadata, file: file.write(b"junk") and "")
     monkeypatch.setattr(onnx, "check", lambda path: None)
@@ -334,7 +334,7 @@ def test_a_file_that_onnxruntime_cannot_run_is_refused(
 def test_a_graph_that_onnx_checker_refuses_is_refused(
     slim: Path, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vsearch_fast.export import onnx
+    from vsearch_fast.export import graph as onnx
 
     finish = onnx.finish
 
@@ -351,7 +351,7 @@ def test_a_graph_that_onnx_checker_refuses_is_refused(
 def test_weights_beyond_two_gigabytes_are_refused(
     slim: Path, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vsearch_fast.export import onnx
+    from vsearch_fast.export import graph as onnx
 
     monkeypatch.setattr(onnx, "MAX_BYTES", 1000)
     with pytest.raises(ExportError, match=r"GiB, and an ONNX file holds less than 2.*--pool avg"):

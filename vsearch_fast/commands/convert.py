@@ -74,12 +74,14 @@ def command(
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always", UserWarning)
                 table = formats.read(source)
-                with unfinished(target, "The index was not made") as place:
-                    with Index.from_arrow(
+                with (
+                    unfinished(target, "The index was not made") as place,
+                    Index.from_arrow(
                         place, table, id=id_column, vector=vector,
                         **({} if dtype is None else {"dtype": dtype}),
-                    ) as made:  # fmt: skip
-                        done = len(made)
+                    ) as made,
+                ):  # fmt: skip
+                    done = len(made)
             for warning in caught:
                 tell(str(warning.message))
     if as_json:

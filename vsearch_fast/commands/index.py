@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @click.command("index")
-@click.argument("source")
+@click.argument("source", required=False)
 @click.option(
     "-o",
     "--output",
@@ -34,6 +34,21 @@ if TYPE_CHECKING:
     metavar="INDEX",
     help="Folder of the index; made, or brought up to date.",
 )
+@click.option(
+    "--vectors",
+    type=click.Path(path_type=Path),
+    metavar="FILE.npy|.parquet",
+    help="Index vectors made elsewhere, in place of the pictures of SOURCE: an array of "
+    "numpy.save, or Parquet with a column of lists (the extra parquet). --model names the model "
+    "file that they are of, where there is one; without, no photo can be searched for.",
+)
+@click.option(
+    "--ids",
+    type=click.Path(path_type=Path),
+    metavar="FILE.csv",
+    help="What the rows of --vectors are: a line a row in their order, with the column id; path "
+    "and the others are kept. Parquet may have these columns itself.",
+)
 @options.model(
     "ONNX file made by vsearch export. An existing index knows its own; a new one takes the "
     "network of the package, for anything."
@@ -42,7 +57,7 @@ if TYPE_CHECKING:
     "SOURCE",
     csv="List of the pictures in SOURCE, with ids and metadata.",
     columns="The CSV's own name of a column: path, id, item, category, group, "
-    "partition, x1, y1, x2 or y2. Repeat for several.",
+    "partition, x1, y1, x2 or y2; with --vectors id, path and vector. Repeat for several.",
 )
 @click.option(
     "--list",
@@ -109,9 +124,13 @@ if TYPE_CHECKING:
 @options.max_pixels
 @options.json_flag
 @click.option("--quiet", is_flag=True, help="No progress bar.")
+@click.pass_context
 def command(
-    source: str,
+    context: click.Context,
+    source: str | None,
     index_path: Path,
+    vectors: Path | None,
+    ids: Path | None,
     model: Path | None,
     layout: Layout,
     csv_file: Path | None,
@@ -153,7 +172,19 @@ def command(
     vsearch index lamps/ -o lamps.index --model vgg16-fc1.onnx
     vsearch index photos/ -o photos.index --views whole,box
     vsearch index photos/ -o photos.shards --ray auto --shards 8
+    vsearch index --vectors features.npy --ids ids.csv -o features.index
     """
+    if vectors is not None or ids is not None:
+        from .index_vectors import index_vectors, refuse_others
+
+        refuse_others(context)
+        index_vectors(
+            vectors, ids, index_path, model, dict(columns), dtype, keep_missing=keep_missing,
+            as_json=as_json, quiet=quiet,
+        )  # fmt: skip
+        return
+    if source is None:
+        raise click.UsageError("SOURCE is missing: a folder, a CSV file, or --vectors")
     import numpy as np
 
     from ..datasets.lists import split_lists

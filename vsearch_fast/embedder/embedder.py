@@ -122,8 +122,9 @@ class Embedder:
     and, counted separately, of the decoders; by default the number of CPUs this process may
     use. `max_pixels` is the largest picture that is decoded, by default `images.MAX_PIXELS`.
     `decoder` is what decodes JPEG files: "auto" (libjpeg-turbo), "libjpeg-turbo",
-    "nvimgcodec", or what an index records (`Index.decoder`). An index and its queries need
-    the same one; see `images/jpeg.py`.
+    "nvimgcodec", or what an index records (`Index.decoder`); behind it "+srgb" (colours by ICC
+    profiles) and "+reduced" (large JPEGs read smaller), as in "auto+srgb". An index and its queries
+    need the same one; see `images/jpeg.py`.
 
     The batch size, the number of threads and the pictures' company do not change a result's
     bits on the CPU as far as measured (ONNX Runtime 1.32, x86-64 with AVX-512, a full and

@@ -23,6 +23,7 @@ from __future__ import annotations
 import io
 import os
 import threading
+from functools import partial
 
 import numpy as np
 from PIL import Image, ImageFile
@@ -34,6 +35,7 @@ from .jpeg import Decoder, Pixels, jpeg_bytes, sample_nearest
 from .readers import Jpeg
 from .refusals import MAX_PIXELS, check_pixels, guarded, refusal
 from .rgb import SWAPPING, TRANSPOSE, orientation, to_rgb
+from .scaled import load_reduced
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | np.ndarray
 """One picture: a path, an encoded file's bytes, a PIL image or a uint8 array."""
@@ -66,8 +68,9 @@ def load(
 
     The picture, or its box, is stretched to the square as Keras' ``load_img`` does; `resize`
     is a name in `RESIZE_FILTERS`. `decoder` turns the bytes of a usual JPEG into pixels; what
-    it does not take, and all where there is none, is Pillow's. Other arguments and errors as
-    in `decode`; ArgumentError for a size below 1 or an unknown filter.
+    it does not take, and all where there is none, is Pillow's; its `srgb` and `reduced` hold for
+    all. Other arguments and errors as in `decode`; ArgumentError for a size below 1 or an unknown
+    filter.
     """
     if size < 1:
         raise ArgumentError(
@@ -79,11 +82,16 @@ def load(
             "Nothing was read",
             f"Choose one of {', '.join(RESIZE_FILTERS)}",
         )
-    if decoder is not None and decoder.pixels is not None:
-        pixels = _load_jpeg(source, size, box, resize, max_pixels, decoder.pixels)
+    srgb = decoder is not None and decoder.srgb
+    if decoder is not None and decoder.reduced:
+        pixels = _load_reduced(source, size, box, resize, name, max_pixels, srgb)
         if pixels is not None:
             return pixels
-    image = decode(source, box, name=name, max_pixels=max_pixels)
+    if decoder is not None and decoder.pixels is not None:
+        pixels = _load_jpeg(source, size, box, resize, max_pixels, decoder.pixels, srgb)
+        if pixels is not None:
+            return pixels
+    image = decode(source, box, name=name, max_pixels=max_pixels, srgb=srgb)
     return _stretched(image, size, resize)
 
 
@@ -93,6 +101,7 @@ def decode(
     *,
     name: str | None = None,
     max_pixels: int = MAX_PIXELS,
+    srgb: bool = False,
 ) -> Image.Image:
     """Read one picture: a new RGB image, upright, over white, cut to its box.
 
@@ -103,7 +112,9 @@ def decode(
     - Transparency (an alpha channel, or a palette entry, grey or colour marked transparent)
       is laid over white, rounded to the nearest level. Pillow does not show the colour that
       a 16-bit colour PNG marks; it stays.
-    - CMYK becomes RGB by Pillow's plain rule, without colour profiles, as in Keras.
+    - CMYK becomes RGB by Pillow's plain rule, without colour profiles, as in Keras; with `srgb`
+      the profile in the file turns colours of 8 bits, grey and CMYK to sRGB (`colours.py`).
+    - Of a file with several pictures (an animation, pages) the first one counts.
     - 16-bit grey and colour keep their high byte, 12-bit grey its high 8 bits, also in a
       16-bit file (all values below 4096, some above 255). 16-bit colour that would have 16
       levels at most, and be nearly black, is refused: Pillow has dropped the rest. 32-bit
@@ -121,17 +132,18 @@ def decode(
     ArgumentError for a box that is not four numbers and for a source that is none of the
     above.
     """
+    rgb = partial(to_rgb, srgb=srgb)
     if isinstance(source, (str, os.PathLike)):
         name = os.fspath(source) if name is None else name
-        image = read_picture(os.fspath(source), name, max_pixels, to_rgb)
+        image = read_picture(os.fspath(source), name, max_pixels, rgb)
     elif isinstance(source, (bytes, bytearray, memoryview)):
         name = "The picture given as bytes" if name is None else name
-        image = read_picture(bytes(source), name, max_pixels, to_rgb)
+        image = read_picture(bytes(source), name, max_pixels, rgb)
     elif isinstance(source, Image.Image):
         name = "The PIL image given" if name is None else name
         check_pixels(source.size, name, max_pixels)
         with _lazy_image_lock:
-            image = guarded(to_rgb, source, name)
+            image = guarded(rgb, source, name)
     elif isinstance(source, np.ndarray):
         name = "The array given" if name is None else name
         image = _from_array(source, name, max_pixels)
@@ -192,6 +204,25 @@ def _stretched(image: Image.Image, size: int, resize: str) -> np.ndarray:
     return np.array(image)
 
 
+def _load_reduced(
+    source: Source,
+    size: int,
+    box: Box | None,
+    resize: str,
+    name: str | None,
+    max_pixels: int,
+    srgb: bool,
+) -> np.ndarray | None:
+    """What `load` gives for a JPEG that is read smaller; None for all else."""
+    data = jpeg_bytes(source)
+    if data is None:
+        return None
+    if name is None:
+        is_path = isinstance(source, (str, os.PathLike))
+        name = os.fspath(source) if is_path else "The picture given as bytes"  # type: ignore[arg-type]
+    return load_reduced(data, size, box, RESIZE_FILTERS[resize], str(name), max_pixels, srgb=srgb)
+
+
 def _load_jpeg(
     source: Source,
     size: int,
@@ -199,6 +230,7 @@ def _load_jpeg(
     resize: str,
     max_pixels: int,
     pixels_of: Pixels,
+    srgb: bool,
 ) -> np.ndarray | None:
     """What `load` gives for a whole JPEG of grey or RGB, by `pixels_of`; None for all else.
 
@@ -214,6 +246,8 @@ def _load_jpeg(
         width, height = header.size
         if header.mode not in ("L", "RGB") or not 0 < width * height <= max_pixels:
             return None
+        if srgb and header.info.get("icc_profile"):
+            return None  # one code turns colours
         turned = transpose in SWAPPING
         upright = (height, width) if turned else (width, height)
         whole = (0, 0, *upright)

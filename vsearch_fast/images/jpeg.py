@@ -11,6 +11,11 @@ index was made with is recorded by name, and its queries are decoded by the same
 - ``nvimgcodec``: nvJPEG on an NVIDIA GPU, with other rounding. Chosen by name only: an index
   made with it asks for a GPU in every search.
 - ``libjpeg``: a Pillow that its packager built with another libjpeg.
+
+What else becomes of pictures is said behind the name, and recorded with it:
+
+- ``+srgb``: colours are turned to sRGB by the profile in the file (`colours.py`), of any format.
+- ``+reduced``: large JPEGs are read at a half, a quarter or an eighth of their size (`scaled.py`).
 """
 
 from __future__ import annotations
@@ -20,7 +25,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -38,7 +43,19 @@ LIBJPEG_TURBO = "libjpeg-turbo"
 NVIMGCODEC = "nvimgcodec"
 LIBJPEG = "libjpeg"
 
-CHOICES = (AUTO, LIBJPEG_TURBO, NVIMGCODEC)
+SRGB, REDUCED = "srgb", "reduced"
+
+#: What may stand behind a decoder's name, in this order.
+ADDITIONS = (SRGB, REDUCED)
+
+CHOICES = (
+    AUTO,
+    LIBJPEG_TURBO,
+    f"{LIBJPEG_TURBO}+{SRGB}",
+    f"{LIBJPEG_TURBO}+{REDUCED}",
+    f"{LIBJPEG_TURBO}+{SRGB}+{REDUCED}",
+    NVIMGCODEC,
+)
 """What can be asked for; an index may also record `LIBJPEG`."""
 
 Pixels = Callable[[bytes], np.ndarray | None]
@@ -59,20 +76,26 @@ class Decoder:
     `name` is what an index records; `version` says in words what is behind it. `pixels`
     takes a JPEG file's bytes and gives uint8 (h, w, 3) RGB, as stored (no EXIF rotation), or
     None for a file that it does not take; it is safe to call from several threads. Where
-    `pixels` is itself None, Pillow does all.
+    `pixels` is itself None, Pillow does all. `srgb`: colours are turned by the pictures' profiles;
+    `reduced`: large JPEGs are read smaller.
     """
 
     name: str
     version: str
     pixels: Pixels | None
+    srgb: bool = False
+    reduced: bool = False
 
 
 def find_decoder(name: str = AUTO) -> Decoder:
-    """The decoder of this name; "auto" is libjpeg-turbo.
+    """The decoder of this name; "auto" is libjpeg-turbo, "auto+srgb" that with `ADDITIONS`.
 
     Raises ArgumentError for an unknown name and MissingDependencyError where it is not
     installed, or finds no GPU.
     """
+    name, *more = name.split("+")
+    if more:
+        return _with(find_decoder(name), more)
     if name == NVIMGCODEC:
         return _nvimgcodec()
     turbo = features.check_feature("libjpeg_turbo")
@@ -91,6 +114,30 @@ def find_decoder(name: str = AUTO) -> Decoder:
     raise ArgumentError(
         f"There is no JPEG decoder {name!r}", _NOT_CHOSEN, f"Choose one of {', '.join(CHOICES)}"
     )
+
+
+def _with(decoder: Decoder, more: list[str]) -> Decoder:
+    """The decoder with what was said behind its name."""
+    if not set(more) <= set(ADDITIONS) or decoder.name == NVIMGCODEC:
+        raise ArgumentError(
+            f"There is no JPEG decoder {'+'.join([decoder.name, *more])!r}",
+            _NOT_CHOSEN,
+            f"Choose one of {', '.join(CHOICES)}",
+        )
+    said = [each for each in ADDITIONS if each in more]
+    version = decoder.version
+    if SRGB in said:
+        if not features.check("littlecms2"):
+            raise MissingDependencyError(
+                "Pillow is built without LittleCMS here, which turns colours by their profiles",
+                _NOT_CHOSEN,
+                f"Install another Pillow (pip's wheels have it), or choose {decoder.name}",
+            )
+        version += f", LittleCMS {features.version('littlecms2')}"
+    return replace(
+        decoder, name="+".join([decoder.name, *said]), version=version,
+        srgb=SRGB in said, reduced=REDUCED in said,
+    )  # fmt: skip
 
 
 def jpeg_bytes(source: object) -> bytes | None:

@@ -9,6 +9,7 @@ from PIL import (
     TiffImagePlugin,
 )
 
+from .colours import to_srgb
 from .refusals import UnclearScale
 
 TRANSPOSE = {  # by EXIF orientation; 1 is upright
@@ -24,8 +25,11 @@ TRANSPOSE = {  # by EXIF orientation; 1 is upright
 SWAPPING = [TRANSPOSE[orientation] for orientation in (5, 6, 7, 8)]  # width and height
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Decode the pixels; upright and over white. Returns `image` itself if nothing changes."""
+def to_rgb(image: Image.Image, srgb: bool = False) -> Image.Image:
+    """Decode the pixels; upright and over white. Returns `image` itself if nothing changes.
+
+    With `srgb` the colours of 8 bits are turned by the picture's own profile (`colours.py`).
+    """
     is_deep_colour = _is_deep_colour(image)
     image.load()
     transpose = TRANSPOSE.get(orientation(image))
@@ -33,6 +37,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
         _refuse_nearly_black(image)
     if image.mode == "I" or image.mode == "F" or image.mode.startswith("I;16"):
         image = _deep_grey(image)
+    elif srgb:
+        image = to_srgb(image)
     if image.has_transparency_data:
         image = _over_white(image)
     elif image.mode != "RGB":

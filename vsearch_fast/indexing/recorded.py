@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ..index.index import Index
 from ..models.shipped import default_model, with_model_id
 from ..shards.opening import file_of, open_index
 from .sync import check_decoder
+from .vectors import NOTE
 
 
 def _at_hand(index_path: Path, index: Index | None) -> contextlib.AbstractContextManager[Index]:
@@ -38,6 +39,7 @@ def model_file(index_path: Path, index: Index | None = None) -> Path:
     if index is None and not _exists(index_path):
         return default_model()
     with _at_hand(index_path, index) as found:
+        _refuse_vectors(found.model, found.model_id, index_path)
         file, model_id = found.model.get("file"), found.model_id
     if file and Path(file).is_file():
         return Path(file)
@@ -55,6 +57,18 @@ def model_file(index_path: Path, index: Index | None = None) -> Path:
         "Pictures cannot be turned into features",
         "Say where it is: --model FILE",
     )
+
+
+def _refuse_vectors(described: Mapping[str, Any], model_id: str, index_path: Path) -> None:
+    """ModelError where no network is known that gives vectors like those of the index."""
+    if NOTE in described and not model_id:
+        raise ModelError(
+            f"{index_path} holds vectors made elsewhere ({described[NOTE]}), of a network that it "
+            "does not know",
+            "Pictures cannot be turned into vectors like them",
+            "Search by a vector, in Python (Index.search); or make the index anew by vsearch index "
+            "--vectors with --model FILE, the model file of the network that made them",
+        )
 
 
 def embedder_for(
@@ -77,6 +91,7 @@ def embedder_for(
     own = None
     if index is not None or _exists(index_path):
         with _at_hand(index_path, index) as found:
+            _refuse_vectors(found.model, found.model_id, index_path)
             own = found.decoder
             if writing and decoder != AUTO:
                 check_decoder(found, decoder)

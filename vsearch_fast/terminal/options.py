@@ -157,11 +157,17 @@ provider = click.option(
 )
 decoder = click.option(
     "--decoder",
-    type=click.Choice(["auto", "libjpeg-turbo", "nvimgcodec"]),
+    type=click.Choice(
+        [
+            *("auto", "libjpeg-turbo", "libjpeg-turbo+srgb", "libjpeg-turbo+reduced"),
+            *("libjpeg-turbo+srgb+reduced", "nvimgcodec"),
+        ]
+    ),
     default="auto",
     show_default=True,
     help="What decodes JPEG files. auto: what the index records, for a new one libjpeg-turbo. "
-    "nvimgcodec needs an NVIDIA GPU, also to search.",
+    "+srgb turns the colours of all pictures by their ICC profiles; +reduced reads large JPEGs at "
+    "a half to an eighth of their size. nvimgcodec needs an NVIDIA GPU, also to search.",
 )
 threads = click.option(
     "--threads", type=click.IntRange(1), help="Processors to use; all by default."
