@@ -230,7 +230,10 @@ def test_the_self_check_makes_the_stream_of_transfers():
     assert device.sent == trials._PARTS > 2  # memory of a part before is used again
 
 
-@pytest.mark.parametrize("kernel", ["hamming_tile", "l2_floats_tile", "l1_reduced", "keep_nearest"])
+@pytest.mark.parametrize(
+    "kernel",
+    ["hamming_tile", "l2_floats_tile", "l1_reduced", "keep_nearest", "bound_dots", "refine_dots"],
+)
 def test_a_device_that_is_wrong_is_not_used(monkeypatch, kernel):
     """A warning once, and the right result from the processor, every time."""
     wrong = Wrong(kernel)

@@ -67,7 +67,7 @@ def find_hits(
             if k is None:
                 each, every, proof = finder.within(
                     view, view.mask, queries, math.inf if max_distance is None else max_distance,
-                    metric, threads=threads, strategy=strategy, limit=MOST,
+                    metric, threads=threads, strategy=strategy, backend=backend, limit=MOST,
                 )  # fmt: skip
             else:
                 distances, rows, proof = finder.nearest(

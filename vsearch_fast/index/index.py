@@ -176,7 +176,8 @@ class Index(Listing, Telling, Upkeep):
         return cls(store)
 
     def close(self) -> None:
-        """Close the files and let the next writer in."""
+        """Close the files, let the next writer in, and free what `to` took of GPUs."""
+        self._finder.to("cpu")
         self._store.close()
 
     def __enter__(self) -> Self:
@@ -377,8 +378,7 @@ class Index(Listing, Telling, Upkeep):
                 is that of the whole index), and is there for "l2", "l1" and "hamming".
             within: all hits at this distance or nearer, or the `k` nearest of them; "auto" as for
                 `max_distance`, which is the same but for the default of `k`.
-            threads, strategy, backend: as for `topk`; ``auto`` is the GPU after `to`. All hits
-                within a distance are found on the processor.
+            threads, strategy, backend: as for `topk`; ``auto`` is the GPU after `to`.
             explain: also say how the hits were proved to be the nearest.
 
         Returns:
