@@ -40,11 +40,16 @@ class Sizes:
     code_rows: int = 2_000_000  # of the kernels' rates
     float_rows: int = 200_000
     queries: dict[str, int] = field(
-        default_factory=lambda: {"hamming": 4096, "l1": 512, "l2": 1024}
+        default_factory=lambda: {"hamming": 4096, "l1": 512, "l2": 1024, "cosine": 1024}
     )
     stream_rows: int = 20_000_000  # of topk: Hamming, 1 query
     batch_rows: dict[str, int] = field(
-        default_factory=lambda: {"hamming": 4_000_000, "l1": 1_000_000, "l2": 1_000_000}
+        default_factory=lambda: {
+            "hamming": 4_000_000,
+            "l1": 1_000_000,
+            "l2": 1_000_000,
+            "cosine": 1_000_000,
+        }
     )
     peer_rows: dict[str, int] = field(
         default_factory=lambda: {"hamming": 1_000_000, "l1": 1_000_000, "l2": 1_000_000}
@@ -60,7 +65,13 @@ class Sizes:
     # Bits and numbers that equality is tested with: codes of one chunk and of many, short enough to
     # stay in shared memory and longer; more queries than a tile has.
     test_dims: dict[str, tuple[int, ...]] = field(
-        default_factory=lambda: {"hamming": (1000, 4096, 8200), "l1": (1000,), "l2": (1000,)}
+        default_factory=lambda: {
+            "hamming": (1000, 4096, 8200),
+            "l1": (1000,),
+            "l2": (1000,),
+            "cosine": (1000,),
+            "ip": (1000,),
+        }
     )
     test_queries: tuple[int, ...] = (1, 5, 300)
     test_ks: tuple[int, ...] = (1, 10, 100, 2000)
@@ -90,7 +101,7 @@ QUICK = Sizes(
     code_rows=500_000,
     float_rows=50_000,
     stream_rows=2_000_000,
-    batch_rows={"hamming": 400_000, "l1": 100_000, "l2": 100_000},
+    batch_rows={"hamming": 400_000, "l1": 100_000, "l2": 100_000, "cosine": 100_000},
     peer_rows={"hamming": 200_000, "l1": 100_000, "l2": 100_000},
     versus=((100_000, 4096, "relu"), (1_000_000, 128, "clusters")),
     test_rows=8_000,

@@ -18,13 +18,24 @@ from vsearch_fast.search.gpu import lists as _lists
 from vsearch_fast.search.gpu import scans
 from vsearch_fast.search.gpu.blocks import Block
 from vsearch_fast.search.gpu.host import HostRows
+from vsearch_fast.search.gpu.products import PRODUCTS, keys_of
 from vsearch_fast.search.gpu.resident_rows import ResidentRows
 from vsearch_fast.search.gpu.rounds import Problem, _Batch
 from vsearch_fast.search.gpu.scans import Compared, scan
 from vsearch_fast.search.sketches import build
 
 from . import prediction
-from .base import FULL, QUEUED_S, Bench, case_of, clocks_during, release, require_trust, seconds
+from .base import (
+    BARS,
+    FULL,
+    QUEUED_S,
+    Bench,
+    case_of,
+    clocks_during,
+    release,
+    require_trust,
+    seconds,
+)
 from .rates import memory
 from .tests import differing
 
@@ -37,6 +48,7 @@ def roofs(bench: Bench, found: dict[str, Any]) -> None:
         ("hamming", ("hamming",)),
         ("l2", ("l2_sketches", "l2_floats")),
         ("l1", ("l1_sketches", "l1_floats")),
+        ("cosine", ("dot_sketches", "dot_floats")),
     ):
         _families(bench, found.setdefault("kernels", {}), metric, families)
         release()  # of rows that nothing holds any more
@@ -90,7 +102,9 @@ def kernel_rate(
         stream = "stream" in kernel
         some = queries[: shape.queries] if stream else queries
         batch = _batch_of(device, metric, some, 1, None)
-        device.fill(batch.lists.limits, 0)
+        # Of products 0 is the key of a NaN; what is below all distances, of -1,000.
+        nothing = int(keys_of(np.array([-1000.0]), metric)[0]) if metric in PRODUCTS else 0
+        device.fill(batch.lists.limits, nothing)
         scans_ = [_scan_of(batch, block, kernel) for block in blocks]
 
         def work() -> None:
@@ -137,19 +151,19 @@ def _batch_of(
 
 def _scan_of(batch: _Batch, block: Block, kernel: str) -> Callable[[], None]:
     """Scans a block once, without the rounds and the selection of a search."""
-    rows = Compared(block.rows, block.errors, block.sums, block.bounds)
+    rows = Compared(block.rows, block.errors, block.sums, block.bounds, block.totals)
     pieces = [
-        (first, last, batch.rows, batch.unit)
+        (first, last, batch.rows, batch.unit, batch.products(0.0))
         if run is None
-        else (first, last, batch._sketch(run.lo, run.step), run.step)
+        else (first, last, batch._sketch(run.lo, run.step), run.step, batch.products(run.lo))
         for first, last, run in block.pieces()
     ]
 
     def work() -> None:
-        for first, last, queries, scale in pieces:
+        for first, last, queries, scale, products in pieces:
             scan(
                 batch.device, block.family, queries, rows, None, first, last, block.first,
-                batch.lists, scale, batch.gamma, batch.lost, kernel,
+                batch.lists, scale, batch.gamma, batch.lost, kernel, products,
             )  # fmt: skip
 
     return work
@@ -169,11 +183,12 @@ def kernels(bench: Bench, found: dict[str, Any]) -> None:
             ("hamming_batch", "hamming", sizes.batch_rows["hamming"], sizes.queries["hamming"]),
             ("l2_batch", "l2", sizes.batch_rows["l2"], sizes.queries["l2"]),
             ("l1_batch", "l1", sizes.batch_rows["l1"], sizes.queries["l1"]),
+            ("cosine_batch", "cosine", sizes.batch_rows["cosine"], sizes.queries["cosine"]),
         ):
             key = name if kind == "relu" else f"{name} {kind}"
             case = case_of(bench, metric, rows, queries, kind)
             bench.attempt(found, key, partial(search_rate, bench, case))
-            if kind == "relu" and "error" not in found[key]:
+            if kind == "relu" and f"{name}_device" in BARS and "error" not in found[key]:
                 _bars(bench, name, found[key])
                 bench.save()
 

@@ -51,7 +51,8 @@ _PIPES = (
 )  # fmt: skip
 #: The instruction that a kernel is made of.
 _KEYS = {"hamming": ("POPC",), "l1_sketches": ("VABSDIFF4",), "l2_sketches": ("IDP",),
-         "l1_floats": ("FADD",), "l2_floats": ("FFMA",)}  # fmt: skip
+         "l1_floats": ("FADD",), "l2_floats": ("FFMA",), "dot_sketches": ("IDP",),
+         "dot_floats": ("FFMA",)}  # fmt: skip
 _PRODUCTS = ("BMMA", "IMMA", "BGMMA", "IGMMA")
 
 
@@ -255,7 +256,11 @@ def beside(device: str, family: str, kernel: str, width: int, measured: float) -
 def report(say: Callable[[str], object], machines: tuple[Machine, ...] = MACHINES) -> str:
     """A table of all kernels on all machines, as text."""
     needed = sorted(
-        {(unit, m.capability) for m in machines for unit in ("hamming", "sketches", "floats")}
+        {
+            (unit, m.capability)
+            for m in machines
+            for unit in ("hamming", "sketches", "floats", "dots")
+        }
     )
     say(f"Compiling {len(needed)} files for {len(machines)} GPUs; this takes minutes")
     with ThreadPoolExecutor(available_threads()) as pool:

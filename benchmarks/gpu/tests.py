@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vsearch_fast import Resident, Sketched
 from vsearch_fast.search import topk
-from vsearch_fast.words import JUDGED
+from vsearch_fast.words import METRICS
 
 from .base import FULL, Bench, require_trust
 
@@ -24,7 +24,7 @@ def run(bench: Bench, found: dict[str, Any]) -> None:
     """All combinations of a search."""
     require_trust(bench)
     total, failed = 0, False
-    for metric in JUDGED:
+    for metric in METRICS:
         for dim in bench.sizes.test_dims[metric]:
             key = f"equality {metric} {dim}"
             bench.attempt(found, key, partial(equality, bench, metric, dim))

@@ -48,9 +48,21 @@ struct Scan {
     u64* uppers;  // upper bounds, where keys are lower bounds
     u32* ids;
     int capacity;
+    const u32* row_totals;  // products: sums of a sketch's bytes
+    double lo;              // what sketches begin with
+    int numbers;            // of a row
+    int cosine;             // instead of the inner product
 
     DEVICE i64 row_at(i64 position) const { return live ? live[position] : position; }
 };
+
+// Keys of distances that may be negative order as they do: all bits of a negative number change, and
+// the sign of others.
+DEVICE u64 signed_key(double x) {
+    u64 bits = bits_of(__dadd_rn(x, 0.0));  // of -0 and 0 the same
+    return bits >> 63 ? ~bits : bits | 1ull << 63;
+}
+DEVICE double of_signed_key(u64 key) { return double_of(key >> 63 ? key ^ 1ull << 63 : ~key); }
 
 DEVICE void list_pair(const Scan& scan, int query, i64 row, u64 key, u64 upper) {
     u32 place = atomicAdd(&scan.counts[query], 1u);

@@ -3,7 +3,7 @@
 #pragma once
 #include "common.cuh"
 
-enum Kind { HAMMING, L1_SKETCHES, L2_SKETCHES, L1_FLOATS, L2_FLOATS };
+enum Kind { HAMMING, L1_SKETCHES, L2_SKETCHES, L1_FLOATS, L2_FLOATS, DOT_SKETCHES, DOT_FLOATS };
 
 constexpr float LARGEST_FLOAT = 0x1.fffffep127f;
 

@@ -13,7 +13,7 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent
 
 #: Compiled on their own. `kernels_of` finds what each of them defines.
-UNITS = ("hamming", "sketches", "floats", "reduced", "select", "refine")
+UNITS = ("hamming", "sketches", "floats", "dots", "reduced", "select", "refine")
 
 #: Oldest devices that are supported: 64-bit integer atomics aside, sm_70 lacks nothing.
 OLDEST = (7, 0)
@@ -108,7 +108,31 @@ SCANS: dict[str, tuple[tuple[str, str | None], ...]] = {
         ("l2_floats_stream_2", None),
         ("l2_floats_stream_1", None),
     ),
+    "dot_sketches": (
+        ("dot_sketches_warpgroup", "HAS_WGMMA"),
+        ("dot_sketches_warp", "HAS_MMA_BYTES"),
+        ("dot_sketches_tile", None),
+        ("dot_sketches_stream_4", None),
+        ("dot_sketches_stream_2", None),
+        ("dot_sketches_stream_1", None),
+    ),
+    "dot_floats": (
+        ("dot_floats_tile", None),
+        ("dot_floats_stream_2", None),
+        ("dot_floats_stream_1", None),
+    ),
 }
+
+#: Metrics that are made of inner products: one family of scans serves both.
+PRODUCTS = ("cosine", "ip")
+
+
+def family_of(metric: str, kind: str = "") -> str:
+    """The family that scans for a metric: of ``sketches`` or ``floats``, but for Hamming."""
+    if metric == "hamming":
+        return metric
+    return f"{'dot' if metric in PRODUCTS else metric}_{kind}"
+
 
 #: The other kernels, by unit.
 OTHERS = {
@@ -120,8 +144,16 @@ OTHERS = {
         "drop_listed",
         "keep_nearest",
     ),
-    "refine": ("refine", "count_bits", "bound_rows"),
+    "refine": (
+        "refine",
+        "refine_dots",
+        "count_bits",
+        "bound_rows",
+        "bound_dot_rows",
+        "square_rows",
+    ),
     "reduced": ("l1_reduced", "l2_reduced"),
+    "dots": ("bound_dots",),
 }
 
 
@@ -131,7 +163,8 @@ def unit_of(kernel: str) -> str:
         if kernel in names:
             return unit
     family = next(family for family in SCANS if kernel.startswith(family))
-    return family.split("_")[-1]  # l1_sketches: sketches
+    # l1_sketches: sketches
+    return "dots" if family.startswith("dot") else family.split("_")[-1]
 
 
 def scans_for(family: str, capability: tuple[int, int]) -> tuple[str, ...]:
@@ -142,7 +175,5 @@ def scans_for(family: str, capability: tuple[int, int]) -> tuple[str, ...]:
 
 def kernels_of(unit: str, capability: tuple[int, int]) -> tuple[str, ...]:
     """All kernels that a unit defines for a device."""
-    if unit in OTHERS:
-        return OTHERS[unit]
     names = [name for family in SCANS for name in scans_for(family, capability)]
-    return tuple(name for name in names if unit_of(name) == unit)
+    return tuple(name for name in names if unit_of(name) == unit) + OTHERS.get(unit, ())

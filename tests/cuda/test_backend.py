@@ -230,7 +230,10 @@ def test_the_self_check_makes_the_stream_of_transfers():
     assert device.sent == trials._PARTS > 2  # memory of a part before is used again
 
 
-@pytest.mark.parametrize("kernel", ["hamming_tile", "l2_floats_tile", "l1_reduced", "keep_nearest"])
+@pytest.mark.parametrize(
+    "kernel",
+    ["hamming_tile", "l2_floats_tile", "l1_reduced", "keep_nearest", "bound_dots", "refine_dots"],
+)
 def test_a_device_that_is_wrong_is_not_used(monkeypatch, kernel):
     """A warning once, and the right result from the processor, every time."""
     wrong = Wrong(kernel)
@@ -320,23 +323,6 @@ def test_what_no_device_can_search(with_devices):
         Resident(floats)
     with pytest.raises(DeviceError, match="rows of no numbers"):
         topk(floats[:, :0], floats[:, :0], 1, metric="l1", backend="cuda")
-
-
-@pytest.mark.parametrize("metric", ["cosine", "ip"])
-def test_products_are_for_the_processor(with_devices, metric):
-    with_devices(EmulatedDevice())
-    floats = np.random.default_rng(0).standard_normal((50, 20)).astype(np.float32)
-    words = rf"^A GPU cannot search by metric='{metric}', which is made for the processor alone"
-    with pytest.raises(DeviceError, match=words):
-        topk(floats[:3], floats, 4, metric=metric, backend="cuda")
-    there = Resident(floats)
-    with pytest.raises(DeviceError, match=words):
-        topk(floats[:3], there, 4, metric=metric, backend="cuda")
-    want = reference.topk(floats[:3], floats, 4, metric)
-    *got, proof = topk(floats[:3], there, 4, metric=metric, explain=True)
-    assert not proof.simd.startswith("cuda")
-    for ours, oracle in zip(got, want, strict=True):
-        np.testing.assert_array_equal(ours, oracle)
 
 
 def test_lists_of_few_queries_at_a_time_when_memory_is_short(with_devices):

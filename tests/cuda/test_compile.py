@@ -243,7 +243,8 @@ def test_registers_suffice_for_a_block(built):
 
 @for_targets()
 def test_tiles_leave_registers_for_a_second_block(built):
-    roomy = ("hamming_tile", "l1_floats_tile", "l2_floats_tile")  # would spill on sm_100
+    # They would spill on sm_100.
+    roomy = ("hamming_tile", "l1_floats_tile", "l2_floats_tile", "dot_floats_tile")
     for name in built.kernels:
         if name.endswith(("_tile", "_warp")):
             alone = built.capability >= (10, 0) and name in roomy
@@ -256,7 +257,7 @@ def test_a_struct_is_passed_as_it_is_packed(built):
     sizes = dict(re.findall(r"\.param \.align 8 \.b8 (\w+)\[(\d+)\]", built.compiled.ptx))
     for name in built.kernels:
         structs = []
-        if built.unit in ("hamming", "sketches", "floats", "reduced"):
+        if built.unit in ("hamming", "sketches", "floats", "dots", "reduced"):
             structs = [SCAN, REDUCED] if built.unit == "reduced" else [SCAN]
         for number, struct in enumerate(structs):
             assert int(sizes[f"{name}_param_{number}"]) == struct.layout.itemsize, name
@@ -294,13 +295,15 @@ def test_float64_is_neither_flushed_nor_fused(built):
     assert not re.findall(r"\bfma\.\w+\.f64\b", built.compiled.ptx)
 
 
-@for_targets(lambda unit, _: unit == "sketches")
+@for_targets(lambda unit, _: unit in ("sketches", "dots"))
 def test_rows_cost_no_division(built):
     """Of float64, which many devices do at a sixty-fourth of the pace: only queries cost some."""
     entries = re.split(r"\.entry\s+(\w+)", built.compiled.ptx)[1:]
     for name, code in zip(entries[::2], entries[1::2], strict=True):
         # A stream has code for short rows and for long ones, each for a query that is there or not.
         queries = 4 * int(name.rsplit("_", 1)[1]) if "stream" in name else 1
+        if name == "bound_dots":  # of the few pairs that are listed
+            continue
         body = code.split("\n}", 1)[0]
         assert len(re.findall(r"\bdiv\.rn\.f64\b", body)) <= queries, name
 
@@ -311,14 +314,22 @@ def test_distances_are_computed_in_float64(built):
         assert re.search(rf"\b{re.escape(instruction)}\b", built.compiled.ptx), instruction
 
 
+#: Units that have warpgroup products, of bits or of bytes.
+WARPGROUPS = {
+    "hamming": r"\bBGMMA\b.*AND\.POPC",
+    "sketches": r"\bIGMMA\b.*U8\.U8",
+    "dots": r"\bIGMMA\b.*U8\.U8",
+}
+
+
 def has(feature: str) -> Callable[[tuple[int, int]], bool]:
     return lambda capability: feature in sources.features_of(capability)
 
 
-@for_targets(lambda unit, of: unit in ("hamming", "sketches") and has("HAS_WGMMA")(of))
+@for_targets(lambda unit, of: unit in WARPGROUPS and has("HAS_WGMMA")(of))
 def test_warpgroup_products(built):
     """Of bits, of bytes; and all of a step are under way at once."""
-    product = {"hamming": r"\bBGMMA\b.*AND\.POPC", "sketches": r"\bIGMMA\b.*U8\.U8"}[built.unit]
+    product = WARPGROUPS[built.unit]
     kernels = [name for name in built.kernels if "_warpgroup" in name]
     assert kernels
     for name in kernels:
@@ -328,7 +339,7 @@ def test_warpgroup_products(built):
         assert built.count(name, rf"{product}.*\bgsb0\b") == 1, name
 
 
-@for_targets(lambda unit, of: unit in ("hamming", "sketches") and has("HAS_WGMMA")(of))
+@for_targets(lambda unit, of: unit in WARPGROUPS and has("HAS_WGMMA")(of))
 def test_products_come_before_the_copies_of_their_step(built):
     """Tensor cores idle while what comes before is issued: that is little, and loads nothing."""
     for name in built.kernels:
@@ -361,9 +372,10 @@ def test_warp_products_of_bits(built):
     assert built.count("hamming_warp", r"\bBMMA\b.*AND\.POPC")
 
 
-@for_targets(lambda unit, of: unit == "sketches" and has("HAS_MMA_BYTES")(of))
+@for_targets(lambda unit, of: unit in ("sketches", "dots") and has("HAS_MMA_BYTES")(of))
 def test_warp_products_of_bytes(built):
-    assert built.count("l2_sketches_warp", r"\bIMMA\b.*U8\.U8")
+    kernel = {"sketches": "l2_sketches_warp", "dots": "dot_sketches_warp"}[built.unit]
+    assert built.count(kernel, r"\bIMMA\b.*U8\.U8")
 
 
 # The instruction set of sm_120 lacks it: the compiler emulates.

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from benchmark_scripts import BENCHMARKS, importable
 from click.testing import CliRunner
+from contract_data import FLOAT_METRICS
 from emulated import EmulatedDevice
 
 from vsearch_fast.errors import ArgumentError
@@ -58,11 +59,11 @@ def call(report, with_devices, monkeypatch, tmp_path):
     monkeypatch.setattr(trials, "_LONG", {})  # tried elsewhere, and slow on the emulation
     tiny = replace(
         base.FULL, dim=48, k=3, repeats=1, copy_bytes=1 << 14, code_rows=24, float_rows=20,
-        queries={"hamming": 5, "l1": 5, "l2": 5}, stream_rows=60,
-        batch_rows={"hamming": 60, "l1": 40, "l2": 40},
+        queries={"hamming": 5, "l1": 5, "l2": 5, "cosine": 5}, stream_rows=60,
+        batch_rows={"hamming": 60, "l1": 40, "l2": 40, "cosine": 40},
         peer_rows={"hamming": 40, "l1": 40, "l2": 40},
         versus=((50, 40, "relu"), (60, 16, "clusters")), versus_batches=(1, 4),
-        test_rows=40, test_dims={"hamming": (24,), "l1": (24,), "l2": (24,)},
+        test_rows=40, test_dims={"hamming": (24,)} | dict.fromkeys(FLOAT_METRICS, (24,)),
         test_queries=(3,), test_ks=(9,),
     )  # fmt: skip
     monkeypatch.setattr(report, "FULL", tiny)

@@ -11,6 +11,7 @@ from itertools import product
 
 import pytest
 from benchmark_scripts import BENCHMARKS, importable
+from contract_data import FLOAT_METRICS
 from emulated import EmulatedDevice
 
 from vsearch_fast.kernels.cuda import sources
@@ -35,11 +36,11 @@ def bench(modules, with_devices, monkeypatch):
     monkeypatch.setattr(selfcheck, "check", lambda device: "")  # tested on its own
     tiny = replace(
         base.FULL, dim=48, k=3, repeats=1, copy_bytes=1 << 14, code_rows=24, float_rows=20,
-        queries={"hamming": 5, "l1": 5, "l2": 5}, stream_rows=60,
-        batch_rows={"hamming": 60, "l1": 40, "l2": 40},
+        queries={"hamming": 5, "l1": 5, "l2": 5, "cosine": 5}, stream_rows=60,
+        batch_rows={"hamming": 60, "l1": 40, "l2": 40, "cosine": 40},
         peer_rows={"hamming": 40, "l1": 40, "l2": 40},
         versus=((50, 40, "relu"), (60, 16, "clusters")), versus_batches=(1, 4),
-        test_rows=40, test_dims={"hamming": (24, 160), "l1": (24,), "l2": (24,)},
+        test_rows=40, test_dims={"hamming": (24, 160)} | dict.fromkeys(FLOAT_METRICS, (24,)),
         test_queries=(3,), test_ks=(1, 9),
     )  # fmt: skip
     return base.Bench(with_devices(EmulatedDevice()), tiny, {})
@@ -56,7 +57,7 @@ def test_equality_is_counted(modules, bench):
     bench.sizes = replace(bench.sizes, test_ks=(9,))
     record = run(modules, bench, "tests")
     assert record["sections"]["tests"]["state"] == "done"
-    for case in ("hamming 24", "hamming 160", "l1 24", "l2 24"):
+    for case in ("hamming 24", "hamming 160", "l1 24", "l2 24", "cosine 24", "ip 24"):
         part = record["tests"][f"equality {case}"]
         assert part["mismatches"] == 0, part["where"]
         assert part["results"] > part["searches"] >= 18
@@ -71,7 +72,7 @@ def test_equality_is_of_every_scan_that_searches_choose(modules, size):
     chosen, chunks = set(), dict[str, int]()
     for metric, dims in sizes.test_dims.items():
         for family, dim in product(sources.SCANS, dims):
-            if family.startswith(metric):
+            if family in {sources.family_of(metric, kind) for kind in ("sketches", "floats")}:
                 width = padded(dim // 8) if metric == "hamming" else padded(4 * dim)
                 width = width_of(dim) if family.endswith("sketches") else width
                 for count in sizes.test_queries:
@@ -80,7 +81,8 @@ def test_equality_is_of_every_scan_that_searches_choose(modules, size):
                         chunks[name] = max(chunks.get(name, 0), -(-width // 128))
     assert chosen >= {
         "hamming_warpgroup", "hamming_warpgroup_resident", "l2_sketches_warpgroup",
-        "l1_sketches_tile", "l1_floats_tile", "l2_floats_tile",
+        "l1_sketches_tile", "l1_floats_tile", "l2_floats_tile", "dot_sketches_warpgroup",
+        "dot_floats_tile",
     }  # fmt: skip
     assert min(chunks.values()) >= 4
     assert {1000, 4096, 8200} <= set(sizes.test_dims["hamming"])
@@ -115,10 +117,12 @@ def test_roofs_and_kernels(modules, bench, monkeypatch):
         assert rate["passed"] == 0, name
         assert rate["pairs_per_s"] > 0
         assert ("bytes_per_s" in rate) == ("stream" in name)
-    for name in ("hamming_stream", "hamming_batch", "l1_batch", "l2_batch"):
+    for name in ("hamming_stream", "hamming_batch", "l1_batch", "l2_batch", "cosine_batch"):
         found = record["kernels"][name]
         assert found["mismatches"] == 0
         assert found["pairs_per_s"] > 0
+        if name == "cosine_batch":  # which no bar is set for
+            continue
         for where in ("device", "host"):
             bar = record["bars"][f"{name}_{where}"]
             assert bar["measured"] > 0

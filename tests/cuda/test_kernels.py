@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from contract_data import FLOAT_DATA
+from contract_data import FLOAT_DATA, FLOAT_METRICS
 from emulated import REAL_TILES, TILES, EmulatedDevice
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +16,17 @@ from vsearch_fast.search import tiling
 from vsearch_fast.search.gpu import scans
 from vsearch_fast.search.gpu.blocks import Block, Vectors, padded
 from vsearch_fast.search.gpu.lists import NO_LIMIT, Lists
+from vsearch_fast.search.gpu.products import (
+    PRODUCTS,
+    Products,
+    distances_of,
+    facts_of,
+    keys_of,
+    squares_of,
+    squares_there,
+    terms_of,
+    totals_of,
+)
 from vsearch_fast.search.gpu.resident_rows import count_bits
 from vsearch_fast.search.gpu.scans import Compared, kernels_for, scan
 from vsearch_fast.search.sketches import build
@@ -78,7 +89,7 @@ def test_a_scan_lists_what_may_be_near(scanned, case):
 
 
 @pytest.mark.parametrize("data", ["small", "denormal", "huge", "all magnitudes", "offset"])
-@pytest.mark.parametrize("scanned", [s for s in SCANS if s[0] == (7, 5) and "_" in s[1][:3]])
+@pytest.mark.parametrize("scanned", [s for s in SCANS if s[0] == (7, 5) and s[1][0] in "ld"])
 def test_a_scan_of_extreme_numbers(scanned, data):
     """Flushed, overflowing and cancelling, which random data seldom is."""
     capability, kernel = scanned
@@ -114,6 +125,8 @@ def check_scan(capability: tuple[int, int], kernel: str, case: dict) -> None:
     device = EmulatedDevice(capability, case["tiles"])
     family = next(family for family in sources.SCANS if kernel.startswith(family))
     metric = family.split("_")[0]
+    if metric == "dot":
+        metric = PRODUCTS[case["seed"] % 2]
     rows, queries, dim = case["rows"], case["queries"], case["dim"]
     live = np.flatnonzero(rng.random(rows) < 0.7).astype(np.uint32) if case["live"] else None
     numbers = np.arange(rows) if live is None else live
@@ -127,6 +140,7 @@ def check_scan(capability: tuple[int, int], kernel: str, case: dict) -> None:
             both = rng.integers(0, 256, (rows + queries, dim), np.uint8)
         else:
             both = FLOAT_DATA[case["data"]](rng, (rows + queries, dim)).astype(np.float32)
+            both[-1] = both[0] * rng.integers(2)  # a query alike, or of zeros
         if case["data"] == "any float16" and metric != "hamming":
             both[~np.isfinite(both)] = 0
         database, query = both[:rows], np.ascontiguousarray(both[rows:])
@@ -134,8 +148,8 @@ def check_scan(capability: tuple[int, int], kernel: str, case: dict) -> None:
     limits = np.sort(true[:, positions], axis=1)[:, len(positions) // 2].astype(np.float64)
     limits[::3] = np.inf
     capacity = 128
-    lists = Lists(device, queries, 1, capacity, bounded=metric != "hamming")
-    keys = limits.view(np.uint64)
+    lists = Lists(device, queries, 1, capacity, metric != "hamming", metric)
+    keys = keys_of(limits, metric)
     if metric == "hamming":
         keys = np.where(np.isinf(limits), NO_LIMIT, np.nan_to_num(limits, posinf=0)).astype(
             np.uint64
@@ -143,16 +157,20 @@ def check_scan(capability: tuple[int, int], kernel: str, case: dict) -> None:
     device.write(lists.limits, keys)
     stored = as_rows(database)
     there, asked = Compared(device.upload(stored)), Compared(device.upload(as_rows(query)))
-    gamma, scale, lost = layout.rounding(dim), 0.0, dim * 2.0**-124
+    gamma, scale, lost, lo = layout.rounding(dim), 0.0, dim * 2.0**-124, 0.0
     if metric == "hamming":
         there.sums = count_bits(device, there.rows)
         asked.sums = count_bits(device, asked.rows)
     elif family.endswith("floats"):
         unit = (dim + 16) * 2.0**-24
         scale = unit * (1 + 2 * unit)
+        if metric in PRODUCTS:
+            asked.errors = device.upload(squares_of(query))
+            there.errors, there.bounds = squares_there(device, there.rows, dim)
     else:
         made = build(database, 1)
-        run, column = made.runs[0], layout.E2 if metric == "l2" else layout.E1
+        run, column = made.runs[0], layout.E1 if metric == "l1" else layout.E2
+        lo = run.lo
         scale = run.step
         data = np.empty((queries, layout.width_of(dim)), np.uint8)
         facts = np.empty((queries, layout.FACTS))
@@ -162,11 +180,17 @@ def check_scan(capability: tuple[int, int], kernel: str, case: dict) -> None:
             compared.rows = device.upload(np.ascontiguousarray(some))
             compared.errors = device.upload(own[:, column].copy())
             compared.sums = device.upload(own[:, layout.SQUARES].astype(np.uint32))
+        if metric in PRODUCTS:
+            terms = terms_of(facts, squares_of(query), (run.lo, run.step), dim, metric)
+            asked.errors = device.upload(terms)
+            there.totals = device.upload(totals_of(made.facts))
+            there.bounds = facts_of(device, there.errors, there.totals, there.sums, [run], dim)
     if kernel.endswith("resident") and there.rows.shape[1] > 512:
         return
     scan(
         device, family, asked, there, None if live is None else device.upload(live), first,
         len(numbers), base, lists, scale, gamma, lost, kernel,
+        Products(lo, dim, metric == "cosine"),
     )  # fmt: skip
     assert not lists.state().overflowed
     for q, found in enumerate(listed(lists)):
@@ -174,7 +198,9 @@ def check_scan(capability: tuple[int, int], kernel: str, case: dict) -> None:
             want = [(int(true[q, r]), int(r)) for r in positions if true[q, r] < limits[q]]
             assert [(key, i - base) for key, _, i in found] == sorted(want)
             continue
-        bounds = {i - base: np.array([key, up], np.uint64).view(np.float64) for key, up, i in found}
+        bounds = {
+            i - base: distances_of(np.array([key, up], np.uint64), metric) for key, up, i in found
+        }
         assert len(bounds) == len(found)
         must = {int(r) for r in positions if true[q, r] <= limits[q]}
         assert must <= set(bounds) <= {int(r) for r in positions}
@@ -380,7 +406,7 @@ def test_what_came_since_keep_is_forgotten():
 @settings(max_examples=150)
 @given(
     st.sampled_from(sorted(FLOAT_DATA)), st.sampled_from([1, 31, 32, 33, 64, 100, 257]),
-    st.booleans(), st.sampled_from(["l1", "l2"]), st.sampled_from(sorted(TILES)),
+    st.booleans(), st.sampled_from(FLOAT_METRICS), st.sampled_from(sorted(TILES)),
     st.integers(0, 2**32 - 1),
 )  # fmt: skip
 def test_refining_gives_the_defined_distance(data, dim, halves, metric, tiles, seed):
@@ -391,7 +417,7 @@ def test_refining_gives_the_defined_distance(data, dim, halves, metric, tiles, s
         queries = FLOAT_DATA[data](rng, (5, dim)).astype(np.float32)
     bad = ~np.isfinite(rows).all(axis=1)
     device = EmulatedDevice((8, 0), tiles)
-    lists = Lists(device, 5, 1, 32, bounded=True)
+    lists = Lists(device, 5, 1, 32, True, metric)
     ids = rng.permuted(np.tile(np.arange(32, dtype=np.uint32), (5, 1)), axis=1)
     keys = rng.integers(0, 100, (5, 32), np.uint64)
     uppers = keys + rng.integers(0, 2, (5, 32), np.uint64)
@@ -401,7 +427,8 @@ def test_refining_gives_the_defined_distance(data, dim, halves, metric, tiles, s
     device.write(lists.counts, np.full(5, 25, np.uint32))
     device.write(lists.most, np.array([50, 100, 0, 99, 30], np.uint64))
     block = Block("l2_floats", None, 10, 15, vectors=Vectors(device.upload(as_rows(rows)), halves))
-    lists.refine(device.upload(as_rows(queries)), block, metric == "l2", dim)
+    squares = device.upload(squares_of(queries))
+    lists.refine(device.upload(as_rows(queries)), block, metric, dim, squares)
     most = [50, 100, 0, 99, 30]
     _, found, found_uppers, _ = lists.listed()
     refined, seen_bad = 0, []
@@ -415,7 +442,9 @@ def test_refining_gives_the_defined_distance(data, dim, halves, metric, tiles, s
                 if bad[row]:
                     seen_bad.append(row + 10)
                     continue
-                assert found[q, i] == found_uppers[q, i] == true[q, row].view(np.uint64)
+                assert (
+                    found[q, i] == found_uppers[q, i] == keys_of(true[q, row : row + 1], metric)[0]
+                )
             else:
                 assert (found[q, i], found_uppers[q, i]) == (keys[q, i], uppers[q, i])
     state = lists.state()
@@ -423,12 +452,15 @@ def test_refining_gives_the_defined_distance(data, dim, halves, metric, tiles, s
     assert state.bad == (min(seen_bad) if seen_bad else None)
 
 
+@pytest.mark.parametrize("metric", FLOAT_METRICS)
+@pytest.mark.parametrize("asked", [0, 1])  # zeros have no direction
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_refining_finds_rows_that_are_not_finite(value):
+def test_refining_finds_rows_that_are_not_finite(value, asked, metric):
     rows = np.ones((6, 40), np.float32)
     rows[3, 39] = rows[5, 0] = value
+    query = np.full((1, 40), asked, np.float32)
     device = EmulatedDevice()
-    lists = Lists(device, 1, 1, 8, bounded=True)
+    lists = Lists(device, 1, 1, 8, True, metric)
     device.write(lists.keys, np.zeros((1, 8), np.uint64))
     assert lists.uppers is not None
     device.write(lists.uppers, np.ones((1, 8), np.uint64))
@@ -436,7 +468,8 @@ def test_refining_finds_rows_that_are_not_finite(value):
     device.write(lists.counts, np.array([6], np.uint32))
     lists.promise_all()
     block = Block("l1_floats", None, 0, 6, vectors=Vectors(device.upload(as_rows(rows)), False))
-    lists.refine(device.upload(as_rows(rows[:1])), block, False, 40)
+    squares = device.upload(squares_of(query))
+    lists.refine(device.upload(as_rows(query)), block, metric, 40, squares)
     assert lists.state().bad == 3
 
 

@@ -44,7 +44,7 @@ CUTS = {
 
 CASES = st.fixed_dictionaries(
     {
-        "metric": st.sampled_from(("l2", "l1", "hamming")),
+        "metric": st.sampled_from(DEVICE_METRICS),
         "strategy": st.sampled_from(("auto", "sketch", "scan")),
         "data": st.sampled_from(tuple(FLOAT_DATA)),
         "kind": st.sampled_from(QUERIES),

@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from contract_data import FLOAT_DATA, LEVELS, QUERIES, floats
+from dot_data import residuals_that_hurt, sums_that_cancel
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -126,24 +127,6 @@ def test_bounds_of_any_data_by_any_parameters(
     check(metric, some, rows, lo, step, NUMBERS[0])
 
 
-def turned(rng, sketches, lo, step, towards, reach):
-    """Rows of these sketches (n, d) that are off in the direction that hurts: ``towards`` (d,),
-    away from it, or square to the row, as far as the sketch stays the same."""
-    hats = lo + step * sketches
-    size = np.linalg.norm(towards)
-    along = towards / size if size else towards
-    directions = np.tile(along, (len(hats), 1))
-    for i, hat in enumerate(hats):
-        square = hat @ hat
-        if i % 3 and square:  # in the plane of both, square to the row: the largest turn
-            directions[i] -= (along @ hat) / square * hat
-        if i % 3 == 2:
-            directions[i] -= 0.2 * hat / max(np.sqrt(square), 1e-300)
-    directions *= rng.choice([-1, 1], (len(hats), 1))
-    most = np.abs(directions).max(axis=1, keepdims=True)
-    return hats + 0.499 * step * reach * directions / np.where(most, most, 1)
-
-
 @settings(max_examples=400)
 @given(
     metric=st.sampled_from(PRODUCTS),
@@ -158,16 +141,7 @@ def turned(rng, sketches, lo, step, towards, reach):
 @example(metric="ip", seed=0, dim=40, largest=20, lo=0.0, step=1.0, off=(0, 1))
 def test_residuals_that_point_where_they_hurt(metric, seed, dim, largest, lo, step, off):
     """Residuals of random data nearly cancel. These add up: they reach the bounds themselves."""
-    rng = np.random.default_rng(seed)
-    u = rng.integers(0, largest + 1, (12, dim)).astype(float)
-    v = rng.integers(0, largest + 1, (1, dim)).astype(float)
-    if seed % 2:
-        u[::2] = v  # sketches alike, or opposite as far as they can be
-        u[1::4] = largest - v
-    towards = lo + step * u.mean(axis=0)
-    query = turned(rng, v, lo, step, towards, off[1]) if off[1] else lo + step * v
-    rows = turned(rng, u, lo, step, query[0], off[0]) if off[0] else lo + step * u
-    check(metric, query.astype(np.float32), rows.astype(np.float32), lo, step, NUMBERS[0])
+    check(metric, *residuals_that_hurt(seed, dim, largest, lo, step, off), lo, step, NUMBERS[0])
 
 
 @settings(max_examples=200)
@@ -176,15 +150,9 @@ def test_residuals_that_point_where_they_hurt(metric, seed, dim, largest, lo, st
     half=st.sampled_from((8355711.0, 8388607.0, 8421504.0)),
 )  # fmt: skip
 def test_sums_of_sketches_that_cancel(metric, seed, dim, half):
-    """Numbers 255 times smaller than lo, and no residual at all: what is left is rounding, of sums
-    of 48 bits and d of them; and rows of zeros, whose sketches are zeros but for that."""
-    rng = np.random.default_rng(seed)
-    lo, step = -half, 65793.0
-    near = int(half // step)
-    rows = lo + step * rng.integers(near - 1, near + 3, (12, dim))
-    rows[3] = rows[4] = 0  # of a half that is 127 steps
-    rows[5] = rows[0] * 3
-    check(metric, rows[:2].astype(np.float32), rows.astype(np.float32), lo, step, NUMBERS[0])
+    """What is left is rounding."""
+    rows, lo, step = sums_that_cancel(seed, dim, half)
+    check(metric, rows[:2], rows, lo, step, NUMBERS[0])
 
 
 @settings(max_examples=20)

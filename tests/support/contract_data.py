@@ -22,7 +22,7 @@ METRICS = reference.METRICS
 FLOAT_METRICS = ("l1", "l2", "cosine", "ip")
 #: Those of differences, which have kernels of their own; and those that CUDA devices search by.
 DIFFERENCES = ("l1", "l2")
-DEVICE_METRICS: tuple[Metric, ...] = ("l2", "l1", "hamming")
+DEVICE_METRICS: tuple[Metric, ...] = ("l2", "l1", "hamming", "cosine", "ip")
 
 #: Levels of instructions that can be tried in this process.
 LEVELS = level.supported()

@@ -123,11 +123,7 @@ class Finder:
         kind, views = kind_of(metric), len(self._store.meta.views)
         queries, asked = flat(queries)
         segments, sketches, masks = self._lines(view, mask, kind)
-        if self._residents and self._generation != view.snapshot.state.generation:
-            self.to("cuda")
-        resident = None if backend == "cpu" else self._residents.get(kind)
-        if resident is not None:  # what was added since
-            self._extend(resident, kind, view)
+        resident = self._resident(kind, view, backend)
         try:
             distances, found, proof = topk_segments(
                 queries, segments, k * views, metric=metric, masks=masks, sketches=sketches,
@@ -143,6 +139,15 @@ class Finder:
             distances, found = nearest_items(distances, found, asked or 1, views, k)
         return distances, found, proof
 
+    def _resident(self, kind: str, view: View, backend: str) -> ResidentRows | None:
+        """The rows of a kind that stay on devices, up to date; None where none are asked."""
+        if self._residents and self._generation != view.snapshot.state.generation:
+            self.to("cuda")
+        resident = None if backend == "cpu" else self._residents.get(kind)
+        if resident is not None:  # what was added since
+            self._extend(resident, kind, view)
+        return resident
+
     def within(
         self,
         view: View,
@@ -153,14 +158,15 @@ class Finder:
         *,
         threads: int | None = None,
         strategy: str = "auto",
+        backend: str = "auto",
         limit: int,
     ) -> tuple[list[list[float | int]], list[list[int]], Proof]:
         """Distances and row numbers of all rows within a radius, a list a query, as `range_search`
-        defines them; on the processor.
+        defines them.
 
         Args:
             limit: pairs of a query and a row at most, of several views of these.
-            view, mask, queries, metric, threads, strategy: as for `nearest`.
+            view, mask, queries, metric, threads, strategy, backend: as for `nearest`.
 
         Raises:
             ArgumentError: more pairs than the limit.
@@ -168,11 +174,14 @@ class Finder:
         """
         views = len(self._store.meta.views)
         queries, asked = flat(queries)
-        segments, sketches, masks = self._lines(view, mask, kind_of(metric))
+        kind = kind_of(metric)
+        segments, sketches, masks = self._lines(view, mask, kind)
+        resident = self._resident(kind, view, backend)
         try:
             offsets, distances, found, proof = range_segments(
                 queries, segments, radius, metric=metric, masks=masks, sketches=sketches,
-                reading=view.reading, strategy=strategy, threads=threads, limit=limit,
+                resident=resident, reading=view.reading, backend=backend, strategy=strategy,
+                threads=threads, limit=limit,
                 instead="pass k, for the nearest alone",
             )  # fmt: skip
         finally:

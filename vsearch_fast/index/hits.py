@@ -113,7 +113,7 @@ def find_hits(
                 if wanted is None:
                     each, every, proof = finder.within(
                         view, view.mask, queries, reach,
-                        metric, threads=threads, strategy=strategy, limit=MOST,
+                        metric, threads=threads, strategy=strategy, backend=backend, limit=MOST,
                     )  # fmt: skip
                 else:
                     distances, rows, proof = finder.nearest(

@@ -178,7 +178,8 @@ class Index(Listing, Telling, Duplicating, Exchanging):
         return cls(store)
 
     def close(self) -> None:
-        """Close the files and let the next writer in."""
+        """Close the files, let the next writer in, and free what `to` took of GPUs."""
+        self._finder.to("cpu")
         self._store.close()
 
     def __enter__(self) -> Self:
@@ -386,8 +387,7 @@ class Index(Listing, Telling, Duplicating, Exchanging):
             group_by: a metadata column that names things, such as "item", of several pictures
                 each: of a thing the nearest picture alone is a hit, and `k` counts things. An
                 item without a value there is a thing of its own.
-            threads, strategy, backend: as for `topk`; ``auto`` is the GPU after `to`. All hits
-                within a distance are found on the processor.
+            threads, strategy, backend: as for `topk`; ``auto`` is the GPU after `to`.
             explain: also say how the hits were proved to be the nearest.
 
         Returns:

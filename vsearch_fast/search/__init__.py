@@ -8,8 +8,8 @@
                                                   ├─ cpu/summed: sums of groups of bits bound
                                                   └─ gpu/: the same two on CUDA devices
 
-`range_search` (all rows within a radius) and `self_join` (all pairs within one) go the same two
-ways on the processor, with limits that never fall (cpu/within).
+`range_search` (all rows within a radius) goes the same ways with limits that never fall
+(cpu/within, gpu/ranging); so does `self_join` (all pairs within one) on the processor.
 
 The result is defined by `vsearch_fast.kernels.reference` and equal to it to the bit, whatever
 the backend, the strategy, the threads, the batches and the layout of the arrays.

@@ -96,7 +96,6 @@ def topk(
         backend: ``cpu``, ``cuda`` (all CUDA devices that the process may use; rows that are not
             `Resident` are sent there by each search), or ``auto``: the GPU for a `Resident`
             database, and where CuPy and a device are there and the work is worth the transfer.
-            ``cosine`` and ``ip`` are for the CPU so far, which ``auto`` takes for them.
         strategy: ``scan`` (every distance from the stored rows), ``sketch`` (of floats: 8-bit
             sketches bound most distances, made on the way where the database has none; of codes:
             sums of their bits do, where these are at hand), or ``auto`` (the faster one). The

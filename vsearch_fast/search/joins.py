@@ -63,7 +63,8 @@ def self_join(
     """All pairs of rows within a radius of each other, exactly.
 
     Args:
-        database, metric, mask, strategy, threads: as for `topk`. An array that is sketched takes a
+        database, metric, mask, strategy, threads: as for `topk`; the rows of a `Resident` database
+            are joined where they lie in this machine's memory. An array that is sketched takes a
             byte a number for that, one of float64 or of odd strides also a copy as float32.
         radius: pairs at this distance or nearer are found; as for `range_search`.
         limit: pairs that the result may have at most; each takes 24 bytes, and twice that while

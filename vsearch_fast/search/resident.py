@@ -22,7 +22,7 @@ __all__ = ["Resident"]
 class Resident:
     """A database on all CUDA devices that the process may use: pass it to `topk` for the array.
 
-    Codes take their own size of device memory; float rows a byte a number and 20 bytes a row for
+    Codes take their own size of device memory; float rows a byte a number and 48 bytes a row for
     their sketch, some hundreds of bytes a row for reductions where these pay, and their vectors too
     where these fit (otherwise the host decides what the sketches leave). What does not fit is sent
     by each search.

@@ -6,8 +6,9 @@
                                ├─ selfcheck, trials: whether they are right; compiling
                  backend.run_search ─┬─ device 0 ─ rounds ─┬─ resident_rows: rows that stay there
                                      ├─ device 1 ─ ...     ├─ passing, feed: rows that pass through
-                                     └─ merged             ├─ reducing: their reductions
+                        .run_ranges  └─ merged   ranging   ├─ reducing: their reductions
                                                            ├─ scans, reduced: which kernel, how
+                                                           ├─ products: what these need besides
                                                            └─ lists: the pairs that are left
 
 The kernels are in `vsearch_fast.kernels.cuda`.

@@ -78,8 +78,11 @@ class Block:
         first: id of the first.
         count: how many.
         errors, sums: on the device, float64 and uint32 a row: of sketches, the residual norm
-            and the sum of squares; of codes, None and set bits.
-        bounds: of sketches, the residual norms as scans test them (`bounds.bounds_of`).
+            and the sum of squares; of codes, None and set bits; of floats, for products, the sum
+            of squares and None.
+        bounds: of sketches, the residual norms as scans test them (`bounds.bounds_of`); for
+            products `products.facts_of`, and of floats their sizes.
+        totals: of sketches, for products: uint32, the sum of a row's bytes.
         runs: of sketches: (lo, step) by rows, as `sketches.Sketch.runs`.
         live: the rows that live; None for all.
         vectors: the stored rows, None where they are not on the device.
@@ -96,6 +99,7 @@ class Block:
     errors: Any = None
     sums: Any = None
     bounds: Any = None
+    totals: Any = None
     runs: tuple[Run, ...] = ()
     live: Live | None = None
     vectors: Vectors | None = None

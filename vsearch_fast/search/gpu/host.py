@@ -13,17 +13,19 @@ from ...machine import available_threads
 from ...threads import run
 from ..rows import Sources, converted, readable
 from .lists import Lists
+from .products import PRODUCTS, keys_of, squares_of
 
 #: Pairs a thread from which waking another pays.
 _PAIRS_A_THREAD = 64
 
 
 @once
-def _pair_distances() -> Any:
+def _pair_distances() -> tuple[Any, Any]:
     package("numba")
     from ...kernels.refine import pair_distances
+    from ...kernels.refine_dot import pair_dots
 
-    return pair_distances
+    return pair_distances, pair_dots
 
 
 class HostRows:
@@ -42,9 +44,9 @@ class HostRows:
         self._all_direct = all(readable(segment) for segment in segments if len(segment))
 
     def decide(
-        self, queries: NDArray[np.float32], lists: Lists, squared: bool
+        self, queries: NDArray[np.float32], lists: Lists, metric: str
     ) -> tuple[int, int | None]:
-        """Make distances of all bounds that are listed.
+        """Make distances by a metric of all bounds that are listed.
 
         Returns how many were computed, and the lowest id of a row that holds NaN or infinity.
         """
@@ -56,11 +58,11 @@ class HostRows:
         rows = ids[at].astype(np.int64)
         order = np.argsort(rows, kind="stable")  # neighbours of a row read it from the cache
         pair_queries, rows = at[0][order].astype(np.int32), rows[order]
-        distances = self._distances(queries, pair_queries, rows, squared)
+        distances = self._distances(queries, pair_queries, rows, metric)
         bad = ~np.isfinite(distances)
         found = np.empty(len(distances))
         found[order] = distances
-        keys[at] = found.view(np.uint64)
+        keys[at] = keys_of(found, metric)
         # What is no longer listed has any bounds.
         lists.decided(keys)
         return len(rows), int(rows[bad].min()) if bad.any() else None
@@ -70,7 +72,7 @@ class HostRows:
         queries: NDArray[np.float32],
         pair_queries: NDArray[np.int32],
         rows: NDArray[np.int64],
-        squared: bool,
+        metric: str,
     ) -> NDArray[np.float64]:
         queries = np.ascontiguousarray(queries, np.float32)
         sources = self._direct
@@ -84,13 +86,16 @@ class HostRows:
         workers = max(1, min(most, len(rows) // _PAIRS_A_THREAD))
         borders = [len(rows) * worker // workers for worker in range(workers + 1)]
 
-        kernel = _pair_distances()
+        differences, products = _pair_distances()
+        kernel, last = differences, (metric == "l2",)
+        if metric in PRODUCTS:
+            kernel, last = products, (squares_of(queries), metric == "cosine")
 
         def work(worker: int) -> None:
             kernel(
                 queries.ctypes.data, queries.strides[0], queries.shape[1],
                 sources.firsts, sources.bases, sources.strides, sources.halves,
-                pair_queries, rows, borders[worker], borders[worker + 1], distances, squared,
+                pair_queries, rows, borders[worker], borders[worker + 1], distances, *last,
             )  # fmt: skip
 
         run(work, workers, Event())

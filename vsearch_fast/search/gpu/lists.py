@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ...kernels.cuda.device import I32, I64, U32, Device
 from .. import tiling
 from .blocks import Block
+from .products import PRODUCTS, no_limit
 
 #: Warps, at most, that refine one query's pairs, and of all queries.
 _REFINING_BLOCKS = 64
@@ -48,7 +49,9 @@ def bytes_a_query(capacity: int, bounded: bool) -> int:
 _lending = Lock()
 
 
-def lend(device: Device, queries: int, k: int, capacity: int, bounded: bool) -> Lists:
+def lend(
+    device: Device, queries: int, k: int, capacity: int, bounded: bool, metric: str = "l2"
+) -> Lists:
     """Empty lists: those of a search before that was alike, or new ones."""
     with _lending:
         for lists in device.spare:
@@ -56,8 +59,8 @@ def lend(device: Device, queries: int, k: int, capacity: int, bounded: bool) -> 
                 device.spare.remove(lists)
                 break
         else:
-            return Lists(device, queries, k, capacity, bounded)
-    lists.k = k
+            return Lists(device, queries, k, capacity, bounded, metric)
+    lists.k, lists.metric = k, metric
     lists.begin()
     return lists
 
@@ -77,9 +80,14 @@ class Lists:
 
     Args:
         bounded: whether keys are lower bounds, which `refine` makes distances.
+        metric: of bounds; says what keys are (`products.keys_of`).
     """
 
-    def __init__(self, device: Device, queries: int, k: int, capacity: int, bounded: bool) -> None:
+    def __init__(
+        self, device: Device, queries: int, k: int, capacity: int, bounded: bool,
+        metric: str = "l2",
+    ) -> None:  # fmt: skip
+        self.metric = metric
         self.device, self.queries, self.k, self.capacity = device, queries, k, capacity
         self.bounded, self.bits = bounded, 64 if bounded else 32
         self.counts = device.empty((queries,), np.uint32)
@@ -101,6 +109,8 @@ class Lists:
             (self.counts, self.kept, self.limits, I32(self.queries), self._state[1:],
              self._state[2:], self.left),
         )  # fmt: skip
+        if self.metric in PRODUCTS:
+            self.device.fill(self.limits, no_limit(self.metric))
 
     def of_queries(self, some: slice) -> tuple[Any, ...]:
         """Some queries' lists, as scans take them."""
@@ -154,6 +164,10 @@ class Lists:
             "lower_limits", 0,
             (self.uppers, self.counts, I32(self.capacity), I32(self.k), self.limits),
         )  # fmt: skip
+        self.drop()
+
+    def drop(self) -> None:
+        """Drop what the limits exclude."""
         self._select(
             "drop_listed", 0,
             (self.keys, self.uppers, self.ids, self.counts, I32(self.capacity), self.limits),
@@ -170,18 +184,24 @@ class Lists:
         """Aim `refine` at all pairs."""
         self.device.fill(self.most, _ALL)
 
-    def refine(self, queries: Any, block: Block, squared: bool, dim: int) -> None:
-        """Compute the pairs aimed at whose rows are of a block with vectors, by definition."""
+    def refine(
+        self, queries: Any, block: Block, metric: str, dim: int, squares: Any = None
+    ) -> None:
+        """Compute the pairs aimed at whose rows are of a block with vectors, by definition; of
+        products with the queries' sums of ``squares``, on the device."""
         vectors = block.vectors
         assert vectors is not None
-        shape = self.device.shape_of("refine")
+        products = metric in PRODUCTS
+        kernel = "refine_dots" if products else "refine"
+        shape = self.device.shape_of(kernel)
         height = max(1, min(_REFINING_BLOCKS, _REFINING_ALL // self.queries))
         self.device.launch(
-            "refine", (self.queries, height), shape.threads, 0,
+            kernel, (self.queries, height), shape.threads, 0,
             (queries, I64(queries.shape[1]), vectors.array, I64(vectors.array.shape[1]),
              I32(vectors.halves), I32(dim), U32(block.first), U32(block.first + block.count),
              self.most, self.counts, self.keys, self.uppers, self.ids, I32(self.capacity),
-             I32(squared), self._state[1:], self._state[2:]),
+             *((squares, I32(metric == "cosine")) if products else (I32(metric == "l2"),)),
+             self._state[1:], self._state[2:]),
         )  # fmt: skip
 
     def listed(self) -> tuple[NDArray, NDArray, NDArray, NDArray]:

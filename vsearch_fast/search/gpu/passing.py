@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ...kernels import layout
 from ...kernels.cuda.device import Device
+from ...kernels.cuda.sources import PRODUCTS, family_of
 from ...machine import available_threads
 from ...threads import run
 from .. import tiling
@@ -147,7 +148,7 @@ def _floats(
 
     for part, arrays in feed(device, pieces, {"rows": ((largest, width), np.uint8)}, fill):
         yield Block(
-            f"{metric}_floats", arrays["rows"], part.first, len(part.rows),
+            family_of(metric, "floats"), arrays["rows"], part.first, len(part.rows),
             live=live_rows(part.mask), vectors=Vectors(arrays["rows"], halves=False), leaves=True,
         )  # fmt: skip
 
@@ -162,7 +163,7 @@ def _sketches(
 ) -> Iterator[Block]:
     width = layout.width_of(dim)
     pieces, largest = _pieces(parts, width)
-    column = layout.E2 if metric == "l2" else layout.E1
+    column = layout.E1 if metric == "l1" else layout.E2
 
     def fill(part: Passing, pinned: Mapping[str, NDArray]) -> int:
         rows, errors, sums = pinned["rows"], pinned["errors"], pinned["sums"]
@@ -179,6 +180,8 @@ def _sketches(
             errors[some] = facts[:, column]
             with np.errstate(invalid="ignore"):
                 sums[some] = facts[:, layout.SQUARES]
+                if metric in PRODUCTS:
+                    pinned["totals"][some] = facts[:, layout.SUM]
 
         tasks.over(len(part.rows), copy)
         bad = ~np.isfinite(errors[: len(part.rows)])
@@ -193,11 +196,13 @@ def _sketches(
         "errors": ((largest,), np.float64),
         "sums": ((largest,), np.uint32),
     }
+    if metric in PRODUCTS:
+        shapes["totals"] = ((largest,), np.uint32)
     for part, arrays in feed(device, pieces, shapes, fill):
         yield Block(
-            f"{metric}_sketches", arrays["rows"], part.first, len(part.rows),
+            family_of(metric, "sketches"), arrays["rows"], part.first, len(part.rows),
             arrays["errors"], arrays["sums"], runs=_runs_of(part), live=live_rows(part.mask),
-            leaves=True,
+            totals=arrays.get("totals"), leaves=True,
         )  # fmt: skip
 
 

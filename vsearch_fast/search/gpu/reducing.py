@@ -149,6 +149,6 @@ class ReducedRows:
         """What is there of the first so many rows of the extent."""
         return tuple(
             ReducedPart(part.reduction, part.start, min(part.filled, count), *part.arrays)
-            for part in self.parts[metric]
+            for part in self.parts.get(metric, ())
             if part.start < min(part.filled, count)
         )

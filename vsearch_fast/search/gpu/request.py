@@ -70,8 +70,6 @@ class Request:
     def unfit(self) -> str | None:
         """Why no device can search this, or None."""
         dim = self.queries.shape[1]
-        if self.metric in ("cosine", "ip"):
-            return f"by metric={self.metric!r}, which is made for the processor alone so far"
         if dim == 0:
             return "rows of no numbers"
         if self.rows > _LARGEST_ID:

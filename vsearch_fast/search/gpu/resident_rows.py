@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 
 from ...kernels import layout
 from ...kernels.cuda.device import I32, I64, Device
+from ...kernels.cuda.sources import PRODUCTS, family_of
 from .. import tiling
 from ..sketches import Run, Sketch, choose_run, sketch_block
 from .blocks import Block, Live, Vectors, live_rows, padded
 from .bounds import write_bounds
+from .products import FACTS, totals_of, write_facts, write_squares
 from .reducing import Learnt, ReducedRows
 
 #: Memory of a device that stays free for the lists of searches and for others.
@@ -115,6 +117,8 @@ class ResidentRows:
             "b1": ((room,), np.float32),
             "b2": ((room,), np.float32),
             "sums": ((room,), np.uint32),
+            "totals": ((room,), np.uint32),
+            "dots": ((room, FACTS), np.float32),
         }
 
     def _vector_width(self) -> int:
@@ -184,8 +188,10 @@ class ResidentRows:
             if room <= 0:
                 return None
             shapes = self._shapes(room)
-            if self.keep_vectors and room * (row_bytes + self._vector_width()) <= free:
+            if self.keep_vectors and room * (row_bytes + self._vector_width() + 12) <= free:
                 shapes["vectors"] = ((room, self._vector_width()), np.uint8)
+                if not self.halves:  # which are scanned, too
+                    shapes |= {"squares": ((room,), np.float64), "sizes": ((room,), np.float32)}
             arrays = {name: device.empty(*shape) for name, shape in shapes.items()}
         extent = _Extent(device, self.rows, room, arrays, ReducedRows(device))
         self._extents.append(extent)
@@ -222,18 +228,28 @@ class ResidentRows:
         device.write(arrays["e1"][some], facts[:, layout.E1].copy())
         device.write(arrays["e2"][some], facts[:, layout.E2].copy())
         device.write(arrays["sums"][some], facts[:, layout.SQUARES].astype(np.uint32))
+        device.write(arrays["totals"][some], totals_of(facts))
         if "vectors" in arrays:
             dtype = np.dtype(np.float16 if self.halves else np.float32)
             host = np.zeros((len(rows), self._vector_width() // dtype.itemsize), dtype)
             with np.errstate(over="ignore"):
                 host[:, : self.dim] = rows
             device.write(arrays["vectors"][some], host.view(np.uint8))
+        if "squares" in arrays:
+            write_squares(
+                device, arrays["vectors"][some], self.dim, arrays["squares"][some],
+                arrays["sizes"][some],
+            )  # fmt: skip
         added = [Run(extent.count + r.start, r.lo, r.step, r.lost) for r in runs]
         stops = [*(one.start for one in added[1:]), some.stop]
         for one, stop in zip(added, stops, strict=True):
             alike = slice(one.start, stop)
             for errors, bounds in ((arrays["e1"], arrays["b1"]), (arrays["e2"], arrays["b2"])):
                 write_bounds(device, errors[alike], one.step, bounds[alike])
+            write_facts(
+                device, arrays["e2"][alike], arrays["totals"][alike], arrays["sums"][alike], one,
+                self.dim, arrays["dots"][alike],
+            )  # fmt: skip
         extent.runs += added
 
     def all_vectors_wide(self) -> bool:
@@ -258,17 +274,21 @@ class ResidentRows:
                 continue
             arrays = extent.arrays
             block = Block(
-                "hamming" if self.kind == "codes" else f"{metric}_sketches",
+                family_of(metric, "sketches"),
                 arrays["rows"][:count], extent.first, count, sums=arrays["sums"][:count],
             )  # fmt: skip
             if self.kind == "floats" and strategy == "scan":
-                block.family = f"{metric}_floats"
+                block.family = family_of(metric, "floats")
                 block.rows, block.sums = arrays["vectors"][:count], None
+                if metric in PRODUCTS:
+                    block.errors, block.bounds = arrays["squares"][:count], arrays["sizes"][:count]
                 block.vectors = Vectors(block.rows, halves=False)
             elif self.kind == "floats":
-                norm = "2" if metric == "l2" else "1"
+                norm = "1" if metric == "l1" else "2"
                 block.errors = arrays[f"e{norm}"][:count]
                 block.bounds = arrays[f"b{norm}"][:count]
+                if metric in PRODUCTS:
+                    block.bounds, block.totals = arrays["dots"][:count], arrays["totals"][:count]
                 block.runs = tuple(run for run in extent.runs if run.start < count)
                 block.reduced = extent.reduced.within(metric, count)
                 if "vectors" in arrays:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from ...kernels import layout
 from ...kernels.cuda.device import Device
+from ...kernels.cuda.sources import PRODUCTS
 from ...kernels.memory import aligned
 from .. import tiling
 from ..proof import Work
@@ -34,6 +35,15 @@ from .blocks import Block, ReducedPart, padded
 from .bounds import bounds_of
 from .host import HostRows
 from .lists import Lists
+from .products import (
+    NO_PRODUCTS,
+    Products,
+    distances_of,
+    facts_of,
+    squares_of,
+    squares_there,
+    terms_of,
+)
 from .reduced import Asked, scan_reduced, usable
 from .scans import Compared, scan
 
@@ -59,8 +69,9 @@ class Problem:
         return self.metric == "hamming"
 
     @property
-    def squared(self) -> bool:
-        return self.metric == "l2"
+    def products(self) -> bool:
+        """Whether distances are made of inner products."""
+        return self.metric in PRODUCTS
 
 
 def search(
@@ -96,7 +107,7 @@ def search(
                 part.take(block)
         counts[some], keys, found = part.finish()
         width = keys.shape[1]
-        distances[some, :width] = keys if problem.exact else keys.view(np.float64)
+        distances[some, :width] = keys if problem.exact else distances_of(keys, problem.metric)
         ids[some, :width] = found
         work.add(part.work)
     return distances, ids, counts, work
@@ -106,7 +117,7 @@ class _Batch:
     def __init__(self, device: Device, problem: Problem, queries: NDArray, capacity: int) -> None:
         self.device, self.problem, self.queries = device, problem, queries
         self.lists: Lists = _lists.lend(
-            device, len(queries), problem.k, capacity, not problem.exact
+            device, len(queries), problem.k, capacity, not problem.exact, problem.metric
         )
         self._longest = 0  # no list holds more pairs
         self.work = Work()
@@ -129,6 +140,10 @@ class _Batch:
             self.gamma = layout.rounding(problem.dim)
             unit = (problem.dim + 16) * 2.0**-24
             self.unit, self.lost = unit * (1 + 2 * unit), problem.dim * 2.0**-124
+        self._squares: NDArray[np.float64] = np.empty(0)  # of products: the queries' sums
+        if problem.products:
+            self._squares = squares_of(queries)
+            self.rows.errors = device.upload(self._squares)
 
     def take(self, block: Block) -> None:
         """Search the rows of a block."""
@@ -137,15 +152,15 @@ class _Batch:
         live = None if block.live is None else block.live.on(self.device)
         if block.vectors is not None and not block.leaves:
             self._resident.append(block)
-        if block.runs and block.bounds is None:
-            block.bounds = bounds_of(self.device, block.errors, block.runs)
+        self._bound(block)
         for first, last, run in block.pieces():
             if run is None:
-                queries, scale = self.rows, self.unit
+                queries, scale, products = self.rows, self.unit, self.products(0.0)
             else:
                 queries, scale = self._sketch(run.lo, run.step), run.step
+                products = self.products(run.lo)
             for start, stop, part in block.cut(first, last):
-                self._rounds(block, live, queries, scale, start, stop, part)
+                self._rounds(block, live, queries, scale, products, start, stop, part)
         if not block.runs:
             self.work.scanned += block.live_count * len(self.queries)
             self.work.bytes_read += block.live_count * int(block.rows.shape[1])
@@ -155,12 +170,30 @@ class _Batch:
                 self._refine(block)
             self._state()  # which waits, so that the block may leave, and refuses bad rows
 
+    def _bound(self, block: Block) -> None:
+        """Have what quick tests must know of a block's rows."""
+        if block.bounds is not None:
+            return
+        if self.problem.products and block.runs:
+            block.bounds = facts_of(
+                self.device, block.errors, block.totals, block.sums, block.runs, self.problem.dim
+            )
+        elif self.problem.products:
+            block.errors, block.bounds = squares_there(self.device, block.rows, self.problem.dim)
+        elif block.runs:
+            block.bounds = bounds_of(self.device, block.errors, block.runs)
+
+    def products(self, lo: float) -> Products:
+        """What scans of products take; ``lo`` is what sketches of a run begin with."""
+        if not self.problem.products:
+            return NO_PRODUCTS
+        return Products(lo, self.problem.dim, self.problem.metric == "cosine")
+
     def _rounds(
-        self, block: Block, live: Any, queries: Compared, scale: float, first: int, last: int,
-        part: ReducedPart | None,
+        self, block: Block, live: Any, queries: Compared, scale: float, products: Products,
+        first: int, last: int, part: ReducedPart | None,
     ) -> None:  # fmt: skip
         lists, k = self.lists, self.problem.k
-        rows = Compared(block.rows, block.errors, block.sums, block.bounds)
         # So few rows fit whatever they hold: settling leaves half of the room.
         safe = lists.capacity // 2
         growth = max(2, lists.capacity // (_FILL * k))
@@ -172,16 +205,7 @@ class _Batch:
             asked = None
             if part is not None and self._seen >= wanted and not self._flat:
                 asked = self._reduced(part)
-            if part is not None and asked is not None:
-                scan_reduced(
-                    self.device, f"{self.problem.metric}_reduced", queries, rows, live, first,
-                    first + size, block.first, lists, scale, self.gamma, part, asked,
-                )  # fmt: skip
-            else:
-                scan(
-                    self.device, block.family, queries, rows, live, first, first + size,
-                    block.first, lists, scale, self.gamma, self.lost, block.kernel,
-                )  # fmt: skip
+            self._scan(block, live, queries, scale, products, first, first + size, part, asked)
             left = None if asked is None else lists.take_left()
             # Asking the device waits for it: only where a list may have more than it has room for.
             if self._longest + size > lists.capacity and self._state().overflowed:
@@ -195,6 +219,23 @@ class _Batch:
             lists.keep()
             self._seen += size
             first += size
+
+    def _scan(
+        self, block: Block, live: Any, queries: Compared, scale: float, products: Products,
+        first: int, last: int, part: ReducedPart | None, asked: Asked | None,
+    ) -> None:  # fmt: skip
+        """Scan positions of a block: by their reductions, where these are asked."""
+        rows = Compared(block.rows, block.errors, block.sums, block.bounds, block.totals)
+        if part is not None and asked is not None:
+            scan_reduced(
+                self.device, f"{self.problem.metric}_reduced", queries, rows, live, first, last,
+                block.first, self.lists, scale, self.gamma, part, asked,
+            )  # fmt: skip
+        else:
+            scan(
+                self.device, block.family, queries, rows, live, first, last, block.first,
+                self.lists, scale, self.gamma, self.lost, block.kernel, products,
+            )  # fmt: skip
 
     def _count(
         self, block: Block, size: int, part: ReducedPart | None, left: tuple[int, int] | None
@@ -245,6 +286,13 @@ class _Batch:
 
     def _decide(self, block: Block | None) -> None:
         """Refine all that is listed and keep the k nearest."""
+        self._decide_all(block)
+        self.lists.keep_nearest()
+        self._longest = self.problem.k
+        self._state()
+
+    def _decide_all(self, block: Block | None) -> None:
+        """Refine all that is listed."""
         lists = self.lists
         lists.promise_all()
         for some in self._resident:
@@ -252,16 +300,15 @@ class _Batch:
         if block is not None and block.leaves and block.vectors is not None:
             self._refine(block)
         if self.problem.host is not None:
-            done, bad = self.problem.host.decide(self.queries, lists, self.problem.squared)
+            done, bad = self.problem.host.decide(self.queries, lists, self.problem.metric)
             self._account(done)
             if bad is not None:
                 raise self.problem.refuse(bad)
-        lists.keep_nearest()
-        self._longest = self.problem.k
-        self._state()
 
     def _refine(self, block: Block) -> None:
-        self.lists.refine(self.rows.rows, block, self.problem.squared, self.problem.dim)
+        self.lists.refine(
+            self.rows.rows, block, self.problem.metric, self.problem.dim, self.rows.errors
+        )
 
     def _account(self, refined: int) -> None:
         self.work.candidates += refined
@@ -283,10 +330,13 @@ class _Batch:
             data = aligned((len(self.queries), width), np.uint8)
             facts = np.empty((len(self.queries), layout.FACTS))
             sketch_block(self.queries, lo, step, data, facts)
-            column = layout.E2 if self.problem.squared else layout.E1
+            column = layout.E1 if self.problem.metric == "l1" else layout.E2
+            known, dim = facts[:, column].copy(), self.problem.dim
+            if self.problem.products:
+                known = terms_of(facts, self._squares, (lo, step), dim, self.problem.metric)
             self._sketched[lo, step] = Compared(
                 self.device.upload(data),
-                self.device.upload(facts[:, column].copy()),
+                self.device.upload(known),
                 self.device.upload(facts[:, layout.SQUARES].astype(np.uint32)),
             )
         return self._sketched[lo, step]

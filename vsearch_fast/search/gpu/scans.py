@@ -13,11 +13,15 @@ from ...kernels.cuda.device import F64, I32, I64, U32, Device, Shape
 from ..sketches import Run
 from .bounds import bounds_of
 from .lists import Lists
+from .products import NO_PRODUCTS, Products
 
 #: Passes of few queries that are as fast as one of many. A stream of rows is bound by memory; a
 #: tile computes as many queries as it has room for, whether they are there or not. From the rates
 #: of an H200's units (16e9 L1 pairs a second, 8e9 in float32); not measured.
-_PASSES = {"hamming": 1, "l1_sketches": 8, "l2_sketches": 1, "l1_floats": 4, "l2_floats": 4}
+_PASSES = {
+    "hamming": 1, "l1_sketches": 8, "l2_sketches": 1, "l1_floats": 4, "l2_floats": 4,
+    "dot_sketches": 1, "dot_floats": 4,
+}  # fmt: skip
 _PASSES_WITHOUT_TENSORS = 8
 
 #: Bytes of rows that `hamming_warpgroup_resident` keeps queries of.
@@ -27,6 +31,8 @@ _RESIDENT_BYTES = 512
 _STREAM_BLOCKS = 6
 #: Waves of blocks, at most, in which blocks that take many tiles each are cut.
 _WAVES = 4
+#: Blocks, at most, that bound what one query has listed.
+_BOUNDING_BLOCKS = 8
 _MOST_BLOCKS = 65535
 #: Shared memory of a processor beside what one block may have, and what each block takes beside
 #: its own.
@@ -50,7 +56,7 @@ def kernels_for(
     if not width <= _RESIDENT_BYTES:
         many = [name for name in many if not name.endswith("resident")]
     passes = _PASSES[family]
-    if family == "l2_sketches" and many[0].endswith("tile"):
+    if family in ("l2_sketches", "dot_sketches") and many[0].endswith("tile"):
         passes = _PASSES_WITHOUT_TENSORS
     largest = max(streams, default=0)
     if queries > largest * passes:
@@ -68,12 +74,14 @@ class Compared:
 
     Attributes:
         bounds: of sketched rows (`bounds.bounds_of`); None where they are made for each scan.
+        totals: of sketched rows, for products.
     """
 
     rows: Any
     errors: Any = None
     sums: Any = None
     bounds: Any = None
+    totals: Any = None
 
     def bounds_by(self, device: Device, step: float) -> Any:
         """Bounds of rows; None of those that have no residuals."""
@@ -96,6 +104,7 @@ def scan(
     gamma: float,
     lost: float,
     kernel: str | None = None,
+    products: Products = NO_PRODUCTS,
 ) -> None:
     """Scan positions ``first`` to ``last`` for all queries of the lists.
 
@@ -104,6 +113,7 @@ def scan(
         base: id of row 0.
         scale, gamma, lost: as the kernels take them (kernels/cuda/common.cuh).
         kernel: instead of the one that fits best.
+        products: what scans of products take besides.
     """
     width = rows.rows.shape[1]
     passes = (
@@ -117,23 +127,49 @@ def scan(
         some = slice(start, start + count)
         shape = device.shape_of(name)
         needs_sums = "warp" in name or family == "l2_sketches"
+        arguments = _arguments(
+            queries, some, rows, bounds, needs_sums, live, first, last, base, scale, gamma, lost,
+            lists, products,
+        )  # fmt: skip
         device.launch(
             name,
             _grid(name, shape, count, last - first, device.processors, device.shared_limit),
             shape.threads,
             shape.shared_bytes(width),
-            (
-                Record(SCAN, (
-                    queries.rows[some], I64(width), I32(count),
-                    None if queries.errors is None else queries.errors[some],
-                    queries.sums[some] if needs_sums else None,
-                    rows.rows, I64(width), rows.errors, bounds, rows.sums if needs_sums else None,
-                    live, I64(first), I64(last), U32(base), I32(width),
-                    F64(scale), F64(gamma), F64(lost), *lists.of_queries(some),
-                )),
-            ),
-        )  # fmt: skip
+            (arguments,),
+        )
         start += count
+    if family == "dot_sketches":
+        every = _arguments(
+            queries, slice(start), rows, bounds, True, live, first, last, base, scale, gamma, lost,
+            lists, products,
+        )  # fmt: skip
+        _bound(device, every, lists)
+
+
+def _arguments(
+    queries: Compared, some: slice, rows: Compared, bounds: Any, sums: bool, live: Any, first: int,
+    last: int, base: int, scale: float, gamma: float, lost: float, lists: Lists,
+    products: Products,
+) -> Record:  # fmt: skip
+    """A scan of some queries as kernels take it."""
+    width, mine = rows.rows.shape[1], queries.rows[some]
+    return Record(SCAN, (
+        mine, I64(width), I32(len(mine)),
+        None if queries.errors is None else queries.errors[some],
+        queries.sums[some] if sums and queries.sums is not None else None,
+        rows.rows, I64(width), rows.errors, bounds, rows.sums if sums else None,
+        live, I64(first), I64(last), U32(base), I32(width),
+        F64(scale), F64(gamma), F64(lost), *lists.of_queries(some),
+        rows.totals, F64(products.lo), I32(products.numbers), I32(products.cosine),
+    ))  # fmt: skip
+
+
+def _bound(device: Device, arguments: Record, lists: Lists) -> None:
+    """Make bounds of the sums that a scan has listed behind what was kept."""
+    shape = device.shape_of("bound_dots")
+    height = max(1, min(_BOUNDING_BLOCKS, lists.capacity // shape.threads))
+    device.launch("bound_dots", (lists.queries, height), shape.threads, 0, (arguments, lists.kept))
 
 
 def _passes_of(device: Device, kernel: str, queries: int) -> Iterator[tuple[str, int]]:

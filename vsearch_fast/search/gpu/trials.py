@@ -25,6 +25,7 @@ from ..sketches import build
 from .blocks import Block, Live, ReducedPart, Vectors, padded
 from .host import HostRows
 from .passing import parts_of, pass_through
+from .products import totals_of
 from .resident_rows import count_bits
 from .rounds import Problem, search
 from .scans import _RESIDENT_BYTES
@@ -34,8 +35,8 @@ _ROWS, _K = 300, 12
 _FEW, _MANY = 9, 260
 #: Bytes or numbers of a row: less than a chunk, and many chunks. Hamming keeps queries of up to
 #: 512 bytes where they are, and longer ones not. (The definition is slow for L1.)
-_SHORT = {"hamming": 80, "l1": 160, "l2": 160}
-_LONG = {"hamming": (512, 1040), "l1": (528,), "l2": (1040,)}
+_SHORT = {"hamming": 80, "l1": 160, "l2": 160, "cosine": 160, "ip": 160}
+_LONG = {"hamming": (512, 1040), "l1": (528,), "l2": (1040,), "cosine": (1040,), "ip": (528,)}
 #: So many numbers that reductions exclude much, of L1 as of L2.
 _SHAPES = {"l1": Shape("l1", 96, 192), "l2": Shape("l2", 96, 160)}
 #: Parts in which rows pass through: more than the two that are in memory at a time.
@@ -53,8 +54,11 @@ def trials(device: Device) -> Iterator[tuple[str, Callable[[], bool]]]:
         problem = _Asked.made(metric, size, _FEW)
         for family in _families(metric):
             for kernel in sources.scans_for(family, device.capability):
-                yield kernel, partial(_right, problem, _resident, device, problem, family, kernel)
-        if metric != "hamming":
+                yield (
+                    _named(kernel, metric),
+                    partial(_right, problem, _resident, device, problem, family, kernel),
+                )
+        if metric in _SHAPES:
             yield (
                 f"{metric}_reduced",
                 partial(
@@ -74,7 +78,7 @@ def trials(device: Device) -> Iterator[tuple[str, Callable[[], bool]]]:
                         continue
                     problem = few if "stream" in kernel else many
                     yield (
-                        f"{kernel}, rows of {size}",
+                        f"{_named(kernel, metric)}, rows of {size}",
                         partial(_right, problem, _resident, low, problem, family, kernel),
                     )
 
@@ -84,7 +88,14 @@ def _right(asked: _Asked, search: Callable[..., Answer], *arguments: Any) -> boo
 
 
 def _families(metric: str) -> tuple[str, ...]:
-    return ("hamming",) if metric == "hamming" else (f"{metric}_sketches", f"{metric}_floats")
+    if metric == "hamming":
+        return ("hamming",)
+    return sources.family_of(metric, "sketches"), sources.family_of(metric, "floats")
+
+
+def _named(kernel: str, metric: str) -> str:
+    """Scans of products serve two metrics."""
+    return f"{kernel}, {metric}" if metric in sources.PRODUCTS else kernel
 
 
 class OneBlockHigh:
@@ -177,9 +188,10 @@ def _resident(
         if family.endswith("sketches"):
             made = build(rows, 1)
             block.rows = device.upload(made.bytes)
-            column = layout.E2 if asked.metric == "l2" else layout.E1
+            column = layout.E1 if asked.metric == "l1" else layout.E2
             block.errors = device.upload(made.facts[:, column].copy())
             block.sums = device.upload(made.facts[:, layout.SQUARES].astype(np.uint32))
+            block.totals = device.upload(totals_of(made.facts))
             block.runs = tuple(made.runs)
     if reduction is not None:
         whole = len(rows) // layout.PAGE * layout.PAGE
