@@ -16,6 +16,7 @@ Bars are for one H200. Times are medians after a warm-up, the device idle before
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shlex
@@ -237,6 +238,8 @@ def _stop_after(minutes: float, say: Callable[[str], Any]) -> threading.Timer:
               help="A folder of JPEG files, for embedding.")  # fmt: skip
 @click.option("--predict", is_flag=True,
               help="Print how fast every kernel should be on known GPUs.")  # fmt: skip
+@click.option("--json", "predicted", type=click.Path(dir_okay=False, path_type=Path),
+              help="Where predictions are written, too.")  # fmt: skip
 def command(
     only: str | None,
     again: bool,
@@ -248,6 +251,7 @@ def command(
     model: Path | None,
     pictures: Path | None,
     predict: bool,
+    predicted: Path | None,
 ) -> None:
     if again and only is None:
         raise click.UsageError("--again needs --only: which part is to be measured anew?")
@@ -255,8 +259,19 @@ def command(
     def say(text: str) -> None:
         click.echo(text, err=True)
 
+    if predicted is not None and not predict:
+        raise click.UsageError("--json needs --predict: parts are written into --folder")
     if predict:
-        click.echo(prediction.report(say))
+        found = prediction.made(say)
+        if predicted is not None:
+            written = {
+                "command": command_line("benchmarks/gpu_report.py"),
+                "sources": sources.digest(),
+                "nvrtc": ".".join(map(str, prediction.compiler_version())),
+                "predictions": [one.record() for one in found],
+            }
+            predicted.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+        click.echo(prediction.report(found))
         return
     start = time.monotonic()
     sizes = QUICK if quick else FULL

@@ -5,6 +5,9 @@ times how often they run for a tile, keep the pipes of a processor busy; the bus
 of instructions, the second-level cache or the memory sets the pace. A kernel of which one block
 fills a processor does not test pairs while it multiplies: there the two add up.
 
+Of reduced rows and of refinement the innermost loop alone counts, and the memory: rows that coarse
+numbers exclude, pairs whose rows come from memory.
+
 Beside it stands the roof: the pace if the unit that the kernel is made of, or the memory, were
 all. Left out: latencies that too few warps do not hide, bank conflicts, power, and pairs that are
 listed. A measurement far below its prediction says that one of these, or a rate of `machines`, is
@@ -16,7 +19,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from vsearch_fast.errors import MissingDependencyError
@@ -24,7 +27,7 @@ from vsearch_fast.kernels import layout
 from vsearch_fast.kernels.cuda import sources
 from vsearch_fast.machine import available_threads
 
-from .machine_code import Code, codes
+from .machine_code import Code, codes, nvrtc
 from .machines import MACHINES, Machine, machine_named
 
 _DIM = 4096
@@ -65,16 +68,26 @@ class Prediction:
         roof: pairs/s, by its own unit or the memory alone; `limit` is what sets the pace.
         blocks: that a processor has at a time.
         row_bytes: of the rows it is predicted for.
+        queries: that rows are read for at a time.
+        ms: of a million rows with so many queries.
     """
 
     kernel: str
     machine: str
     row_bytes: int
+    queries: int
     registers: int
     blocks: int
     pairs_per_s: float
     roof: float
     limit: str
+
+    @property
+    def ms(self) -> float:
+        return 1e3 * self.queries * 1e6 / self.pairs_per_s
+
+    def record(self) -> dict[str, Any]:
+        return {**asdict(self), "ms": self.ms}
 
 
 def predict(kernel: str, family: str, machine: Machine, code: Code, width: int) -> Prediction:
@@ -106,8 +119,65 @@ def predict(kernel: str, family: str, machine: Machine, code: Code, width: int) 
         roof = max(roof, read * _READING)
     per_second = machine.processors * machine.hertz * pairs
     return Prediction(
-        kernel, machine.name, width, code.registers, blocks, per_second / cycles,
+        kernel, machine.name, width, shape.queries, code.registers, blocks, per_second / cycles,
         per_second / roof, limit,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Loop:
+    """The innermost loop of a kernel that is no scan.
+
+    Attributes:
+        key: the instruction that it is made of; `has`, `lacks` tell it from others with that.
+        a_lane: so many of these a lane needs for its warp's share of a tile.
+        row_bytes: read of a row, or pair, from memory.
+    """
+
+    key: str
+    a_lane: int
+    row_bytes: int
+    has: str = ""
+    lacks: str = "-"
+
+
+#: 64 and 32 coarse numbers, two at a time, of a row and four queries; 4096 numbers of a pair, a
+#: difference and its addition each.
+_OTHERS = {
+    "l1_reduced": _Loop("VABSDIFF4", 64 // 2 * 4, 68, has="LDG.E.U16"),
+    "l2_reduced": _Loop("IDP", 32 // 2 * 4, 44, has="LDG.E.U16"),
+    "refine": _Loop("DADD", 2 * _DIM // _WARP, 4 * _DIM, has="DMUL", lacks="LDG.E.U16"),
+    "count_bits": _Loop("POPC", _DIM // 8 // 4 // _WARP, _DIM // 8),
+}
+
+
+def predict_other(kernel: str, machine: Machine, code: Code) -> Prediction:
+    """A kernel that is no scan: of `count_bits`, rows count as pairs."""
+    one, shape = _OTHERS[kernel], code.shape
+    found = [
+        (sum(n for name, n in loop.names.items() if name.startswith(one.key)), loop)
+        for loop in code.loops
+        if not any(loop.has(other) for other in code.loops)
+        and any(name.startswith(one.has) for name in loop.names)
+        and not any(name.startswith(one.lacks) for name in loop.names)
+    ]
+    count, hot = max(found, key=lambda pair: pair[0], default=(0, None))
+    if not count or hot is None:
+        raise ValueError(f"{kernel}: no loop of its machine code computes pairs")
+    names = Counter({name: round(n * one.a_lane / count) for name, n in hot.names.items()})
+    warps = shape.threads // _WARP
+    busy = _cycles(names, machine, warps, kernel)
+    a_cycle = _READING * machine.bandwidth / machine.processors / machine.hertz
+    busy["memory bandwidth"] = read = shape.rows * one.row_bytes / a_cycle
+    limit, cycles = _largest(busy)
+    alone = Counter({name: n for name, n in names.items() if name.startswith(one.key)})
+    roof = _largest(_cycles(alone, machine, warps, kernel, issue=False))[1]
+    queries = max(1, shape.queries)
+    per_second = machine.processors * machine.hertz * queries * shape.rows
+    return Prediction(
+        kernel, machine.name, one.row_bytes, queries, code.registers,
+        blocks_of(machine, code, shape.shared), per_second / cycles,
+        per_second / max(roof, read * _READING), limit,
     )  # fmt: skip
 
 
@@ -234,6 +304,15 @@ def predictions(
             yield predict(kernel, family, machine, code, width_of(family, kernel))
 
 
+def all_predictions(machine: Machine) -> list[Prediction]:
+    """Every scan on a machine, and what goes before and behind them."""
+    others = (
+        predict_other(kernel, machine, codes(sources.unit_of(kernel), machine.capability)[kernel])
+        for kernel in _OTHERS
+    )
+    return [*predictions(machine), *others]
+
+
 def beside(device: str, family: str, kernel: str, width: int, measured: float) -> dict[str, Any]:
     """What was predicted of a scan that was measured, in pairs/s; of a device that is not known,
     or where there is no compiler, why nothing was."""
@@ -253,31 +332,56 @@ def beside(device: str, family: str, kernel: str, width: int, measured: float) -
     }
 
 
-def report(say: Callable[[str], object], machines: tuple[Machine, ...] = MACHINES) -> str:
-    """A table of all kernels on all machines, as text."""
-    needed = sorted(
-        {
-            (unit, m.capability)
-            for m in machines
-            for unit in ("hamming", "sketches", "floats", "dots")
-        }
-    )
+def made(
+    say: Callable[[str], object], machines: tuple[Machine, ...] = MACHINES
+) -> list[Prediction]:
+    """Of all kernels on all machines."""
+    units = ("hamming", "sketches", "floats", "dots", "reduced", "refine")
+    needed = sorted({(unit, m.capability) for m in machines for unit in units})
     say(f"Compiling {len(needed)} files for {len(machines)} GPUs; this takes minutes")
     with ThreadPoolExecutor(available_threads()) as pool:
         list(pool.map(lambda target: codes(*target), needed))
-    lines = ["Predicted from machine code, not measured; pairs a second.", ""]
+    return [one for machine in machines for one in all_predictions(machine)]
+
+
+def compiler_version() -> tuple[int, int]:
+    """Of CUDA's compiler, by which the predictions were made."""
+    return nvrtc.version()
+
+
+def report(found: list[Prediction], machines: tuple[Machine, ...] = MACHINES) -> str:
+    """A table of them, as text."""
+    lines = [
+        "Predicted from machine code, not measured; pairs a second, and ms of a million rows by",
+        "the queries that they are read for at a time.",
+        "",
+    ]
     for machine in machines:
         lines += [
             f"{machine.name}: {machine.processors} processors at {machine.hertz / 1e9:.2f} GHz,"
             f" {machine.bandwidth / 1e12:.2f} TB/s",
-            f"{'kernel':28} {'bytes':>6} {'regs':>5} {'blocks':>6} {'predicted':>10} {'roof':>9}"
-            f" {'share':>6}  limit",
+            f"{'kernel':28} {'bytes':>6} {'regs':>5} {'blocks':>6} {'queries':>7} {'ms':>8}"
+            f" {'predicted':>10} {'roof':>9} {'share':>6}  limit",
         ]
-        for one in predictions(machine):
-            lines.append(
-                f"{one.kernel:28} {one.row_bytes:6} {one.registers:5} {one.blocks:6}"
-                f" {one.pairs_per_s:10.3g} {one.roof:9.3g} {one.pairs_per_s / one.roof:6.0%}"
-                f"  {one.limit}"
-            )
+        for one in found:
+            if one.machine == machine.name:
+                lines.append(
+                    f"{one.kernel:28} {one.row_bytes:6} {one.registers:5} {one.blocks:6}"
+                    f" {one.queries:7} {one.ms:8.3g} {one.pairs_per_s:10.3g} {one.roof:9.3g}"
+                    f" {one.pairs_per_s / one.roof:6.0%}  {one.limit}"
+                )
         lines.append("")
     return "\n".join(lines)
+
+
+def table(record: dict[str, Any]) -> str:
+    """A record of predictions as a Markdown table: pairs/s and share of the roof by kernel."""
+    names = list(dict.fromkeys(one["machine"] for one in record["predictions"]))
+    by_kernel: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    for one in record["predictions"]:
+        cell = f"{one['pairs_per_s']:.2g} ({one['pairs_per_s'] / one['roof']:.0%}, {one['limit']})"
+        by_kernel[one["kernel"]][one["machine"]] = cell
+    lines = ["kernel | " + " | ".join(names), "---" + "|---" * len(names)]
+    for kernel, cells in by_kernel.items():
+        lines.append(f"`{kernel}` | " + " | ".join(cells.get(name, "") for name in names))
+    return "\n".join(f"| {line} |" if "---" not in line else f"|{line}|" for line in lines)

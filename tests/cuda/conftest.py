@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from emulated import disorder
 
 from vsearch_fast.search.gpu import devices as devices_module
 from vsearch_fast.search.gpu import selfcheck
@@ -18,3 +19,11 @@ def with_devices(monkeypatch):
         return devices
 
     return have
+
+
+@pytest.fixture(autouse=True)
+def in_order():
+    """Whatever else a test asks: nothing that its devices did was left unordered."""
+    disorder()
+    yield
+    assert disorder() == []

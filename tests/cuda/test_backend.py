@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from emulated import REAL_TILES, EmulatedDevice
+from emulated import REAL_TILES, EmulatedDevice, inside
 
 import vsearch_fast
 from vsearch_fast import Resident, topk
@@ -254,7 +254,7 @@ def test_fused_or_flushed_arithmetic_is_noticed(monkeypatch):
         def launch(self, kernel, grid, threads, shared, arguments):
             super().launch(kernel, grid, threads, shared, arguments)
             if kernel == "refine":
-                keys, uppers = arguments[10], arguments[11]
+                keys, uppers = map(inside, arguments[10:12])
                 exact = (keys == uppers) & (keys > 0) & (keys < np.uint64(0x7FF << 52))
                 keys[exact] += np.uint64(1)
                 uppers[exact] = keys[exact]

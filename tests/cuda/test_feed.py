@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
-from emulated import EmulatedDevice
+from emulated import EmulatedDevice, OnDevice
+from ordering import Mark
 
 from vsearch_fast.search.gpu.feed import feed
+
+
+@dataclass(frozen=True)
+class Noted:
+    """A mark of the device, and what it stands for."""
+
+    mark: Mark
+    what: Any
 
 
 class Marking(EmulatedDevice):
@@ -17,24 +27,27 @@ class Marking(EmulatedDevice):
     def __init__(self) -> None:
         super().__init__()
         self.started = 0  # launches and other work so far
-        self.sends: list[tuple[str, int | None]] = []  # (content, work that had to be done)
-        self.waited: list[str] = []
+        self.sends: list[tuple[str, int]] = []  # (content, work that had to be done)
+        self.waited: list[str | int] = []
 
     def work(self) -> None:
         self.started += 1
 
-    def mark(self) -> int:
-        return self.started
+    def mark(self) -> Any:
+        return Noted(super().mark(), self.started)
 
-    def send(self, target: np.ndarray, host: np.ndarray, after: int | None) -> str:
-        super().send(target, host, after)
-        self.sends.append((str(host[0]), after))
-        return f"sent {host[0]}"
+    def send(self, target: OnDevice, host: np.ndarray, after: Any) -> Any:
+        sent = super().send(target, host, after.mark)
+        self.sends.append((str(host[0]), after.what))
+        return Noted(sent, f"sent {host[0]}")
 
     def work_after(self, mark: Any) -> None:
-        self.waited.append(mark)
+        super().work_after(mark.mark)
+        self.waited.append(mark.what)
 
-    wait_for = work_after
+    def wait_for(self, mark: Any) -> None:
+        super().wait_for(mark.mark)
+        self.waited.append(mark.what)
 
 
 def fill(part: int, pinned: Any) -> int:
@@ -45,7 +58,7 @@ def fill(part: int, pinned: Any) -> int:
 def fed(device: Marking, parts: list[int]) -> list[int]:
     seen = []
     for part, arrays in feed(device, parts, {"rows": ((4,), np.int32)}, fill):
-        assert (arrays["rows"] == part).all()
+        assert (device.download(arrays["rows"]) == part).all()
         seen.append(part)
         device.work()
     return seen

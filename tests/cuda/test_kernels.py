@@ -315,7 +315,8 @@ def filled(case, bounded: bool) -> tuple[Lists, list[list[tuple[int, int, int]]]
     device.write(lists.keys, rng.integers(0, top, shape, np.uint64))
     device.write(lists.ids, rng.permuted(np.tile(np.arange(512, dtype=np.uint32), (3, 1)), axis=1))
     if lists.uppers is not None:
-        device.write(lists.uppers, lists.keys + rng.integers(0, 9, shape, np.uint64))
+        keys = device.download(lists.keys)
+        device.write(lists.uppers, keys + rng.integers(0, 9, shape, np.uint64))
     device.write(lists.counts, np.array(case["counts"], np.uint32))
     return lists, listed(lists)
 

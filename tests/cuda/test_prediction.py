@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from benchmark_scripts import importable
+from benchmark_scripts import BENCHMARKS, importable
+from click.testing import CliRunner
 
 from vsearch_fast.errors import MissingDependencyError
 from vsearch_fast.kernels.cuda import sources
@@ -159,3 +162,83 @@ def test_a_real_kernel(modules):
     stream = by_name["l2_floats_stream_1"]
     assert stream.pairs_per_s * 16384 < machine.bandwidth
     assert stream.pairs_per_s * 16384 > 0.5 * machine.bandwidth
+
+
+#: Of a kernel that is no scan: a loop of halves, which is not the one, and one of floats.
+REFINE = """
+        /*0010*/                   LDG.E.U16 R1, [R2.64] ;
+        /*0020*/                   DADD R4, R4, R6 ;
+        /*0030*/                   DMUL R4, R4, R6 ;
+        /*0040*/                   DADD R4, R4, R6 ;
+        /*0050*/                   DADD R4, R4, R6 ;
+        /*0060*/               @P1 BRA 0x10 ;
+        /*0070*/                   LDG.E R1, [R2.64] ;
+        /*0080*/                   DADD R4, R4, R6 ;
+        /*0090*/                   DMUL R4, R4, R6 ;
+        /*00a0*/                   DADD R4, R4, R6 ;
+        /*00b0*/               @P1 BRA 0x70 ;
+        /*00c0*/                   EXIT ;
+"""
+
+
+@pytest.mark.parametrize(("name", "limit"), [("H200", "memory bandwidth"), ("4090", "double")])
+def test_refinement_is_bound_by_memory_or_by_slow_float64(modules, name, limit):
+    code, machines, prediction = modules
+    machine = machines.machine_named(name)
+    refine = code.code_of(84, Shape(256, 1, 8, 0, 0, 2), REFINE)
+    found = prediction.predict_other("refine", machine, refine)
+    assert found.limit == limit
+    assert found.pairs_per_s <= found.roof
+    if limit == "double":  # 12,288 operations of a pair, two a cycle and processor
+        assert found.pairs_per_s == pytest.approx(128 * 2.52e9 * 2 / 12288, rel=1e-3)
+    assert found.ms == pytest.approx(1e9 / found.pairs_per_s)
+    with pytest.raises(ValueError, match="refine: no loop"):
+        prediction.predict_other("refine", machine, tile(modules))
+
+
+# The record of all predictions
+
+RECORD = json.loads((BENCHMARKS / "results" / "gpu-predicted.json").read_text())
+
+
+def test_the_record_is_of_all_kernels_and_none_is_above_its_roof(modules):
+    machines = modules[1]
+    by_machine: dict[str, list[str]] = {}
+    for one in RECORD["predictions"]:
+        by_machine.setdefault(one["machine"], []).append(one["kernel"])
+        assert 0 < one["pairs_per_s"] <= one["roof"] * (1 + 1e-9), one
+        machine = machines.machine_named(one["machine"].split()[-1])
+        assert one["pairs_per_s"] * one["row_bytes"] / one["queries"] < machine.bandwidth or (
+            "stream" not in one["kernel"] and "reduced" not in one["kernel"]
+        )
+        assert one["ms"] == pytest.approx(1e9 * one["queries"] / one["pairs_per_s"])
+    assert set(by_machine) == {machine.name for machine in machines.MACHINES}
+    for machine in machines.MACHINES:
+        scans = {k for f in sources.SCANS for k in sources.scans_for(f, machine.capability)}
+        found = by_machine[machine.name]
+        assert len(found) == len(set(found))
+        assert scans | {"l1_reduced", "l2_reduced", "refine", "count_bits"} == set(found)
+
+
+def test_the_kernels_page_has_the_table_of_the_record(modules):
+    page = (Path(sources.FOLDER) / "README.md").read_text(encoding="utf-8")
+    assert modules[2].table(RECORD) in page
+
+
+def test_predictions_are_printed_and_written(modules, monkeypatch, tmp_path):
+    with importable():
+        import gpu_report
+    _, machines, prediction = modules
+    one = prediction.predict("hamming_tile", "hamming", machines.MACHINES[2], tile(modules), 512)
+    monkeypatch.setattr(gpu_report.prediction, "made", lambda say: [one])
+    monkeypatch.setattr(gpu_report.prediction, "compiler_version", lambda: (13, 0))
+    done = CliRunner().invoke(
+        gpu_report.command, ["--predict", "--json", str(tmp_path / "some.json")]
+    )
+    assert done.exit_code == 0, done.output
+    assert "hamming_tile" in done.output
+    record = json.loads((tmp_path / "some.json").read_text())
+    assert record["predictions"] == [json.loads(json.dumps(one.record()))]
+    assert record["nvrtc"] == "13.0"
+    done = CliRunner().invoke(gpu_report.command, ["--json", str(tmp_path / "other.json")])
+    assert "--json needs --predict" in done.output

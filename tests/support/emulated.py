@@ -3,7 +3,8 @@
 Tiles are shrunk, so that small inputs cross every border. Arrays end where a page ends that
 nothing may touch: a kernel that reads or writes beyond one does not go unnoticed. Each launch has a
 seed, by what it is given, which orders what a device may do in any order; and arguments must be of
-the types of the kernel's parameters.
+the types of the kernel's parameters. What is queued on the two streams of a device is noted, and
+accesses that nothing orders fail (`ordering`); the host cannot compute with a device's arrays.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+import weakref
 import zlib
 from collections.abc import Sequence
 from functools import cache
@@ -25,6 +27,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from kernel_access import accesses
+from ordering import TRANSFERS, WORK, Mark, Order
 
 from vsearch_fast.kernels.cuda import sources
 from vsearch_fast.kernels.cuda.arguments import Record
@@ -109,6 +113,8 @@ class EmulatedDevice:
         self.processors = 1 if tiles == "odd" else 3
         self.launched: list[str] = []
         self.spare: list[Any] = []
+        self.order = Order()
+        _devices.add(self)
         self._tiles = tiles
         self._memory = memory
 
@@ -118,26 +124,35 @@ class EmulatedDevice:
     def free_bytes(self) -> int:
         return self._memory
 
-    def empty(self, shape: Sequence[int], dtype: Any) -> np.ndarray:
-        array = guarded(tuple(shape), np.dtype(dtype))
+    def empty(self, shape: Sequence[int], dtype: Any) -> OnDevice:
+        array, pages = guarded(tuple(shape), np.dtype(dtype))
         array.view(np.uint8).fill(0xA5)
-        return array
+        self.order.allocated(array.ctypes.data, array.nbytes)
+        weakref.finalize(pages, self.order.freed, array.ctypes.data).atexit = False
+        return array.view(OnDevice)
 
-    def upload(self, host: np.ndarray) -> np.ndarray:
+    def upload(self, host: np.ndarray) -> OnDevice:
         array = self.empty(host.shape, host.dtype)
-        array[...] = host
+        self.write(array, host)
         return array
 
-    def write(self, target: np.ndarray, host: np.ndarray) -> None:
-        target[...] = host
+    def write(self, target: OnDevice, host: np.ndarray) -> None:
+        # Memory that is not pinned has been read when a transfer is queued.
+        self.order.does(WORK, "a write", [(target, True)])
+        inside(target)[...] = host
 
-    copy = write
+    def copy(self, target: OnDevice, source: OnDevice) -> None:
+        self.order.does(WORK, "a copy", [(source, False), (target, True)])
+        inside(target)[...] = inside(source)
 
-    def fill(self, target: np.ndarray, value: int) -> None:
-        target.fill(value)
+    def fill(self, target: OnDevice, value: int) -> None:
+        self.order.does(WORK, "a fill", [(target, True)])
+        inside(target).fill(value)
 
-    def download(self, source: np.ndarray) -> np.ndarray:
-        return source.copy()
+    def download(self, source: OnDevice) -> np.ndarray:
+        self.order.does(WORK, "a download", [(source, False)])
+        self.order.host_waits()
+        return inside(source).copy()
 
     def shape_of(self, kernel: str) -> Shape:
         library = _library(sources.unit_of(kernel), self._tiles, self.capability)
@@ -174,6 +189,7 @@ class EmulatedDevice:
                 values.append(np.ctypeslib.as_ctypes_type(type(argument))(argument))
         pointers = (ctypes.c_void_p * len(values))(*(ctypes.addressof(value) for value in values))
         self.launched.append(kernel)
+        self.order.does(WORK, kernel, accesses(kernel, arguments))
         run = getattr(library, f"emulate_{kernel}")
         run.restype = ctypes.c_char_p
         seed = ctypes.c_ulonglong(seed_of(arguments))
@@ -184,19 +200,61 @@ class EmulatedDevice:
         assert not trouble, f"{kernel}, seed {seed.value}: {trouble.decode()}"
 
     def pinned(self, shape: Sequence[int], dtype: Any) -> np.ndarray:
-        return np.empty(tuple(shape), dtype)
+        array: np.ndarray = np.empty(tuple(shape), dtype)
+        bounds = array.ctypes.data, array.ctypes.data + array.nbytes
+        weakref.finalize(array, self.order.pinned_freed, *bounds).atexit = False
+        return array
 
-    def send(self, target: np.ndarray, host: np.ndarray, after: Any) -> Any:
-        target[...] = host
-        return None
+    def send(self, target: OnDevice, host: np.ndarray, after: Mark | None) -> Mark:
+        if after is not None:
+            self.order.waits(TRANSFERS, after)
+        self.order.does(TRANSFERS, "a transfer", [(target, True)])
+        if host.size:
+            self.order.reads_pinned(TRANSFERS, "a transfer", host)
+        inside(target)[...] = host
+        return self.order.mark(TRANSFERS)
 
-    def mark(self) -> Any:
-        return None
+    def mark(self) -> Mark:
+        return self.order.mark(WORK)
 
-    def work_after(self, mark: Any) -> None:
-        pass
+    def work_after(self, mark: Mark) -> None:
+        self.order.waits(WORK, mark)
 
-    wait_for = work_after
+    def wait_for(self, mark: Mark) -> None:
+        self.order.host_waits(mark)
+
+
+#: Devices of which a test asks afterwards whether all was in order.
+_devices: weakref.WeakSet[EmulatedDevice] = weakref.WeakSet()
+
+
+def disorder() -> list[str]:
+    """What was not in order on any device since this was asked, each once."""
+    found = (fault for device in _devices for fault in device.order.take_faults())
+    return list(dict.fromkeys(found))
+
+
+class OnDevice(np.ndarray):
+    """An array of a device: its shape, its dtype and its slices are all that a host may use."""
+
+    def __array_ufunc__(self, *_: Any, **__: Any) -> Any:
+        raise AssertionError("the host computes with an array of the device: download it")
+
+    __array_function__ = __array_ufunc__
+    copy = tolist = item = sum = max = min = any = all = fill = astype = __array_ufunc__
+
+    def __getitem__(self, key: Any) -> Any:
+        keys = key if isinstance(key, tuple) else (key,)
+        assert all(isinstance(one, slice) for one in keys), "an array of the device has slices only"
+        return super().__getitem__(key)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.__array_ufunc__()
+
+
+def inside(array: np.ndarray) -> np.ndarray:
+    """A device's array as its kernels see it."""
+    return array.view(np.ndarray)
 
 
 #: Types of the sources by those of NumPy.
@@ -255,13 +313,14 @@ class _Guarded:
         _libc.mprotect(ctypes.c_void_p(self.base + self.size), page, readable_and_writable)
 
 
-def guarded(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """An array that ends, to 16 bytes, where a page ends that nothing may touch."""
+def guarded(shape: tuple[int, ...], dtype: np.dtype) -> tuple[np.ndarray, _Guarded]:
+    """An array that ends, to 16 bytes, where a page ends that nothing may touch; and its pages,
+    which live as long as it does."""
     size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     size16 = -(-size // 16) * 16
     pages = _Guarded(size16)
     start = pages.base + pages.size - size16
     memory = (ctypes.c_char * size).from_address(start)
-    memory._pages = pages  # type: ignore[attr-defined]  # lives as long as the array
+    memory._pages = pages  # type: ignore[attr-defined]
     items = np.frombuffer(memory, dtype, size // dtype.itemsize)  # type: ignore[call-overload]
-    return items.reshape(shape)
+    return items.reshape(shape), pages
