@@ -3,12 +3,13 @@
 Of each kernel the loop that computes pairs is found, and the loops around it. Their instructions,
 times how often they run for a tile, keep the pipes of a processor busy; the busiest one, the issue
 of instructions, the second-level cache or the memory sets the pace. A kernel of which one block
-fills a processor does not test pairs while it multiplies: there the two add up.
+fills a processor does not test pairs while it multiplies: there the two add up, but in a pipeline,
+whose warpgroups do each their own.
 
 Beside it stands the roof: the pace if the unit that the kernel is made of, or the memory, were
-all. Left out: latencies that too few warps do not hide, bank conflicts, power, and pairs that are
-listed. A measurement far below its prediction says that one of these, or a rate of `machines`, is
-not as assumed.
+all. Left out: latencies that too few warps do not hide, bank conflicts, power, pairs that are
+listed, and the warps that copy for others in a pipeline. A measurement far below its prediction
+says that one of these, or a rate of `machines`, is not as assumed.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ class Prediction:
 def predict(kernel: str, family: str, machine: Machine, code: Code, width: int) -> Prediction:
     """A scan of rows of so many bytes."""
     shape = code.shape
-    warps, stream = shape.threads // _WARP, "stream" in kernel
+    warps, stream = _warps(kernel, shape.threads), "stream" in kernel
     blocks = blocks_of(machine, code, shape.shared_bytes(width))
     pairs = shape.queries * shape.rows
     hot, rest = _work(kernel, family, code, width)
@@ -94,7 +95,7 @@ def predict(kernel: str, family: str, machine: Machine, code: Code, width: int) 
     else:
         passed = 0 if kernel.endswith("resident") else shape.queries * width
         busy["second-level cache"] = (rows_bytes + passed) / machine.rates["l2_bytes"]
-    if blocks == 1 and not stream:
+    if blocks == 1 and not stream and kernel not in sources.SIMPLER:
         limit, cycles = _largest(busy)
         cycles += _largest(idle)[1]
     else:
@@ -119,6 +120,11 @@ def blocks_of(machine: Machine, code: Code, shared: int) -> int:
     return max(
         1, min(machine.blocks, machine.warps // warps, machine.registers // registers, by_shared)
     )
+
+
+def _warps(kernel: str, threads: int) -> int:
+    """Of a block, that compute pairs."""
+    return threads // _WARP - (4 if kernel in sources.SIMPLER else 0)
 
 
 def _keys_of(kernel: str, family: str) -> tuple[str, ...]:
@@ -161,7 +167,7 @@ def _key_count(
     kernel: str, family: str, queries: int, rows: int, threads: int, width: int
 ) -> float:
     """Instructions of the kernel's kind that a warp needs for a tile."""
-    warps = threads // _WARP
+    warps = _warps(kernel, threads)
     if "warpgroup" in kernel:  # 64 queries and all rows, 32 bytes, by the four warps together
         return -(-width // _TENSOR_CHUNK) * 4 * queries / 64 / (warps / 4)
     if kernel.endswith("warp"):  # 16 queries, 8 rows, 32 bytes
@@ -219,7 +225,7 @@ def width_of(family: str, kernel: str) -> int:
     """Bytes of the rows that a kernel is predicted for: of 4096 numbers or bits, and where the
     resident kernel takes those, of more than it can keep."""
     if family == "hamming":
-        return 1040 if kernel == "hamming_warpgroup" else _DIM // 8
+        return 1040 if kernel.endswith("_warpgroup") else _DIM // 8
     return layout.width_of(_DIM) if family.endswith("sketches") else 4 * _DIM
 
 
@@ -255,7 +261,12 @@ def beside(device: str, family: str, kernel: str, width: int, measured: float) -
 def report(say: Callable[[str], object], machines: tuple[Machine, ...] = MACHINES) -> str:
     """A table of all kernels on all machines, as text."""
     needed = sorted(
-        {(unit, m.capability) for m in machines for unit in ("hamming", "sketches", "floats")}
+        {
+            (unit, m.capability)
+            for m in machines
+            for unit in sources.units_for(m.capability)
+            if unit not in sources.OTHERS
+        }
     )
     say(f"Compiling {len(needed)} files for {len(machines)} GPUs; this takes minutes")
     with ThreadPoolExecutor(available_threads()) as pool:

@@ -118,6 +118,7 @@ class EmulatedDevice:
         self.processors = 1 if tiles == "odd" else 3
         self.launched: list[str] = []
         self.spare: list[Any] = []
+        self.avoided: set[str] = set()
         self._tiles = tiles
         self._memory = memory
 

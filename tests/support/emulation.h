@@ -234,7 +234,7 @@ inline void resume(u32 number) {
 }
 
 void begin_mbarriers();
-bool something_lands();
+bool something_lands(bool all);
 std::string who_waits();
 void end_mbarriers();
 
@@ -268,7 +268,7 @@ inline void run_block() {
             if (!threads[i].ended) resume(i);
         }
         if (order == ANY) arrange(turns);
-        if (alive && progress == before && !something_lands()) {
+        if (alive && progress == before && !something_lands(true)) {
             report("some threads wait for ever" + who_waits());
         }
     }

@@ -91,8 +91,11 @@ inline void WarpgroupProduct::make() {
         for (int byte = 0; byte < 32; byte++) {
             const u8* from_a = unswizzled(a + row * 128 + byte);
             const u8* from_b = unswizzled(b + column * 128 + byte);
-            if (byte % 16 == 0 && (unfenced_by[piece_of(from_a)] | unfenced_by[piece_of(from_b)])) {
-                report("a product reads what was written without a fence");
+            for (const u8* from : {from_a, from_b}) {
+                u32 piece = piece_of(from);
+                if (byte % 16 == 0 && unfenced_by[piece] && !fence_covers(piece, thread)) {
+                    report("a product reads what was written without a fence");
+                }
             }
             left[byte] = *from_a, right[byte] = *from_b;
         }
@@ -270,6 +273,9 @@ DEVICE void warpgroup_sees_shared() {
         if (writer == emulation::current + 1) writer = 0;
     }
     emulation::me().unfenced.clear();
+    if (emulation::tracked) {
+        emulation::fenced[emulation::current] = emulation::clocks[emulation::current];
+    }
 }
 DEVICE void warpgroup_begin() {}
 DEVICE void warpgroup_end() { emulation::me().products.close(); }

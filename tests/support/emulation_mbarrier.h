@@ -41,9 +41,21 @@ struct BulkCopy {
 };
 inline std::vector<BulkCopy> bulk_copies;
 
+// Copies of a thread, by whose end it arrives.
+struct Arrival {
+    std::vector<Copy> copies;
+    const void* barrier;
+    u32 thread;
+};
+inline std::vector<Arrival> arrivals;
+
+inline Barrier named[16];
+
 inline void begin_mbarriers() {
     mbarriers.clear();
     bulk_copies.clear();
+    arrivals.clear();
+    for (Barrier& barrier : named) barrier = Barrier();
 }
 
 inline MBarrier& mbarrier_at(const void* pointer) {
@@ -71,13 +83,6 @@ inline void land(size_t number) {
     progress++;
     barrier.advance();
 }
-// Where all threads wait, what is under way lands.
-inline bool something_lands() {
-    if (bulk_copies.empty()) return false;
-    land(random_below((u32)bulk_copies.size()));
-    return true;
-}
-
 inline std::string who_waits() {
     std::string all;
     std::vector<const void*> told;
@@ -94,7 +99,7 @@ inline std::string who_waits() {
 
 inline void end_mbarriers() {
     if (!trouble.empty()) return;
-    if (!bulk_copies.empty()) report("a block ends while copies are under way");
+    if (bulk_copies.size() + arrivals.size()) report("a block ends while copies are under way");
     for (auto& [pointer, barrier] : mbarriers) {
         if (barrier.left != barrier.count || barrier.bytes) {
             report("a block ends with an mbarrier half complete" + barrier.state());
@@ -102,22 +107,53 @@ inline void end_mbarriers() {
     }
 }
 
-inline void arrive_at(const void* pointer, u32 bytes) {
-    MBarrier& barrier = mbarrier_at(pointer);
-    if (std::find(barrier.arrived.begin(), barrier.arrived.end(), current) !=
-        barrier.arrived.end()) {
+// `who` arrives, having published what it did.
+inline void arrive_as(u32 who, u32 knows, MBarrier& barrier, u32 bytes) {
+    if (std::find(barrier.arrived.begin(), barrier.arrived.end(), who) != barrier.arrived.end()) {
         report("a thread arrives twice in a phase" + barrier.state());
     }
     if (barrier.left == 0) {
         report("more threads arrive in a phase than an mbarrier counts");
         return;
     }
-    barrier.arrived.push_back(current);
-    publish(current, barrier.coming);
+    barrier.arrived.push_back(who);
+    publish(knows, barrier.coming);
     barrier.bytes += bytes;
     barrier.left--;
     if (!barrier.left && barrier.bytes < 0) report("more bytes come than an mbarrier expects");
     barrier.advance();
+}
+inline void arrive_at(const void* pointer, u32 bytes) {
+    arrive_as(current, current, mbarrier_at(pointer), bytes);
+}
+
+// A thread's copies are there, and it arrives by that. What else it has done nobody learns by it.
+inline void end_copies(size_t number) {
+    Arrival one = std::move(arrivals[number]);
+    arrivals.erase(arrivals.begin() + (long)number);
+    for (Copy& copy : one.copies) {
+        copy.make();
+        has_landed(piece_of(copy.target), engine);
+    }
+    arrive_as(one.thread, engine, mbarriers[one.barrier], 0);
+}
+
+// Something of what is under way lands; where all threads wait, all that one barrier waits for.
+inline bool something_lands(bool all) {
+    if (!bulk_copies.empty() && (arrivals.empty() || random_below(2))) {
+        land(random_below((u32)bulk_copies.size()));
+        return true;
+    }
+    if (arrivals.empty()) return false;
+    if (!all) {
+        end_copies(random_below((u32)arrivals.size()));
+        return true;
+    }
+    const void* barrier = arrivals[random_below((u32)arrivals.size())].barrier;
+    for (size_t i = arrivals.size(); i-- > 0;) {
+        if (arrivals[i].barrier == barrier) end_copies(i);
+    }
+    return true;
 }
 
 }  // namespace emulation
@@ -136,13 +172,24 @@ DEVICE void mbarriers_initialised() {
     }
 }
 DEVICE void mbarrier_arrive(u64* barrier) { emulation::arrive_at(barrier, 0); }
+DEVICE void mbarrier_arrive_with_copies(u64* barrier) {
+    emulation::mbarrier_at(barrier);
+    auto& copies = emulation::me().copies;
+    if (!copies.closed.empty()) emulation::report("copies have a group and an mbarrier");
+    for (auto& copy : copies.open) emulation::lands_by_itself(emulation::piece_of(copy.target));
+    emulation::arrivals.push_back({std::move(copies.open), barrier, emulation::current});
+    copies.open.clear();
+    if (emulation::copy_moment == emulation::AT_ONCE) {
+        emulation::end_copies(emulation::arrivals.size() - 1);
+    }
+}
 DEVICE void mbarrier_expect(u64* barrier, u32 bytes) { emulation::arrive_at(barrier, bytes); }
 
 // Whether the phase of this parity is complete: that under way, or the one before it.
 DEVICE bool mbarrier_test(u64* pointer, u32 parity) {
     emulation::MBarrier& barrier = emulation::mbarrier_at(pointer);
-    if (emulation::bulk_copies.size() && emulation::due(emulation::copy_moment)) {
-        emulation::something_lands();
+    if (emulation::copy_moment == emulation::SOMETIME && emulation::random_below(3) == 0) {
+        emulation::something_lands(false);
     }
     bool complete = (barrier.phase & 1) != parity;
     i64 wanted = complete ? barrier.phase - 1 : barrier.phase;
@@ -180,6 +227,12 @@ DEVICE void bulk_copy(void* target, const void* source, u32 bytes, u64* barrier)
     if (emulation::copy_moment == emulation::AT_ONCE) {
         emulation::land(emulation::bulk_copies.size() - 1);
     }
+}
+
+template <int THREADS>
+DEVICE void some_meet(int id) {
+    static const int count = THREADS;
+    emulation::wait_at(emulation::named[id], count);
 }
 
 // Registers pass from warpgroups that need few to those that need many.

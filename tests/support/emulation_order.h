@@ -9,7 +9,8 @@
 typedef std::vector<u32> Clock;  // by thread: the last of its moments that is known
 inline bool tracked = false;
 inline std::vector<Clock> clocks;
-inline u32 engine = 0;  // the number, behind the threads, of what copies in bulk
+inline std::vector<Clock> fenced;  // what a thread knew at its last fence
+inline u32 engine = 0;  // the number, behind the threads, of what copies when nobody waits for it
 
 constexpr u32 UNDER_WAY = 0xffffffffu;
 struct Piece {
@@ -28,6 +29,7 @@ inline void track(u32 size) {
     tracked = true;
     engine = size;
     clocks.assign(size + 1, Clock(size + 1, 0));
+    fenced.assign(size + 1, Clock(size + 1, 0));
     for (u32 i = 0; i <= size; i++) clocks[i][i] = 1;
     pieces.assign(shared_bytes.size() / 16, Piece());
 }
@@ -67,9 +69,19 @@ inline void begins_to_land(u32 piece, u32 thread, u32 writer = UNDER_WAY) {
     one.writer = writer == UNDER_WAY ? thread : writer;
     one.written = UNDER_WAY;
 }
+// A barrier will say when it is there, and not its thread.
+inline void lands_by_itself(u32 piece) {
+    if (tracked) pieces[piece].writer = engine;
+}
 // The one who copied has waited for it.
 inline void has_landed(u32 piece, u32 writer) {
     if (tracked && pieces[piece].written == UNDER_WAY) pieces[piece].written = clocks[writer][writer];
+}
+// A thread's fence is of what it knows, too: what others wrote before a barrier that it waited for.
+inline bool fence_covers(u32 piece, u32 thread) {
+    if (!tracked) return false;
+    const Piece& one = pieces[piece];
+    return one.written != UNDER_WAY && fenced[thread][one.writer] >= one.written;
 }
 inline void is_read(u32 piece, u32 thread) {
     Piece& one = pieces[piece];

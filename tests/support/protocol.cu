@@ -17,7 +17,7 @@ enum Mistake {
     NO_BARRIER_AFTER_INIT,
     NO_FENCE_AFTER_INIT,
     HALF_A_PHASE_MORE,
-    NO_FENCE_BEFORE_ARRIVAL,
+    NO_FENCE,
     ARRIVES_BEFORE_COPIES,
     A_STAGE_BEHIND,
 };
@@ -28,9 +28,13 @@ struct Protocol {
     u64 full[STAGES], empty[STAGES];
 };
 
+// By threads that wait for what they copied, in bulk, or by threads whose copies arrive by themselves.
+enum Way { THREADS, BULK, ASYNCHRONOUS };
+
 // sums (64, WGMMA_ROWS) of the products of `steps` chunks of 64 lines with as many of WGMMA_ROWS. As
-// they lie in shared memory where copied `in_bulk`, otherwise as rows.
-KERNEL void protocol(const u8* chunks, int steps, int in_bulk, int mistake, u32* found) {
+// they lie in shared memory where copied in bulk, otherwise as rows.
+KERNEL void protocol(const u8* chunks, int steps, int way, int mistake, u32* found) {
+    bool in_bulk = way == BULK;
     Protocol& shared = *(Protocol*)shared_memory();
     if (threadIdx.x == 0) {
         for (int i = 0; i < STAGES; i++) {
@@ -62,14 +66,19 @@ KERNEL void protocol(const u8* chunks, int steps, int in_bulk, int mistake, u32*
             share_out<LINES * PIECES, 128>([&](int i) {
                 copy16(lines + swizzled(i / PIECES, i % PIECES), from + i * 16, true);
             });
+            if (way == ASYNCHRONOUS) {
+                if (mistake != ARRIVES_BEFORE_COPIES) mbarrier_arrive_with_copies(full);
+                continue;
+            }
             copies_end();
             copies_wait<0>();
-            if (mistake != NO_FENCE_BEFORE_ARRIVAL) warpgroup_sees_shared();
+            if (mistake != NO_FENCE) warpgroup_sees_shared();
             if (mistake != ARRIVES_BEFORE_COPIES) mbarrier_arrive(full);
         } else {
             if (mistake == WRONG_PARITY) parity ^= 1;
             if (mistake == SAME_PARITY) parity = 0;
             if (mistake != NO_WAIT_FOR_FULL) mbarrier_wait(full, parity);
+            if (way == ASYNCHRONOUS && mistake != NO_FENCE) warpgroup_sees_shared();
             if (mistake == RELEASED_UNDER_WAY) {
                 __syncwarp();
                 if (leads) mbarrier_arrive(empty);
