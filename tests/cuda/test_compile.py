@@ -256,7 +256,7 @@ def test_a_struct_is_passed_as_it_is_packed(built):
     sizes = dict(re.findall(r"\.param \.align 8 \.b8 (\w+)\[(\d+)\]", built.compiled.ptx))
     for name in built.kernels:
         structs = []
-        if built.unit in ("hamming", "sketches", "floats", "reduced"):
+        if built.unit in ("hamming", "sketches", "floats", "reduced", "pipelined"):
             structs = [SCAN, REDUCED] if built.unit == "reduced" else [SCAN]
         for number, struct in enumerate(structs):
             assert int(sizes[f"{name}_param_{number}"]) == struct.layout.itemsize, name
@@ -294,7 +294,7 @@ def test_float64_is_neither_flushed_nor_fused(built):
     assert not re.findall(r"\bfma\.\w+\.f64\b", built.compiled.ptx)
 
 
-@for_targets(lambda unit, _: unit == "sketches")
+@for_targets(lambda unit, _: unit in ("sketches", "pipelined"))
 def test_rows_cost_no_division(built):
     """Of float64, which many devices do at a sixty-fourth of the pace: only queries cost some."""
     entries = re.split(r"\.entry\s+(\w+)", built.compiled.ptx)[1:]

@@ -15,7 +15,7 @@ inline u32 engine = 0;  // the number, behind the threads, of what copies when n
 constexpr u32 UNDER_WAY = 0xffffffffu;
 struct Piece {
     u32 writer = 0, written = 0;  // a moment of the writer, 0 if nobody has written
-    std::vector<std::pair<u32, u32>> readers;  // threads, and moments at which they had read
+    Clock readers;  // by thread: when it had read this, 0 if it has not
 };
 inline std::vector<Piece> pieces;
 inline std::vector<u8> shared_bytes;
@@ -55,7 +55,8 @@ inline bool knows(u32 thread, u32 other, u32 moment) {
 inline void begins_to_land(u32 piece, u32 thread, u32 writer = UNDER_WAY) {
     if (!tracked) return;
     Piece& one = pieces[piece];
-    for (auto [reader, moment] : one.readers) {
+    for (u32 reader = 0; reader < one.readers.size(); reader++) {
+        u32 moment = one.readers[reader];
         if (moment == UNDER_WAY) {
             report("a copy overwrites what a product under way reads");
         } else if (!knows(thread, reader, moment)) {
@@ -90,16 +91,10 @@ inline void is_read(u32 piece, u32 thread) {
     } else if (one.written == UNDER_WAY || !knows(thread, one.writer, one.written)) {
         report("a product reads a stage before its barrier says that it is full");
     }
-    for (auto& [reader, moment] : one.readers) {
-        if (reader == thread) {
-            moment = UNDER_WAY;
-            return;
-        }
-    }
-    one.readers.emplace_back(thread, UNDER_WAY);
+    if (one.readers.empty()) one.readers.assign(engine + 1, 0);
+    one.readers[thread] = UNDER_WAY;
 }
 inline void has_been_read(u32 piece, u32 thread) {
-    for (auto& [reader, moment] : pieces[piece].readers) {
-        if (reader == thread) moment = clocks[thread][thread];
-    }
+    Clock& readers = pieces[piece].readers;
+    if (!readers.empty()) readers[thread] = clocks[thread][thread];
 }
