@@ -127,6 +127,16 @@ inline void arrive_at(const void* pointer, u32 bytes) {
     arrive_as(current, current, mbarrier_at(pointer), bytes);
 }
 
+// Between a thread's mbarriers others may come to do much, which shows what plain loads and stores
+// to shared memory have no clocks for.
+inline void let_others_go() {
+    if (order != ANY || random_below(16)) return;
+    for (u32 turns = 1 + random_below(6); turns; turns--) {
+        progress++;
+        yield();
+    }
+}
+
 // A thread's copies are there, and it arrives by that. What else it has done nobody learns by it.
 inline void end_copies(size_t number) {
     Arrival one = std::move(arrivals[number]);
@@ -171,7 +181,10 @@ DEVICE void mbarriers_initialised() {
         if (barrier.by == emulation::current) barrier.fenced = true;
     }
 }
-DEVICE void mbarrier_arrive(u64* barrier) { emulation::arrive_at(barrier, 0); }
+DEVICE void mbarrier_arrive(u64* barrier) {
+    emulation::let_others_go();
+    emulation::arrive_at(barrier, 0);
+}
 DEVICE void mbarrier_arrive_with_copies(u64* barrier) {
     emulation::mbarrier_at(barrier);
     auto& copies = emulation::me().copies;
@@ -210,6 +223,7 @@ DEVICE void mbarrier_wait(u64* barrier, u32 parity) {
         if (!emulation::trouble.empty()) emulation::end_thread();
     }
     emulation::me().waits_for = nullptr;
+    emulation::let_others_go();
 }
 
 DEVICE void bulk_copy(void* target, const void* source, u32 bytes, u64* barrier) {
