@@ -3,15 +3,16 @@
 Of each kernel the loop that computes pairs is found, and the loops around it. Their instructions,
 times how often they run for a tile, keep the pipes of a processor busy; the busiest one, the issue
 of instructions, the second-level cache or the memory sets the pace. A kernel of which one block
-fills a processor does not test pairs while it multiplies: there the two add up.
+fills a processor does not test pairs while it multiplies: there the two add up, but in a pipeline,
+whose warpgroups do each their own.
 
 Of reduced rows and of refinement the innermost loop alone counts, and the memory: rows that coarse
 numbers exclude, pairs whose rows come from memory.
 
 Beside it stands the roof: the pace if the unit that the kernel is made of, or the memory, were
-all. Left out: latencies that too few warps do not hide, bank conflicts, power, and pairs that are
-listed. A measurement far below its prediction says that one of these, or a rate of `machines`, is
-not as assumed.
+all. Left out: latencies that too few warps do not hide, bank conflicts, power, pairs that are
+listed, and the warps that copy for others in a pipeline. A measurement far below its prediction
+says that one of these, or a rate of `machines`, is not as assumed.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ class Prediction:
 def predict(kernel: str, family: str, machine: Machine, code: Code, width: int) -> Prediction:
     """A scan of rows of so many bytes."""
     shape = code.shape
-    warps, stream = shape.threads // _WARP, "stream" in kernel
+    warps, stream = _warps(kernel, shape.threads), "stream" in kernel
     blocks = blocks_of(machine, code, shape.shared_bytes(width))
     pairs = shape.queries * shape.rows
     hot, rest = _work(kernel, family, code, width)
@@ -108,7 +109,7 @@ def predict(kernel: str, family: str, machine: Machine, code: Code, width: int) 
     else:
         passed = 0 if kernel.endswith("resident") else shape.queries * width
         busy["second-level cache"] = (rows_bytes + passed) / machine.rates["l2_bytes"]
-    if blocks == 1 and not stream:
+    if blocks == 1 and not stream and kernel not in sources.SIMPLER:
         limit, cycles = _largest(busy)
         cycles += _largest(idle)[1]
     else:
@@ -192,6 +193,11 @@ def blocks_of(machine: Machine, code: Code, shared: int) -> int:
     )
 
 
+def _warps(kernel: str, threads: int) -> int:
+    """Of a block, that compute pairs."""
+    return threads // _WARP - (4 if kernel in sources.SIMPLER else 0)
+
+
 def _keys_of(kernel: str, family: str) -> tuple[str, ...]:
     return _PRODUCTS if "warp" in kernel else _KEYS[family]
 
@@ -232,7 +238,7 @@ def _key_count(
     kernel: str, family: str, queries: int, rows: int, threads: int, width: int
 ) -> float:
     """Instructions of the kernel's kind that a warp needs for a tile."""
-    warps = threads // _WARP
+    warps = _warps(kernel, threads)
     if "warpgroup" in kernel:  # 64 queries and all rows, 32 bytes, by the four warps together
         return -(-width // _TENSOR_CHUNK) * 4 * queries / 64 / (warps / 4)
     if kernel.endswith("warp"):  # 16 queries, 8 rows, 32 bytes
@@ -290,7 +296,7 @@ def width_of(family: str, kernel: str) -> int:
     """Bytes of the rows that a kernel is predicted for: of 4096 numbers or bits, and where the
     resident kernel takes those, of more than it can keep."""
     if family == "hamming":
-        return 1040 if kernel == "hamming_warpgroup" else _DIM // 8
+        return 1040 if kernel.endswith("_warpgroup") else _DIM // 8
     return layout.width_of(_DIM) if family.endswith("sketches") else 4 * _DIM
 
 
@@ -336,8 +342,14 @@ def made(
     say: Callable[[str], object], machines: tuple[Machine, ...] = MACHINES
 ) -> list[Prediction]:
     """Of all kernels on all machines."""
-    units = ("hamming", "sketches", "floats", "dots", "reduced", "refine")
-    needed = sorted({(unit, m.capability) for m in machines for unit in units})
+    needed = sorted(
+        {
+            (unit, m.capability)
+            for m in machines
+            for unit in sources.units_for(m.capability)
+            if unit != "select"
+        }
+    )
     say(f"Compiling {len(needed)} files for {len(machines)} GPUs; this takes minutes")
     with ThreadPoolExecutor(available_threads()) as pool:
         list(pool.map(lambda target: codes(*target), needed))

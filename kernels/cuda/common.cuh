@@ -74,13 +74,13 @@ DEVICE void list_pair(const Scan& scan, int query, i64 row, u64 key, u64 upper) 
     }
 }
 
-// Share so many pieces of work out among the threads of a block, in a loop whose length the
-// compiler knows.
+// Share so many pieces of work out among the threads of a block, or those from `first` on, in a loop
+// whose length the compiler knows.
 template <int COUNT, int THREADS, class Work>
-DEVICE void share_out(Work work) {
+DEVICE void share_out(Work work, int first = 0) {
 #pragma unroll
     for (int turn = 0; turn < (COUNT + THREADS - 1) / THREADS; turn++) {
-        int piece = turn * THREADS + (int)threadIdx.x;
+        int piece = turn * THREADS + (int)threadIdx.x - first;
         if (COUNT % THREADS == 0 || piece < COUNT) work(piece);
     }
 }

@@ -48,6 +48,7 @@ class Device(Protocol):
         processors: streaming multiprocessors.
         shared_limit: bytes of shared memory that a block may have.
         spare: lists of pairs that searches leave for the next one.
+        avoided: kernels that were found to be wrong here, and have simpler ones.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Device(Protocol):
     processors: int
     shared_limit: int
     spare: list[Any]
+    avoided: set[str]
 
     def use(self) -> Any:
         """A context in which the calling thread works with this device."""

@@ -32,6 +32,7 @@ class CudaDevice:
         self.processors = int(properties["multiProcessorCount"])
         self.shared_limit = int(properties["sharedMemPerBlockOptin"])
         self.spare: list[Any] = []
+        self.avoided: set[str] = set()
         self._modules: dict[str, Any] = {}
         self._kernels: dict[str, Any] = {}
         self._shapes: dict[str, Shape] = {}

@@ -165,6 +165,65 @@ DEVICE void warpgroup_holds(u32 (&sums)[64]) {
     for (int i = 0; i < 64; i++) asm volatile("" : "+r"(sums[i])::"memory");
 }
 
+// mbarriers: each counts the arrivals of a phase, and when all have come the next phase begins. What
+// a thread has done before it arrives is known to those who waited for the phase.
+DEVICE void mbarrier_init(u64* barrier, u32 count) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(count)
+                 : "memory");
+}
+DEVICE void mbarrier_arrive(u64* barrier) {
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier))
+                 : "memory");
+}
+// Arrive when the copies that this thread has begun are there; the thread goes on.
+DEVICE void mbarrier_arrive_with_copies(u64* barrier) {
+    asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(
+                     shared_address(barrier))
+                 : "memory");
+}
+// Nanoseconds, of the whole device.
+DEVICE u64 nanoseconds() {
+    u64 now;
+    asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now));
+    return now;
+}
+DEVICE bool mbarrier_test(u64* barrier, u32 parity) {
+    u32 complete;
+    asm volatile("{\n.reg .pred complete;\n"
+                 "mbarrier.try_wait.parity.shared::cta.b64 complete, [%1], %2;\n"
+                 "selp.u32 %0, 1, 0, complete;\n}"
+                 : "=r"(complete)
+                 : "r"(shared_address(barrier)), "r"(parity)
+                 : "memory");
+    return complete;
+}
+// Wait for the phase of this parity, that under way or the one before it: 0 is that of the first. Of
+// a barrier at its first phase, the one before counts as complete. The hardware lets a thread sleep
+// at each try. A kernel that waits for a minute waits for ever: it ends with an error.
+DEVICE void mbarrier_wait(u64* barrier, u32 parity) {
+    if (mbarrier_test(barrier, parity)) return;
+    u64 start = nanoseconds();
+    while (!mbarrier_test(barrier, parity)) {
+        if (SELDOM(nanoseconds() - start > 60000000000ull)) __trap();
+    }
+}
+
+// A barrier of its own, `id` from 1 on, for so many threads of the block.
+template <int THREADS>
+DEVICE void some_meet(int id) {
+    asm volatile("bar.sync %0, %1;" ::"r"(id), "n"(THREADS) : "memory");
+}
+
+// Registers of each thread of a warpgroup, which passes some to others, or takes what was passed.
+template <int REGISTERS>
+DEVICE void registers_given_up() {
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(REGISTERS));
+}
+template <int REGISTERS>
+DEVICE void registers_taken() {
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(REGISTERS));
+}
+
 // Where a matrix of 128-byte rows lies: address / 16, groups of 8 rows 1024 bytes apart, and
 // the 128-byte swizzle. (PTX ISA, matrix descriptor of wgmma.)
 DEVICE u64 matrix_descriptor(const void* pointer) {

@@ -13,7 +13,7 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent
 
 #: Compiled on their own. `kernels_of` finds what each of them defines.
-UNITS = ("hamming", "sketches", "floats", "dots", "reduced", "select", "refine")
+UNITS = ("hamming", "sketches", "floats", "dots", "reduced", "select", "refine", "pipelined")
 
 #: Oldest devices that are supported: 64-bit integer atomics aside, sm_70 lacks nothing.
 OLDEST = (7, 0)
@@ -75,6 +75,8 @@ def digest() -> str:
 #: Kernels of a unit that scan, from many queries to few, by what they need.
 SCANS: dict[str, tuple[tuple[str, str | None], ...]] = {
     "hamming": (
+        ("hamming_pipelined_warpgroup_resident", "HAS_WGMMA"),
+        ("hamming_pipelined_warpgroup", "HAS_WGMMA"),
         ("hamming_warpgroup_resident", "HAS_WGMMA"),
         ("hamming_warpgroup", "HAS_WGMMA"),
         ("hamming_warp", "HAS_MMA_BITS"),
@@ -91,6 +93,7 @@ SCANS: dict[str, tuple[tuple[str, str | None], ...]] = {
         ("l1_sketches_stream_1", None),
     ),
     "l2_sketches": (
+        ("l2_sketches_pipelined_warpgroup", "HAS_WGMMA"),
         ("l2_sketches_warpgroup", "HAS_WGMMA"),
         ("l2_sketches_warp", "HAS_MMA_BYTES"),
         ("l2_sketches_tile", None),
@@ -121,6 +124,14 @@ SCANS: dict[str, tuple[tuple[str, str | None], ...]] = {
         ("dot_floats_stream_2", None),
         ("dot_floats_stream_1", None),
     ),
+}
+
+#: Kernels that are fast by a structure of which much can be wrong, and those of the same work that
+#: take their place on a device where they are (`search/gpu/selfcheck.py`).
+SIMPLER = {
+    "hamming_pipelined_warpgroup_resident": "hamming_warpgroup_resident",
+    "hamming_pipelined_warpgroup": "hamming_warpgroup",
+    "l2_sketches_pipelined_warpgroup": "l2_sketches_warpgroup",
 }
 
 #: Metrics that are made of inner products: one family of scans serves both.
@@ -162,6 +173,8 @@ def unit_of(kernel: str) -> str:
     for unit, names in OTHERS.items():
         if kernel in names:
             return unit
+    if kernel in SIMPLER:
+        return "pipelined"
     family = next(family for family in SCANS if kernel.startswith(family))
     # l1_sketches: sketches
     return "dots" if family.startswith("dot") else family.split("_")[-1]
@@ -171,6 +184,11 @@ def scans_for(family: str, capability: tuple[int, int]) -> tuple[str, ...]:
     """The scans of a family that a device has, from many queries to few."""
     features = features_of(capability)
     return tuple(name for name, needs in SCANS[family] if needs is None or needs in features)
+
+
+def units_for(capability: tuple[int, int]) -> tuple[str, ...]:
+    """The units that define kernels for a device."""
+    return tuple(unit for unit in UNITS if kernels_of(unit, capability))
 
 
 def kernels_of(unit: str, capability: tuple[int, int]) -> tuple[str, ...]:

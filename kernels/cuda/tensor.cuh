@@ -58,13 +58,16 @@ DEVICE void aim_at_rows(Copier<LINES, THREADS>& copier, const Scan& scan, i64 ti
     });
 }
 
-// What the quick tests must know of a block's queries and of a tile's rows.
+// What the quick tests must know of a block's queries and of a tile's rows. Learnt by threads from
+// `from` on.
 template <class Rule, int LINES, int THREADS>
-DEVICE void learn_queries(const Scan& scan, typename Rule::Query* facts, int first) {
-    share_out<LINES, THREADS>([&](int i) {
-        bool there = first + i < scan.query_count;
-        facts[i] = there ? Rule::query(scan, first + i) : Rule::no_query();
-    });
+DEVICE void learn_queries(const Scan& scan, typename Rule::Query* facts, int first, int from = 0) {
+    share_out<LINES, THREADS>(
+        [&](int i) {
+            bool there = first + i < scan.query_count;
+            facts[i] = there ? Rule::query(scan, first + i) : Rule::no_query();
+        },
+        from);
 }
 template <class Rule, int LINES, int THREADS>
 DEVICE void learn_rows(const Scan& scan, typename Rule::Row* facts, i64 tile) {
@@ -217,6 +220,62 @@ struct WarpgroupShared {
     typename Decide<KIND>::Row rows[WGMMA_ROWS];
 };
 
+template <int SIZE>
+DEVICE void hold(u32 (&sums)[WARPGROUP_M][SIZE]) {
+#pragma unroll
+    for (int m = 0; m < WARPGROUP_M; m++) warpgroup_holds(sums[m]);
+}
+
+// Issue the products of a chunk of a warpgroup's queries with a tile's rows: one group. The sums are
+// begun anew, or added to.
+template <Product PRODUCT>
+DEVICE void multiply_chunk(u32 (&sums)[WARPGROUP_M][WGMMA_ROWS / 2], const u8* queries,
+                           const u8* rows, bool adds) {
+    hold(sums);
+    warpgroup_begin();
+#pragma unroll
+    for (int k = 0; k < STEPS; k++) {
+#pragma unroll
+        for (int m = 0; m < WARPGROUP_M; m++) {
+            // 32 bytes on within the swizzled rows: the hardware swizzles addresses.
+            warpgroup_product<PRODUCT>(sums[m], queries + m * 64 * CHUNK + k * 32, rows + k * 32,
+                                       adds || k > 0);
+        }
+    }
+    warpgroup_end();
+    hold(sums);
+}
+
+// Test what a warpgroup has multiplied, and list the pairs that may be near: its queries from
+// `first_query` on, with a tile of rows.
+template <class Rule>
+DEVICE void list_near(const Scan& scan, const u32 (&sums)[WARPGROUP_M][WGMMA_ROWS / 2],
+                      const typename Rule::Query* queries, const typename Rule::Row* rows,
+                      int first_query, i64 tile) {
+    int lane = threadIdx.x % 32, query = threadIdx.x % 128 / 32 * 16 + lane / 4;
+    const typename Rule::Query* query_facts = queries + query;
+    typename Rule::Query asked[2 * WARPGROUP_M];
+#pragma unroll
+    for (int q = 0; q < 2 * WARPGROUP_M; q++) asked[q] = query_facts[q / 2 * 64 + q % 2 * 8];
+#pragma unroll
+    for (int j = 0; j < WGMMA_ROWS / 8; j++) {
+        int row = j * 8 + lane % 4 * 2;
+        typename Rule::Row row_facts[2] = {rows[row], rows[row + 1]};
+        bool any = false;
+#pragma unroll
+        for (int i = 0; i < 4 * WARPGROUP_M; i++) {
+            any |= Rule::keeps_product(asked[i / 2], row_facts[i % 2], sums[i / 4][4 * j + i % 4]);
+        }
+        if (!SELDOM(any)) continue;
+#pragma unroll
+        for (int m = 0; m < WARPGROUP_M; m++) {
+            const u32* four = sums[m] + 4 * j;
+            list_four<Rule>(scan, query_facts + m * 64, rows + row, first_query + query + m * 64,
+                            tile + row, four[0], four[1], four[2], four[3]);
+        }
+    }
+}
+
 template <Kind KIND, Product PRODUCT, bool RESIDENT>
 DEVICE void warpgroup_scan(const Scan& scan) {
     typedef Decide<KIND> Rule;
@@ -224,7 +283,6 @@ DEVICE void warpgroup_scan(const Scan& scan) {
     Shared& shared = *(Shared*)shared_memory();
     // One product may be under way while the next begins; its stage cannot be filled yet.
     constexpr int AHEAD = WARPGROUP_STAGES - 2;
-    int lane = threadIdx.x % 32, warp = threadIdx.x % 128 / 32;
     int my_queries = threadIdx.x / 128 * WARPGROUP_M * 64;
     int first_query = blockIdx.x * WARPGROUP_SIDE_QUERIES;
     int chunks = (scan.width + CHUNK - 1) / CHUNK;
@@ -272,22 +330,7 @@ DEVICE void warpgroup_scan(const Scan& scan) {
             const u8* queries = RESIDENT ? shared.resident + chunk * WARPGROUP_QUERY_CHUNK
                                          : rows + WARPGROUP_ROW_CHUNK;
             if (++stage == WARPGROUP_STAGES) stage = 0;
-#pragma unroll
-            for (int m = 0; m < WARPGROUP_M; m++) warpgroup_holds(sums[m]);
-            warpgroup_begin();
-#pragma unroll
-            for (int k = 0; k < STEPS; k++) {
-#pragma unroll
-                for (int m = 0; m < WARPGROUP_M; m++) {
-                    // 32 bytes on within the swizzled rows: the hardware swizzles addresses.
-                    warpgroup_product<PRODUCT>(sums[m],
-                                               queries + (my_queries + m * 64) * CHUNK + k * 32,
-                                               rows + k * 32, chunk > 0 || k > 0);
-                }
-            }
-            warpgroup_end();
-#pragma unroll
-            for (int m = 0; m < WARPGROUP_M; m++) warpgroup_holds(sums[m]);
+            multiply_chunk<PRODUCT>(sums, queries + my_queries * CHUNK, rows, chunk > 0);
             // While the tensor cores are at work: what the steps after the next need, and facts.
             copy();
             if (chunk == 0) {
@@ -295,32 +338,10 @@ DEVICE void warpgroup_scan(const Scan& scan) {
             }
         }
         warpgroup_wait<0>();
-#pragma unroll
-        for (int m = 0; m < WARPGROUP_M; m++) warpgroup_holds(sums[m]);
+        hold(sums);
         __syncthreads();  // the rows' facts are there for all
-        int query = my_queries + warp * 16 + lane / 4;
-        const typename Rule::Query* query_facts = shared.queries + query;
-        typename Rule::Query asked[2 * WARPGROUP_M];
-#pragma unroll
-        for (int q = 0; q < 2 * WARPGROUP_M; q++) asked[q] = query_facts[q / 2 * 64 + q % 2 * 8];
-#pragma unroll
-        for (int j = 0; j < WGMMA_ROWS / 8; j++) {
-            int row = j * 8 + lane % 4 * 2;
-            typename Rule::Row row_facts[2] = {shared.rows[row], shared.rows[row + 1]};
-            bool any = false;
-#pragma unroll
-            for (int i = 0; i < 4 * WARPGROUP_M; i++) {
-                any |= Rule::keeps_product(asked[i / 2], row_facts[i % 2], sums[i / 4][4 * j + i % 4]);
-            }
-            if (!SELDOM(any)) continue;
-#pragma unroll
-            for (int m = 0; m < WARPGROUP_M; m++) {
-                const u32* four = sums[m] + 4 * j;
-                list_four<Rule>(scan, query_facts + m * 64, shared.rows + row,
-                                first_query + query + m * 64, tile + row, four[0], four[1], four[2],
-                                four[3]);
-            }
-        }
+        list_near<Rule>(scan, sums, shared.queries + my_queries, shared.rows,
+                        first_query + my_queries, tile);
     }
 }
 

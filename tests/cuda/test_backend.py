@@ -168,16 +168,20 @@ def test_the_self_check_tries_what_is_large_on_a_device(monkeypatch):
         widths.setdefault(kernel, set()).add(width)
         assert queries > shape.queries, kernel
         chunk, stages = (64, 3) if kernel.endswith("tile") else (128, 4)
+        stages += kernel == "hamming_pipelined_warpgroup_resident"
         assert width >= 4 * chunk
         tiles = (len(rows) - 30) // shape.rows  # behind the first round's rows
         assert tiles >= 2
         if "stream" not in kernel:
             assert queries > 256
-            assert -(-width // chunk) * tiles > 2 * stages - 1
+            # Of a pipeline, the ring goes on from one tile of queries to the next.
+            turns = tiles * (-(-queries // shape.queries) if "pipelined" in kernel else 1)
+            assert -(-width // chunk) * turns > 2 * stages - 1
     names = {name for family in sources.SCANS for name in sources.scans_for(family, (9, 0))}
     assert set(widths) == names
-    assert widths["hamming_warpgroup"] == {512, 1040}
-    assert widths["hamming_warpgroup_resident"] == {512}
+    for structure in ("", "pipelined_"):
+        assert widths[f"hamming_{structure}warpgroup"] == {512, 1040}
+        assert widths[f"hamming_{structure}warpgroup_resident"] == {512}
 
 
 def test_one_block_takes_all_tiles_of_rows():
@@ -188,11 +192,17 @@ def test_one_block_takes_all_tiles_of_rows():
             launches.append((kernel, grid))
 
     low = trials.OneBlockHigh(Noting())
-    for kernel in ("hamming_warpgroup", "l1_floats_tile", "l2_sketches_stream_4", "refine"):
+    for kernel in (
+        "hamming_pipelined_warpgroup",
+        "hamming_warpgroup",
+        "l1_floats_tile",
+        "l2_sketches_stream_4",
+        "refine",
+    ):
         low.launch(kernel, (5, 7), 32, 0, ())
     assert dict(launches) == {
-        "hamming_warpgroup": (5, 1), "l1_floats_tile": (5, 1), "l2_sketches_stream_4": (1, 1),
-        "refine": (5, 7),
+        "hamming_pipelined_warpgroup": (1, 1), "hamming_warpgroup": (5, 1),
+        "l1_floats_tile": (5, 1), "l2_sketches_stream_4": (1, 1), "refine": (5, 7),
     }  # fmt: skip
 
 
@@ -228,6 +238,58 @@ def test_the_self_check_makes_the_stream_of_transfers():
     problem = trials._Asked.made("hamming", 80, 9)
     assert problem.right(trials._passing(device, problem))
     assert device.sent == trials._PARTS > 2  # memory of a part before is used again
+
+
+#: Of a pipelined kernel that does nothing, that a device refuses, or that cannot be compiled.
+PIPELINED = "hamming_pipelined_warpgroup"
+
+
+class Refusing(EmulatedDevice):
+    def launch(self, kernel, *arguments):
+        if kernel == PIPELINED:
+            raise RuntimeError("CUDA_ERROR_LAUNCH_FAILED")
+        super().launch(kernel, *arguments)
+
+
+class Uncompiled(EmulatedDevice):
+    def shape_of(self, kernel):
+        if "pipelined" in kernel:
+            raise RuntimeError("NVRTC_ERROR_COMPILATION")
+        return super().shape_of(kernel)
+
+
+@pytest.mark.parametrize(
+    ("device", "why"),
+    [(Wrong(PIPELINED), "it gave wrong results"), (Refusing(), "CUDA_ERROR_LAUNCH_FAILED"),
+     (Uncompiled(), "NVRTC_ERROR_COMPILATION")],
+    ids=["wrong", "refused", "uncompiled"],
+)  # fmt: skip
+def test_a_pipelined_kernel_gives_way_to_the_simple_one(monkeypatch, device, why):
+    """On the device, with the right result; said once, by the kernel's name."""
+    monkeypatch.setattr(cuda, "devices", lambda: (device,))
+    rows = np.random.default_rng(0).integers(0, 256, (300, 600), np.uint8)
+
+    def found():
+        device.launched.clear()
+        *got, proof = topk(rows[:70], rows, 3, metric="hamming", backend="cuda", explain=True)
+        assert proof.simd.startswith("cuda")
+        want = reference.topk(rows[:70], rows, 3, "hamming")
+        assert all(np.array_equal(*both) for both in zip(got, want, strict=True))
+        return set(device.launched)
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        found()
+    lost = sorted(sources.SIMPLER if "NVRTC" in why else [PIPELINED])
+    assert sorted(device.avoided) == lost
+    assert len(told) == len(lost)
+    for one, kernel in zip(sorted(str(each.message) for each in told), lost, strict=True):
+        assert f"the kernel {kernel} is not used: " in one and why in one
+        assert f"{sources.SIMPLER[kernel]} searches in its place" in one
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ran = found()
+    assert "hamming_warpgroup" in ran and PIPELINED not in ran
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ CAPABILITIES = REQUIRED + OPTIONAL
 Target = tuple[str, tuple[int, int]]
 #: The slowest come first, so that no thread is left with them at the end.
 TARGETS: list[Target] = sorted(
-    [(unit, capability) for unit in sources.UNITS for capability in CAPABILITIES],
+    [(unit, capability) for capability in CAPABILITIES for unit in sources.units_for(capability)],
     key=lambda target: (target[0] != "sketches", target[1] != (9, 0)),
 )
 #: CuPy adds the first by itself. The second changes no code: it makes the log tell of spills.
@@ -257,7 +257,7 @@ def test_a_struct_is_passed_as_it_is_packed(built):
     sizes = dict(re.findall(r"\.param \.align 8 \.b8 (\w+)\[(\d+)\]", built.compiled.ptx))
     for name in built.kernels:
         structs = []
-        if built.unit in ("hamming", "sketches", "floats", "dots", "reduced"):
+        if built.unit in ("hamming", "sketches", "floats", "dots", "reduced", "pipelined"):
             structs = [SCAN, REDUCED] if built.unit == "reduced" else [SCAN]
         for number, struct in enumerate(structs):
             assert int(sizes[f"{name}_param_{number}"]) == struct.layout.itemsize, name
@@ -295,7 +295,7 @@ def test_float64_is_neither_flushed_nor_fused(built):
     assert not re.findall(r"\bfma\.\w+\.f64\b", built.compiled.ptx)
 
 
-@for_targets(lambda unit, _: unit in ("sketches", "dots"))
+@for_targets(lambda unit, _: unit in ("sketches", "dots", "pipelined"))
 def test_rows_cost_no_division(built):
     """Of float64, which many devices do at a sixty-fourth of the pace: only queries cost some."""
     entries = re.split(r"\.entry\s+(\w+)", built.compiled.ptx)[1:]
@@ -315,24 +315,20 @@ def test_distances_are_computed_in_float64(built):
 
 
 #: Units that have warpgroup products, of bits or of bytes.
-WARPGROUPS = {
-    "hamming": r"\bBGMMA\b.*AND\.POPC",
-    "sketches": r"\bIGMMA\b.*U8\.U8",
-    "dots": r"\bIGMMA\b.*U8\.U8",
-}
+WARPGROUPS = ("hamming", "sketches", "dots")
 
 
 def has(feature: str) -> Callable[[tuple[int, int]], bool]:
     return lambda capability: feature in sources.features_of(capability)
 
 
-@for_targets(lambda unit, of: unit in WARPGROUPS and has("HAS_WGMMA")(of))
+@for_targets(lambda unit, of: unit in (*WARPGROUPS, "pipelined") and has("HAS_WGMMA")(of))
 def test_warpgroup_products(built):
     """Of bits, of bytes; and all of a step are under way at once."""
-    product = WARPGROUPS[built.unit]
     kernels = [name for name in built.kernels if "_warpgroup" in name]
     assert kernels
     for name in kernels:
+        product = r"\bBGMMA\b.*AND\.POPC" if "hamming" in name else r"\bIGMMA\b.*U8\.U8"
         assert built.count(name, product) > 1, name
         # The last product of a step closes the group. The compiler, where it does not trust the
         # registers, lets each close one of its own.
@@ -357,6 +353,33 @@ def test_products_come_before_the_copies_of_their_step(built):
         before = [line for line in step[:product] if not line.startswith("@!PT")]
         loads = [line for line in before if re.search(r"\b(LDG|LDS|LDL|ST\w)\b", line)]
         assert not loads, (name, loads)
+
+
+@for_targets(lambda unit, _: unit == "pipelined")
+def test_warpgroups_of_a_pipeline_have_each_their_own_work(built):
+    """One copies and has few registers; the others wait for mbarriers alone, multiply and test."""
+    for name in built.kernels:
+        code = built.instructions[name]
+
+        def place(pattern: str, code: list[str] = code) -> list[int]:
+            return [i for i, line in enumerate(code) if re.search(pattern, line)]
+
+        [taken], [given] = place(r"\bUSETMAXREG\.TRY_ALLOC"), place(r"\bUSETMAXREG\.DEALLOC")
+        # The code of those that copy is behind that of those that multiply.
+        assert taken < min(place(r"GMMA\b")) < max(place(r"GMMA\b")) < given, name
+        assert min(place(r"\bLDGSTS\b")) > given, name
+        assert place(r"\bARRIVES\.LDGSTSBAR")[0] > given, name
+        # Beside the launch: at the begin of a stretch, where queries are exchanged.
+        assert len(place(r"\bBAR\.SYNC")) <= 4, name
+        assert max(i for i in place(r"\bBAR\.SYNC") if i < given) < min(place(r"GMMA\b")), name
+        # From the last wait before them, products are not far.
+        wait = max(i for i in place(r"\bSYNCS\.PHASECHK") if i < min(place(r"GMMA\b")))
+        assert min(place(r"GMMA\b")) - wait <= 80, name
+        # What is counted on: registers of 384 threads, given anew by `setmaxnreg`.
+        numbers = [int(n) for n in re.findall(r"\bR(\d+)\b", "\n".join(code[taken:given]))]
+        assert 128 < max(numbers) < 216, name
+        copying = code[given : place(r"\bLDGSTS\b")[-1]]
+        assert max(map(int, re.findall(r"\bR(\d+)\b", "\n".join(copying)))) < 64, name
 
 
 @for_targets()

@@ -65,9 +65,9 @@ def cupy(monkeypatch):
 def test_units_are_compiled_at_the_same_time_and_found_by_the_device(cupy):
     device = CudaDevice(0)
     seconds = compiling.compile_units(device)
-    assert set(seconds) == set(sources.UNITS)
+    assert set(seconds) == set(sources.units_for((9, 0)))
     assert all(each >= 0 for each in seconds.values())
-    wanted = {(sources.source(unit), sources.options((9, 0))) for unit in sources.UNITS}
+    wanted = {(sources.source(unit), sources.options((9, 0))) for unit in sources.units_for((9, 0))}
     assert cupy.known == dict.fromkeys(wanted, 2)  # compiled ahead, then loaded
 
 
@@ -100,8 +100,8 @@ def test_what_takes_long_is_said(monkeypatch, caplog, capsys):
         while not caplog.records:
             assert not done.done()
         device.go.set()
-        assert set(done.result()) == set(sources.UNITS)
-    total = len(sources.UNITS)
+        assert set(done.result()) == set(sources.units_for((9, 0)))
+    total = len(sources.units_for((9, 0)))
     assert caplog.messages == [
         f"Compiling kernels for emulation of sm_90a: {number} of {total} files"
         for number in range(total + 1)
@@ -110,7 +110,7 @@ def test_what_takes_long_is_said(monkeypatch, caplog, capsys):
     for record in caplog.records:
         Compiling().emit(record)
     shown = capsys.readouterr().err
-    assert shown == "Compiling 6 kernels, once for emulation of sm_90a ...\n"
+    assert shown == "Compiling 7 kernels, once for emulation of sm_90a ...\n"
 
 
 def test_what_is_in_a_cache_is_nothing_to_speak_of(monkeypatch, caplog):

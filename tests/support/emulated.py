@@ -62,29 +62,38 @@ _one_at_a_time = threading.Lock()
 
 @cache
 def _library(unit: str, tiles: str, capability: tuple[int, int]) -> ctypes.CDLL:
-    """The unit, compiled; kept by what it was made of."""
-    if shutil.which("g++") is None:
-        pytest.skip("g++ is not installed: CUDA kernels are not emulated")
+    """The unit, for a device, with these tiles."""
     names = sources.kernels_of(unit, capability)
     text = f'#include "{unit}.cu"\n' + "".join(f"EXPORT({name})\n" for name in names)
+    # Those that the unit asks for: it is compiled once for all devices that are alike to it.
+    asked = [name for name in sources.features_of(capability) if name in sources.source(unit)]
+    return compiled(unit, text, sources.source(unit), tiles, asked)
+
+
+def compiled(
+    name: str, text: str, includes: str, tiles: str, features: Sequence[str]
+) -> ctypes.CDLL:
+    """A source, compiled against the emulation; kept by what it was made of.
+
+    Args:
+        includes: the text of what it includes, but for headers.
+        tiles: a key of `TILES`, or `REAL_TILES`.
+        features: of the device, as `sources.features_of` has them.
+    """
+    if shutil.which("g++") is None:
+        pytest.skip("g++ is not installed: CUDA kernels are not emulated")
     here = Path(__file__).resolve().parent
     flags = [
         "-std=c++17", *OPTIMISED, "-fPIC", "-fno-gnu-unique", "-fsanitize=alignment",
         "-ffp-contract=off", "-DEMULATION", f"-I{sources.FOLDER}", f"-I{here}",
-        *(f"-D{name}={value}" for name, value in TILES.get(tiles, {}).items()),
-        # Those that the unit asks for: it is compiled once for all devices that are alike to it.
-        *(f"-D{name}" for name in sources.features_of(capability) if name in sources.source(unit)),
+        *(f"-D{size}={value}" for size, value in TILES.get(tiles, {}).items()),
+        *(f"-D{feature}" for feature in features),
     ]  # fmt: skip
-    made_of = (
-        text,
-        flags,
-        sources.digest(),
-        sources.source(unit),
-        *((here / name).read_text() for name in ("emulation.h", "emulation_machine.h")),
-    )
-    name = hashlib.sha256(repr(made_of).encode()).hexdigest()[:20]
+    headers = [header.read_text() for header in sorted(here.glob("emulation*.h"))]
+    made_of = (text, includes, flags, sources.digest(), *headers)
+    key = hashlib.sha256(repr(made_of).encode()).hexdigest()[:20]
     KEPT.mkdir(mode=0o700, exist_ok=True)
-    library = KEPT / f"{unit}-{name}.so"
+    library = KEPT / f"{name}-{key}.so"
     if not library.exists():
         building = library.with_suffix(f".{os.getpid()}")
         made = building.with_suffix(f"{building.suffix}.o")
@@ -115,6 +124,7 @@ class EmulatedDevice:
         self.spare: list[Any] = []
         self.order = Order()
         _devices.add(self)
+        self.avoided: set[str] = set()
         self._tiles = tiles
         self._memory = memory
 

@@ -6,7 +6,8 @@
 // memory is filled with rubbish between blocks, and subnormal float32 are flushed as CuPy's -ftz=true
 // has it. What a device may do in any order, a launch's seed orders: blocks, the threads of a block
 // between their barriers, and when asynchronous copies and products take place, from at once to the
-// moment that they are waited for. The machine's instructions are in emulation_machine.h.
+// moment that they are waited for. The machine's instructions are in emulation_machine.h; who has
+// seen what of shared memory is in emulation_order.h, mbarriers are in emulation_mbarrier.h.
 #pragma once
 #include <csetjmp>
 #include <cmath>
@@ -14,7 +15,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <deque>
+#include <algorithm>
 #include <functional>
+#include <map>
 #include <memory>
 #include <numeric>
 #include <string>
@@ -82,6 +85,8 @@ inline void report(const std::string& what) {
     if (trouble.empty()) trouble = what;
 }
 
+#include "emulation_order.h"
+
 // Operations of a thread in groups that it waits for. Some may have taken place before.
 template <class Operation>
 struct Groups {
@@ -93,7 +98,7 @@ struct Groups {
     }
     void wait(size_t left) {
         for (; closed.size() > left; closed.pop_front()) {
-            for (auto& one : closed.front()) one.make();
+            for (auto& one : closed.front()) one.make(), one.waited();
         }
     }
     // Those under way may take place between any two instructions of the thread; of products, in
@@ -117,6 +122,7 @@ struct Copy {
     u32 thread;
     bool made = false;
     void make();
+    void waited();
 };
 
 struct WarpgroupProduct {
@@ -128,11 +134,13 @@ struct WarpgroupProduct {
     u32 thread;
     bool made = false;
     void make();
+    void waited();
 };
 
 struct Barrier {
     int waiting = 0;
     u64 generation = 0;
+    Clock coming, gone;  // what those that wait have seen, and those that have gone on
 };
 
 struct Thread {
@@ -144,6 +152,7 @@ struct Thread {
     Groups<Copy> copies;
     Groups<WarpgroupProduct> products;
     std::vector<u32> unfenced;  // pieces that it wrote since its last fence
+    const void* waits_for = nullptr;  // an mbarrier
 };
 
 struct Warp {
@@ -161,8 +170,6 @@ inline int alive = 0;
 inline u32 current = 0;
 inline u64 progress = 0;
 inline Index block_index, block_size, grid_size;
-inline std::vector<u8> shared_bytes;
-inline u8* shared = nullptr;
 // By 16 bytes of shared memory: the thread, from 1, that wrote them and has set no fence since.
 inline std::vector<u32> unfenced_by;
 inline jmp_buf scheduler;
@@ -181,16 +188,17 @@ inline void yield() {
 inline void release(Barrier& barrier) {
     barrier.waiting = 0;
     barrier.generation++;
+    barrier.gone.swap(barrier.coming);
+    barrier.coming.clear();
     progress++;
 }
 
 inline void wait_at(Barrier& barrier, const int& count) {
-    if (++barrier.waiting == count) {
-        release(barrier);
-        return;
-    }
+    publish(current, barrier.coming);
     u64 generation = barrier.generation;
+    if (++barrier.waiting == count) release(barrier);
     while (barrier.generation == generation) yield();
+    learn(current, barrier.gone);
 }
 
 inline void sync_warp() { wait_at(my_warp().barrier, my_warp().alive); }
@@ -225,6 +233,11 @@ inline void resume(u32 number) {
     setcontext(&thread.start);
 }
 
+void begin_mbarriers();
+bool something_lands(bool all);
+std::string who_waits();
+void end_mbarriers();
+
 inline void run_block() {
     u32 size = block_size.x;
     if (threads.size() < size) threads.resize(size);
@@ -238,11 +251,14 @@ inline void run_block() {
         thread.copies = {};
         thread.products = {};
         thread.unfenced.clear();
+        thread.waits_for = nullptr;
         if (!thread.stack) thread.stack.reset(new char[STACK]);
         warps[i / 32].alive++;
     }
     memset(shared, 0xa5, shared_bytes.size() - 1024);
     std::fill(unfenced_by.begin(), unfenced_by.end(), 0);
+    begin_order();
+    begin_mbarriers();
     std::vector<u32> turns(size);
     std::iota(turns.begin(), turns.end(), 0);
     arrange(turns);
@@ -252,8 +268,11 @@ inline void run_block() {
             if (!threads[i].ended) resume(i);
         }
         if (order == ANY) arrange(turns);
-        if (alive && progress == before) report("some threads wait for ever");
+        if (alive && progress == before && !something_lands(true)) {
+            report("some threads wait for ever" + who_waits());
+        }
     }
+    end_mbarriers();
 }
 
 // Flush subnormal float32, as code compiled with -ftz=true does.
@@ -335,3 +354,4 @@ extern "C" inline __attribute__((used)) void __ubsan_handle_type_mismatch_v1(voi
 }
 
 #include "emulation_machine.h"
+#include "emulation_mbarrier.h"

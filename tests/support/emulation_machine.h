@@ -42,7 +42,7 @@ inline void check_aligned(const void* pointer, u64 to, const char* what) {
 
 // What a thread writes to shared memory by itself, tensor cores see after its fence.
 inline void note_written(const void* target, u32 thread) {
-    u32 piece = (u32)(((const u8*)target - shared) / 16);
+    u32 piece = piece_of(target);
     unfenced_by[piece] = thread + 1;
     threads[thread].unfenced.push_back(piece);
 }
@@ -58,20 +58,44 @@ inline void Copy::make() {
     note_written(target, thread);
 }
 
+inline void Copy::waited() { has_landed(piece_of(target), thread); }
+
+// Rows of a product's two sides that a thread reads for its i-th sum.
+inline int row_of(u32 thread, int i) {
+    return thread % 128 / 32 * 16 + thread % 32 / 4 + i / 2 % 2 * 8;
+}
+inline int column_of(u32 thread, int i) { return i / 4 * 8 + thread % 4 * 2 + i % 2; }
+
+// The pieces of shared memory that a thread reads for a product.
+template <class Visit>
+void pieces_of(const WarpgroupProduct& one, Visit visit) {
+    for (int i = 0; i < WGMMA_ROWS / 2; i++) {
+        for (int byte = 0; byte < 32; byte += 16) {
+            visit(piece_of(unswizzled(one.a + row_of(one.thread, i) * 128 + byte)));
+            visit(piece_of(unswizzled(one.b + column_of(one.thread, i) * 128 + byte)));
+        }
+    }
+}
+inline void WarpgroupProduct::waited() {
+    if (!tracked) return;
+    pieces_of(*this, [&](u32 piece) { has_been_read(piece, thread); });
+}
+
 // A thread's part of a product.
 inline void WarpgroupProduct::make() {
     if (made) return;
     made = true;
-    u32 lane = thread % 32, warp = thread % 128 / 32;
     for (int i = 0; i < WGMMA_ROWS / 2; i++) {
-        int row = warp * 16 + lane / 4 + i / 2 % 2 * 8, column = i / 4 * 8 + lane % 4 * 2 + i % 2;
+        int row = row_of(thread, i), column = column_of(thread, i);
         u8 left[32], right[32];
         for (int byte = 0; byte < 32; byte++) {
             const u8* from_a = unswizzled(a + row * 128 + byte);
             const u8* from_b = unswizzled(b + column * 128 + byte);
-            if (byte % 16 == 0 && (unfenced_by[(from_a - shared) / 16] |
-                                   unfenced_by[(from_b - shared) / 16])) {
-                report("a product reads what was written without a fence");
+            for (const u8* from : {from_a, from_b}) {
+                u32 piece = piece_of(from);
+                if (byte % 16 == 0 && unfenced_by[piece] && !fence_covers(piece, thread)) {
+                    report("a product reads what was written without a fence");
+                }
             }
             left[byte] = *from_a, right[byte] = *from_b;
         }
@@ -203,6 +227,7 @@ DEVICE uint4 load_once(const uint4* pointer) { return *pointer; }
 DEVICE void copy16(void* target, const void* source, bool wanted) {
     emulation::check_aligned(target, 16, "the target of a copy");
     if (wanted) emulation::check_aligned(source, 16, "the source of a copy");
+    emulation::begins_to_land(emulation::piece_of(target), emulation::current);
     emulation::Copy copy = {target, source, wanted, emulation::current};
     if (emulation::due(emulation::copy_moment)) copy.make();
     emulation::me().copies.open.push_back(copy);
@@ -248,6 +273,9 @@ DEVICE void warpgroup_sees_shared() {
         if (writer == emulation::current + 1) writer = 0;
     }
     emulation::me().unfenced.clear();
+    if (emulation::tracked) {
+        emulation::fenced[emulation::current] = emulation::clocks[emulation::current];
+    }
 }
 DEVICE void warpgroup_begin() {}
 DEVICE void warpgroup_end() { emulation::me().products.close(); }
@@ -258,6 +286,9 @@ template <Product PRODUCT, int SIZE>
 DEVICE void warpgroup_product(u32 (&sums)[SIZE], const u8* a, const u8* b, bool adds) {
     static_assert(SIZE == WGMMA_ROWS / 2, "registers of one product");
     emulation::WarpgroupProduct one = {sums, a, b, adds, PRODUCT, emulation::current};
+    if (emulation::tracked) {
+        emulation::pieces_of(one, [](u32 piece) { emulation::is_read(piece, emulation::current); });
+    }
     auto& products = emulation::me().products;
     bool all_made = (products.open.empty() || products.open.back().made) &&
                     (products.closed.empty() || products.closed.back().empty() ||

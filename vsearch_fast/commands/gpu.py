@@ -35,7 +35,10 @@ def command() -> None:
             f" processors, {free:,.1f} GB free"
         )
         wrong = selfcheck.check(device)
-        click.echo(f"  self-check: {wrong or 'every kernel equals the definition'}")
+        right = "every kernel equals the definition"
+        if device.avoided:
+            right += f", but for {', '.join(sorted(device.avoided))}: not used"
+        click.echo(f"  self-check: {wrong or right}")
         if wrong:
             failed.append(device.name)
     if failed:

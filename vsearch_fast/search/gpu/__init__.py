@@ -3,7 +3,7 @@
 ::
 
     dispatch ─ request.wanted ─┬─ devices: which there are
-                               ├─ selfcheck, trials: whether they are right; compiling
+                               ├─ selfcheck, trials: whether they are right; compiling, simpler
                  backend.run_search ─┬─ device 0 ─ rounds ─┬─ resident_rows: rows that stay there
                                      ├─ device 1 ─ ...     ├─ passing, feed: rows that pass through
                         .run_ranges  └─ merged   ranging   ├─ reducing: their reductions

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -40,13 +40,18 @@ _SHARED_RESERVED = 1024
 
 
 def kernels_for(
-    family: str, capability: tuple[int, int], queries: int, width: int, shared_limit: int
+    family: str,
+    capability: tuple[int, int],
+    queries: int,
+    width: int,
+    shared_limit: int,
+    avoided: Set[str] = frozenset(),
 ) -> Iterator[tuple[str, int]]:
     """(kernel, queries) of the passes by which so many queries are scanned.
 
     Streams hold their queries in shared memory, whose size ends them for very long rows.
     """
-    names = sources.scans_for(family, capability)
+    names = [name for name in sources.scans_for(family, capability) if name not in avoided]
     streams = {
         size: name
         for name in names
@@ -117,7 +122,9 @@ def scan(
     """
     width = rows.rows.shape[1]
     passes = (
-        kernels_for(family, device.capability, lists.queries, width, device.shared_limit)
+        kernels_for(
+            family, device.capability, lists.queries, width, device.shared_limit, device.avoided
+        )
         if kernel is None
         else _passes_of(device, kernel, lists.queries)
     )
@@ -186,6 +193,8 @@ def _grid(
     if "stream" in kernel:
         return min(tiles, processors * _STREAM_BLOCKS), 1
     across = -(-queries // shape.queries)
+    if kernel in sources.SIMPLER:  # one wave, whose blocks share out all tiles
+        return min(across * tiles, processors * shape.blocks), 1
     if kernel.endswith("tile"):
         return across, min(tiles, _MOST_BLOCKS)  # a tile a block
     room = (shared_limit + _SHARED_RESERVED) // (shape.shared + _SHARED_RESERVED)

@@ -115,7 +115,7 @@ class OneBlockHigh:
         shared: int,
         arguments: Sequence[Any],
     ) -> None:
-        if "stream" in kernel:  # blocks of streams lie along the rows alone
+        if "stream" in kernel or kernel in sources.SIMPLER:  # whose blocks lie along the rows alone
             grid = 1, 1
         elif any(kernel.startswith(family) for family in sources.SCANS):
             grid = grid[0], 1

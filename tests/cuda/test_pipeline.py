@@ -1,0 +1,192 @@
+"""Hopper's warpgroups in a pipeline: how blocks share out work, what order barriers keep."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+import emulated
+import numpy as np
+import pytest
+from emulated import TILES, EmulatedDevice
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vsearch_fast.kernels import reference
+from vsearch_fast.kernels.cuda import sources
+from vsearch_fast.kernels.cuda.arguments import SCAN, Record
+from vsearch_fast.search.gpu.lists import NO_LIMIT, Lists
+from vsearch_fast.search.gpu.resident_rows import count_bits
+from vsearch_fast.search.gpu.scans import Compared, scan
+
+SMALL = TILES["small"]
+QUERIES, ROWS = 64 * SMALL["WARPGROUPS"] * SMALL["WARPGROUP_M"], SMALL["WGMMA_ROWS"]
+KERNELS = ("hamming_pipelined_warpgroup", "hamming_pipelined_warpgroup_resident")
+
+
+# How blocks share out work
+
+
+@pytest.fixture(scope="module")
+def stretches() -> ctypes.CDLL:
+    text = Path(emulated.__file__).with_name("stretches.cu").read_text() + "\nEXPORT(stretches)\n"
+    library = emulated.compiled("stretches", text, "", "small", ["HAS_WGMMA"])
+    library.emulate_stretches.restype = ctypes.c_char_p
+    return library
+
+
+def shared_out(library: ctypes.CDLL, queries: int, first: int, last: int, blocks: int):
+    """(visits of blocks, tiles of queries and tiles of rows; changes of queries by block)."""
+    across, tiles = -(-queries // QUERIES), -(-(last - first) // ROWS)
+    given = {"query_count": np.int32(queries), "first": np.int64(first), "last": np.int64(last)}
+    fields = [given.get(name, None if kind.endswith("*") else 0) for kind, name in SCAN.fields]
+    packed = np.zeros(1, SCAN.layout)
+    for (_, name), value in zip(SCAN.fields, fields, strict=True):
+        packed[name] = 0 if value is None else value
+    assert Record(SCAN, fields).struct.layout == packed.dtype
+    visits, changes = np.zeros((blocks, across, tiles), np.uint32), np.zeros(blocks, np.uint32)
+    values = [
+        (ctypes.c_char * packed.nbytes).from_buffer_copy(packed.tobytes()), ctypes.c_int(tiles),
+        ctypes.c_void_p(visits.ctypes.data), ctypes.c_void_p(changes.ctypes.data),
+    ]  # fmt: skip
+    pointers = (ctypes.c_void_p * len(values))(*map(ctypes.addressof, values))
+    trouble = library.emulate_stretches(
+        ctypes.c_ulonglong(1), *map(ctypes.c_uint, (blocks, 1, 32)), ctypes.c_ulonglong(0), pointers
+    )
+    assert not trouble, trouble
+    return visits, changes
+
+
+@settings(max_examples=200)
+@given(
+    st.integers(1, 9 * QUERIES), st.integers(0, 100), st.integers(1, 200 * ROWS), st.integers(1, 40)
+)
+def test_a_wave_of_blocks_takes_each_tile_once(stretches, queries, first, rows, places):
+    across, tiles = -(-queries // QUERIES), -(-rows // ROWS)
+    blocks = min(places, across * tiles)  # as scans._grid has it
+    visits, changes = shared_out(stretches, queries, first, first + rows, blocks)
+    assert (visits.sum(axis=0) == 1).all()
+    # Nobody has much more to do than others: a tile for the rest of a division, and one for each
+    # time that rows are left out at the end.
+    work = visits.sum(axis=(1, 2))
+    assert work.max() <= across * tiles / blocks + 2 + across / max(1, blocks % across)
+    # Queries are exchanged seldom: but for blocks that take what others leave, never.
+    assert (changes[: blocks // across * across] <= 1).all()
+
+
+def test_blocks_that_go_together_read_the_same_rows(stretches):
+    """At the same time, so that rows come from memory once: 132 processors, 2,048 queries."""
+    visits, _ = shared_out(stretches, 8 * QUERIES, 0, 1000 * ROWS, 132)
+    together = visits[:128].reshape(16, 8, 8, 1000)
+    for each in together:
+        first = each[0, 0]
+        assert all((each[query, query] == first).all() for query in range(8))
+    work = visits.sum(axis=(1, 2))
+    assert work.max() - work.min() <= 2
+
+
+# That pairs are listed, whatever the order
+
+
+def check(kernel: str, tiles: str, queries: int, rows: int, width: int, processors: int) -> None:
+    """Exactly the Hamming distances below the limits."""
+    rng = np.random.default_rng(rows)
+    both = rng.integers(0, 256, (rows + queries, width), np.uint8)
+    database, query = both[:rows], np.ascontiguousarray(both[rows:])
+    true = np.array([reference.DISTANCE["hamming"](q, database) for q in query])
+    limits = np.sort(true, axis=1)[:, rows // 4].astype(np.uint64)
+    limits[::3] = NO_LIMIT
+    device = EmulatedDevice((9, 0), tiles)
+    device.processors = processors
+    lists = Lists(device, queries, 1, rows + 1, bounded=False)
+    device.write(lists.limits, limits)
+    there, asked = Compared(device.upload(database)), Compared(device.upload(query))
+    there.sums, asked.sums = (count_bits(device, one.rows) for one in (there, asked))
+    scan(
+        device, "hamming", asked, there, None, 0, rows, 0, lists, 0.0, 0.0, 0.0, kernel
+    )  # fmt: skip
+    counts, keys, _, ids = lists.listed()
+    for q, n in enumerate(counts):
+        want = [(int(key), r) for r, key in enumerate(true[q]) if key < limits[q]]
+        found = sorted(zip(keys[q, :n].tolist(), ids[q, :n].tolist(), strict=True))
+        assert found == sorted(want)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("processors", [1, 2, 4, 7])
+def test_several_tiles_of_queries(kernel, processors):
+    """More than a wave of blocks has, as many, and with a rest: queries are exchanged meanwhile."""
+    for queries, rows, width in ((3 * QUERIES - 5, 5 * ROWS + 3, 400), (QUERIES + 1, 90, 48)):
+        check(kernel, "small", queries, rows, width, processors)
+
+
+def check_many() -> None:
+    """Orders by ten seeds; rows of one chunk, and of more than the ring of stages has."""
+    for kernel in KERNELS:
+        for rows in range(70, 90, 2):
+            for width in (64, 400):
+                check(kernel, "odd", 300, rows, width, 1)
+
+
+def test_many_orders():
+    check_many()
+
+
+#: Lines of pipeline.cuh without which barriers no longer keep the order, and what each becomes.
+MUTATIONS = {
+    "fills what is not free": ("mbarrier_wait(&shared.empty[ring.place], ring.parity ^ 1);", ""),
+    "fills too early": ("shared.empty[ring.place], ring.parity ^ 1", "shared.empty[ring.place], 1"),
+    "says full at once": (
+        "mbarrier_arrive_with_copies(&shared.full", "mbarrier_arrive(&shared.full",
+    ),
+    "multiplies what is not full": ("mbarrier_wait(&shared.full[ring.place], ring.parity);", ""),
+    "waits by the wrong parity": (
+        "mbarrier_wait(&shared.full[ring.place], ring.parity)",
+        "mbarrier_wait(&shared.full[ring.place], ring.parity ^ 1)",
+    ),
+    "sets no fence": ("warpgroup_sees_shared();", ""),
+    "frees a stage under way": ("warpgroup_wait<1>();", ""),
+    "frees the stage of now": (
+        "warp_arrives(&shared.empty[before]);\n                }",
+        "warp_arrives(&shared.empty[ring.place]);\n                }",
+    ),
+    "one thread frees for its warp": ("    __syncwarp();\n    if (thread", "    if (thread"),
+    "tests what is under way": ("warpgroup_wait<0>();", ""),
+    "writes facts that are read": (
+        "mbarrier_wait(&shared.tested[facts.place], facts.parity ^ 1);", "",
+    ),
+    "tests by facts to come": ("mbarrier_wait(&shared.known[facts.place], facts.parity);", ""),
+    "never has its turn": ("if (group == 0) turn.next();", ""),
+    "passes no turn": ("if (turns) warp_arrives(&shared.turn[(group + 1) % WARPGROUPS]), turn",
+                       "if (turns) turn"),
+    "takes turns where stages are too few": ("chunks < Shared::STAGES", "chunks < 99"),
+    "exchanges queries that are read": ("        __syncthreads();  // the", "        // the"),
+    "counts an arrival less": ("empty[i], 4 * WARPGROUPS", "empty[i], 4 * WARPGROUPS - 1"),
+    "counts an arrival more": ("&shared.full[i], 128", "&shared.full[i], 129"),
+    "begins at once": ("    __syncthreads();\n    if (threadIdx.x <", "    if (threadIdx.x <"),
+    "stays in its place": ("ring.next();\n            }\n            //", "}\n            //"),
+}  # fmt: skip
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("mutation", MUTATIONS)
+def test_a_pipeline_with_one_wrong_line_is_noticed(monkeypatch, tmp_path, mutation):
+    old, new = MUTATIONS[mutation]
+    text = (sources.FOLDER / "pipeline.cuh").read_text()
+    assert text.count(old) == 1
+    for file in sources.FOLDER.glob("*.cu*"):
+        (tmp_path / file.name).write_text(file.read_text())
+    (tmp_path / "pipeline.cuh").write_text(text.replace(old, new))
+    names = sources.kernels_of("pipelined", (9, 0))
+    unit = sources.source("pipelined") + "".join(f"EXPORT({name})\n" for name in names)
+    kept = emulated._library
+    # A folder of its own, whose name is none of what the library is kept by.
+    monkeypatch.setattr(sources, "FOLDER", tmp_path)
+    mutant = emulated.compiled("mutant", unit, text.replace(old, new), "odd", ["HAS_WGMMA"])
+    Path(mutant._name).unlink()  # what is loaded stays; the file is of no use to anybody
+    monkeypatch.undo()
+    monkeypatch.setattr(
+        emulated, "_library", lambda u, *of: mutant if u == "pipelined" else kept(u, *of)
+    )
+    with pytest.raises(AssertionError):
+        check_many()

@@ -1,0 +1,17 @@
+// What each block of a pipeline takes: tests/cuda/test_pipeline.py.
+#include "pipeline.cuh"
+
+// visits (tiles of queries, tiles of rows), of a block each: one more for each tile that it takes; and
+// how often its queries change.
+KERNEL void stretches(ARGUMENT(Scan) scan, int tiles, u32* visits, u32* changes) {
+    if (threadIdx.x) return;
+    Stretch stretch;
+    for (int number = 0; stretch_of(scan, number, stretch); number++) {
+        changes[blockIdx.x]++;
+        for (i64 tile = stretch.tile; tile < stretch.stop; tile += stretch.step) {
+            i64 at = stretch.first_query / WARPGROUP_SIDE_QUERIES * tiles;
+            visits[(i64)blockIdx.x * tiles * ((scan.query_count - 1) / WARPGROUP_SIDE_QUERIES + 1) +
+                   at + (tile - scan.first) / WGMMA_ROWS]++;
+        }
+    }
+}
