@@ -73,9 +73,7 @@ def test_merged_again(vsearch: Any, indexed: Path, many: Path, tmp_path: Path) -
     assert code == 1 and "is in" in err and not (tmp_path / "all.index").exists()
 
 
-@pytest.mark.parametrize(
-    "words", [["compact"], ["optimize"], ["backup", "copy.index"]]
-)
+@pytest.mark.parametrize("words", [["compact"], ["optimize"], ["backup", "copy.index"]])
 def test_commands_that_want_one_index_say_so(vsearch: Any, many: Path, words: list[str]) -> None:
     code, _, err = vsearch(words[0], many, *words[1:])
     assert code == 1
