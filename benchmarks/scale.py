@@ -24,6 +24,7 @@ that was stopped goes on. Indexes that are measured lie in `--folder`; `--clean`
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 import time
@@ -97,8 +98,9 @@ def main(
     for name in () if only_model else SECTIONS:
         if name not in (only or SECTIONS) or (name in known and not only):
             continue
-        began = time.perf_counter()
+        began, load = time.perf_counter(), os.getloadavg()[0]
         known[name] = work[name]()
+        known.setdefault("load", {})[name] = round(load, 1)
         known.setdefault("took", {})[name] = round(time.perf_counter() - began, 1)
         known["command"] = command_line("benchmarks/scale.py")
         known["machine"] = environment(available_threads())

@@ -16,6 +16,17 @@ def ms(seconds: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
+def machine(record: Record) -> str:
+    """What was measured on, and what else it did."""
+    facts = record["machine"]
+    loads = record.get("load", {}).values()
+    beside = f"; load average when a section began: {min(loads)} to {max(loads)}" if loads else ""
+    return (
+        f"Measured on {facts['cores']} cores, {facts['cpu']} ({facts['instructions']}), "
+        f"{facts['system']}, Python {facts['python']}{beside}."
+    )
+
+
 def large(record: Record) -> str:
     """One index of many items: ms of the first time and of the median after it."""
     each = sorted(record["large"].values(), key=lambda found: found["items"])
@@ -173,6 +184,7 @@ def projection(record: Record) -> str:
 
 
 TABLES: dict[str, Callable[[Record], str]] = {
+    "machine": machine,
     "large": large,
     "shards": shards,
     "overhead": overhead,

@@ -160,10 +160,11 @@ def projected(record: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _call(ray: dict[str, Any]) -> tuple[float, float]:
-    """Seconds of a call of one node, of one query for ten hits, and what each further one adds."""
+    """Seconds of a call of one node, of one query for ten hits, and of each further one, sent
+    before that is answered. 0 where Ray was not measured."""
     for each in ray.get("calls", ()):
         if (each["queries"], each["k"]) == (1, 10):
-            return each["one"], max(0.0, each["two"] - each["one"])
+            return each["one"], 1 / ray["calls_a_second"]
     return 0.0, 0.0
 
 

@@ -91,5 +91,6 @@ def _nodes(axes: Any, record: dict[str, Any]) -> None:
             )  # fmt: skip
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.legend(fontsize=8, frameon=False)
+    axes.set_ylim(top=20 * axes.get_ylim()[1])  # room for the legend
+    axes.legend(fontsize=8, frameon=False, loc="upper left")
     _clean(axes, "Projected: nodes that a search needs", "items", "nodes")

@@ -30,8 +30,8 @@ def measure(say: Say) -> dict[str, Any]:
     say("ray: starts")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(
-        num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR,
-        object_store_memory=256 << 20,
+        address="local", num_cpus=2, include_dashboard=False, log_to_driver=False,
+        logging_level=logging.ERROR, object_store_memory=256 << 20,
     )  # fmt: skip
     try:
         shards: list[Any] = [ray.remote(num_cpus=0)(Shard).remote() for _ in range(2)]

@@ -135,6 +135,41 @@ def test_changes(places: dict[int, Path], monkeypatch: pytest.MonkeyPatch) -> No
     compare(steps)
 
 
+def test_boxes_are_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And again from the beginning after a change of what was there."""
+    counter = Counter(monkeypatch)
+    with Index.create(tmp_path / "i", DIM) as index, Index.open(tmp_path / "i") as reader:
+        boxed = 0
+
+        def add(start: int, stop: int) -> None:
+            nonlocal boxed
+            described = [
+                Item(f"{n}", box=(0, 0, 1, 1) if n % 3 == 0 else None) for n in range(start, stop)
+            ]
+            index.add([item.id for item in described], features(stop - start, DIM), described)
+            boxed += sum(item.box is not None for item in described)
+
+        add(0, 3000)
+        whole = counter.of(lambda: reader.boxed())
+        assert reader.boxed() == boxed == 1000
+        add(3000, 3010)
+        assert counter.of(lambda: reader.boxed()) < whole / 10
+        assert reader.boxed() == index.boxed() == boxed
+        index.remove(["0"])
+        assert reader.boxed() == index.boxed() == boxed - 1
+        index.update(Item("1", box=(0, 0, 2, 2)))
+        assert reader.boxed() == index.boxed() == boxed
+        index.add(["2"], features(1, DIM), [Item("2", box=(0, 0, 2, 2))], replace=True)
+        assert reader.boxed() == index.boxed() == boxed + 1
+        index.compact()
+        held = index.boxed()
+        assert reader.boxed() == held == boxed + 1
+        with pytest.raises(RuntimeError), index.transaction():
+            add(4000, 4010)
+            raise RuntimeError
+        assert reader.boxed() == index.boxed() == held
+
+
 def test_more_segments_than_files_may_be_open(tmp_path: Path) -> None:
     """Maps of files need no descriptors."""
     rows = features(600, DIM)

@@ -83,6 +83,7 @@ class ItemReading:
 
     folder: Path
     rows: ItemRows
+    _boxed: tuple[State, int] = (State(0, 0, 0), 0)  # as `boxed` has counted last
 
     def reading(self, consequence: str) -> contextlib.AbstractContextManager[sqlite3.Connection]:
         """As `Store.reading`."""
@@ -334,6 +335,19 @@ class ItemReading:
             return [(value_of(items[row].metadata[column], k), count) for k, row, count in found]
         except (KeyError, ValueError):
             raise self.rows.damaged("a facet names a row that does not have it") from None
+
+    def boxed(self) -> int:
+        """Items that have a box: their features are those of a part of the picture."""
+        with self.reading("Nothing was read") as sql:
+            state = self._refresh(sql).state
+            known, count = self._boxed
+            # To count reads all items. Where some were added alone, they are what is counted.
+            if (known.edits, known.generation) != (state.edits, state.generation):
+                known, count = State(0, 0, 0), 0
+            query = "SELECT count(x1) FROM items WHERE row >= ?"
+            count += int(sql.execute(query, (known.rows,)).fetchone()[0])
+            self._boxed = state, count
+            return count
 
     def columns(self) -> list[str]:
         """Names of the metadata columns that live items have, sorted."""

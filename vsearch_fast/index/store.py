@@ -400,11 +400,6 @@ class Store(ItemReading, ReducedReading, Notes):
         with self.reading(consequence) as sql, contextlib.closing(sqlite3.connect(target)) as copy:
             sql.backup(copy)
 
-    def boxed(self) -> int:
-        """Items that have a box: their features are those of a part of the picture."""
-        with self.reading("Nothing was read") as sql:
-            return int(sql.execute("SELECT count(x1) FROM items").fetchone()[0])
-
     def bytes_on_disk(self) -> int:
         """Disk space that the index takes."""
         with self.reading("Nothing was read") as sql:
