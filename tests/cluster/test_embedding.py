@@ -160,10 +160,10 @@ def test_twenty_kills(cluster: Any, tmp_path: Path) -> None:
         while command.process.poll() != 0:
             if command.process.poll() is None:
                 time.sleep(chance.uniform(0, 15) if kinds else 0.1)
-                if kinds and command.process.poll() is None:
-                    if _kill(kinds[-1], cluster, command, chance):
-                        done.append((trial, kinds.pop(), round(time.monotonic() - begun)))
-                        print(done[-1], finished_in(target), flush=True)
+                alive = bool(kinds) and command.process.poll() is None
+                if alive and _kill(kinds[-1], cluster, command, chance):
+                    done.append((trial, kinds.pop(), round(time.monotonic() - begun)))
+                    print(*done[-1], flush=True)
                 continue
             # Killed, or by the loss of the node that it had joined the cluster by.
             complained = command.process.communicate()[1]
