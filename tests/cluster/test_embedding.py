@@ -159,7 +159,7 @@ def test_twenty_kills(cluster: Any, tmp_path: Path) -> None:
         command, finished = Command(cluster, folder, target, model), 0
         while command.process.poll() != 0:
             if command.process.poll() is None:
-                time.sleep(chance.uniform(0, 15) if kinds else 0.1)
+                time.sleep(chance.uniform(0, 10) if kinds else 0.1)
                 alive = bool(kinds) and command.process.poll() is None
                 if alive and _kill(kinds[-1], cluster, command, chance):
                     done.append((trial, kinds.pop(), round(time.monotonic() - begun)))
