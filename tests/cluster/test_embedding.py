@@ -39,6 +39,12 @@ def cluster() -> Iterator[Any]:
         yield made
 
 
+def _added(cluster: Any) -> None:
+    """Another node, which Ray gives 30 s, too; without one the cluster is smaller."""
+    with contextlib.suppress(Exception):
+        cluster.add_node(**NODE)
+
+
 def _started(kind: Any) -> Any:
     """A head node: Ray gives it 30 s to come up, which a busy machine may not."""
     for attempt in range(3):
@@ -191,6 +197,9 @@ def _kill(kind: str, cluster: Any, command: Command, chance: random.Random) -> b
         return True
     # The head holds the cluster's own records; another node comes, as on a cluster that scales.
     others = [node for node in cluster.list_all_nodes() if node is not cluster.head_node]
+    if not others:
+        _added(cluster)
+        return False
     cluster.remove_node(others[0], allow_graceful=False)
-    cluster.add_node(**NODE)
+    _added(cluster)
     return True

@@ -57,8 +57,8 @@ def assert_same(one: Path, other: Path) -> None:
     with open_index(one) as first, open_index(other) as second:
         assert list(first) == list(second)
         ids = [item.id for item in first]
-        features = [index.features(ids).view(np.uint32) for index in (first, second)]
-        np.testing.assert_array_equal(*features)
+        bits = first.features(ids).view(np.uint32)
+        np.testing.assert_array_equal(bits, second.features(ids).view(np.uint32))
         np.testing.assert_array_equal(first.codes(ids), second.codes(ids))
         assert first.model == second.model
 
