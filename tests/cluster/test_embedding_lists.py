@@ -28,7 +28,7 @@ fsspec = pytest.importorskip("fsspec")
 parquet = pytest.importorskip("pyarrow.parquet")
 
 NO_BOX = {"x1": None, "y1": None, "x2": None, "y2": None}
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {"image": "lamp/00001.png", "id": "a", "price": 3, "x1": 0, "y1": 0, "x2": 20, "y2": 20},
     {"image": "chair/00003.png", "id": "b", "price": 4, **NO_BOX},
     {"image": "lamp/00002.png", "id": "a", "price": None, "x1": 5, "y1": 2, "x2": 40, "y2": 30},

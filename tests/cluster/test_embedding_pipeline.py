@@ -90,7 +90,9 @@ def network(tmp_path: Path) -> tuple[Recipe, Network]:
     return recipe, Network(made.model_id, made.model_id, {".onnx": model.read_bytes()})
 
 
-def through(recipe: Recipe, network: Network, items: list[Item]) -> tuple[bytes, VsearchError]:
+def through(
+    recipe: Recipe, network: Network, items: list[Item]
+) -> tuple[bytes, VsearchError | None]:
     """A unit through what nodes do: its file, or the error."""
     [unit] = units_of(items, recipe)
     row = {"unit": 7, "key": unit.key, "request": unit.request()}

@@ -89,7 +89,8 @@ def test_what_was_stopped_goes_on(
     here: Here, embedder: Embedder, photos_drawn: Path, tmp_path: Path, units: int
 ) -> None:
     """Nothing that was finished is embedded again, wherever it was stopped."""
-    target, counts = tmp_path / "many", []
+    target = tmp_path / "many"
+    counts: list[int] = []
     here.stop_after = units
     with pytest.raises(KeyboardInterrupt):
         on_a_cluster(photos_drawn, target, embedder, told=Told(committed=counts.append))

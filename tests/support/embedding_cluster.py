@@ -57,8 +57,8 @@ def assert_same(one: Path, other: Path) -> None:
     with open_index(one) as first, open_index(other) as second:
         assert list(first) == list(second)
         ids = [item.id for item in first]
-        features = [index.features(ids).view(np.uint32) for index in (first, second)]
-        np.testing.assert_array_equal(*features)
+        bits = first.features(ids).view(np.uint32)
+        np.testing.assert_array_equal(bits, second.features(ids).view(np.uint32))
         np.testing.assert_array_equal(first.codes(ids), second.codes(ids))
         assert first.model == second.model
 
@@ -106,7 +106,8 @@ class Here:
 
 
 def workers_of(cluster: Any, title: str = "EmbeddingWorker") -> list[int]:
-    """Ids of processes of a cluster's workers whose title holds a word."""
+    """Ids of processes of a cluster's workers whose title holds a word; a node's own agents, which
+    it does not outlive, are none."""
     parents = {
         each.process.pid
         for node in cluster.list_all_nodes()
@@ -117,6 +118,7 @@ def workers_of(cluster: Any, title: str = "EmbeddingWorker") -> list[int]:
         with contextlib.suppress(OSError, IndexError, ValueError):
             told = (place / "stat").read_text()
             parent = int(told.rpartition(")")[2].split()[1])
-            if parent in parents and title in (place / "cmdline").read_text():
+            said = (place / "cmdline").read_text()
+            if parent in parents and title in said and "Agent" not in said:
                 found.append(int(place.name))
     return found

@@ -307,8 +307,6 @@ class _Run:
                 _CONSEQUENCE,
                 "Run the command on a machine of the cluster, with --ray auto",
             )
-        # Of this process: what it says of objects and actors that are made again is no news.
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         ray = join(self._address, _CONSEQUENCE)
         network = Network.put(
             ray, file_of(self._embedder), self._recipe.model_id, locates=self._recipe.views > 1
