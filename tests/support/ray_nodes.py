@@ -7,6 +7,8 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from vsearch_fast.cluster.joining import join
+
 DISK = "VSEARCH_TEST_DISK"
 
 
@@ -40,6 +42,8 @@ class Nodes:
             initialize_head=True, head_node_args=self._node() | {"ray_client_server_port": port}
         )
         self.address = str(self._cluster.address)
+        # While it is the only one, so that this process hangs by no node that a test kills.
+        join(self.address, "Nothing was tested")
         self._cluster.add_node(**self._node())
         self._added: list[Any] = []
 
@@ -56,7 +60,7 @@ class Nodes:
         """Another node, and its disk."""
         node = self._cluster.add_node(**self._node())
         self._added.append(node)
-        self._cluster.wait_for_nodes()
+        self._cluster.wait_for_nodes(timeout=120)
         return node, self.disks[-1]
 
     def kill(self, node: Any) -> None:
