@@ -33,7 +33,11 @@ def test_runs_of_equal_rows_on_nodes_that_share_a_disk() -> None:
         ((0, 1, 2, 3, 4), ("n0", "n1")), ((5,), ("n1", "n0"))
     ]  # fmt: skip
     shares = share_out(manifest, seen(manifest, [everything] * 4), None, anywhere=False)
-    assert [share.nodes[0] for share in shares] == ["n0", "n1", "n3"]  # by the middles of their rows
+    assert [share.nodes[0] for share in shares] == [
+        "n0",
+        "n1",
+        "n3",
+    ]  # by the middles of their rows
     assert shares[1].nodes == ("n1", "n2", "n3", "n0")  # replicas: a ring
 
 
