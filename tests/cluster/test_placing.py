@@ -37,7 +37,7 @@ def test_runs_of_equal_rows_on_nodes_that_share_a_disk() -> None:
         "n0",
         "n1",
         "n3",
-    ]  # by the middles of their rows
+    ]  # by their middles
     assert shares[1].nodes == ("n1", "n2", "n3", "n0")  # replicas: a ring
 
 
