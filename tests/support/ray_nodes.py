@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from vsearch_fast.cluster.joining import join
 
 DISK = "VSEARCH_TEST_DISK"
 
@@ -14,6 +19,31 @@ def free_port() -> int:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return int(taken.getsockname()[1])
+
+
+def _children() -> set[int]:
+    """Processes that this one has started."""
+    found = set()
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):
+            found |= {int(child) for child in (task / "children").read_text().split()}
+    return found
+
+
+def _begun(begin: Callable[[], Any]) -> Any:
+    """A node that is begun; again where it was not there in the half minute that Ray gives it, as
+    on a machine with much else to do."""
+    for attempt in range(5):
+        before = _children()
+        try:
+            return begin()
+        except Exception as error:
+            if "timed out during startup" not in str(error) or attempt == 4:
+                raise
+            for process in _children() - before:  # which Ray has left
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+    raise AssertionError
 
 
 class Nodes:
@@ -36,11 +66,12 @@ class Nodes:
         self.disks: list[Path] = []
         port = free_port()
         self.client = f"ray://127.0.0.1:{port}"
-        self._cluster: Any = Cluster(
-            initialize_head=True, head_node_args=self._node() | {"ray_client_server_port": port}
-        )
+        head = self._node() | {"ray_client_server_port": port}
+        self._cluster: Any = _begun(lambda: Cluster(initialize_head=True, head_node_args=head))
         self.address = str(self._cluster.address)
-        self._cluster.add_node(**self._node())
+        # While it is the only one, so that this process hangs by no node that a test kills.
+        join(self.address, "Nothing was tested")
+        self._begin()
         self._added: list[Any] = []
 
     def _node(self) -> dict[str, Any]:
@@ -52,11 +83,15 @@ class Nodes:
             "include_dashboard": False, "env_vars": {DISK: str(disk)},
         }  # fmt: skip
 
+    def _begin(self) -> Any:
+        options = self._node()
+        return _begun(lambda: self._cluster.add_node(**options))
+
     def add(self) -> tuple[Any, Path]:
         """Another node, and its disk."""
-        node = self._cluster.add_node(**self._node())
+        node = self._begin()
         self._added.append(node)
-        self._cluster.wait_for_nodes()
+        self._cluster.wait_for_nodes(timeout=120)
         return node, self.disks[-1]
 
     def kill(self, node: Any) -> None:

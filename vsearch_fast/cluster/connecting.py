@@ -18,7 +18,7 @@ from .joining import join
 from .placing import NOT_CONNECTED, Seen, find_list, look_everywhere, on_node, share_out
 from .store import ClusterStore
 
-TIMEOUT, SLOW = 60.0, 5.0
+TIMEOUT, SLOW, OPENING = 60.0, 5.0, 600.0
 
 
 def connect(
@@ -33,6 +33,7 @@ def connect(
     ahead: int = 0,
     timeout: float = TIMEOUT,
     slow: float = SLOW,
+    opening: float = OPENING,
 ) -> ClusterIndex:
     """Search an index on a Ray cluster: each shard on a node that has its files.
 
@@ -51,6 +52,7 @@ def connect(
             less work in all, and a longer wait. 0: all at once.
         timeout: seconds in which all shards must have answered.
         slow: seconds after which another replica is asked, too.
+        opening: seconds in which an actor must have opened its shards, copied ones included.
 
     Raises:
         MissingDependencyError: ray is not installed.
@@ -59,14 +61,17 @@ def connect(
             for the replicas, or an actor was lost.
         ModelMismatchError, StoreError: a shard is of another model, damaged or gone.
     """
-    _check(replicas, threads, device, groups, ahead, timeout, slow)
+    _check(replicas, threads, device, groups, ahead)
+    for name, seconds in {"timeout": timeout, "slow": slow, "opening": opening}.items():
+        if not seconds > 0:
+            raise ArgumentError(f"{name} is {seconds!r}", NOT_CONNECTED, "Pass seconds, above 0")
     ray = join(address, NOT_CONNECTED)
     path = os.fspath(index)
     if not path.startswith(("~", "$")):
         path = os.path.abspath(path)
     manifest = find_list(ray, path)
     seen = look_everywhere(ray, path, manifest)
-    plan = Plan(path, manifest, replicas, device, copy_to, max(timeout, TIMEOUT))
+    plan = Plan(path, manifest, replicas, device, copy_to, opening)
     made: list[Group] = []
     try:
         begun = []
@@ -89,19 +94,13 @@ def connect(
     return ClusterIndex(address, store, device, threads, ahead, changeable)
 
 
-def _check(
-    replicas: int, threads: int | None, device: str, groups: int | None, ahead: int,
-    timeout: float, slow: float,
-) -> None:  # fmt: skip
+def _check(replicas: int, threads: int | None, device: str, groups: int | None, ahead: int) -> None:
     least = {"replicas": (replicas, 1), "threads": (threads, 1), "groups": (groups, 1)}
     for name, (value, lowest) in {**least, "ahead": (ahead, 0)}.items():
         if value is not None and (isinstance(value, bool) or value < lowest):
             raise ArgumentError(
                 f"{name} is {value!r}", NOT_CONNECTED, f"Pass a whole number from {lowest} on"
             )
-    for name, seconds in {"timeout": timeout, "slow": slow}.items():
-        if not seconds > 0:
-            raise ArgumentError(f"{name} is {seconds!r}", NOT_CONNECTED, "Pass seconds, above 0")
     if device not in ("cpu", "cuda"):
         raise ArgumentError(f"device is {device!r}", NOT_CONNECTED, 'Use "cpu" or "cuda"')
 

@@ -19,7 +19,7 @@ from ..shards.pool import place_of
 from ..words import JUDGED
 
 #: Of a node that does not say what it has: seconds until it is left out.
-_LOOK_SECONDS = 60.0
+_LOOK_SECONDS = 120.0
 
 NOT_CONNECTED = "Nothing was connected"
 
