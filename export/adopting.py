@@ -183,7 +183,7 @@ def _adopt(
     trying.check_shape(encoder, output, token, pool)
 
     def features_of(pixels: np.ndarray) -> np.ndarray:
-        rows = trying.features_of(encoder, pixels, preparation, token, pool)
+        rows = trying.features_of(encoder, pixels, preparation, token)
         return verify.of_unit_length(rows) if unit_length else rows
 
     reference = features_of(samples)

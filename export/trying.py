@@ -46,8 +46,9 @@ def prepared(pixels: np.ndarray, preparation: Preparation | None, encoder: Encod
     return np.ascontiguousarray(batch.astype(encoder.dtype))
 
 
-def pooled(output: np.ndarray, encoder: Encoder, token: int | None, pool: str) -> np.ndarray:
-    """Features float32 ``(n, d)`` of an output ``(n, d)``, ``(n, tokens, d)`` or a map."""
+def pooled(output: np.ndarray, encoder: Encoder, token: int | None) -> np.ndarray:
+    """Features float32 ``(n, d)`` of an output ``(n, d)``, ``(n, tokens, d)`` or a map: a token, or
+    an average."""
     found = output.astype(np.float32)
     if output.ndim == 3:
         return found[:, token] if token is not None else found.mean(axis=1)
@@ -66,13 +67,12 @@ def features_of(
     pixels: np.ndarray,
     preparation: Preparation | None,
     token: int | None,
-    pool: str,
 ) -> np.ndarray:
     """Features float32 ``(n, d)`` of uint8 pictures ``(n, S, S, 3)``, some at a time."""
     parts = [
         pooled(
             encoder.run(prepared(pixels[start : start + _BATCH], preparation, encoder)),
-            encoder, token, pool,
+            encoder, token,
         )
         for start in range(0, len(pixels), _BATCH)
     ]  # fmt: skip

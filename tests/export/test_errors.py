@@ -259,13 +259,13 @@ def test_a_really_full_disk(slim: Path, tmp_path: Path) -> None:
 # Disagreement and interruption
 
 
-def without_mean(graph: Any, inside: bool) -> None:
+def without_mean(graph: Any, prepare: str) -> None:
     """The preprocessing with another mean, as a wrong export would have it."""
-    original(graph, inside)
+    original(graph, prepare)
     graph.constants["bgr_mean"] = graph.constants["bgr_mean"] + 1
 
 
-original: Callable[[Any, bool], None]
+original: Callable[[Any, str], None]
 
 
 def test_a_graph_that_disagrees_is_refused(
