@@ -10,7 +10,7 @@ JOBS ?= 2
 PIP = $(VENV)/bin/pip --disable-pip-version-check install --quiet
 SOURCES = pyproject.toml constraints.txt
 
-.PHONY: demo test test-full check benchmarks docs clean
+.PHONY: demo test test-full check benchmarks docs wheel installed clean
 
 demo: $(VENV)/.ready-demo
 	$(VENV)/bin/vsearch demo
@@ -45,6 +45,22 @@ benchmarks: $(VENV)/.ready-test
 docs: $(VENV)/.ready-docs
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 	@echo "Open build/docs/index.html in a browser."
+
+wheel: $(VENV)/bin/pip
+	rm -rf build/lib build/bdist.* dist
+	$(VENV)/bin/pip --disable-pip-version-check wheel --quiet --no-deps --wheel-dir dist .
+	@ls dist/*.whl
+
+# The wheel in an environment of its own: what a checkout has and a wheel lacks shows there alone.
+installed: wheel
+	rm -rf build/installed && $(PYTHON) -m venv build/installed
+	build/installed/bin/pip --disable-pip-version-check install --quiet \
+	  --constraint constraints.txt "$$(ls $(CURDIR)/dist/*.whl)[cpu]"
+	cd build/installed && bin/vsearch garments -o photos --items 6 --views 2
+	cd build/installed && bin/vsearch index photos -o photos.index --quiet
+	cd build/installed && bin/vsearch shard photos.index --into 2 -o photos.shards
+	cd build/installed && bin/vsearch search photos.shards photos -k 1 --csv > matches.csv
+	test $$(grep -cE '(garment-[0-9]+)_.*,l2,1,\1' build/installed/matches.csv) -eq 12 # itself first
 
 $(VENV)/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

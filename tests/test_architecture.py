@@ -24,7 +24,7 @@ HOUSE = (
     ("cluster", "rating", "export"),
     ("results", "indexing", "evaluate", "bench"),
     ("shards",),
-    ("datasets", "index", "embedder"),
+    ("datasets", "index", "embedder", "neighbors"),
     ("terminal", "search"),
     ("images",),
     ("kernels", "models", "disk"),
@@ -45,9 +45,10 @@ STRANGERS = {
 }
 
 FACES = {
-    "": """Embedder Hit Index Item Label Likeness Proof Resident ShardedIndex Sketched
-           Threshold __version__ datasets errors pack_bits range_search self_join self_join_blocks
-           topk""",
+    "": """Embedder ExactNeighbors Hit Index Item Label Likeness Proof Resident ShardedIndex
+           Sketched Threshold __version__ connect datasets errors pack_bits range_search self_join
+           self_join_blocks topk""",
+    "cluster": "connect",
     "datasets": "Record deepfashion folder garments inshop",
     "datasets.garments": """CATEGORIES COLOURS GarmentInfo PATTERNS item_id read render
                             render_catalogue write_deepfashion""",

@@ -28,8 +28,10 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from . import datasets, errors
+    from .cluster import connect
     from .embedder import Embedder
     from .index import Hit, Index, Item, Label, Likeness, Threshold
+    from .neighbors import ExactNeighbors
     from .search import (
         Proof,
         Resident,
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from .shards import ShardedIndex
 
 _HOME = {
+    "ExactNeighbors": "neighbors",
     "Embedder": "embedder",
     "Hit": "index",
     "Index": "index",
@@ -54,6 +57,7 @@ _HOME = {
     "ShardedIndex": "shards",
     "Sketched": "search",
     "Threshold": "index",
+    "connect": "cluster",
     "pack_bits": "search",
     "range_search": "search",
     "self_join": "search",
@@ -63,6 +67,7 @@ _HOME = {
 
 __all__ = [
     "Embedder",
+    "ExactNeighbors",
     "Hit",
     "Index",
     "Item",
@@ -74,6 +79,7 @@ __all__ = [
     "Sketched",
     "Threshold",
     "__version__",
+    "connect",
     "datasets",
     "errors",
     "pack_bits",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -18,7 +18,10 @@ PixelBox = tuple[int, int, int, int]
 """x1, y1, x2, y2 in whole pixels of the upright picture; x2 and y2 are outside the box."""
 
 Scalar = str | int | float | bool | None
-"""A value of a metadata column."""
+"""A value of a metadata column, or one of several."""
+
+Value = Scalar | Sequence[Scalar]
+"""What an item has in a metadata column: a value, or a list of them."""
 
 Progress = Callable[[int, int], None]
 """Is called with what is done and what there is to do."""
@@ -107,3 +110,10 @@ def check_scalar(value: object, what: str, consequence: str) -> Scalar:
     if isinstance(plain, float) and math.isnan(plain):
         cure = "Use None for a value that is missing, or leave the column out"
     raise ArgumentError(f"{what} holds {value!r} ({type(value).__name__})", consequence, cure)
+
+
+def check_value(value: object, what: str, consequence: str) -> Value:
+    """`value` when it is a JSON scalar, or a list or tuple of them, as a list."""
+    if not isinstance(value, list | tuple):
+        return check_scalar(value, what, consequence)
+    return [check_scalar(each, what, consequence) for each in value]

@@ -61,6 +61,23 @@ def test_metadata_alone_reads_no_picture(vsearch, pictures, model, tmp_path):
     assert [hit["metadata"]["price"] for hit in json.loads(out)[0]["hits"]] == [7]
 
 
+def test_cells_of_several_values(vsearch, pictures, model, tmp_path):
+    files = sorted(pictures.rglob("*.png"))
+    rows = [
+        f"{file.relative_to(pictures)},{'belted;' * (n % 2)}plain" for n, file in enumerate(files)
+    ]
+    listing = tmp_path / "list.csv"
+    listing.write_text("\n".join(["path,style", *rows]))
+    path = tmp_path / "i"
+    arguments = ["index", pictures, "--csv", listing, "-o", path, "--quiet", "--model", model]
+    assert vsearch(*arguments, "--list", "style=;")[0] == 0
+    code, out, _ = vsearch("search", path, files[0], "-k", 99, "--where", "style=belted", "--json")
+    found = [hit["metadata"]["style"] for hit in json.loads(out)[0]["hits"]]
+    assert found == [["belted", "plain"]] * (len(files) // 2)
+    code, _, err = vsearch(*arguments, "--list", "styles=;")
+    assert code == 1 and "There is no column 'styles' to make lists of" in err
+
+
 def test_broken_pictures_are_named(vsearch, pictures, model, tmp_path):
     broken = pictures / "shoe" / "broken.jpg"
     broken.write_bytes(b"\xff\xd8\xff not a picture")

@@ -100,6 +100,25 @@ def test_search_agrees_with_the_index(vsearch, pictures, indexed, model):
     assert [h["id"] for h in json.loads(out)[0]["hits"]] == [h.id for h in hits[:3]]
 
 
+def test_filter_and_group_by(vsearch, pictures, indexed, model):
+    query = sorted(pictures.rglob("*.png"))[5]
+    wanted = "category != lamp and category contains 'H'"
+    _, out, _ = vsearch("search", indexed, query, "-k", 99, "--filter", wanted, "--json")
+    with Index.open(indexed) as index:
+        [hits] = index.search(Embedder(model).embed(query), 99, where=wanted)
+        [things] = index.search(Embedder(model).embed(query), 99, group_by="category")
+        kinds = {item.metadata["category"] for item in index}
+    [got] = json.loads(out)
+    assert [h["id"] for h in got["hits"]] == [h.id for h in hits] != []
+    _, out, _ = vsearch("search", indexed, query, "-k", 99, "--group-by", "category", "--json")
+    assert [h["id"] for h in json.loads(out)[0]["hits"]] == [h.id for h in things]
+    assert len(things) == len(kinds)
+    code, _, err = vsearch("search", indexed, query, "--filter", "category =")
+    assert code == 1 and "The filter 'category =' ends too soon.\n  Nothing was searched." in err
+    code, _, err = vsearch("search", indexed, query, "--group-by", "colour")
+    assert code == 1 and "no metadata column 'colour'" in err
+
+
 def test_page_is_self_contained(vsearch, pictures, indexed, tmp_path):
     queries = sorted(pictures.rglob("*.png"))[:2]
     queries[0].rename(tmp_path / "<b>odd & name.png")

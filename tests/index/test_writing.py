@@ -15,7 +15,8 @@ from vsearch_fast.errors import ArgumentError, StoreError
 from vsearch_fast.index import item_reading
 from vsearch_fast.index import segments as segments_module
 from vsearch_fast.index.changes import Changes
-from vsearch_fast.index.items import Item, facet
+from vsearch_fast.index.conditions import Among
+from vsearch_fast.index.items import Item
 from vsearch_fast.index.store import Store
 
 
@@ -221,7 +222,7 @@ def test_masks_are_kept_until_something_is_committed(store: Store) -> None:
     fill(store, 0, 5, colour="red")
     fill(store, 5, 5, colour="blue")
     reader = Store(store.folder, writable=False)
-    where = {"colour": [facet("red")]}
+    where = Among.of("colour", ["red"])
     view = reader.view(where, ("codes",), "")
     snapshot, mask = view.snapshot, view.mask
     assert mask is not None and mask.tolist() == [True] * 5 + [False] * 5
@@ -236,6 +237,6 @@ def test_masks_are_kept_until_something_is_committed(store: Store) -> None:
     live = reader.view(None, ("codes",), "").mask
     assert live is not None and np.flatnonzero(~live).tolist() == [1, 7]
     for name in map(str, range(40)):
-        reader.view({"colour": [facet(name)]}, ("codes",), "")
+        reader.view(Among.of("colour", [name]), ("codes",), "")
     assert len(fresh.filters) <= item_reading._KEPT_FILTERS
     reader.close()

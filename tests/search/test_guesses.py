@@ -31,8 +31,8 @@ def rounds(monkeypatch):
     made = []
     search = cascade._Batch.search
 
-    def noting(batch, best, best_ids, guess=False):
-        missed = search(batch, best, best_ids, guess)
+    def noting(batch, best, best_ids, limits, guess):
+        missed = search(batch, best, best_ids, limits, guess)
         made.append((batch.shared.count, guess, missed.tolist()))
         return missed
 

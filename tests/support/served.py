@@ -7,7 +7,7 @@ import io
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -90,12 +90,18 @@ def running(app: Any) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def serving(index_path: Path, **settings: Any) -> Iterator[tuple[httpx.Client, Catalogue]]:
-    """A client of a running server over the index, and what it serves."""
+def serving(
+    index_path: Path, opened: Callable[[], Index] | None = None, **settings: Any
+) -> Iterator[tuple[httpx.Client, Catalogue]]:
+    """A client of a running server over the index, and what it serves; the index is what `opened`
+    gives, where that is no folder of this machine."""
     chosen = replace(Settings(), **settings)
     embedder = Embedder(index_path.parent / "tiny.onnx")
-    with open_index(index_path) as index:
-        catalogue = Catalogue(index_path, index, embedder, chosen)
+    elsewhere: dict[str, Any] = {}
+    if opened is not None:
+        elsewhere = {"reopen": opened, "identity": lambda path: (0,)}
+    with open_index(index_path) if opened is None else opened() as index:
+        catalogue = Catalogue(index_path, index, embedder, chosen, **elsewhere)
         with (
             contextlib.closing(catalogue),
             running(create_app(catalogue, chosen)) as address,

@@ -118,6 +118,40 @@ def test_a_filter_is_exact(client: httpx.Client, catalogue: Catalogue) -> None:
     assert search(client, picture, where="category=None such")["results"][0]["matches"] == []
 
 
+def test_a_filter_in_the_language_of_filters(client: httpx.Client, catalogue: Catalogue) -> None:
+    picture = png(3)
+    wanted = "price < 20 and not (category = Lamp or price in (7, 8))"
+    answer = search(client, picture, k=99, filter=wanted, where="new=true")
+    items: list[Any] = list(catalogue.index)
+    met = {
+        item.id
+        for item in items
+        if item.metadata["price"] < 20 and item.metadata["category"] != "Lamp"
+        and item.metadata["price"] not in (7, 8) and item.metadata["new"] is True
+    }  # fmt: skip
+    assert {match["id"] for match in answer["results"][0]["matches"]} == met != set()
+    listed = client.get("/api/items", params={"filter": wanted, "where": "new=true"}).json()
+    assert {item["id"] for item in listed["items"]} == met
+    for text, what in (("price <", "ends too soon"), ("cost < 3", "no metadata column 'cost'")):
+        posted = client.post("/api/search", data={"filter": text}, files={"image": picture})
+        refused(posted, 400, what)
+        refused(client.get("/api/items", params={"filter": text}), 400, what)
+
+
+def test_one_match_a_thing(client: httpx.Client, catalogue: Catalogue) -> None:
+    picture = png(3)
+    answer = search(client, picture, k=5, group_by="category")
+    found = [match["metadata"]["category"] for match in answer["results"][0]["matches"]]
+    kinds = {str(item.metadata["category"]) for item in catalogue.index}
+    assert len(found) == len(set(found)) == min(5, len(kinds))
+    own = next(iter(catalogue.index))
+    answer = search(client, id=own.id, k=99, group_by="category")
+    found = [match["metadata"]["category"] for match in answer["results"][0]["matches"]]
+    assert sorted(found) == sorted(kinds - {str(own.metadata["category"])})
+    posted = client.post("/api/search", data={"group_by": "cost"}, files={"image": picture})
+    refused(posted, 400, "no metadata column 'cost'")
+
+
 def test_matches_are_called_by_what_the_index_has_learnt(
     client: httpx.Client, catalogue: Catalogue
 ) -> None:

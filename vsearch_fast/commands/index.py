@@ -42,6 +42,15 @@ if TYPE_CHECKING:
     "partition, x1, y1, x2 or y2. Repeat for several.",
 )
 @click.option(
+    "--list",
+    "lists",
+    multiple=True,
+    callback=options.pairs,
+    metavar="COLUMN=SEPARATOR",
+    help="A column whose cells hold several values, such as attributes=; for gingham;belted. A "
+    "filter is met by any of them. Repeat for several.",
+)
+@click.option(
     "--partition",
     type=click.Choice(["train", "val", "test"]),
     help="Only this part of a DeepFashion data set.",
@@ -78,6 +87,7 @@ def command(
     layout: Layout,
     csv_file: Path | None,
     columns: list[tuple[str, str]],
+    lists: list[tuple[str, str]],
     partition: Partition | None,
     keep_missing: bool,
     on_error: Literal["skip", "raise"],
@@ -112,6 +122,7 @@ def command(
     import numpy as np
 
     from ..datasets import detect
+    from ..datasets.lists import split_lists
     from ..datasets.notes import Notes
     from ..embedder.embedder import ImageSkippedWarning
     from ..indexing.columns import own_names
@@ -126,6 +137,7 @@ def command(
         missing="keep" if on_error == "skip" else "raise", exclude=exclude, on_error=on_error,
         notes=notes,
     )  # fmt: skip
+    records = split_lists(records, dict(lists))
     root, named = source if source.is_dir() else source.parent, own_names(dict(columns))
     model = model or model_file(index_path)
     embedder = embedder_for(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from collections.abc import Sequence
@@ -12,10 +13,13 @@ import click
 
 from ..checks import PixelBox
 from ..errors import ArgumentError, ImageError
+from ..index.conditions import all_of
+from ..index.filter_language import read_filter
 from ..index.where import read_where, where_in_words
 from ..terminal import options
 from ..terminal.console import tell
 from ..words import JUDGED, METRICS, Metric, plural
+from . import on_ray
 
 if TYPE_CHECKING:
     from ..embedder.embedder import Embedder
@@ -62,6 +66,19 @@ if TYPE_CHECKING:
     "name several for all of them.",
 )
 @click.option(
+    "--filter",
+    "filter_text",
+    metavar="FILTER",
+    help="Only pictures with metadata as this text says: 'price < 50 and not colour = red'; also "
+    "!= <= > >=, in (a, b), contains, is null, or, brackets. Beside --where both hold.",
+)
+@click.option(
+    "--group-by",
+    metavar="COLUMN",
+    help="One match a thing: of the pictures with the same value in this column, such as item, the "
+    "nearest alone. -k counts things.",
+)
+@click.option(
     "--max-distance",
     callback=options.distance,
     metavar="DISTANCE|auto",
@@ -90,6 +107,7 @@ if TYPE_CHECKING:
 )
 @options.photos
 @options.exclude
+@on_ray.option
 @options.json_flag
 @click.option(
     "--csv",
@@ -112,6 +130,8 @@ def command(
     box: PixelBox | None,
     auto_box: bool,
     where: list[tuple[str, str]],
+    filter_text: str | None,
+    group_by: str | None,
     max_distance: float | Literal["auto"] | None,
     within: float | Literal["auto"] | None,
     no_match: bool,
@@ -119,6 +139,7 @@ def command(
     html_file: Path | None,
     photos_root: Path | None,
     exclude: tuple[str, ...],
+    ray_address: str | None,
     as_json: bool,
     as_csv: bool,
     on_error: Literal["skip", "raise"],
@@ -136,6 +157,7 @@ def command(
     vsearch search photos.index lamp.jpg --box 40,60,300,420 --metric hamming -k 20
     vsearch search photos.index lamp.jpg --auto-box
     vsearch search photos.index new/ --where category=lamp --html matches.html
+    vsearch search photos.index lamp.jpg --filter 'price < 50 and brand is not null' --group-by item
     vsearch search photos.index new/ --no-match
     vsearch search photos.index lamp.jpg --within 0.3
     """
@@ -166,6 +188,7 @@ def command(
             "Nothing was searched",
             "Use one of those, or name a --max-distance",
         )
+    asked = None if filter_text is None else read_filter(filter_text, "Nothing was searched")
     everything = k is None and within is not None
     max_distance = within if within is not None else max_distance
     if html_file is not None and not html_file.absolute().parent.is_dir():
@@ -193,18 +216,34 @@ def command(
         raise click.UsageError("--box and --auto-box exclude each other")
     if box is not None:
         box = _within(queries[0], box, max_pixels)
-    model = model or model_file(index_path)
+    connected = None if ray_address is None else on_ray.opened(
+        index_path, ray_address, threads=threads, backend=backend
+    )  # fmt: skip
+    model = model or model_file(index_path, connected)
     embedder = embedder_for(
-        index_path, model, decoder=decoder, writing=False, say=tell, providers=provider,
-        threads=threads, max_pixels=max_pixels,
+        index_path, model, decoder=decoder, writing=False, say=tell, index=connected,
+        providers=provider, threads=threads, max_pixels=max_pixels,
     )  # fmt: skip
     if explain or provider != "auto" or embedder.provider != "CPUExecutionProvider":
         tell(running(embedder))
     warnings.simplefilter("ignore", ImageSkippedWarning)  # they are listed
-    with open_index(index_path, model_id=embedder.model_id) as found:
+    with contextlib.ExitStack() as closing:
+        found = connected
+        if found is None:
+            found = open_index(index_path, model_id=embedder.model_id)
+        closing.enter_context(found)
+        on_ray.refuse_another(index_path, found, embedder.model_id)
         pictures = Photos(found, photos_root)
         columns = found.columns()
-        filtered = read_where([(column_named(found, name), value) for name, value in where])
+
+        def named(column: str) -> str:
+            return column_named(found, column)
+
+        filtered = all_of(
+            read_where([(named(column), value) for column, value in where]),
+            None if asked is None else asked.renamed(named),
+        )
+        group_by = None if group_by is None else named(group_by)
         boxes = [box] * len(queries)
         if auto_box:
             boxes = [_located(embedder, query, on_error) for query in queries]
@@ -223,7 +262,7 @@ def command(
         results: list[Result] = []
         limits: dict[Metric, Threshold | None] = {}
         asked_distance = None if max_distance == "auto" else max_distance
-        asked_where = where_in_words(where)
+        asked_where = ", and ".join(filter(None, (where_in_words(where), filter_text)))
         if max_distance == "auto":
             limits = thresholds(found, metrics, threads=threads, backend=backend, say=tell)
         judged = [name for name in metrics if name in JUDGED]
@@ -234,7 +273,8 @@ def command(
             answers, proof = found.search(
                 codes if name == "hamming" else features, k, name, filtered,
                 None if everything else distance, threads,
-                within=distance if everything else None, backend=backend, explain=True,
+                within=distance if everything else None, group_by=group_by, backend=backend,
+                explain=True,
             )  # fmt: skip
             if explain:
                 click.echo(f"Proof: {proof}", err=True)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..terminal import options
 from ..terminal.console import tell
 from ..words import JUDGED, plural
-from . import serving
+from . import on_ray, serving
 from .serving import require_server
 
 if TYPE_CHECKING:
+    from ..index.index import Index
     from ..rating.ratings import Ratings
 
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 @click.option("--ratings", type=click.Path(path_type=Path), metavar="FILE",
               help="A study of vsearch rate, to be rated at /rate; where there is none, one of "
               "INDEX is made that compares its distances.")  # fmt: skip
+@on_ray.option
 @options.photos
 @options.provider
 @options.backend
@@ -46,6 +48,7 @@ def command(
     max_upload: int,
     max_pixels: int,
     ratings: Path | None,
+    ray_address: str | None,
     photos_root: Path | None,
     provider: str,
     backend: str,
@@ -64,33 +67,53 @@ def command(
     vsearch serve photos.index --host 0.0.0.0      for others too, with a token
     vsearch serve photos.index --public-url https://shop.example/find/     behind a proxy
     vsearch serve photos.index --ratings ratings.sqlite     and ask for people's judgement
+    vsearch serve /data/photos.shards --ray auto     of shards on a Ray cluster
     """
     require_server()
     from ..indexing.photos import Photos
     from ..indexing.recorded import embedder_for, model_file, running
-    from ..shards.opening import open_index
+    from ..shards.opening import identity_of
     from ..web.app import create_app
     from ..web.catalogue import Catalogue
     from ..web.server import bound, run, settings_for, token_for
 
+    if ray_address is not None and ratings is not None:
+        raise click.UsageError("--ray and --ratings exclude each other: rate where the files are")
     token = token_for(host)
     settings = replace(
         settings_for(host, token, public_url), upload_bytes=max_upload, max_pixels=max_pixels
     )
     sock = bound(host, port)  # first: an address that is taken is told at once
-    model = model or model_file(index_path)
+    first = None if ray_address is None else on_ray.opened(
+        index_path, ray_address, threads=threads, backend=backend
+    )  # fmt: skip
+    model = model or model_file(index_path, first)
     embedder = embedder_for(
-        index_path, model, decoder=decoder, writing=False, say=tell, providers=provider,
-        threads=threads, max_pixels=max_pixels,
+        index_path, model, decoder=decoder, writing=False, say=tell, index=first,
+        providers=provider, threads=threads, max_pixels=max_pixels,
     )  # fmt: skip
     tell(running(embedder))
-    with open_index(index_path, model_id=embedder.model_id) as index:
+
+    def reopen() -> Index:
+        found = on_ray.opened(
+            index_path, ray_address, model_id=embedder.model_id, threads=threads, backend=backend
+        )
+        return found if ray_address is not None or backend != "cuda" else found.to("cuda")
+
+    def identity(path: Path) -> tuple[Any, ...] | None:
+        # On a cluster it is there even where this machine has no such folder.
+        return identity_of(path) if ray_address is None else (ray_address, identity_of(path))
+
+    with contextlib.ExitStack() as closing:
+        if first is not None:
+            closing.enter_context(first)
+            on_ray.refuse_another(index_path, first, embedder.model_id)
+        index = closing.enter_context(reopen()) if first is None else first
         catalogue = Catalogue(
-            index_path, index, embedder, settings, backend=backend, threads=threads,
-            photos=Photos(index, photos_root),
+            index_path, index, embedder, settings,
+            backend=backend if ray_address is None else "auto", threads=threads,
+            photos=Photos(index, photos_root), reopen=reopen, identity=identity,
         )  # fmt: skip
-        if backend == "cuda":
-            index.to("cuda")
         tell(f"{plural(catalogue.facts.pictures, 'picture')} in {index_path}.")
         with (
             contextlib.closing(catalogue),

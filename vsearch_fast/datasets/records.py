@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import PixelBox, Scalar
+from ..checks import PixelBox, Value
 from ..errors import ArgumentError
 
 #: Fields of a record that an index stores beside its metadata, in this order.
@@ -30,7 +30,7 @@ class Record:
         group: sender, product: pictures of one group are never matched with each other
             in an evaluation, because they share more than the item (a background).
         partition: "train", "val" or "test".
-        metadata: everything else, flat: JSON scalars by column name.
+        metadata: everything else, flat: JSON scalars, or lists of them, by column name.
     """
 
     id: str
@@ -40,9 +40,9 @@ class Record:
     category: str | None = None
     group: str | None = None
     partition: str | None = None
-    metadata: Mapping[str, Scalar] = field(default_factory=dict, hash=False)
+    metadata: Mapping[str, Value] = field(default_factory=dict, hash=False)
 
-    def columns(self) -> dict[str, Scalar]:
+    def columns(self) -> dict[str, Value]:
         """What an index stores as metadata: `metadata`, then item, category, group and
         partition where they are known. A field wins over a metadata column of its name.
 
@@ -58,6 +58,8 @@ class Record:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(each) for each in value]
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and math.isnan(value) else value

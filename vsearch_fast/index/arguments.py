@@ -15,12 +15,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..checks import Scalar, array_of, check_scalar
+from ..checks import Scalar, Value, array_of, check_scalar
 from ..errors import ArgumentError, DTypeError, DuplicateIdError
 from ..kernels.reference import pack_bits
 from ..words import BINARIZE, ITQ, LEAST, ZERO
-from .items import Item, check_id, check_item, facet
+from .conditions import Among, Condition, all_of
+from .filter_language import read_filter
+from .items import Item, check_id, check_item
 from .views import as_lines, as_rows, flat, unflat
+
+#: A filter as it is handed to an index.
+Where = Mapping[str, Scalar | Iterable[Scalar]] | str | Condition | None
 
 _ITEMS = (
     "Pass items of the index with what is new: dataclasses.replace(index.get(id), metadata={...})"
@@ -278,7 +283,7 @@ def codes(values: npt.ArrayLike, bits: int, name: str, consequence: str) -> np.n
 
 def items(
     names: Sequence[str],
-    values: Sequence[Item | Mapping[str, Scalar]] | None,
+    values: Sequence[Item | Mapping[str, Value]] | None,
     consequence: str,
 ) -> list[Item]:
     """An `Item` for each id: as given, or made of its metadata."""
@@ -305,17 +310,19 @@ def items(
     return checked
 
 
-def where(
-    wanted: Mapping[str, Scalar | Iterable[Scalar]] | None, consequence: str
-) -> dict[str, tuple[str, ...]] | None:
-    """The facets (`items.facet`) that are wanted by column; None when there is no filter."""
-    if not wanted:
-        return None
+def where(wanted: Where, consequence: str) -> Condition | None:
+    """The condition that is wanted; None when there is no filter."""
+    if wanted is None or isinstance(wanted, Condition):
+        return wanted
+    if isinstance(wanted, str):
+        return read_filter(wanted, consequence)
     if not isinstance(wanted, Mapping):
         raise ArgumentError(
-            f"where is a {type(wanted).__name__}", consequence, "Pass a dict of column to value(s)"
+            f"where is a {type(wanted).__name__}",
+            consequence,
+            'Pass a dict of column to value(s), or a text such as "price < 50"',
         )
-    facets = {}
+    conditions = []
     for column, values in wanted.items():
         if not isinstance(column, str):
             raise ArgumentError(
@@ -326,5 +333,5 @@ def where(
         else:
             choices = [values]
         plain = [check_scalar(value, f"where[{column!r}]", consequence) for value in choices]
-        facets[column] = tuple(sorted({facet(value) for value in plain}))
-    return facets
+        conditions.append(Among.of(column, plain))
+    return all_of(*sorted(conditions, key=lambda condition: condition.column))

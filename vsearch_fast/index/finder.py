@@ -104,6 +104,7 @@ class Finder:
         threads: int | None = None,
         strategy: str = "auto",
         backend: str = "auto",
+        limits: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray, Proof]:
         """Distances and row numbers, each (q, min(k, rows that live)), as `topk` defines them.
 
@@ -113,6 +114,7 @@ class Finder:
             queries: (q, dim) float32 or float16, for hamming codes, uint8 (q, ceil(bits / 8)); of
                 several views (q, v, ...): the distance is that of the nearest (`views.py`).
             k, metric, threads, strategy, backend: as for `topk`; ``auto`` is the GPU after `to`.
+            limits: float64 (q,), as for `topk_segments`: the rows of what is beyond are -1.
 
         Raises:
             DamagedError: rows that were read are not as they were written.
@@ -132,6 +134,7 @@ class Finder:
                 summed=view.reading.summed() if view.snapshot.state.rows else None,
                 resident=resident, reading=view.reading, backend=backend, strategy=strategy,
                 threads=threads,
+                limits=None if limits is None else np.repeat(limits, asked or 1),
             )  # fmt: skip
         finally:
             # Also where a row holds NaN: nothing that was added did, so it is damaged.

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..checks import PixelBox, Scalar
+from ..checks import PixelBox, Value
 from ..errors import CompactedError, DamagedError
 from ..search.proof import Proof
+from .conditions import Condition
 from .finder import Finder, kinds_of
-from .snapshot import Filter
+from .items import facet
+from .snapshot import State
 from .store import Store
 from .sums import CURE
 
 #: Searches begun anew beside a writer, before it is made to wait for one.
 _ATTEMPTS = 3
+#: Nearest rows that are asked for, for each thing that is wanted; and how many times as many where
+#: they are of too few things.
+_VIEWS, _FURTHER = 2, 4
 #: Hits within a distance at most: each takes a kilobyte.
 MOST = 1_000_000
 
@@ -35,7 +40,38 @@ class Hit:
     distance: float | int
     path: str | None
     box: PixelBox | None
-    metadata: Mapping[str, Scalar]
+    metadata: Mapping[str, Value]
+
+
+def first_of_each(hits: Sequence[Hit], column: str) -> list[int]:
+    """The places of the first hit of each thing that a column names, and of each hit that has no
+    value there."""
+    met: set[str] = set()
+    kept = []
+    for place, hit in enumerate(hits):
+        value = hit.metadata.get(column)
+        thing = facet(value)
+        if value is None or thing not in met:
+            kept.append(place)
+            met.add(thing)
+    return kept
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """What a search found in one committed state.
+
+    Attributes:
+        hits: of each query.
+        rows: their numbers.
+        proof: of the search.
+        state: of the rows.
+    """
+
+    hits: list[list[Hit]]
+    rows: list[list[int]]
+    proof: Proof
+    state: State
 
 
 def find_hits(
@@ -44,13 +80,15 @@ def find_hits(
     queries: np.ndarray,
     k: int | None,
     metric: str,
-    where: Filter | None,
+    where: Condition | None,
     max_distance: float | None,
+    group_by: str | None = None,
     *,
     threads: int | None,
     strategy: str,
     backend: str,
-) -> tuple[list[list[Hit]], Proof]:
+    limits: np.ndarray | None = None,
+) -> Found:
     """The hits of each query, as `Index.search` returns them, all of one committed state.
 
     Args:
@@ -58,40 +96,64 @@ def find_hits(
             several views (q, v, ...).
         k: hits a query; None for all within `max_distance`.
         max_distance: hits beyond it are left out; None for no limit.
+        group_by: the column whose values tell things apart; None: each item is one.
         metric, where, threads, strategy, backend: checked, as for `Index.search`.
+        limits: float64 (q,), distances beyond which there is no hit either, of `k` ones.
     """
 
-    def attempt() -> tuple[list[list[Hit]], Proof] | None:
+    def attempt() -> Found | None:
         view = store.view(where, kinds_of(metric), "Nothing was searched", metric)
-        try:
-            if k is None:
-                each, every, proof = finder.within(
-                    view, view.mask, queries, math.inf if max_distance is None else max_distance,
-                    metric, threads=threads, strategy=strategy, limit=MOST,
-                )  # fmt: skip
-            else:
-                distances, rows, proof = finder.nearest(
-                    view, view.mask, queries, k, metric,
-                    threads=threads, strategy=strategy, backend=backend,
-                )  # fmt: skip
-                each, every = distances.tolist(), rows.tolist()
-            # A hit that has gone meanwhile asks for another search; so does, under a filter, any
-            # change, since it may have made a hit of what was none.
-            found = {row for line in every for row in line}
-            items = store.items(list(found), view.snapshot.state, unchanged=where is not None)
-        except CompactedError:
-            return None
-        if items is None or len(items) < len(found):
-            return None
-        hits = [
-            [
-                Hit(item.id, distance, item.path, item.box, item.metadata)
-                for distance, item in zip(line, map(items.__getitem__, numbers), strict=True)
-                if max_distance is None or distance <= max_distance
-            ]
-            for line, numbers in zip(each, every, strict=True)
-        ]
-        return hits, proof
+        reach = math.inf if max_distance is None else max_distance
+        hits: list[list[Hit]] = [[] for _ in queries]
+        near: list[list[int]] = [[] for _ in queries]
+        asked = np.arange(len(queries))
+        wanted = k if k is None or group_by is None else _VIEWS * k
+        while True:
+            try:
+                if wanted is None:
+                    each, every, proof = finder.within(
+                        view, view.mask, queries, reach,
+                        metric, threads=threads, strategy=strategy, limit=MOST,
+                    )  # fmt: skip
+                else:
+                    distances, rows, proof = finder.nearest(
+                        view, view.mask, queries[asked], wanted, metric,
+                        threads=threads, strategy=strategy, backend=backend,
+                        limits=None if limits is None else limits[asked],
+                    )  # fmt: skip
+                    each, every = distances.tolist(), rows.tolist()
+                    if limits is not None:
+                        every = [[row for row in line if row >= 0] for line in every]
+                        each = [line[: len(own)] for line, own in zip(each, every, strict=True)]
+                # A hit that has gone meanwhile asks for another search; so does, under a filter
+                # or in groups, any change, since it may have made a hit of what was none.
+                found = {row for line in every for row in line}
+                alike = where is not None or group_by is not None
+                items = store.items(list(found), view.snapshot.state, unchanged=alike)
+            except CompactedError:
+                return None
+            if items is None or len(items) < len(found):
+                return None
+            more = []
+            for query, line, numbers in zip(asked.tolist(), each, every, strict=True):
+                own = [
+                    Hit(item.id, distance, item.path, item.box, item.metadata)
+                    for distance, item in zip(line, map(items.__getitem__, numbers), strict=True)
+                    if distance <= reach
+                ]
+                if group_by is None:
+                    hits[query], near[query] = own, numbers[: len(own)]
+                    continue
+                kept = first_of_each(own, group_by)[:k]
+                hits[query] = [own[place] for place in kept]
+                near[query] = [numbers[place] for place in kept]
+                # Further rows may be of further things, if there are any within reach.
+                whole = wanted is None or len(line) < wanted or len(own) < len(line)
+                if k is not None and len(kept) < k and not whole:
+                    more.append(query)
+            if not more or wanted is None:
+                return Found(hits, near, proof, view.snapshot.state)
+            asked, wanted = np.array(more), wanted * _FURTHER
 
     for _ in range(_ATTEMPTS):
         answer = attempt()

@@ -22,7 +22,7 @@ from typing import Any, Literal, Self, overload
 import numpy as np
 import numpy.typing as npt
 
-from ..checks import Progress, Scalar, positive
+from ..checks import Progress, Value, positive
 from ..errors import ArgumentError, ModelMismatchError
 from ..search.proof import Proof
 from ..words import METRICS, Metric
@@ -31,6 +31,7 @@ from .changes import Changes
 from .duplicating import Duplicating
 from .finder import Finder
 from .hits import Hit, find_hits
+from .item_reading import column_number
 from .items import Item, check_id
 from .learning import Learning
 from .listing import Listing
@@ -207,7 +208,7 @@ class Index(Listing, Telling, Duplicating):
         self,
         ids: Iterable[str],
         features: npt.ArrayLike,
-        items: Sequence[Item | Mapping[str, Scalar]] | None = None,
+        items: Sequence[Item | Mapping[str, Value]] | None = None,
         *,
         codes: npt.ArrayLike | None = None,
         replace: bool = False,
@@ -316,11 +317,12 @@ class Index(Listing, Telling, Duplicating):
         queries: npt.ArrayLike,
         k: int | None = None,
         metric: Metric = "l2",
-        where: Mapping[str, Scalar | Iterable[Scalar]] | None = None,
+        where: arguments.Where = None,
         max_distance: float | Literal["auto"] | None = None,
         threads: int | None = None,
         *,
         within: float | Literal["auto"] | None = None,
+        group_by: str | None = None,
         strategy: str = "auto",
         backend: str = "auto",
         explain: Literal[False] = False,
@@ -332,11 +334,12 @@ class Index(Listing, Telling, Duplicating):
         queries: npt.ArrayLike,
         k: int | None = None,
         metric: Metric = "l2",
-        where: Mapping[str, Scalar | Iterable[Scalar]] | None = None,
+        where: arguments.Where = None,
         max_distance: float | Literal["auto"] | None = None,
         threads: int | None = None,
         *,
         within: float | Literal["auto"] | None = None,
+        group_by: str | None = None,
         strategy: str = "auto",
         backend: str = "auto",
         explain: Literal[True],
@@ -347,11 +350,12 @@ class Index(Listing, Telling, Duplicating):
         queries: npt.ArrayLike,
         k: int | None = None,
         metric: Metric = "l2",
-        where: Mapping[str, Scalar | Iterable[Scalar]] | None = None,
+        where: arguments.Where = None,
         max_distance: float | Literal["auto"] | None = None,
         threads: int | None = None,
         *,
         within: float | Literal["auto"] | None = None,
+        group_by: str | None = None,
         strategy: str = "auto",
         backend: str = "auto",
         explain: bool = False,
@@ -371,12 +375,16 @@ class Index(Listing, Telling, Duplicating):
                 the codes: the bits features > 0, or what `binarize` says).
             where: only items whose metadata has, in each of these columns, this value or one
                 of these values. Values compare as JSON values: True is not 1, 1 is 1.0; None
-                matches null, not a column that an item lacks.
+                matches null, not a column that an item lacks. Or a text of the language of
+                filters: "price < 50 and not colour = red" (`filter_language.py`).
             max_distance: only hits at this distance or nearer, for "ip" a number below 0 as a
                 rule; "auto" is `threshold`, beyond which there is no match (also with `where`, it
                 is that of the whole index), and is there for "l2", "l1" and "hamming".
             within: all hits at this distance or nearer, or the `k` nearest of them; "auto" as for
                 `max_distance`, which is the same but for the default of `k`.
+            group_by: a metadata column that names things, such as "item", of several pictures
+                each: of a thing the nearest picture alone is a hit, and `k` counts things. An
+                item without a value there is a thing of its own.
             threads, strategy, backend: as for `topk`; ``auto`` is the GPU after `to`. All hits
                 within a distance are found on the processor.
             explain: also say how the hits were proved to be the nearest.
@@ -404,6 +412,8 @@ class Index(Listing, Telling, Duplicating):
         if asked is not None and not auto:
             limit = arguments.distance(asked, metric, _NOT_SEARCHED, name)
         wanted = arguments.where(where, _NOT_SEARCHED)
+        if group_by is not None:
+            column_number(dict.fromkeys(self._store.known_columns(), 0), group_by, _NOT_SEARCHED)
         array = arguments.queries(
             queries, self.dim, self.bits, self.binarize, metric, _NOT_SEARCHED
         )
@@ -411,10 +421,10 @@ class Index(Listing, Telling, Duplicating):
             threshold = self.threshold(metric, threads=threads, backend=backend)
             limit = -math.inf if threshold is None else threshold.distance
         found = find_hits(
-            self._store, self._finder, array, k, metric, wanted, limit,
+            self._store, self._finder, array, k, metric, wanted, limit, group_by,
             threads=threads, strategy=strategy, backend=backend,
         )  # fmt: skip
-        return found if explain else found[0]
+        return (found.hits, found.proof) if explain else found.hits
 
     # Reading
 

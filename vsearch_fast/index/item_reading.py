@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +13,10 @@ from xxhash import xxh3_128_digest
 from ..checks import Scalar
 from ..errors import ArgumentError, CompactedError, UnknownIdError
 from . import item_rows, sealing
+from .conditions import Condition
 from .item_rows import ItemRows
-from .items import Item
-from .snapshot import Filter, Snapshot, State
+from .items import Item, value_of
+from .snapshot import Snapshot, State
 
 #: Filters whose masks are kept until the next commit.
 _KEPT_FILTERS = 16
@@ -44,6 +45,36 @@ def _digest(id_: str) -> bytes:
     return xxh3_128_digest(id_.encode("utf-8", "surrogatepass"))
 
 
+class _Columns:
+    """The columns of one commit, as a `Condition` asks for them. One that there is not has no
+    values."""
+
+    def __init__(
+        self, reading: ItemReading, sql: sqlite3.Connection, snapshot: Snapshot,
+        numbers: Mapping[str, int],
+    ) -> None:  # fmt: skip
+        self._reading, self._sql, self._snapshot = reading, sql, snapshot
+        self._numbers = numbers
+
+    def among(self, column: str, facets: Sequence[str]) -> np.ndarray:
+        met = np.zeros(self._snapshot.state.rows, bool)
+        if column in self._numbers:
+            # Removed rows are not among them: they have no facets.
+            for found in self._reading.rows.matching(self._sql, self._numbers[column], facets):
+                self._reading.refuse_beyond(found, len(met))
+                met[found] = True
+        return met
+
+    def values(self, column: str) -> list[tuple[str, Scalar]]:
+        if column not in self._numbers:
+            return []
+        return self._reading.rows.values(self._sql, self._numbers[column], column)
+
+    def live(self) -> np.ndarray:
+        live = self._snapshot.live
+        return np.ones(self._snapshot.state.rows, bool) if live is None else live
+
+
 class ItemReading:
     """A part of `Store`, which has the rest."""
 
@@ -67,26 +98,24 @@ class ItemReading:
     def _refresh(self, sql: sqlite3.Connection) -> Snapshot:
         raise NotImplementedError
 
-    def _refuse_beyond(self, found: np.ndarray, rows: int) -> None:
+    def refuse_beyond(self, found: np.ndarray, rows: int) -> None:
         if not ((found >= 0) & (found < rows)).all():
             raise self.rows.damaged("a facet names a row that is not there")
 
-    def _mask(self, sql: sqlite3.Connection, snapshot: Snapshot, where: Filter) -> np.ndarray:
-        key = tuple((column, tuple(where[column])) for column in sorted(where))
-        mask = snapshot.filters.get(key)
+    def _mask(
+        self, sql: sqlite3.Connection, snapshot: Snapshot, where: Condition,
+        elsewhere: Container[str],
+    ) -> np.ndarray:  # fmt: skip
+        mask = snapshot.filters.get(where)
         if mask is None:
-            mask = np.ones(snapshot.state.rows, bool)
             numbers = item_rows.column_numbers(sql)
-            for column, facets in where.items():
-                number = column_number(numbers, column, "Nothing was searched")
-                match = np.zeros(snapshot.state.rows, bool)
-                for found in self.rows.matching(sql, number, facets):
-                    self._refuse_beyond(found, len(match))
-                    match[found] = True
-                mask &= match  # removed rows are out of it: they have no facets
+            for column in sorted(where.columns()):
+                if column not in elsewhere:
+                    column_number(numbers, column, "Nothing was searched")
+            mask = where.rows(_Columns(self, sql, snapshot, numbers))
             if len(snapshot.filters) >= _KEPT_FILTERS:
                 snapshot.filters.clear()
-            snapshot.filters[key] = mask
+            snapshot.filters[where] = mask
         return mask
 
     def groups(self, column: str, rows: int, consequence: str) -> np.ndarray:
@@ -112,7 +141,7 @@ class ItemReading:
             number = column_number(item_rows.column_numbers(sql), column, consequence)
             found = list(self.rows.grouped(sql, number))
         for _, numbers in found:
-            self._refuse_beyond(numbers, rows)
+            self.refuse_beyond(numbers, rows)
         return found
 
     def known_columns(self) -> set[str]:
@@ -228,10 +257,11 @@ class ItemReading:
         return row
 
     def page(
-        self, limit: int, after: int | None, where: Filter | None
-    ) -> tuple[list[Item], int | None]:
+        self, limit: int, after: int | None, where: Condition | None,
+        elsewhere: Container[str] = (),
+    ) -> tuple[list[Item], int | None]:  # fmt: skip
         """The first `limit` live items that match `where` after a place, and the place of the
-        last of them; None instead where no item follows."""
+        last of them; None instead where no item follows. `elsewhere`: as for `Store.view`."""
         with self.reading("Nothing was read") as sql:
             snapshot = self._refresh(sql)
             row = -1
@@ -246,7 +276,7 @@ class ItemReading:
             if where is None:
                 lines = self._page(sql, row, limit + 1)
             else:
-                mask = self._mask(sql, snapshot, where)
+                mask = self._mask(sql, snapshot, where, elsewhere)
                 rows = row + 1 + np.flatnonzero(mask[row + 1 :])[: limit + 1]
                 found = self.rows.by_row(sql, rows.tolist())
                 if len(found) < len(rows):
@@ -265,10 +295,11 @@ class ItemReading:
             found = self.rows.counted(sql, number, limit + 1)
             if len(found) > limit:
                 return None
-            items = self.rows.by_row(sql, [row for row, _ in found])
-        if not all(row in items and column in items[row].metadata for row, _ in found):
-            raise self.rows.damaged("a facet names a row that does not have it")
-        return [(items[row].metadata[column], count) for row, count in found]
+            items = self.rows.by_row(sql, [row for _, row, _ in found])
+        try:
+            return [(value_of(items[row].metadata[column], k), count) for k, row, count in found]
+        except (KeyError, ValueError):
+            raise self.rows.damaged("a facet names a row that does not have it") from None
 
     def columns(self) -> list[str]:
         """Names of the metadata columns that live items have, sorted."""

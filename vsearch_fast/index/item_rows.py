@@ -22,8 +22,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ..checks import Scalar
 from ..errors import DamagedError
-from .items import Item, facet, metadata_text
+from .items import Item, facet, facets_of, metadata_text, value_of
 from .mixing import mixed
 from .sealing import tombs
 from .sums import CURE, line_sum, signed
@@ -33,6 +34,8 @@ _IN = 500
 
 #: Items whose facets are sorted together before they go in, and items of one page.
 _PAGE = 4096
+#: Facets that are asked for each by itself; of more, all of the column are read at once.
+_EACH = 10_000
 #: Row numbers that SQLite joins to one text.
 _JOINED = 1 << 20
 
@@ -144,6 +147,16 @@ class ItemRows:
         self, sql: sqlite3.Connection, column: int, facets: Sequence[str]
     ) -> Iterator[np.ndarray]:
         """Rows (int64) whose value in this column is one of the facets, in several arrays."""
+        if len(facets) > _EACH:
+            wanted = set(facets)
+            lines = sql.execute('SELECT value, row FROM facets WHERE "column" = ?', (column,))
+            rows = self.numbers(line[1:] for line in lines if line[0] in wanted)
+            if self.summed:
+                query = 'SELECT value, rows, sum FROM facet_sums WHERE "column" = ?'
+                lines = sql.execute(query, (column,))
+                self._check_sums([line[1:] for line in lines if line[0] in wanted], rows)
+            yield rows
+            return
         for chunk in _chunks(facets, _IN):
             rows = self._joined(sql, column, chunk)
             if self.summed:
@@ -151,13 +164,16 @@ class ItemRows:
                     'SELECT rows, sum FROM facet_sums WHERE "column" = ?'
                     f" AND value IN ({_marks(chunk)})"
                 )
-                sums = sql.execute(query, (column, *chunk)).fetchall()
-                whole = all(isinstance(value, int) for line in sums for value in line)
-                count = sum(held for held, _ in sums) if whole else -1
-                total = reduce(xor, (sum_ for _, sum_ in sums), 0) if whole else 0
-                if (count, total) != (len(rows), tombs(rows)):
-                    raise self.damaged("the rows that a filter finds are not those written")
+                self._check_sums(sql.execute(query, (column, *chunk)).fetchall(), rows)
             yield rows
+
+    def _check_sums(self, sums: Sequence[tuple[Any, ...]], rows: np.ndarray) -> None:
+        """DamagedError unless rows (int64) are those of the facets of these counts and sums."""
+        whole = all(isinstance(value, int) for line in sums for value in line)
+        count = sum(held for held, _ in sums) if whole else -1
+        total = reduce(xor, (sum_ for _, sum_ in sums), 0) if whole else 0
+        if (count, total) != (len(rows), tombs(rows)):
+            raise self.damaged("the rows that a filter finds are not those written")
 
     def _joined(self, sql: sqlite3.Connection, column: int, facets: Sequence[str]) -> np.ndarray:
         """Rows (int64) that have one of these few facets.
@@ -182,8 +198,24 @@ class ItemRows:
             raise self.damaged(f"a row number of a facet: {error}") from error
         return np.concatenate(parts)
 
-    def counted(self, sql: sqlite3.Connection, column: int, limit: int) -> list[tuple[int, int]]:
-        """For each value of this column a row that has it and how many have, `limit` at most."""
+    def values(self, sql: sqlite3.Connection, column: int, name: str) -> list[tuple[str, Scalar]]:
+        """The values of this column, whose name is given, behind their facets."""
+        found = self.counted(sql, column, -1)
+        long = [(value, row) for value, row, _ in found if value.startswith("#")]
+        items = self.by_row(sql, [row for _, row in long])
+        try:
+            short = json.loads(f"[{','.join(v for v, _, _ in found if not v.startswith('#'))}]")
+            of_rows = iter([value_of(items[row].metadata[name], key) for key, row in long])
+        except (KeyError, TypeError, ValueError) as error:
+            raise self.damaged(f"a value of a column: {error}") from error
+        plain = iter(short)
+        return [(value, next(of_rows if value.startswith("#") else plain)) for value, _, _ in found]
+
+    def counted(
+        self, sql: sqlite3.Connection, column: int, limit: int
+    ) -> list[tuple[str, int, int]]:
+        """Each facet of this column, a row that has it and how many have, `limit` at most; -1 for
+        all."""
         query = (
             'SELECT min(row), count(*), value FROM facets WHERE "column" = ? GROUP BY value LIMIT ?'
         )
@@ -193,7 +225,7 @@ class ItemRows:
             held = sql.execute(query, (column, limit)).fetchall()
             if held != [(value, count) for _, count, value in lines]:
                 raise self.damaged("the values of a column are not those written")
-        return [(row, count) for row, count, _ in lines]
+        return [(value, row, count) for row, count, value in lines]
 
     def grouped(self, sql: sqlite3.Connection, column: int) -> Iterator[tuple[str, np.ndarray]]:
         """Each value of this column, as `facet` writes it, and the rows (int64) that have it; null
@@ -259,7 +291,7 @@ def insert_facets(sql: sqlite3.Connection, rows: Sequence[int], items: Sequence[
             if number is None:
                 cursor = sql.execute("INSERT INTO columns (name) VALUES (?)", (column,))
                 number = numbers[column] = cursor.lastrowid or 0
-            lines.append((number, facet(value), row))
+            lines += [(number, key, row) for key in facets_of(value)]
     # In the order of the table's key: neighbours go to the same page.
     lines.sort()
     sql.executemany("INSERT INTO facets VALUES (?, ?, ?)", lines)
@@ -269,9 +301,10 @@ def insert_facets(sql: sqlite3.Connection, rows: Sequence[int], items: Sequence[
 def _delete_facets(sql: sqlite3.Connection, items: dict[int, Item]) -> None:
     numbers = column_numbers(sql)
     lines = sorted(
-        (numbers[column], facet(value), row)
+        (numbers[column], key, row)
         for row, item in items.items()
         for column, value in item.metadata.items()
+        for key in facets_of(value)
     )
     sql.executemany('DELETE FROM facets WHERE "column" = ? AND value = ? AND row = ?', lines)
     _count_facets(sql, lines, -1)

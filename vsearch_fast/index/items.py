@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..checks import PixelBox, Scalar, check_scalar, check_text
+from ..checks import PixelBox, Scalar, Value, check_text, check_value
 from ..errors import ArgumentError
 
 #: Longer values are compared by their SHA-256, so that the filter's keys stay short.
@@ -27,14 +27,15 @@ class Item:
         id: unique among the index's live rows; any text.
         path: where its picture is, as the user says it; the index never opens it.
         box: x1, y1, x2, y2 in pixels of the picture, or None for the whole of it.
-        metadata: flat, a JSON scalar (str, int, finite float, bool, None) by column name.
+        metadata: by column name a JSON scalar (str, int, finite float, bool, None), or a list of
+            them: a filter is met by any of its values.
         stamp: opaque mark of the source file's state, set by whoever indexes files.
     """
 
     id: str
     path: str | None = None
     box: PixelBox | None = None
-    metadata: Mapping[str, Scalar] = field(default_factory=dict, hash=False)
+    metadata: Mapping[str, Value] = field(default_factory=dict, hash=False)
     stamp: str | None = None
 
 
@@ -79,15 +80,16 @@ def check_box(box: Any, name: str, consequence: str) -> PixelBox:
     return x1, y1, x2, y2
 
 
-def check_metadata(metadata: object, name: str, consequence: str) -> Mapping[str, Scalar]:
-    """The metadata when it is flat: JSON scalars by column name; NumPy's scalars as Python's."""
+def check_metadata(metadata: object, name: str, consequence: str) -> Mapping[str, Value]:
+    """The metadata when it is flat: JSON scalars, or lists of them, by column name; NumPy's scalars
+    as Python's."""
     if not isinstance(metadata, Mapping):
         raise ArgumentError(
             f"The metadata of item {name!r} is a {type(metadata).__name__}, not a mapping",
             consequence,
             "Give a dict of column name to value",
         )
-    plain: dict[str, Scalar] = {}
+    plain: dict[str, Value] = {}
     for column, value in metadata.items():
         if not isinstance(column, str) or not column:
             raise ArgumentError(
@@ -96,23 +98,43 @@ def check_metadata(metadata: object, name: str, consequence: str) -> Mapping[str
                 "Name columns by strings that are not empty",
             )
         check_text(column, f"A metadata column's name of item {name!r}", consequence)
-        plain[str(column)] = check_scalar(
+        plain[str(column)] = check_value(
             value, f"Metadata column {column!r} of item {name!r}", consequence
         )
     same = all(plain[column] is value for column, value in metadata.items())
     return metadata if same else plain
 
 
-def metadata_text(metadata: Mapping[str, Scalar]) -> str:
+def metadata_text(metadata: Mapping[str, Value]) -> str:
     """The metadata as JSON, as it is stored; ASCII, so that any Python string survives."""
     return json.dumps(dict(metadata), separators=(",", ":"))
 
 
-def facet(value: Scalar) -> str:
+def facets_of(value: Value) -> set[str]:
+    """The facets of what an item has in a column: of a list those of all its values."""
+    if isinstance(value, list | tuple):
+        return {facet(each) for each in value}
+    return {facet(value)}
+
+
+def value_of(value: Value, key: str) -> Scalar:
+    """The one of an item's values in a column that has this facet.
+
+    Raises:
+        ValueError: none has.
+    """
+    for each in value if isinstance(value, list | tuple) else (value,):
+        if facet(each) == key:
+            return each
+    raise ValueError(f"{value!r} has no facet {key}")
+
+
+def facet(value: Value) -> str:
     """The text by which `where` compares a value: equal exactly when the JSON values are.
 
     Types are told apart (true, 1 and "1" are three values), numbers compare as numbers
-    (1 equals 1.0), and None equals only a value that is there and null.
+    (1 equals 1.0), and None equals only a value that is there and null. A whole list, too, has one:
+    by that lists are compared with each other, not filtered.
     """
     if type(value) is float and value.is_integer():
         value = int(value)  # exact, however large

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-
 from ..checks import Scalar, positive
 from . import arguments
 from .items import Item
@@ -20,7 +18,7 @@ class Listing:
         limit: int,
         *,
         after: int | None = None,
-        where: Mapping[str, Scalar | Iterable[Scalar]] | None = None,
+        where: arguments.Where = None,
     ) -> tuple[list[Item], int | None]:
         """Some items in the order in which they were added, and where the next page begins.
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from .conditions import Condition
 from .segments import SegmentFiles
 from .stored_reductions import Held, Reducing
 from .stored_sketches import Covered
-
-#: A filter as the store takes it: the facets that are wanted, by column.
-Filter = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,4 +54,4 @@ class Snapshot:
     reduced: dict[str, Held] = field(default_factory=dict)
     reductions: dict[str, dict[int, Reducing]] = field(default_factory=dict)
     sketches: dict[tuple[str, int], tuple[list[Any], Any]] = field(default_factory=dict)
-    filters: dict[tuple[tuple[str, tuple[str, ...]], ...], np.ndarray] = field(default_factory=dict)
+    filters: dict[Condition, np.ndarray] = field(default_factory=dict)

@@ -64,7 +64,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,7 @@ from ..errors import (
     StoreError,
 )
 from . import schema, sealing, stored_sketches
+from .conditions import Condition
 from .item_reading import ItemReading
 from .item_rows import ItemRows
 from .items import Item
@@ -88,7 +89,7 @@ from .notes import Notes
 from .reading import Checks, Reading
 from .reduced_reading import ReducedReading
 from .segments import SegmentFiles
-from .snapshot import Filter, Snapshot, State
+from .snapshot import Snapshot, State
 from .stored_reductions import Held, Reducing
 from .stored_sketches import FACTS, SKETCHES, Covered
 from .upgrading import upgrade
@@ -269,17 +270,19 @@ class Store(ItemReading, ReducedReading, Notes):
 
     def view(
         self,
-        where: Filter | None,
+        where: Condition | None,
         kinds: Sequence[str],
         consequence: str,
         reduced: str = "",
+        elsewhere: Container[str] = (),
     ) -> View:
         """What a search sees that reads these kinds of rows: those of this moment, and of them
-        the ones that are live and match `where` (at least one column). Masks are kept until
-        something is committed.
+        the ones that are live and match `where`. Masks are kept until something is committed.
 
         Args:
             reduced: the metric whose reduced rows it reads, too.
+            elsewhere: columns that `where` may name though no item here has had them: those of
+                other shards.
 
         Raises:
             ArgumentError: a column that the index does not have.
@@ -287,7 +290,7 @@ class Store(ItemReading, ReducedReading, Notes):
         """
         with self.reading(consequence) as sql:
             snapshot = self._refresh(sql)
-            mask = snapshot.live if where is None else self._mask(sql, snapshot, where)
+            mask = snapshot.live if where is None else self._mask(sql, snapshot, where, elsewhere)
             reading = Reading(
                 snapshot.files, snapshot.state.rows,
                 [kind for kind in kinds if kind in snapshot.files.kinds],
@@ -483,9 +486,7 @@ class Store(ItemReading, ReducedReading, Notes):
             return sealing.held(sql)
         return sealing.seal(sql)
 
-    def held(self, sql: sqlite3.Connection) -> str:
-        """As `Seals.held`."""
-        return sealing.held(sql)
+    held = staticmethod(sealing.held)
 
     def committed(self) -> None:
         """As `Seals.committed`: what else follows the database is read with each state."""

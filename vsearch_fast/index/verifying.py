@@ -21,7 +21,7 @@ import numpy as np
 from ..checks import Progress
 from ..errors import CompactedError, DamagedError, StoreError
 from . import item_rows, schema, sealing, stored_reductions, sums
-from .items import facet
+from .items import facets_of
 from .mixing import mixed
 from .segments import SegmentFiles
 from .snapshot import State
@@ -293,9 +293,10 @@ def _items(sql: sqlite3.Connection, store: Store, rows: int, removed: np.ndarray
         live[row] = False
         number = int(mixed(np.array([row], np.int64))[0])
         for column, value in item.metadata.items():
-            entry = expected[numbers.get(column, -1), facet(value)]
-            entry[0] += 1
-            entry[1] ^= number
+            for key in facets_of(value):
+                entry = expected[numbers.get(column, -1), key]
+                entry[0] += 1
+                entry[1] ^= number
     if live.any() and not broken:
         yield f"{int(live.sum())} rows have no item, the first of them row {int(live.argmax())}"
     if broken:

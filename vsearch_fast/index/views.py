@@ -82,17 +82,20 @@ def nearest_items(
         k: items a query.
 
     Returns:
-        Distances and row numbers of items, both (q, min(k, items that live)), ordered by these two.
+        Distances and row numbers of items, both (q, min(k, items that live)), ordered by these two;
+        -1 at the end of queries of which lines are beyond a limit (-1, too).
     """
     count, width = len(found) // asked, asked * found.shape[1]
     kept = min(k, found.shape[1] // views)  # each view has met so many at least
     distances, rows = distances.reshape(count, width), found.reshape(count, width) // views
-    nearest = np.empty((count, kept), distances.dtype)
-    items = np.empty((count, kept), np.int64)
+    # Lines beyond a limit are -1, and so is their item: behind all others, at their distance.
+    nearest = np.repeat(distances.max(axis=1, initial=0)[:, None], kept, axis=1)
+    items = np.full((count, kept), -1, np.int64)
     for query, (values, numbers) in enumerate(zip(distances, rows, strict=True)):
         order = np.lexsort((numbers, values))
         first = np.sort(np.unique(numbers[order], return_index=True)[1])[:kept]
-        nearest[query], items[query] = values[order][first], numbers[order][first]
+        nearest[query, : len(first)] = values[order][first]
+        items[query, : len(first)] = numbers[order][first]
     return nearest, items
 
 

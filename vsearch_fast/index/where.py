@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import math
-from typing import Any
+from ..checks import Scalar
+from .conditions import Among, Condition, all_of
+from .filter_language import values_of
 
 
 def where_in_words(given: list[tuple[str, str]]) -> str:
@@ -15,18 +15,9 @@ def where_in_words(given: list[tuple[str, str]]) -> str:
     return ", and ".join(" or ".join(values) for values in columns.values())
 
 
-def read_where(given: list[tuple[str, str]]) -> dict[str, list[Any]] | None:
-    """Filter of an index. ``7`` asks for the text and for the number."""
-    columns: dict[str, list[Any]] = {}
+def read_where(given: list[tuple[str, str]]) -> Condition | None:
+    """Those with one of the values of each column. ``7`` asks for the text and for the number."""
+    columns: dict[str, list[Scalar]] = {}
     for column, text in given:
-        values = columns.setdefault(column, [])
-        values.append(text)
-        if text.lower() in ("true", "false"):  # as it is printed, and as any CSV spells it
-            values.append(text.lower() == "true")
-        try:
-            value = json.loads(text)
-        except ValueError:
-            continue
-        if value is None or type(value) is int or (type(value) is float and math.isfinite(value)):
-            values.append(value)
-    return columns or None
+        columns.setdefault(column, []).extend(values_of(text))
+    return all_of(*(Among.of(column, values) for column, values in sorted(columns.items())))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -11,25 +12,32 @@ from ..embedder.embedder import Embedder
 from ..embedder.providers import ProviderFallbackWarning
 from ..errors import MissingDependencyError, ModelError
 from ..images.jpeg import AUTO, LIBJPEG_TURBO
+from ..index.index import Index
 from ..models.shipped import default_model, with_model_id
 from ..shards.opening import file_of, open_index
 from .sync import check_decoder
+
+
+def _at_hand(index_path: Path, index: Index | None) -> contextlib.AbstractContextManager[Index]:
+    """The index that is open already, and stays so, or else one opened for a moment."""
+    return open_index(index_path) if index is None else contextlib.nullcontext(index)
 
 
 def _exists(index_path: Path) -> bool:
     return file_of(index_path).exists()
 
 
-def model_file(index_path: Path) -> Path:
-    """The model file that an index was made with, for a new one the package's default.
+def model_file(index_path: Path, index: Index | None = None) -> Path:
+    """The model file that an index was made with, for a new one the package's default; `index`
+    where it is open already.
 
     Where it is not known or gone, and the index is of a model of the package, that is meant: the
     index was made in Python, or the package was installed somewhere else since. ModelError
     where it is another's.
     """
-    if not _exists(index_path):
+    if index is None and not _exists(index_path):
         return default_model()
-    with open_index(index_path) as found:
+    with _at_hand(index_path, index) as found:
         file, model_id = found.model.get("file"), found.model_id
     if file and Path(file).is_file():
         return Path(file)
@@ -56,17 +64,19 @@ def embedder_for(
     decoder: str,
     writing: bool,
     say: Callable[[str], None],
+    index: Index | None = None,
     **options: Any,
 ) -> Embedder:
     """An Embedder that decodes pictures as those of the index were; what is amiss goes to `say`.
 
     `decoder` "auto" is the index's own. Another one is taken for queries, with a word on it,
-    and refused when `writing`: an index has one decoder (ModelMismatchError).
+    and refused when `writing`: an index has one decoder (ModelMismatchError). `index` is given
+    where it is open already.
     MissingDependencyError where the index's own is not installed.
     """
     own = None
-    if _exists(index_path):
-        with open_index(index_path) as found:
+    if index is not None or _exists(index_path):
+        with _at_hand(index_path, index) as found:
             own = found.decoder
             if writing and decoder != AUTO:
                 check_decoder(found, decoder)

@@ -59,10 +59,15 @@ def distance_text(distance: float) -> str:
     return str(distance) if isinstance(distance, int) else f"{distance:.5g}"
 
 
+def value_text(value: object) -> str:
+    """A value as people read it; of several, one behind the other."""
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
 def caption(metadata: Mapping[str, object]) -> list[tuple[str, object]]:
     """Metadata as a tile tells it: nothing empty, no group that only repeats the item."""
     return [
-        (name, value)
+        (name, value_text(value) if isinstance(value, list) else value)
         for name, value in metadata.items()
-        if value not in (None, "") and not (name == "group" and value == metadata.get("item"))
+        if value not in (None, "", []) and not (name == "group" and value == metadata.get("item"))
     ]

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from ..checks import Value
 from ..index.likeness import Label
-from .result import Result, distance_text
+from .result import Result, distance_text, value_text
 
 if TYPE_CHECKING:
     from ..embedder.embedder import Skipped
@@ -40,7 +41,8 @@ def as_text(results: Sequence[Result]) -> str:
         if not result.hits:
             lines.append(f"  {shown(result.nothing)}")
         for rank, hit in enumerate(result.hits, 1):
-            known = "  ".join(f"{k}={v}" for k, v in hit.metadata.items() if v is not None)
+            there = {name: value for name, value in hit.metadata.items() if value is not None}
+            known = "  ".join(f"{name}={value_text(value)}" for name, value in there.items())
             label = result.label(hit)
             called = "" if label is None else f"{label}  "
             line = (
@@ -50,6 +52,10 @@ def as_text(results: Sequence[Result]) -> str:
             lines.append(line.rstrip())
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
+
+
+def _cell(value: Value) -> Value:
+    return value_text(value) if isinstance(value, list | tuple) else value
 
 
 def _within(result: Result) -> str:
@@ -131,5 +137,7 @@ def as_csv(results: Sequence[Result], columns: Sequence[str] | None = None) -> s
             fixed = [result.query, result.metric, rank, hit.id, repr(hit.distance)]
             fixed += [*label_fields(result.label(hit)).values(), hit.path]
             fixed += hit.box or ("",) * 4
-            writer.writerow([*fixed, *verdict, *(hit.metadata.get(name) for name in columns)])
+            writer.writerow(
+                [*fixed, *verdict, *(_cell(hit.metadata.get(name)) for name in columns)]
+            )
     return out.getvalue()

@@ -74,6 +74,19 @@ def checked_radii(radius: ArrayLike, queries: int, metric: str) -> NDArray[np.fl
     return radii
 
 
+def checked_limits(limits: NDArray, queries: int) -> NDArray[np.float64]:
+    """A distance a query, which is a number or infinite."""
+    given = np.asarray(limits, np.float64)
+    if given.shape != (queries,) or np.isnan(given).any():
+        raise ArgumentError(
+            f"limits of the shape {given.shape} are for {plural(queries, 'query', 'queries')}, or"
+            " one is no number",
+            "Nothing was searched",
+            "Pass one number a query; infinity for none",
+        )
+    return given
+
+
 def checked_array(array: NDArray, name: str, metric: str) -> NDArray:
     """The array itself, as a plain ndarray, if it is a matrix of the metric's kind."""
     array = array_of(array, name, "Nothing was searched")

@@ -32,6 +32,7 @@ from .arguments import (
     Backend,
     Strategy,
     checked_array,
+    checked_limits,
     checked_options,
     checked_segments,
     refuse_not_finite,
@@ -146,6 +147,7 @@ def topk_segments(
     backend: str = "auto",
     strategy: str = "auto",
     threads: int | None = None,
+    limits: NDArray | None = None,
 ) -> tuple[NDArray, NDArray[np.int64], Proof]:
     """`topk` over several arrays as if they were one; ids number the rows of all in turn.
 
@@ -154,6 +156,10 @@ def topk_segments(
     pays (or no segment has one, and the strategy is to sketch), else scanned. ``summed`` has, for
     each segment of codes, those of its rows whose sums are at hand. ``resident`` holds the first
     rows of all on GPUs; ``reading`` is told what is read of the others.
+
+    ``limits`` (q,), float64, are known from elsewhere, as where k rows of another database are at
+    least as near: rows beyond a query's limit are no result of it, those at the limit are. Where
+    that leaves fewer than k, the last ones have id -1 and a distance that none is above.
     """
     k = checked_options(k, metric, backend, strategy, threads)
     queries = array_of(queries, "queries", "Nothing was searched")
@@ -165,6 +171,10 @@ def topk_segments(
     if kernels.rows.kind == "f":
         refuse_not_finite(queries)
 
+    above = None
+    if limits is not None:
+        limits = checked_limits(limits, len(queries))
+        above = _above(limits, kernels)
     live = live_rows(segments, lives)
     best = min(k, live)
     distances = np.empty((len(queries), best), kernels.distances)
@@ -202,23 +212,33 @@ def topk_segments(
                 reading.sketches(i, 0, len(segment))
         strategy = _named("sketch", work) if work.sketched or work.reduced else "scan"
     elif by_sums is not None:
-        work = by_sums(queries, workers, distances, ids)
+        work = by_sums(queries, workers, distances, ids, above)
         strategy = _named("sums", work)
     elif strategy == "sketch":
         problem = Problem(
             metric, segments, lives, sketches or [None] * len(segments), best, reading
         )
-        work = cpu.cascade(problem, queries, workers, distances, ids)
+        work = cpu.cascade(problem, queries, workers, distances, ids, limits)
         strategy = _named("sketch", work)
     else:
-        read = cpu.scan(queries, segments, lives, kernels, workers, distances, ids, reading)
+        read = cpu.scan(queries, segments, lives, kernels, workers, distances, ids, reading, above)
         work = Work(scanned=pairs, bytes_read=read)
+    if limits is not None:  # of what was at hand all the same
+        beyond = distances > limits[:, None]
+        distances[beyond], ids[beyond] = kernels.beyond, -1
     proof = Proof(
         metric, strategy, level(), len(queries), live,
         work.scanned, work.sketched, work.candidates, work.undecided, work.repeated,
         work.bytes_read, work.reduced, work.after_coarse, work.after_fine,
     )  # fmt: skip
     return distances, ids, proof
+
+
+def _above(limits: NDArray[np.float64], kernels: Any) -> NDArray:
+    """The smallest numbers that are above limits."""
+    if kernels.distances.kind == "f":
+        return np.nextafter(limits, np.inf)
+    return np.clip(np.floor(limits) + 1, 0, kernels.beyond).astype(kernels.distances)
 
 
 def _named(bounds: str, work: Work) -> str:

@@ -7,7 +7,7 @@ import itertools
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ import numpy as np
 from ..checks import Scalar
 from ..errors import CompactedError, StoreError, UnknownIdError
 from ..index import item_rows, sealing
+from ..index.conditions import Condition
 from ..index.item_reading import column_number
 from ..index.items import Item, facet
 from ..index.reading import Checks
-from ..index.snapshot import Filter, Snapshot, State
+from ..index.snapshot import Snapshot, State
 from ..index.store import Store, View
 from . import manifest as manifests
 from .manifest import FILE_NAME, FORMAT, Manifest
@@ -49,6 +50,7 @@ class ShardedStore(Store):
         folder: of the list.
         checks: as for `Store`.
         held: of a snapshot, the list and the open stores of the shards.
+        manifest: the list, where it is not that in the folder.
 
     Raises:
         StoreError: no sharded index there, a shard missing, damaged or of another kind.
@@ -56,21 +58,19 @@ class ShardedStore(Store):
 
     def __init__(
         self, folder: Path, checks: Checks = "first",
-        held: tuple[Manifest, Sequence[Store]] | None = None,
+        held: tuple[Manifest, Sequence[Store]] | None = None, manifest: Manifest | None = None,
     ) -> None:  # fmt: skip
         self.folder = folder.absolute()
         self.writable, self.checks = False, checks
         if held is None:
-            self.manifest = manifests.read(self.folder)
+            self.manifest = manifests.read(self.folder) if manifest is None else manifest
             self.shards = Shards(self.folder, self.manifest, checks)
         else:
             self.manifest = held[0]
             self.shards = Shards.of(self.folder, *held)
         self._frozen = held is not None
         self._manifest_file = self._file_found()
-        self._moment = _Moment()
-        self._generations = itertools.count(1)
-        self._generation: tuple[tuple[Any, ...], int] = ((), 0)
+        self._numbered()
         try:
             with self.shards.use(0) as first:
                 self.meta = replace(first.meta, created=self.manifest.created)
@@ -78,6 +78,12 @@ class ShardedStore(Store):
         except BaseException:
             self.shards.close()
             raise
+
+    def _numbered(self) -> None:
+        """What numbers rows over all shards, and says what a thread has seen of them."""
+        self._moment = _Moment()
+        self._generations = itertools.count(1)
+        self._generation: tuple[tuple[Any, ...], int] = ((), 0)
 
     def close(self) -> None:
         self.shards.close()
@@ -132,24 +138,23 @@ class ShardedStore(Store):
     # Rows
 
     def view(
-        self, where: Filter | None, kinds: Sequence[str], consequence: str, reduced: str = ""
-    ) -> View:
+        self, where: Condition | None, kinds: Sequence[str], consequence: str, reduced: str = "",
+        elsewhere: Container[str] = (),
+    ) -> View:  # fmt: skip
+        asked = where.columns() if where is not None else frozenset()
         known: set[str] = set()
         parts = []
         for _, store in self.shards.each():
             with store.reading(consequence):
-                own = store.known_columns().intersection(where) if where else set()
-                known |= own
-                fits = len(own) == len(where or ())
-                part = store.view(where if fits else None, kinds, consequence, reduced)
-                # No item of a shard that never had the column has a value there.
-                nothing = np.zeros(part.snapshot.state.rows, bool)
-                parts.append(part if fits else replace(part, mask=nothing))
-        self._refuse_unknown(where, known, consequence)
+                known |= asked & store.known_columns()
+                parts.append(store.view(where, kinds, consequence, reduced, asked))
+        self._refuse_unknown(asked, known, consequence)
         return self._joined(parts, kinds)
 
-    def _refuse_unknown(self, where: Filter | None, known: set[str], consequence: str) -> None:
-        for column in where or ():
+    def _refuse_unknown(
+        self, asked: Collection[str], known: Container[str], consequence: str
+    ) -> None:
+        for column in sorted(asked):
             if column not in known:
                 column_number(dict.fromkeys(self.known_columns(), 0), column, consequence)
 
@@ -161,9 +166,9 @@ class ShardedStore(Store):
         reading = ShardedReading([part.reading for part in parts], rows, kinds[0], self.views)
         # `files` of a snapshot are for its own store, which none of these is asked of.
         snapshot = Snapshot(
-            state, parts[0].snapshot.files, _behind([part.snapshot.live for part in parts], rows)
+            state, parts[0].snapshot.files, behind([part.snapshot.live for part in parts], rows)
         )
-        mask = _behind([part.mask for part in parts], rows)
+        mask = behind([part.mask for part in parts], rows)
         return ShardedView(snapshot, mask, reading, tuple(parts))
 
     def settle(self, view: View, consequence: str) -> None:
@@ -248,26 +253,40 @@ class ShardedStore(Store):
             yield from store.iterate()
 
     def page(
-        self, limit: int, after: int | None, where: Filter | None
+        self, limit: int, after: int | None, where: Condition | None,
+        elsewhere: Container[str] = (),
+    ) -> tuple[list[Item], int | None]:  # fmt: skip
+        asked = where.columns() if where is not None else frozenset()
+        if asked:
+            self._refuse_unknown(asked, self.known_columns(), "Nothing was read")
+        return self._paged(limit, after, len(self.shards), self._page_of, where)
+
+    def _page_of(
+        self, number: int, limit: int, after: int | None, where: Condition | None
     ) -> tuple[list[Item], int | None]:
+        """`Store.page` of one shard, which need not have had the columns of the filter."""
+        with self.shards.use(number) as store:
+            asked = where.columns() if where is not None else ()
+            return store.page(limit, after, where, asked)
+
+    def _paged(
+        self, limit: int, after: int | None, shards: int, page_of: Callable[..., Any],
+        where: Condition | None,
+    ) -> tuple[list[Item], int | None]:  # fmt: skip
+        """A page of so many shards, of which `page_of` has those of each."""
         # A place is that in its shard, plus 1 (0: its beginning), and the shard.
         place, shard = (0, 0) if after is None else divmod(after, 1 << _SHARD_BITS)
-        if shard >= len(self.shards):
+        if shard >= shards:
             raise CompactedError(
                 f"{self.folder} has fewer shards than for the page before",
                 "Nothing was read",
                 "Begin again with the first page",
             )
-        if where is not None:
-            self._refuse_unknown(where, self.known_columns(), "Nothing was read")
         items: list[Item] = []
-        for number in range(shard, len(self.shards)):
-            with self.shards.use(number) as store:
-                if not store.known_columns().issuperset(where or ()):
-                    continue
-                begin = place - 1 if number == shard and place else None
-                # With the page full, whether anything follows is all that is asked.
-                page, following = store.page(max(1, limit - len(items)), begin, where)
+        for number in range(shard, shards):
+            begin = place - 1 if number == shard and place else None
+            # With the page full, whether anything follows is all that is asked.
+            page, following = page_of(number, max(1, limit - len(items)), begin, where)
             if len(items) == limit:
                 if page:
                     return items, number
@@ -286,20 +305,19 @@ class ShardedStore(Store):
         return sorted(set().union(*(store.columns() for _, store in self.shards.each())))
 
     def values(self, column: str, limit: int) -> list[tuple[Scalar, int]] | None:
-        found: dict[str, tuple[Scalar, int]] = {}
         known = False
-        for _, store in self.shards.each():
-            if column not in store.known_columns():
-                continue
-            known, own = True, store.values(column, limit)
-            for value, count in own or ():
-                first, before = found.get(facet(value), (value, 0))
-                found[facet(value)] = first, before + count
-            if own is None or len(found) > limit:
-                return None
+
+        def each() -> Iterator[list[tuple[Scalar, int]] | None]:
+            nonlocal known
+            for _, store in self.shards.each():
+                if column in store.known_columns():
+                    known = True
+                    yield store.values(column, limit)
+
+        found = values_together(each(), limit)
         if not known:
             column_number(dict.fromkeys(self.known_columns(), 0), column, "Nothing was read")
-        return list(found.values())
+        return found
 
     def grouped(self, column: str, rows: int, consequence: str) -> list[tuple[str, np.ndarray]]:
         state = self._moment.state or self._seen()
@@ -356,7 +374,11 @@ class ShardedStore(Store):
     # Facts
 
     def facts(self, state: State) -> dict[str, Any]:
-        each = [store.facts(store.state()) for _, store in self.shards.each()]
+        return self._facts_together(
+            state, [store.facts(store.state()) for _, store in self.shards.each()]
+        )
+
+    def _facts_together(self, state: State, each: Sequence[dict[str, Any]]) -> dict[str, Any]:
         summed = {
             name: sum(facts[name] for facts in each) for name in ("segments", "bytes", "boxed")
         }
@@ -396,7 +418,22 @@ class ShardedStore(Store):
         )
 
 
-def _behind(masks: Sequence[np.ndarray | None], rows: Sequence[int]) -> np.ndarray | None:
+def values_together(
+    each: Iterable[list[tuple[Scalar, int]] | None], limit: int
+) -> list[tuple[Scalar, int]] | None:
+    """The values of a column and how many items have each, of those of the shards; None where
+    there are more than `limit`, or a shard has."""
+    found: dict[str, tuple[Scalar, int]] = {}
+    for own in each:
+        for value, count in own or ():
+            first, before = found.get(facet(value), (value, 0))
+            found[facet(value)] = first, before + count
+        if own is None or len(found) > limit:
+            return None
+    return list(found.values())
+
+
+def behind(masks: Sequence[np.ndarray | None], rows: Sequence[int]) -> np.ndarray | None:
     """Masks behind each other; None where each of them is."""
     if all(mask is None for mask in masks):
         return None

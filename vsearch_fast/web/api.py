@@ -60,6 +60,11 @@ def router(service: Service, *, rating: bool) -> APIRouter:
         examples=[["category=Dress"]],
     )
 
+    filter_text = (
+        "A filter, for instance `price < 50 and not colour = red`: `= != < <= > >=`, `in (a, b)`, "
+        "`contains`, `is null`, `and`, `or`, `not` and brackets; beside `where`, both hold"
+    )
+
     @routes.get(
         "/api/catalogue", responses=errors(429), tags=["catalogue"], summary="What is served"
     )
@@ -134,6 +139,17 @@ def router(service: Service, *, rating: bool) -> APIRouter:
                 examples=[["category=Dress"]],
             ),
         ] = None,
+        filter: Annotated[
+            str | None, Form(description=filter_text, examples=["price < 50"])
+        ] = None,
+        group_by: Annotated[
+            str | None,
+            Form(
+                description="A column that names things of several pictures: of each thing the "
+                "nearest picture alone is a match, and with `id` none of its own thing",
+                examples=["item"],
+            ),
+        ] = None,
         within: Annotated[
             float | None,
             Form(
@@ -165,7 +181,9 @@ def router(service: Service, *, rating: bool) -> APIRouter:
                 return catalogue.query_of_kept(query, box)
             return catalogue.query_of_item(id or "", box)
 
-        answer = await service.search(prepare, k, metric, where or [], within)
+        answer = await service.search(
+            prepare, k, metric, where or [], within, filter or None, group_by or None
+        )
         asked = answer.query
         return schemas.SearchAnswer(
             query=schemas.QueryAnswer(
@@ -190,13 +208,16 @@ def router(service: Service, *, rating: bool) -> APIRouter:
             str | None, Query(description="`next` of the page before", pattern=r"^\d{1,15}$")
         ] = None,
         where: Annotated[list[str] | None, where_query] = None,
+        filter: Annotated[
+            str | None, Query(description=filter_text, examples=["price < 50"])
+        ] = None,
         id: Annotated[
             list[str] | None, Query(description="Just these pictures", max_length=500)
         ] = None,
     ) -> schemas.Items:
         """In the order in which they were added, a page at a time."""
         start = None if after is None else int(after)
-        found, following = await service.items(limit, start, where or [], id)
+        found, following = await service.items(limit, start, where or [], id, filter or None)
         return schemas.Items(
             items=[schemas.Item(**_item(item)) for item in found],
             next=None if following is None else str(following),

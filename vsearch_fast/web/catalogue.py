@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,24 +16,25 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from ..checks import PixelBox
+from ..checks import PixelBox, Value
 from ..embedder.embedder import Embedder
 from ..embedder.views import locates
 from ..errors import ArgumentError, ImageError, StoreError, UnknownIdError, VsearchError
 from ..images.boxes import pixel_box
 from ..images.decoding import decode, upright_size
 from ..images.jpeg import LIBJPEG_TURBO
+from ..index.conditions import Condition
 from ..index.hits import Hit
 from ..index.index import Index
 from ..index.items import Item
 from ..index.likeness import Likeness
 from ..index.views import padded
-from ..index.where import read_where
 from ..indexing.photos import Photos
-from ..shards.opening import open_index
+from ..shards.opening import identity_of, open_index
 from ..words import JUDGED, METRICS, Metric
 from .current import Current, Facts, Opened
 from .faults import NotFoundError, RequestError, status_of
+from .filters import without
 from .lru import SizedCache
 from .queries import Found, Kept, Query, Row, SearchRequest
 from .settings import Settings
@@ -63,6 +64,7 @@ class Catalogue:
         settings: its limits.
         backend, threads: for searches, as `Index.search` takes them.
         photos: where pictures are; None: where the index says.
+        reopen, identity: of what is at the address now, as for `Current`; by default of `path`.
     """
 
     def __init__(
@@ -75,6 +77,8 @@ class Catalogue:
         backend: str = "auto",
         threads: int | None = None,
         photos: Photos | None = None,
+        reopen: Callable[[], Index] | None = None,
+        identity: Callable[[Path], tuple[Any, ...] | None] = identity_of,
     ) -> None:
         self.name = path.resolve().name
         self.embedder = embedder
@@ -82,7 +86,7 @@ class Catalogue:
         self._backend, self._threads = backend, threads
         self._folder = path
         self._photos = Photos(index) if photos is None else photos
-        self._current = Current(path, index, self._open, self._first_facts)
+        self._current = Current(path, index, reopen or self._open, self._first_facts, identity)
         self._failing: set[str] = set()
         self._kept: SizedCache[str, Kept] = SizedCache(
             settings.kept_bytes, lambda kept: len(kept.data)
@@ -209,11 +213,10 @@ class Catalogue:
         return "untrained network" if self.index.model.get("trained") == "no" else ""
 
     def items(
-        self, limit: int, after: int | None, where: list[str]
+        self, limit: int, after: int | None, where: Condition | None
     ) -> tuple[list[Item], int | None]:
         """A page of the catalogue; see `Index.page`."""
-        wanted = parse_where(where)
-        return self._current.on(lambda opened: opened.index.page(limit, after=after, where=wanted))
+        return self._current.on(lambda opened: opened.index.page(limit, after=after, where=where))
 
     def item(self, id_: str) -> Item:
         """The item of this id; NotFoundError where there is none, which tells no folder's name."""
@@ -421,7 +424,8 @@ class Catalogue:
         """What is found for each request: those of one metric and filter share a scan."""
         groups: dict[tuple[Any, ...], list[int]] = {}
         for number, request in enumerate(requests):
-            groups.setdefault((request.metric, _filter_key(request.where)), []).append(number)
+            key = request.metric, request.where, request.group_by
+            groups.setdefault(key, []).append(number)
         answers: list[Found | Exception] = [Found([], None) for _ in requests]
         for numbers in groups.values():
             try:
@@ -433,10 +437,20 @@ class Catalogue:
             for n, hits in zip(numbers, found, strict=True):
                 own = requests[n]
                 reach = math.inf if own.within is None else own.within
-                kept = [hit for hit in hits if hit.id != own.exclude and hit.distance <= reach]
+                kept = [hit for hit in hits if hit.distance <= reach]
+                if own.exclude is not None:
+                    kept = without(own.exclude, self._thing(own), own.group_by, kept)
                 kept = kept[: own.k]
                 answers[n] = Found(kept, likeness)
         return answers
+
+    def _thing(self, request: SearchRequest) -> Value:
+        """The thing that the item to leave out is of, where a column tells things."""
+        if request.group_by is None:
+            return None
+        with contextlib.suppress(NotFoundError):  # removed meanwhile
+            return self.item(request.exclude or "").metadata.get(request.group_by)
+        return None
 
     def _scan(self, requests: Sequence[SearchRequest]) -> tuple[list[list[Hit]], Likeness | None]:
         """The hits of requests of one metric and filter, and what its distances say."""
@@ -447,7 +461,7 @@ class Catalogue:
 
         def scan(opened: Opened) -> tuple[list[list[Hit]], Likeness | None]:
             found = opened.index.search(
-                queries, k, first.metric, first.where,
+                queries, k, first.metric, first.where, group_by=first.group_by,
                 threads=self._threads, backend=self._backend_for(first.metric),
             )  # fmt: skip
             return found, opened.facts.likeness.get(first.metric)
@@ -479,21 +493,3 @@ def unshowable(error: ImageError) -> NotFoundError:
         "It cannot be shown or cut; it is still found",
         "Search for it without a box; who keeps the catalogue can put it back",
     )
-
-
-def parse_where(texts: Sequence[str]) -> dict[str, list[Any]] | None:
-    """A filter of an index from ``column=value`` texts; RequestError for any that is not."""
-    pairs = []
-    for text in texts:
-        column, equals, value = text.partition("=")
-        if not column or not equals:
-            raise RequestError(
-                400, f"The filter {text[:80]!r} is not column=value", _NOT_SEARCHED,
-                "Write, for instance, category=Dress",
-            )  # fmt: skip
-        pairs.append((column, value))
-    return read_where(pairs)
-
-
-def _filter_key(where: Mapping[str, Sequence[Any]] | None) -> str:
-    return "" if where is None else repr(sorted(where.items()))

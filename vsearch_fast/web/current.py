@@ -62,7 +62,7 @@ class Opened:
     """
 
     index: Index
-    identity: tuple[int, ...] | None
+    identity: tuple[Any, ...] | None
     facts: Facts = field(default_factory=Facts)
     refreshed: bool = False
     _uses: int = 0
@@ -71,7 +71,9 @@ class Opened:
 
 class Current:
     """Safe to use from several threads. `reopen` opens what lies at `path`, and `learn` tells the
-    first facts of it; `index` was opened there just before. What was replaced is closed."""
+    first facts of it; `index` was opened there just before. What was replaced is closed.
+
+    `identity` tells what lies there from anything else, and is None where nothing does."""
 
     def __init__(
         self,
@@ -79,13 +81,14 @@ class Current:
         index: Index,
         reopen: Callable[[], Index],
         learn: Callable[[Index], Facts],
+        identity: Callable[[Path], tuple[Any, ...] | None] = identity_of,
     ) -> None:
         self._path = path
-        self._reopen, self._learn = reopen, learn
+        self._reopen, self._learn, self._identity = reopen, learn, identity
         self._lock = threading.Lock()
         self._said = ""
         self._opened_at = time.monotonic()
-        self.opened = Opened(index, identity_of(path))
+        self.opened = Opened(index, identity(path))
         self.opened.facts = learn(index)
 
     @contextlib.contextmanager
@@ -96,7 +99,7 @@ class Current:
         """
         with self._lock:
             opened = self.opened
-            if identity_of(self._path) != opened.identity:
+            if self._identity(self._path) != opened.identity:
                 opened = self._renewed()
             self._said = ""
             opened._uses += 1
@@ -129,7 +132,7 @@ class Current:
 
     def is_still(self, opened: Opened) -> bool:
         """Whether this is what lies at the address at this moment."""
-        return self.opened is opened and identity_of(self._path) == opened.identity
+        return self.opened is opened and self._identity(self._path) == opened.identity
 
     def close(self) -> None:
         """Close the index once nobody uses it."""
@@ -140,7 +143,7 @@ class Current:
     def _renewed(self) -> Opened:
         """Open what lies at the address in place of what lay there; with the lock held."""
         for _ in range(3):  # the folder may be changed at this moment
-            identity = identity_of(self._path)
+            identity = self._identity(self._path)
             if identity is None:
                 raise self._refusal("is not at its address any more", "Nothing lies there")
             try:
@@ -149,7 +152,7 @@ class Current:
                 raise self._refusal("is now one of another model", str(error)) from error
             except (VsearchError, OSError) as error:
                 raise self._refusal("cannot be opened", str(error)) from error
-            if identity_of(self._path) != identity:
+            if self._identity(self._path) != identity:
                 index.close()
                 continue
             try:

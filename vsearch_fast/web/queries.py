@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from ..checks import PixelBox
+from ..index.conditions import Condition
 from ..index.hits import Hit
 from ..index.likeness import Likeness
 from ..words import Metric
@@ -60,15 +59,17 @@ class Query:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SearchRequest:
-    """One scan's worth of a query; `where` as `Index.search` takes it, or None. Of its k nearest
-    those at the distance `within` or nearer."""
+    """One scan's worth of a query; `where` and `group_by` as `Index.search` takes them, or None. Of
+    its k nearest those at the distance `within` or nearer; without the item `exclude`, in groups
+    without all of its thing."""
 
     row: Row
     metric: Metric
     k: int
-    where: Mapping[str, Sequence[Any]] | None
+    where: Condition | None
     exclude: str | None = None
     within: float | None = None
+    group_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

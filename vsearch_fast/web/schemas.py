@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from .. import checks
 from ..checks import PixelBox, Scalar
 
 _BOX = "x1, y1, x2, y2 in pixels of the upright picture"
@@ -30,7 +31,7 @@ class Item(BaseModel):
 
     id: str = Field(examples=["dresses/17.jpg"])
     path: str | None = Field(examples=["photos/dresses/17.jpg"])
-    metadata: dict[str, Scalar] = Field(examples=[{"category": "Dress"}])
+    metadata: dict[str, checks.Value] = Field(examples=[{"category": "Dress"}])
     box: PixelBox | None = Field(description=f"The item in it: {_BOX}; null for the whole picture")
 
 

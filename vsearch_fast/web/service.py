@@ -18,15 +18,17 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from ..errors import ImageError
+from ..index.conditions import Condition
 from ..index.hits import Hit
 from ..index.items import Item
 from ..index.likeness import Likeness
 from ..machine import available_threads
 from ..words import JUDGED, LEAST, Metric
 from .batching import Batcher
-from .catalogue import Catalogue, parse_where, unshowable
+from .catalogue import Catalogue, unshowable
 from .current import Facts
 from .faults import RequestError
+from .filters import parse_where
 from .metrics import Metrics
 from .queries import Found, Query, Row, SearchRequest
 from .settings import Settings
@@ -154,21 +156,24 @@ class Service:
         metric: str,
         where: list[str],
         within: float | None = None,
+        wanted: str | None = None,
+        group_by: str | None = None,
     ) -> Answer:
         """The `k` matches, by a metric or "all", those of `JUDGED`, of what `prepare` makes in
-        a thread; `where` are column=value texts, and `within` is a distance that no match is
-        beyond."""
-        return await self._within(self._search(prepare, k, metric, where, within))
+        a thread; `where` are column=value texts, `wanted` is a text of the language of filters,
+        `within` a distance that no match is beyond, and `group_by` as for `Index.search`."""
+        filters = parse_where(where, wanted)
+        return await self._within(self._search(prepare, k, metric, filters, within, group_by))
 
     async def _search(
         self,
         prepare: Callable[[], Query],
         k: int,
         metric: str,
-        where: list[str],
+        filters: Condition | None,
         within: float | None,
+        group_by: str | None,
     ) -> Answer:
-        filters = parse_where(where)
         names = JUDGED if metric == "all" else (metric,)
         if within is not None and within < min(LEAST[name] for name in names):
             raise RequestError(
@@ -188,7 +193,7 @@ class Service:
 
         async def one(name: Metric) -> Searched:
             began = time.perf_counter()
-            request = SearchRequest(row, name, k, filters, query.id, within)
+            request = SearchRequest(row, name, k, filters, query.id, within, group_by)
             found = await self._scans.submit(request)
             return Searched(name, found.hits, found.likeness, time.perf_counter() - began)
 
@@ -205,14 +210,17 @@ class Service:
         return Answer(query, list(results), seconds)
 
     async def items(
-        self, limit: int, after: int | None, where: list[str], ids: list[str] | None
-    ) -> tuple[list[Item], int | None]:
+        self, limit: int, after: int | None, where: list[str], ids: list[str] | None,
+        wanted: str | None = None,
+    ) -> tuple[list[Item], int | None]:  # fmt: skip
         """A page of the catalogue, or just the items of some ids."""
         if ids:
             item = self.catalogue.item
             some = self._reading.run(lambda: [item(id_) for id_ in ids])
             return await self._within(some), None
-        return await self._within(self._reading.run(self.catalogue.items, limit, after, where))
+        return await self._within(
+            self._reading.run(self.catalogue.items, limit, after, parse_where(where, wanted))
+        )
 
     async def thumbnail(self, id_: str | None, key: str | None, size: int) -> bytes:
         """A JPEG of a picture of the catalogue, or of an earlier upload."""

@@ -18,6 +18,25 @@ def capacity_for(k: int) -> int:
     return k + max(k, 32)
 
 
+#: Ids from here on are of no row: they fill the lines of queries that have fewer than k rows within
+#: their limit.
+NO_ROW = 1 << 62
+
+
+def fill(
+    distances: NDArray, ids: NDArray[np.int64], counts: NDArray[np.int64], k: int, beyond: float
+) -> None:
+    """Give each query that holds fewer than k pairs in the buffers of all workers, as it may where
+    it had a limit from the first, so many more, `beyond` all distances and of no row."""
+    held = counts.sum(axis=0)
+    for query in np.flatnonzero(held < k).tolist():
+        start = counts[0, query]
+        stop = start + k - held[query]  # fits: a buffer has room for twice k
+        distances[0, query, start:stop] = beyond
+        ids[0, query, start:stop] = np.arange(NO_ROW, NO_ROW + stop - start)
+        counts[0, query] = stop
+
+
 def merging(distances: np.dtype) -> Kernel:
     """The kernel of `merge` for such distances."""
     return select.MERGE[distances]

@@ -32,7 +32,7 @@ from ...threads import run
 from .. import tiling
 from ..proof import Work
 from ..rows import not_finite, readable
-from .buffers import capacity_for, merge, merging
+from .buffers import capacity_for, fill, merge, merging
 from .chunks import Chunk, Problem, cut_rows
 from .shared import PAIR_BYTES, Shared, scanner_of
 from .tiers import PRODUCTS, kernels_of, lowered
@@ -54,22 +54,27 @@ def search(
     workers: int,
     distances: NDArray[np.float64],
     ids: NDArray[np.int64],
+    limits: NDArray[np.float64] | None = None,
 ) -> Work:
-    """Search for all queries; write the result to ``distances`` and ``ids``."""
+    """Search for all queries; write the result to ``distances`` and ``ids``.
+
+    ``limits`` has, for each query, a distance beyond which rows do not matter.
+    """
     prepare(kernels_for(problem))
     stop = Event()
     shares = _shares(problem, len(queries), workers)
     if len(shares) == 1:
         chunks = cut_rows(problem, workers, len(queries))
-        return _search_some(problem, queries, chunks, workers, distances, ids, stop)
+        return _search_some(problem, queries, chunks, workers, distances, ids, stop, limits)
     chunks = cut_rows(problem, 1, len(queries))
     total, works = Work(), [Work() for _ in shares]
 
     def search_share(number: int) -> None:
         share = shares[number]
         works[number] = _search_some(
-            problem, queries[share], chunks, 1, distances[share], ids[share], stop
-        )
+            problem, queries[share], chunks, 1, distances[share], ids[share], stop,
+            _of(limits, share),
+        )  # fmt: skip
 
     run(search_share, len(shares), stop)
     for work in works:
@@ -100,6 +105,7 @@ def _search_some(
     distances: NDArray[np.float64],
     ids: NDArray[np.int64],
     stop: Event,
+    limits: NDArray[np.float64] | None,
 ) -> Work:
     """Search for these queries, batch by batch."""
     workers = min(workers, len(chunks))
@@ -118,14 +124,15 @@ def _search_some(
         part = slice(first, first + batch)
         some, best, best_ids = queries[part], distances[part], ids[part]
         done, missed = _search_batch(
-            problem, some, chunks, workers, best, best_ids, stop, guess=True
+            problem, some, chunks, workers, best, best_ids, stop, _of(limits, part), guess=True
         )
         work.add(done)
         if len(missed):
             found, found_ids = best[missed], best_ids[missed]
             again, _ = _search_batch(
-                problem, some[missed], chunks, workers, found, found_ids, stop, guess=False
-            )
+                problem, some[missed], chunks, workers, found, found_ids, stop,
+                _of(_of(limits, part), missed), guess=False,
+            )  # fmt: skip
             best[missed], best_ids[missed] = found, found_ids
             # These pairs are counted already.
             again.sketched = again.scanned = again.reduced = 0
@@ -143,12 +150,20 @@ def _search_batch(
     best: NDArray[np.float64],
     best_ids: NDArray[np.int64],
     stop: Event,
+    limits: NDArray[np.float64] | None,
     guess: bool,
 ) -> tuple[Work, NDArray[np.int64]]:
     """`_Batch.search`; its buffers are gone when it returns."""
     batch = _Batch(problem, queries, chunks, workers, stop)
-    missed = batch.search(best, best_ids, guess)
+    missed = batch.search(best, best_ids, limits, guess)
     return batch.work(), missed
+
+
+def _of(
+    limits: NDArray[np.float64] | None, queries: slice | NDArray[np.int64]
+) -> NDArray[np.float64] | None:
+    """The limits of these queries."""
+    return None if limits is None else limits[queries]
 
 
 class _Batch:
@@ -175,15 +190,23 @@ class _Batch:
         return work
 
     def search(
-        self, best: NDArray[np.float64], best_ids: NDArray[np.int64], guess: bool
+        self,
+        best: NDArray[np.float64],
+        best_ids: NDArray[np.int64],
+        limits: NDArray[np.float64] | None,
+        guess: bool,
     ) -> NDArray[np.int64]:
         """Search all chunks; write the result to ``best`` and ``best_ids``.
 
-        With ``guess`` limits may start from a guess. Returns the numbers of the queries that
-        have fewer than k rows within it: what was written for them is worth nothing.
+        Rows beyond ``limits`` do not matter: where fewer than k are within, the rest is no row
+        (`fill`). With ``guess`` limits may start from a guess. Returns the numbers of the queries
+        that have fewer than k rows within it: what was written for them is worth nothing.
         """
         shared = self.shared
         guessed = self._guess() if guess else np.full(len(shared.queries), np.inf)
+        given = guessed[: shared.count] >= (np.inf if limits is None else limits)
+        if limits is not None:
+            guessed[: shared.count] = np.minimum(guessed[: shared.count], limits)
         for worker in self.workers:
             worker.limits[:] = worker.caps[:] = guessed
         if shared.problem.k <= tiling.TILING.small_k:
@@ -210,9 +233,13 @@ class _Batch:
             self._each(lambda worker: worker.refine_near(shared.sources))
             self._join_limits()
         self._each(lambda worker: worker.decide(shared.sources))
-        merge(shared.distances, shared.ids, shared.counts[2], best, best_ids)
         enough = shared.counts[2].sum(axis=0)[: shared.count] >= shared.problem.k
-        return np.flatnonzero(~(enough & (best[:, -1] <= guessed[: shared.count])))
+        if limits is not None:
+            counts = shared.counts[2][:, : shared.count]
+            fill(shared.distances, shared.ids, counts, shared.problem.k, np.inf)
+        merge(shared.distances, shared.ids, shared.counts[2], best, best_ids)
+        # Within a limit that was given and not guessed all has been found.
+        return np.flatnonzero(~(given | (enough & (best[:, -1] <= guessed[: shared.count]))))
 
     def _guess(self) -> NDArray[np.float64]:
         """Limits that the k-th smallest distances are likely to keep, from a sample of the rows.

@@ -23,7 +23,7 @@ from ...loading import once
 from ...threads import run
 from .. import tiling
 from ..rows import Live, Reading, converted, direct, no_mask, not_finite, padded_to
-from .buffers import capacity_for, merge, merging
+from .buffers import capacity_for, fill, merge, merging
 
 Scan = Callable[..., int]
 
@@ -132,8 +132,11 @@ def search(
     distances: NDArray,
     ids: NDArray[np.int64],
     reading: Reading | None = None,
+    above: NDArray | None = None,
 ) -> int:
     """Search all segments for all queries; write the result to ``distances`` and ``ids``.
+
+    ``above`` has a number for each query that is above all distances which matter.
 
     Returns the stored bytes that were read, once a batch of queries.
     """
@@ -152,7 +155,7 @@ def search(
         part = slice(first, first + batch)
         _search_batch(
             queries[part], segments, lives, chunks, kernels, workers, capacity, row_bytes,
-            distances[part], ids[part], reading,
+            distances[part], ids[part], reading, None if above is None else above[part],
         )  # fmt: skip
     live_bytes = sum(
         (len(s) if live is None else int(np.count_nonzero(live))) * s.shape[1] * s.itemsize
@@ -199,6 +202,7 @@ def _search_batch(
     best: NDArray,
     best_ids: NDArray[np.int64],
     reading: Reading | None,
+    above: NDArray | None,
 ) -> None:
     """Search all chunks for one batch of queries; write the result to ``best`` and ``best_ids``."""
     count, k = best.shape
@@ -220,7 +224,7 @@ def _search_batch(
     def work(worker: int) -> None:
         # Limits are written at every improvement: each worker's on cache lines of its own.
         limits = np.empty(padded, kernels.distances)
-        limits[:count] = kernels.beyond
+        limits[:count] = kernels.beyond if above is None else above
         limits[count:] = kernels.below  # padding never enters a buffer
         # Asked for in here, so that each worker holds the queries: a second Ctrl-C may end the
         # caller's wait while kernels still run.
@@ -259,4 +263,6 @@ def _search_batch(
         run(work, workers, stop)
     if refused:
         raise not_finite(min(refused), segments)
+    if above is not None:
+        fill(distances, ids, counts, k, kernels.beyond)
     merge(distances, ids, counts, best, best_ids)

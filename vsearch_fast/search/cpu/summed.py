@@ -27,7 +27,7 @@ from .. import tiling
 from ..bit_groups import BitGroups, Summed, first_half
 from ..proof import Work
 from ..rows import Live, Reading, converted, direct, no_mask, padded_to
-from .buffers import capacity_for, merge, merging
+from .buffers import capacity_for, fill, merge, merging
 from .scan import Family
 
 #: Rows of a chunk, at least, and pairs that are worth fewer of them, down to an eighth.
@@ -103,9 +103,14 @@ def search(
     workers: int,
     distances: NDArray[np.int32],
     ids: NDArray[np.int64],
+    above: NDArray[np.int32] | None = None,
+    *,
     problem: Problem,
 ) -> Work:
-    """Search all segments for all queries; write the result to ``distances`` and ``ids``."""
+    """Search all segments for all queries; write the result to ``distances`` and ``ids``.
+
+    ``above`` has a number for each query that is above all distances which matter.
+    """
     sizes = tiling.TILING
     chunks = _cut(problem, workers, len(queries))
     workers = min(workers, len(chunks))
@@ -119,7 +124,7 @@ def search(
     for first in range(0, len(queries), batch):
         part = slice(first, first + batch)
         asked = _Batch(queries[part], problem, chunks, workers, scan, probe)
-        asked.search(distances[part], ids[part])
+        asked.search(distances[part], ids[part], None if above is None else above[part])
         for each in asked.work:
             work.add(each)
     return work
@@ -172,13 +177,20 @@ class _Batch:
                 self._sums[id(part.groups)] = part.groups.sums(self.queries[: self.count], 1)
         self.work = [Work() for _ in range(workers)]
 
-    def search(self, best: NDArray[np.int32], best_ids: NDArray[np.int64]) -> None:
+    def search(
+        self,
+        best: NDArray[np.int32],
+        best_ids: NDArray[np.int64],
+        above: NDArray[np.int32] | None,
+    ) -> None:
         """Search all chunks; write the result to ``best`` and ``best_ids``."""
         k, padded = self.problem.k, len(self.queries)
         shape = self.workers, padded, capacity_for(k)
         distances, ids = np.empty(shape, np.int32), np.empty(shape, np.int64)
         counts = np.zeros(shape[:2], np.int64)
         begin = self._limits()
+        if above is not None:
+            begin = np.minimum(begin, above)
         turn, stop = numbers(), Event()  # next() is atomic: each worker takes ascending chunks
 
         def work(worker: int) -> None:
@@ -190,6 +202,8 @@ class _Batch:
                 self._take(self.chunks[number], held, self.work[worker])
 
         run(work, self.workers, stop)
+        if above is not None:
+            fill(distances, ids, counts, k, self.problem.kernels.beyond)
         merge(distances, ids, counts, best, best_ids)
 
     def _take(self, chunk: Chunk, held: tuple[NDArray, ...], work: Work) -> None:

@@ -46,7 +46,7 @@ export function describe(item) {
   );
   const category = metadata.find(([name]) => name === "category")?.[1];
   const others = metadata
-    .map(([name, value]) => ({ name, value: String(value) }))
+    .map(([name, value]) => ({ name, value: [value].flat().join(", ") }))
     .filter(({ name, value }) => name !== "category" && !item.id.includes(value));
   const lines = others.filter(
     (line) => !others.some((other) => other.value !== line.value && other.value.includes(line.value)),

@@ -1,0 +1,55 @@
+"""Other processes connect to the same shards at the same time: by the cluster's own address, and
+as Ray Client."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from on_nodes import rows_with_ties, spread
+from ray_nodes import Nodes
+
+import vsearch_fast as vs
+from vsearch_fast.shards import ShardedIndex
+
+DRIVER = """
+import json, sys
+import numpy as np
+import vsearch_fast as vs
+address, place, queries, new = sys.argv[1:]
+rows = np.load(queries)
+with vs.connect(address, place, timeout=120) as index:
+    found = [[[hit.id, hit.distance] for hit in hits] for hits in index.search(rows, 30, "l1")]
+    threshold = index.threshold("l2").distance
+    index.add([new], rows[:1])
+    print(json.dumps({"found": found, "threshold": threshold, "count": len(index)}))
+"""
+
+
+@pytest.mark.parametrize("way", ["address", "client"])
+def test_two_drivers(cluster: Nodes, tmp_path: Path, way: str) -> None:
+    whole = tmp_path / "whole"
+    spread(whole, [], [])
+    rows = rows_with_ties()[[0, 33, 61]]
+    queries = tmp_path / "queries.npy"
+    import numpy as np
+
+    np.save(queries, rows)
+    with ShardedIndex.open(whole) as here, vs.connect(cluster.address, whole) as connected:
+        before = [[[hit.id, hit.distance] for hit in hits] for hits in here.search(rows, 30, "l1")]
+        threshold = here.threshold("l2")
+        other = subprocess.Popen(
+            [sys.executable, "-c", DRIVER, getattr(cluster, way), str(whole), str(queries), "new"],
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        while other.poll() is None:  # both at once
+            assert connected.search(rows, 5) == here.search(rows, 5)
+        assert other.stdout is not None and other.returncode == 0
+        told = json.loads(other.stdout.read().splitlines()[-1])
+        assert threshold is not None
+        assert told == {"found": before, "threshold": threshold.distance, "count": 81}
+        assert [hit.id for hit in connected.search(rows[0], 4)[0]].count("new") == 1
+        other.stdout.close()
