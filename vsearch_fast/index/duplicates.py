@@ -27,17 +27,17 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checks import PixelBox, Progress, Scalar
+from ..checks import PixelBox, Progress, Value
 from ..errors import ArgumentError, CompactedError, ImageError
 from ..kernels.reference import DISTANCE
 from ..machine import available_threads
 from ..threads import run_ahead
 from ..words import plural
+from .conditions import Condition
 from .finder import Finder, kind_of, kinds_of
 from .grouping import Connected, complete, members
 from .hits import MOST
 from .items import Item
-from .snapshot import Filter
 from .stamps import content_of
 from .store import Store, View
 
@@ -95,7 +95,7 @@ class Duplicate:
     distance: float | int
     path: str | None
     box: PixelBox | None
-    metadata: Mapping[str, Scalar]
+    metadata: Mapping[str, Value]
     kind: Kind
     width: int | None = None
     height: int | None = None
@@ -187,7 +187,7 @@ def find_duplicates(
     metric: str,
     radius: float,
     *,
-    where: Filter | None,
+    where: Condition | None,
     linkage: str,
     look: Looking | None,
     threads: int | None,
@@ -255,7 +255,7 @@ class _Rows:
         count: rows of all, those removed included.
     """
 
-    def __init__(self, sides: Sequence[Side], metric: str, where: Filter | None) -> None:
+    def __init__(self, sides: Sequence[Side], metric: str, where: Condition | None) -> None:
         self.sides, self.metric = sides, metric
         self._views: list[View] = [
             side.store.view(where, kinds_of(metric), _NOT_COMPARED, metric) for side in sides

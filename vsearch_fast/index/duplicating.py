@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..checks import Progress, Scalar
+from ..checks import Progress
 from ..errors import ArgumentError, ModelMismatchError
 from ..words import METRICS, Metric
 from . import arguments
@@ -64,7 +63,7 @@ class Duplicating(Upkeep):
         similar: float | None = None,
         across: Duplicating | None = None,
         linkage: Linkage = "connected",
-        where: Mapping[str, Scalar | Iterable[Scalar]] | None = None,
+        where: arguments.Where = None,
         look: Looking | None = None,
         threads: int | None = None,
         progress: Progress | None = None,
