@@ -19,7 +19,6 @@ from vsearch_fast.bench import filters, growth, tables
 from vsearch_fast.bench import shapes as bench_shapes
 from vsearch_fast.bench.roofs import Roofs
 from vsearch_fast.evaluate.report import DISTANCES
-from vsearch_fast.words import plural
 
 RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
 
@@ -345,37 +344,6 @@ def duplicates(name: str) -> str:
     return "\n".join(lines) + "\n\n*Recall / precision, by kind of copy.*"
 
 
-def duplicate_times(name: str) -> str:
-    """Seconds to find all pairs, beside FAISS."""
-    record = _load(name)
-    found = record["time"]
-    called = {
-        "self_join": "`self_join` of an array, which is sketched meanwhile",
-        "index": "`Index.duplicates`, of an index on disk that has sketches",
-        "faiss": "FAISS `range_search` of all among all, twice as many pairs",
-    }
-    peer = statistics.median(found["work"]["faiss"])
-    lines = [
-        "| what | seconds of work | FAISS / this | seconds | found |", "|---|--:|--:|--:|--:|",
-    ]  # fmt: skip
-    for way, words_ in called.items():
-        work, seconds = (statistics.median(found[of][way]) for of in ("work", "seconds"))
-        what = "groups" if way == "index" else "pairs"
-        lines.append(
-            f"| {words_} | {work:,.1f} | {peer / work:.1f} | {seconds:,.1f} "
-            f"| {found['pairs'][way]:,} {what} |"
-        )
-    facts = record["machine"]
-    lines.append(
-        f"\n*{record['rows']:,} rows of {record['dim']:,} ({record['data']}), medians of "
-        f"{plural(len(found['load']), 'run')} that take turns, "
-        f"{plural(facts['threads'], 'thread')} of a {facts['cpu']}; the machine's load was "
-        f"{min(found['load']):.0f} to {max(found['load']):.0f} by other programs, so that "
-        "seconds of work of both processors say something, and seconds that passed little.*"
-    )
-    return "\n".join(lines)
-
-
 def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
@@ -404,5 +372,4 @@ _TABLES: dict[str, Callable[..., str]] = {
     "labels": labels,
     "scale": scale,
     "duplicates": duplicates,
-    "duplicate-times": duplicate_times,
 }

@@ -135,6 +135,8 @@ def test_hamming_filters_linkage_and_shards(vsearch, copied, tmp_path):
     assert len(ids) == 15
     [(_, *ids)] = told(vsearch("duplicates", copied, *every, "--where", "category=lamp")[1])
     assert all(id_.startswith("lamp/") for id_ in ids) and len(ids) == 6
+    [(_, *ids)] = told(vsearch("duplicates", copied, *every, "--filter", "category = shoe")[1])
+    assert all(id_.startswith("shoe/") for id_ in ids) and len(ids) == 7
 
 
 def test_across_another_index(vsearch, copied, pictures, model, tmp_path):
@@ -226,6 +228,7 @@ def test_new_pictures_that_are_there(vsearch, copied, pictures, tmp_path):
         (["--exclude", "a"], 2, "--exclude and --model are for --new"),
         (["--metric", "l2"], 1, "no distance is named, and l2 has no similarity"),
         (["--where", "colour=red"], 1, "no metadata column 'colour'"),
+        (["--filter", "colour ="], 1, "Nothing was compared"),
         (["--html", "nowhere/page.html"], 1, "the folder of nowhere/page.html does not exist"),
         (["--across", "nowhere.index"], 1, "does not exist"),
         (["--new", "nowhere"], 1, "does not exist"),

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from ..errors import ArgumentError, ImageError
+from ..index.conditions import all_of
 from ..index.duplicates import LINKAGES, DuplicateGroup, Linkage, Look
+from ..index.filter_language import read_filter
 from ..index.where import read_where, where_in_words
 from ..terminal import options
 from ..terminal.console import tell
@@ -88,6 +90,12 @@ def _within(ctx: click.Context, parameter: click.Parameter, value: str | None) -
     metavar="COLUMN=VALUE",
     help="Only pictures with this metadata, as for vsearch search.",
 )
+@click.option(
+    "--filter",
+    "filter_text",
+    metavar="FILTER",
+    help="Only pictures with metadata as this text says, as for vsearch search.",
+)
 @options.model("With --new: the model, if it was moved since the index was made.")
 @click.option(
     "--html",
@@ -113,6 +121,7 @@ def command(
     new_folder: Path | None,
     linkage: Linkage,
     where: list[tuple[str, str]],
+    filter_text: str | None,
     model: Path | None,
     html_file: Path | None,
     photos_root: Path | None,
@@ -147,14 +156,16 @@ def command(
         raise click.UsageError("--json and --csv exclude each other")
     if within is not None and similar is not None:
         raise click.UsageError("--within and --similar exclude each other")
-    if new_folder is not None and (other_path is not None or where or linkage != "connected"):
-        raise click.UsageError("--new excludes --across, --where and --linkage")
+    limited = where or filter_text or linkage != "connected"
+    if new_folder is not None and (other_path is not None or limited):
+        raise click.UsageError("--new excludes --across, --where, --filter and --linkage")
     if new_folder is None and (exclude or model is not None):
         raise click.UsageError("--exclude and --model are for --new")
     if html_file is not None and not html_file.absolute().parent.is_dir():
         raise ArgumentError(
             f"the folder of {html_file} does not exist", "Nothing was compared", "Make it first"
         )
+    asked = None if filter_text is None else read_filter(filter_text, "Nothing was compared")
     with open_index(index_path) as found:
         look = _Look([Photos(found, photos_root)], max_pixels)
         facts = [("index", str(index_path)), ("pictures", f"{len(found):,}")]
@@ -175,7 +186,14 @@ def command(
                 click.echo(results.arrivals_text(arrivals))
             groups = [arrival.there for arrival in arrivals if arrival.there is not None]
         else:
-            wanted = read_where([(column_named(found, name), value) for name, value in where])
+
+            def named(column: str) -> str:
+                return column_named(found, column)
+
+            wanted = all_of(
+                read_where([(named(column), value) for column, value in where]),
+                None if asked is None else asked.renamed(named),
+            )
             other = None if other_path is None else open_index(other_path)
             try:
                 if other is not None:
@@ -194,8 +212,9 @@ def command(
                 if other is not None:
                     other.close()
             groups = [look.placed(group, str(found.path)) for group in groups]
-            if where:
-                facts.append(("filter", where_in_words(where)))
+            asked_where = ", and ".join(filter(None, (where_in_words(where), filter_text)))
+            if asked_where:
+                facts.append(("filter", asked_where))
             if html_file is not None:
                 results.write_groups(html_file, groups, facts=facts)
             if as_json:
