@@ -36,7 +36,7 @@ MISTAKES = {
     "HALF_A_PHASE_MORE": ("012", "half complete|arrives twice in a phase"),
     "NO_FENCE": ("02", "without a fence"),
     "ARRIVES_BEFORE_COPIES": ("02", "before its barrier says|what nobody has written"),
-    "A_STAGE_BEHIND": ("012", "before its barrier says|may still be read"),
+    "A_STAGE_BEHIND": ("012", "before its barrier says|may still be read|nobody has written"),
 }  # fmt: skip
 CASES = [(name, int(way)) for name, (ways, _) in MISTAKES.items() for way in ways]
 

@@ -152,19 +152,6 @@ MUTATIONS = {
     ),
     "one thread frees for its warp": ("    __syncwarp();\n    if (thread", "    if (thread"),
     "tests what is under way": ("warpgroup_wait<0>();", ""),
-    "writes facts that are read": (
-        "mbarrier_wait(&shared.tested[facts.place], facts.parity ^ 1);", "",
-    ),
-    "tests by facts to come": ("mbarrier_wait(&shared.known[facts.place], facts.parity);", ""),
-    "never has its turn": ("if (group == 0) turn.next();", ""),
-    "passes no turn": ("if (turns) warp_arrives(&shared.turn[(group + 1) % WARPGROUPS]), turn",
-                       "if (turns) turn"),
-    "takes turns where stages are too few": ("chunks < Shared::STAGES", "chunks < 99"),
-    "exchanges queries that are read": ("        __syncthreads();  // the", "        // the"),
-    "counts an arrival less": ("empty[i], 4 * WARPGROUPS", "empty[i], 4 * WARPGROUPS - 1"),
-    "counts an arrival more": ("&shared.full[i], 128", "&shared.full[i], 129"),
-    "begins at once": ("    __syncthreads();\n    if (threadIdx.x <", "    if (threadIdx.x <"),
-    "stays in its place": ("ring.next();\n            }\n            //", "}\n            //"),
 }  # fmt: skip
 
 
