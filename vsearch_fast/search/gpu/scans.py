@@ -124,6 +124,7 @@ def scan(
             shape.shared_bytes(width),
             (
                 Record(SCAN, (
+                    *lists.turn(),
                     queries.rows[some], I64(width), I32(count),
                     None if queries.errors is None else queries.errors[some],
                     queries.sums[some] if needs_sums else None,
