@@ -80,6 +80,7 @@ def _struct(name: str, fields: str) -> Struct:
 #: What every scan takes (common.cuh).
 SCAN = _struct(
     "Scan",
+    "u32* due;u32 round;"
     "u8* queries;i64 query_stride;int query_count;double* query_errors;u32* query_sums;"
     "u8* rows;i64 row_stride;double* row_errors;float* row_bounds;u32* row_sums;u32* live;"
     "i64 first;i64 last;u32 base;int width;double scale;double gamma;double lost;"

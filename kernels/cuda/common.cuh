@@ -24,6 +24,8 @@ constexpr float QUICK_MARGIN = 1.0f + 1.0f / (1 << 20);
 // numbers where it is null. A row's id is `base` more. A pair that may be among the nearest goes
 // to the list of its query: at most `capacity` are kept, `counts` counts all.
 struct Scan {
+    const u32* due;     // the round that is due (select.cu): this one, or nothing is scanned
+    u32 round;
     const u8* queries;  // query_count rows of query_stride bytes; all strides multiples of 16
     i64 query_stride;
     int query_count;
@@ -53,6 +55,7 @@ struct Scan {
     int numbers;            // of a row
     int cosine;             // instead of the inner product
 
+    DEVICE bool is_due() const { return *due == round; }
     DEVICE i64 row_at(i64 position) const { return live ? live[position] : position; }
 };
 

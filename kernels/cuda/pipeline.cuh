@@ -214,6 +214,6 @@ DEVICE void pipeline_scan(const Scan& scan) {
     SHAPE(name, PIPELINE_BLOCK, WARPGROUP_SIDE_QUERIES, WGMMA_ROWS,                          \
           sizeof(PipelineShared<KIND, RESIDENT>), 0, 1)                                      \
     KERNEL void __launch_bounds__(PIPELINE_BLOCK, 1) name(ARGUMENT(Scan) scan) {             \
-        pipeline_scan<KIND, PRODUCT, RESIDENT>(scan);                                        \
+        if (scan.is_due()) pipeline_scan<KIND, PRODUCT, RESIDENT>(scan);                     \
     }
 #endif

@@ -181,7 +181,7 @@ DEVICE void reduced_scan(const Scan& scan, const Reduced& reduced) {
     SHAPE(name, STREAM_WARPS * 32, REDUCED_QUERIES, STREAM_WARPS * 32, 0, 0, 1)          \
     KERNEL void __launch_bounds__(STREAM_WARPS * 32, 1) name(ARGUMENT(Scan) scan,        \
                                                              ARGUMENT(Reduced) reduced) { \
-        reduced_scan<KIND>(scan, reduced);                                               \
+        if (scan.is_due()) reduced_scan<KIND>(scan, reduced);                            \
     }
 
 REDUCED_KERNEL(l1_reduced, L1_SKETCHES)

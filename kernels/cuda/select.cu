@@ -4,6 +4,7 @@
 #define SELECT_SHAPE(name) SHAPE(name, BLOCK, 1, 0, sizeof(SelectShared), 0, 2)
 SHAPE(begin_lists, BLOCK, 0, 0, 0, 0, 2)
 SELECT_SHAPE(longest_list)
+SELECT_SHAPE(end_round)
 SELECT_SHAPE(lower_limits)
 SELECT_SHAPE(most_promising)
 SELECT_SHAPE(drop_listed)
@@ -12,7 +13,8 @@ SHAPE(keep_nearest, BLOCK, 1, 0, (sizeof(SelectShared) + 15) / 16 * 16, 12, 2)
 
 // Lists without pairs and without limits, and what is told of them.
 KERNEL void __launch_bounds__(BLOCK, 2)
-    begin_lists(u32* counts, u32* kept, u64* limits, int query_count, u32* refined, u32* bad, u64* left) {
+    begin_lists(u32* counts, u32* kept, u64* limits, int query_count, u32* refined, u32* bad, u32* due,
+                u64* left) {
     int query = blockIdx.x * BLOCK + threadIdx.x;
     if (query < query_count) {
         counts[query] = kept[query] = 0;
@@ -21,12 +23,13 @@ KERNEL void __launch_bounds__(BLOCK, 2)
     if (query == 0) {
         *refined = 0;
         *bad = ~0u;
+        *due = 0;
         left[0] = left[1] = 0;
     }
 }
 
-// Pairs of the longest list, those that it has no room for included. One block.
-KERNEL void __launch_bounds__(BLOCK, 2) longest_list(const u32* counts, int query_count, u32* longest) {
+// The largest count, by one block. All threads find the same.
+DEVICE u32 largest_count(const u32* counts, int query_count) {
     SelectShared& shared = *(SelectShared*)shared_memory();
     if (threadIdx.x == 0) shared.total = 0;
     __syncthreads();
@@ -36,7 +39,28 @@ KERNEL void __launch_bounds__(BLOCK, 2) longest_list(const u32* counts, int quer
     }
     atomicMax(&shared.total, most);
     __syncthreads();
-    if (threadIdx.x == 0) *longest = shared.total;
+    return shared.total;
+}
+
+// Pairs of the longest list, those that it has no room for included. One block.
+KERNEL void __launch_bounds__(BLOCK, 2) longest_list(const u32* counts, int query_count, u32* longest) {
+    u32 most = largest_count(counts, query_count);
+    if (threadIdx.x == 0) *longest = most;
+}
+
+// A round has been scanned: the next is due if this one was, and every list had room for what it
+// found. Else what it found is forgotten, and rounds behind it, which were queued before anybody knew,
+// scan nothing: the host begins again with the one that is due. One block.
+KERNEL void __launch_bounds__(BLOCK, 2) end_round(u32* counts, const u32* kept, int query_count,
+                                               int capacity, u32 round, u32* due) {
+    u32 most = largest_count(counts, query_count);
+    bool stays = *due == round && most <= (u32)capacity;
+    __syncthreads();  // all have read what is due
+    if (stays) {
+        if (threadIdx.x == 0) *due = round + 1;
+        return;
+    }
+    for (int query = threadIdx.x; query < query_count; query += BLOCK) counts[query] = kept[query];
 }
 
 // Lower each query's limit to the k-th smallest of its `values`, where it has k.

@@ -150,6 +150,7 @@ OTHERS = {
     "select": (
         "begin_lists",
         "longest_list",
+        "end_round",
         "lower_limits",
         "most_promising",
         "drop_listed",

@@ -80,5 +80,5 @@ DEVICE void stream_scan(const Scan& scan) {
 #define STREAM_KERNEL(name, KIND, QUERIES)                                                   \
     SHAPE(name, STREAM_WARPS * 32, QUERIES, STREAM_WARPS * STREAM_ROWS, 0, QUERIES, 2)       \
     KERNEL void __launch_bounds__(STREAM_WARPS * 32, 2) name(ARGUMENT(Scan) scan) {          \
-        stream_scan<KIND, QUERIES>(scan);                                                    \
+        if (scan.is_due()) stream_scan<KIND, QUERIES>(scan);                                 \
     }

@@ -198,7 +198,7 @@ DEVICE void warp_scan(const Scan& scan) {
     SHAPE(name, WARP_BLOCK, WARP_SIDE_QUERIES, WARP_SIDE_ROWS, sizeof(WarpShared<KIND>), 0,  \
           2)                                                                                 \
     KERNEL void __launch_bounds__(WARP_BLOCK, 2) name(ARGUMENT(Scan) scan) {                 \
-        warp_scan<KIND, PRODUCT>(scan);                                                      \
+        if (scan.is_due()) warp_scan<KIND, PRODUCT>(scan);                                   \
     }
 
 // By warpgroups. -------------------------------------------------------------------------------
@@ -349,6 +349,6 @@ DEVICE void warpgroup_scan(const Scan& scan) {
     SHAPE(name, WARPGROUP_BLOCK, WARPGROUP_SIDE_QUERIES, WGMMA_ROWS,                         \
           sizeof(WarpgroupShared<KIND, RESIDENT>), 0, 1)                                     \
     KERNEL void __launch_bounds__(WARPGROUP_BLOCK, 1) name(ARGUMENT(Scan) scan) {            \
-        warpgroup_scan<KIND, PRODUCT, RESIDENT>(scan);                                       \
+        if (scan.is_due()) warpgroup_scan<KIND, PRODUCT, RESIDENT>(scan);                    \
     }
 #endif

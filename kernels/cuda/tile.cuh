@@ -129,5 +129,5 @@ DEVICE void tile_scan(const Scan& scan) {
     SHAPE(name, TILE_BLOCK, TILE_SIDE_QUERIES, TILE_SIDE_ROWS, sizeof(TileShared<KIND>), 0,  \
           BLOCKS)                                                                            \
     KERNEL void __launch_bounds__(TILE_BLOCK, BLOCKS) name(ARGUMENT(Scan) scan) {            \
-        tile_scan<KIND>(scan);                                                               \
+        if (scan.is_due()) tile_scan<KIND>(scan);                                            \
     }

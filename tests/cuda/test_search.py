@@ -158,18 +158,18 @@ def test_all_features_at_full_width(metric, with_devices):
 @pytest.fixture
 def rewound(monkeypatch):
     """Counts rounds that were forgotten, and lists that were decided early."""
-    counted = {"rewind": 0, "decide": 0}
-    rewind, decide = gpu_search.Lists.rewind, gpu_search._Batch._decide
+    counted = {"again": 0, "decide": 0}
+    resume, decide = gpu_search.Lists.resume, gpu_search._Batch._decide
 
-    def counting_rewind(self):
-        counted["rewind"] += 1
-        rewind(self)
+    def counting_resume(self, due):
+        counted["again"] += due < self.ended
+        resume(self, due)
 
     def counting_decide(self, block):
         counted["decide"] += block is not None
         decide(self, block)
 
-    monkeypatch.setattr(gpu_search.Lists, "rewind", counting_rewind)
+    monkeypatch.setattr(gpu_search.Lists, "resume", counting_resume)
     monkeypatch.setattr(gpu_search._Batch, "_decide", counting_decide)
     return counted
 
@@ -189,7 +189,7 @@ def test_rows_that_come_ever_nearer_overflow_lists(metric, with_devices, monkeyp
     for base in (rows, Resident(rows)):
         got = topk(queries, base, 3, metric=metric, backend="cuda")
         assert_same(got, reference.topk(queries, rows, 3, metric))
-    assert rewound["rewind"] > 0
+    assert rewound["again"] > 0
 
 
 @pytest.mark.parametrize("metric", DEVICE_METRICS)

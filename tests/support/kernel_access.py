@@ -18,8 +18,9 @@ from vsearch_fast.kernels.cuda.arguments import Record
 
 #: What kernels write, by the names of their parameters; of structs, by those of their fields.
 WRITTEN = {
-    "begin_lists": "counts kept limits refined bad left",
+    "begin_lists": "counts kept limits refined bad due left",
     "longest_list": "longest",
+    "end_round": "counts due",
     "lower_limits": "limits",
     "most_promising": "most",
     "drop_listed": "keys uppers ids counts",

@@ -34,6 +34,7 @@ class State:
     longest: int  # pairs of the longest list, those that it has no room for included
     refined: int
     bad: int | None  # lowest id of a row that holds NaN or infinity, where one was computed
+    due: int  # rounds that have ended one after the other, each with room for what it found
 
 
 def capacity_for(k: int, smallest: int) -> int:
@@ -97,17 +98,19 @@ class Lists:
         self.ids = device.empty((queries, capacity), np.uint32)
         self.limits = device.empty((queries,), np.uint64)
         self.most = device.empty((queries,), np.uint64)
-        self._state = device.empty((3,), np.uint32)  # longest list, pairs refined, bad row
+        # Longest list, pairs refined, bad row, the round that is due.
+        self._state = device.empty((4,), np.uint32)
         self.left = device.empty((2,), np.uint64)  # pairs that reductions left
         self.begin()
 
     def begin(self) -> None:
         """Empty all lists, and forget all limits."""
+        self.ended = 0
         threads = self.device.shape_of("begin_lists").threads
         self.device.launch(
             "begin_lists", (-(-self.queries // threads), 1), threads, 0,
             (self.counts, self.kept, self.limits, I32(self.queries), self._state[1:],
-             self._state[2:], self.left),
+             self._state[2:], self._state[3:], self.left),
         )  # fmt: skip
         if self.metric in PRODUCTS:
             self.device.fill(self.limits, no_limit(self.metric))
@@ -120,6 +123,10 @@ class Lists:
             I32(self.capacity),
         )  # fmt: skip
 
+    def turn(self) -> tuple[Any, Any]:
+        """By which a scan knows, when it begins, whether its round is due."""
+        return self._state[3:], U32(self.ended)
+
     def state(self) -> State:
         """Wait for the device; what has become of the lists."""
         shape = self.device.shape_of("longest_list")
@@ -127,8 +134,24 @@ class Lists:
             "longest_list", (1, 1), shape.threads, shape.shared,
             (self.counts, I32(self.queries), self._state),
         )  # fmt: skip
-        longest, refined, bad = map(int, self.device.download(self._state))
-        return State(longest > self.capacity, longest, refined, None if bad == _NO_ROW else bad)
+        longest, refined, bad, due = map(int, self.device.download(self._state))
+        bad_row = None if bad == _NO_ROW else bad
+        return State(longest > self.capacity, longest, refined, bad_row, due)
+
+    def end_round(self) -> None:
+        """Let the device itself forget what came since `keep`, if a list had no room for it, and
+        what comes until it is asked (`State.due`) and told to `resume`."""
+        shape = self.device.shape_of("end_round")
+        self.device.launch(
+            "end_round", (1, 1), shape.threads, shape.shared,
+            (self.counts, self.kept, I32(self.queries), I32(self.capacity), U32(self.ended),
+             self._state[3:]),
+        )  # fmt: skip
+        self.ended += 1
+
+    def resume(self, due: int) -> None:
+        """Go on with the round that is due: those behind it have not been."""
+        self.ended = due
 
     def take_left(self) -> tuple[int, int]:
         """Pairs that coarse and that fine numbers have left since this was asked."""

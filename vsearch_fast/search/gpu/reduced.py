@@ -114,6 +114,7 @@ def scan_reduced(
         kernel, (across, down), shape.threads, shape.shared_bytes(width),
         (
             Record(SCAN, (
+                *lists.turn(),
                 queries.rows, I64(width), I32(count), queries.errors, queries.sums,
                 rows.rows, I64(width), rows.errors, rows.bounds_by(device, step), rows.sums,
                 live, I64(first), I64(last), U32(base), I32(width),

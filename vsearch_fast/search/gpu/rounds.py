@@ -1,8 +1,10 @@
 """Search for a batch of queries on one device: scan blocks of rows, settle what they list.
 
 Rows are scanned in rounds that grow, since a limit that few rows have lowered lets many pairs
-pass: after each round the lists are selected from, which lowers the limits of the next. A round
-whose pairs did not fit is forgotten and begun again with fewer rows; so few always fit.
+pass: after each round the lists are selected from, which lowers the limits of the next. Rounds
+are queued one behind the other. One whose pairs did not fit is forgotten by the device, with those
+behind it; the host learns it when it asks, once for a run of rows, and begins again there with
+fewer rows, now asking after each round: so few always fit.
 
 Hamming distances are exact, and each round keeps the k nearest. Sketches and float32 sums give
 bounds: each round refines the most promising pairs by definition, where the stored rows are on
@@ -74,6 +76,15 @@ class Problem:
         return self.metric in PRODUCTS
 
 
+@dataclass(frozen=True)
+class _Ahead:
+    """A round that was queued and not asked about: its rows, and those scanned before it."""
+
+    first: int
+    size: int
+    seen: int
+
+
 def search(
     device: Device,
     problem: Problem,
@@ -120,6 +131,7 @@ class _Batch:
             device, len(queries), problem.k, capacity, not problem.exact, problem.metric
         )
         self._longest = 0  # no list holds more pairs
+        self._unsure = False  # whether a round was queued whose pairs may have had no room
         self.work = Work()
         self._refined = 0
         self._resident: list[Block] = []  # blocks with vectors that stay
@@ -199,24 +211,40 @@ class _Batch:
         growth = max(2, lists.capacity // (_FILL * k))
         most = last - first
         wanted = max(block.first_rows or tiling.TILING.device_rows, 2 * k)
-        while first < last:
+        ahead: list[_Ahead] = []
+        careful = False
+        while True:
+            asked = None
+            if part is not None and first < last and self._seen >= wanted and not self._flat:
+                asked = self._reduced(part)
+            if ahead and (first == last or asked is not None):
+                failed = self._look_back(block, ahead)
+                ahead = []
+                if failed is not None:
+                    first, self._seen, careful = failed.first, failed.seen, True
+                    most = max(safe, failed.size // 8)
+                    continue
+            if first == last:
+                return
             size = wanted - self._seen if self._seen < wanted else self._seen * growth
             size = min(size, most, last - first)
-            asked = None
-            if part is not None and self._seen >= wanted and not self._flat:
-                asked = self._reduced(part)
             self._scan(block, live, queries, scale, products, first, first + size, part, asked)
-            left = None if asked is None else lists.take_left()
-            # Asking the device waits for it: only where a list may have more than it has room for.
-            if self._longest + size > lists.capacity and self._state().overflowed:
-                lists.rewind()
-                most = max(safe, size // 8)
-                continue
-            self._longest += size
-            if block.runs:
-                self._count(block, size, part, left)
-            self._settle(block)
-            lists.keep()
+            if asked is None and not careful:
+                ahead.append(_Ahead(first, size, self._seen))
+                self._end_unasked(block, size)
+            else:
+                left = None if asked is None else lists.take_left()
+                # Asking the device waits for it: only where a list may have more than it has room
+                # for.
+                if self._longest + size > lists.capacity and self._state().overflowed:
+                    lists.rewind()
+                    most = max(safe, size // 8)
+                    continue
+                self._longest += size
+                if block.runs:
+                    self._count(block, size, part, left)
+                self._settle(block)
+                lists.keep()
             self._seen += size
             first += size
 
@@ -236,6 +264,33 @@ class _Batch:
                 self.device, block.family, queries, rows, live, first, last, block.first,
                 self.lists, scale, self.gamma, self.lost, block.kernel, products,
             )  # fmt: skip
+
+    def _end_unasked(self, block: Block, size: int) -> None:
+        """End a round without asking whether its pairs had room: the device sees to it."""
+        lists = self.lists
+        lists.end_round()
+        self._unsure |= self._longest + size > lists.capacity
+        self._longest = min(lists.capacity, self._longest + size)
+        self._narrow(block)
+        lists.keep()
+
+    def _look_back(self, block: Block, ahead: list[_Ahead]) -> _Ahead | None:
+        """Ask what became of the rounds that were queued; gives the first that did not fit."""
+        lists, done = self.lists, len(ahead)
+        if self._unsure:
+            state = self._state()
+            done -= lists.ended - state.due
+            lists.resume(state.due)
+            self._longest, self._unsure = state.longest, False
+        if block.runs:
+            for one in ahead[:done]:
+                self._count(block, one.size, None, None)
+        if done == len(ahead):
+            return None
+        if self._longest > lists.capacity // 2:
+            self._decide(block)
+            lists.keep()
+        return ahead[done]
 
     def _count(
         self, block: Block, size: int, part: ReducedPart | None, left: tuple[int, int] | None
@@ -264,8 +319,9 @@ class _Batch:
             self._asked[id(reduction)] = Asked.of(self.device, reduction, self.queries, self.gamma)
         return self._asked[id(reduction)]
 
-    def _settle(self, block: Block) -> None:
-        """Lower the limits by what is listed, and drop what they exclude."""
+    def _narrow(self, block: Block) -> None:
+        """Lower the limits by what is listed, and drop what they exclude. Once more changes nothing
+        that counts: rounds behind one that did not fit may do it in vain."""
         lists = self.lists
         if self.problem.exact:
             lists.keep_nearest()
@@ -278,6 +334,11 @@ class _Batch:
                 if some.vectors is not None:
                     self._refine(some)
         lists.lower_limits()
+
+    def _settle(self, block: Block) -> None:
+        """Narrow the lists, and leave half of their room."""
+        lists = self.lists
+        self._narrow(block)
         if self._longest <= lists.capacity // 2:
             return
         self._longest = self._state().longest

@@ -162,7 +162,7 @@ def _arguments(
     """A scan of some queries as kernels take it."""
     width, mine = rows.rows.shape[1], queries.rows[some]
     return Record(SCAN, (
-        mine, I64(width), I32(len(mine)),
+        *lists.turn(), mine, I64(width), I32(len(mine)),
         None if queries.errors is None else queries.errors[some],
         queries.sums[some] if sums and queries.sums is not None else None,
         rows.rows, I64(width), rows.errors, bounds, rows.sums if sums else None,
