@@ -87,7 +87,8 @@ class HostRows:
         borders = [len(rows) * worker // workers for worker in range(workers + 1)]
 
         differences, products = _pair_distances()
-        kernel, last = differences, (metric == "l2",)
+        last: tuple[Any, ...] = (metric == "l2",)
+        kernel = differences
         if metric in PRODUCTS:
             kernel, last = products, (squares_of(queries), metric == "cosine")
 
