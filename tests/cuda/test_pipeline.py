@@ -128,6 +128,7 @@ def check_many() -> None:
                 check(kernel, "odd", 300, rows, width, 1)
 
 
+@pytest.mark.full
 def test_many_orders():
     check_many()
 
