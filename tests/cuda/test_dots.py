@@ -139,8 +139,8 @@ class Scanned:
 def test_residuals_that_point_where_they_hurt(
     capability, kernel, metric, seed, dim, largest, lo, step, off
 ):
-    both = residuals_that_hurt(seed, dim, largest, lo, step, off)
-    Scanned(capability, kernel, metric, *both, (lo, step)).check()
+    query, rows = residuals_that_hurt(seed, dim, largest, lo, step, off)
+    Scanned(capability, kernel, metric, query, rows, (lo, step)).check()
 
 
 @pytest.mark.parametrize(("capability", "kernel"), SKETCHES[:2])

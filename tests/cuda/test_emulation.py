@@ -58,9 +58,9 @@ def run(library: ctypes.CDLL, seed: int, way: int, mistake: int) -> tuple[str, b
         inner = np.arange(ROWS) & 7, np.arange(64) & 7
         swizzle = np.concatenate([inner[1], inner[0]])
         lines = lines[:, np.arange(LINES)[:, None], np.arange(8) ^ swizzle[:, None]]
-    given = emulated.guarded(lines.shape, lines.dtype)
+    given, _given = emulated.guarded(lines.shape, lines.dtype)
     given[...] = lines
-    found = emulated.guarded((64, ROWS), np.dtype(np.uint32))
+    found, _found = emulated.guarded((64, ROWS), np.dtype(np.uint32))
     values = [
         ctypes.c_void_p(given.ctypes.data), ctypes.c_int(STEPS), ctypes.c_int(way),
         ctypes.c_int(mistake), ctypes.c_void_p(found.ctypes.data),

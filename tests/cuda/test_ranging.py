@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from typing import Any
 
 import numpy as np
 import pytest
@@ -105,8 +106,8 @@ def check(case: dict, with_devices, monkeypatch) -> None:
         bases.append(Resident(Sketched(laid_out), vectors=False))
     live = n if mask is None else int(mask.sum())
     for base in bases:
-        *got, proof = range_search(queries, base, radii, mask=mask, explain=True, **how)
-        assert_same(got, want)
+        *found, proof = range_search(queries, base, radii, mask=mask, explain=True, **how)
+        assert_same(found, want)
         assert proof.scanned + proof.sketched + proof.reduced == live * len(queries)
         if live and len(queries):
             assert proof.simd.startswith("cuda sm_")
@@ -149,7 +150,12 @@ def test_rounds_that_overflow_are_begun_again(metric, rows, with_devices, monkey
     monkeypatch.setattr(tiling, "TILING", Tiling(device_list=32))
     rewound = []
     rewind = Lists.rewind
-    monkeypatch.setattr(Lists, "rewind", lambda lists: (rewound.append(1), rewind(lists)))
+
+    def noted(lists):
+        rewound.append(1)
+        rewind(lists)
+
+    monkeypatch.setattr(Lists, "rewind", noted)
     rows[100:300] = rows[0]
     some = pack_bits(rows) if metric == "hamming" else rows
     own = reference.DISTANCE[metric](some[0], some[:1])[0]
@@ -217,11 +223,12 @@ def test_where_a_search_goes(rows, with_devices, monkeypatch):
         (rows, "auto", False), (rows, "cpu", False), (Resident(rows), "cpu", False),
         (Resident(rows), "auto", True), (rows, "cuda", True),
     ):  # fmt: skip
-        *got, proof = range_search(rows[:2], base, 8.0, metric="l2", backend=backend, explain=True)
+        how: Any = {"metric": "l2", "backend": backend}
+        *got, proof = range_search(rows[:2], base, 8.0, explain=True, **how)
         assert_same(got, want)
         assert proof.simd.startswith("cuda") == on_device
     with pytest.raises(ArgumentError, match="backend is 'tpu'"):
-        range_search(rows[:2], rows, 8.0, metric="l2", backend="tpu")
+        range_search(rows[:2], rows, 8.0, metric="l2", backend="tpu")  # type: ignore[call-overload]
 
 
 def test_a_device_that_fails(rows, with_devices, monkeypatch):
@@ -255,7 +262,7 @@ def test_an_index_on_a_device(tmp_path, with_devices, dtype):
         for step in range(3):
             for metric in DEVICE_METRICS:
                 for where in (None, {"even": True}):
-                    how = {"metric": metric, "within": near[metric], "where": where}
+                    how: Any = {"metric": metric, "within": near[metric], "where": where}
                     found, proof = index.search(features[::20], explain=True, **how)
                     assert proof.simd.startswith("cuda")
                     expected, proof = index.search(

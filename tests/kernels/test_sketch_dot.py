@@ -141,7 +141,8 @@ def test_bounds_of_any_data_by_any_parameters(
 @example(metric="ip", seed=0, dim=40, largest=20, lo=0.0, step=1.0, off=(0, 1))
 def test_residuals_that_point_where_they_hurt(metric, seed, dim, largest, lo, step, off):
     """Residuals of random data nearly cancel. These add up: they reach the bounds themselves."""
-    check(metric, *residuals_that_hurt(seed, dim, largest, lo, step, off), lo, step, NUMBERS[0])
+    query, rows = residuals_that_hurt(seed, dim, largest, lo, step, off)
+    check(metric, query, rows, lo, step, NUMBERS[0])
 
 
 @settings(max_examples=200)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 
-def turned(rng, sketches, lo, step, towards, reach):
+def turned(
+    rng: np.random.Generator, sketches: np.ndarray, lo: float, step: float, towards: np.ndarray,
+    reach: float,
+) -> np.ndarray:  # fmt: skip
     """Rows of these sketches (n, d) that are off in the direction that hurts: ``towards`` (d,),
     away from it, or square to the row, as far as the sketch stays the same."""
     hats = lo + step * sketches
@@ -23,7 +28,9 @@ def turned(rng, sketches, lo, step, towards, reach):
     return hats + 0.499 * step * reach * directions / np.where(most, most, 1)
 
 
-def residuals_that_hurt(seed, dim, largest, lo, step, off):
+def residuals_that_hurt(
+    seed: int, dim: int, largest: int, lo: float, step: float, off: tuple[float, float]
+) -> tuple[np.ndarray, np.ndarray]:
     """(query (1, d), rows (12, d)) float32 whose residuals add up: ``off`` of the rows, and of the
     query, as a share of what a sketch allows. Residuals of random data nearly cancel."""
     rng = np.random.default_rng(seed)
@@ -38,7 +45,7 @@ def residuals_that_hurt(seed, dim, largest, lo, step, off):
     return query.astype(np.float32), rows.astype(np.float32)
 
 
-def sums_that_cancel(seed, dim, half):
+def sums_that_cancel(seed: int, dim: int, half: float) -> Any:
     """(rows (12, d), lo, step): numbers 255 times smaller than lo, and no residual at all: what is
     left is rounding, of sums of 48 bits and d of them; and rows of zeros, whose sketches are zeros
     but for that."""

@@ -95,7 +95,7 @@ def compiled(
     KEPT.mkdir(mode=0o700, exist_ok=True)
     library = KEPT / f"{name}-{key}.so"
     if not library.exists():
-        building = library.with_suffix(f".{os.getpid()}")
+        building = library.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
         made = building.with_suffix(f"{building.suffix}.o")
         subprocess.run(
             ["g++", *flags, "-c", "-x", "c++", "-", "-o", str(made)],
