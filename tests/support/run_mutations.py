@@ -105,7 +105,7 @@ def outcome(
     failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
     if child.exitcode == 0:
         return "survived", lines[-1]
-    if child.exitcode == 1 or child.exitcode < 0:
+    if (child.exitcode == 1 and failed) or child.exitcode < 0:
         # A signal ends the process where an array does.
         by = failed[0].split(" - ")[0].split("::")[-1] if failed else f"signal {-child.exitcode}"
         return "caught", by
