@@ -84,10 +84,12 @@ class Scanned:
             )
         return made
 
-    def within(self, limits=None) -> list[dict[int, tuple[float, float]]]:
-        """Bounds of the rows that each query's limit leaves."""
+    def within(self, limits=None, ahead=0) -> list[dict[int, tuple[float, float]]]:
+        """Bounds of the rows that each query's limit leaves, in a round that is so many `ahead` of
+        the one that is due."""
         device, dim, count = self.device, self.rows.shape[1], len(self.queries)
         lists = Lists(device, count, 1, 2 * len(self.rows), True, self.metric)
+        lists.ended = ahead
         if limits is not None:
             device.write(lists.limits, keys_of(limits, self.metric))
         family = self.kernel[: self.kernel.index("s_") + 1]
@@ -240,3 +242,14 @@ def test_keys_order_as_distances_do(numbers):
         assert int(keys.max()) <= no_limit(metric)
     positive = np.abs(distances)
     assert (keys_of(positive, "l2") == positive.view(np.uint64)).all()
+
+
+@pytest.mark.parametrize(
+    ("capability", "kernel"), [*SKETCHES, *(((7, 5), kernel) for kernel in FLOATS)]
+)
+def test_no_scan_lists_what_is_not_due(capability, kernel):
+    rows = np.random.default_rng(0).integers(0, 9, (9, 16)).astype(np.float32)
+    plane = None if kernel in FLOATS else (0.0, 1.0)
+    scanned = Scanned(capability, kernel, "cosine", rows.copy(), rows, plane)
+    assert scanned.within(ahead=1) == [{}] * 9
+    assert all(scanned.within())
