@@ -51,6 +51,11 @@ DEVICE double defined_dot(const float* query, const u8* row, int dim, double squ
     return squares > 0.0 ? __dsub_rn(1.0, dot / __dsqrt_rn(squares)) : 1.0;
 }
 
+DEVICE bool is_between(u32 id, u32 first, u32 last) { return first <= id && id < last; }
+
+// Whether a pair is to be computed. Equal bounds are a distance already.
+DEVICE bool is_aimed_at(u64 key, u64 upper, u64 most) { return key <= most && key != upper; }
+
 // Compute the listed pairs of rows `first_id` to `last_id` whose lower bound is at most
 // `most[query]`: both bounds become the distance. `done` counts them, and `bad` becomes the lowest
 // id of a row that holds NaN or infinity. Blocks of neighbouring queries run together: what one reads, another finds in
@@ -65,8 +70,7 @@ KERNEL void __launch_bounds__(BLOCK, 2)
     for (u32 i = blockIdx.y * WARPS + threadIdx.x / 32; i < count; i += gridDim.y * WARPS) {
         i64 at = (i64)query * capacity + i;
         u32 id = ids[at];
-        // Equal bounds are a distance already.
-        bool wanted = id >= first_id && id < last_id && keys[at] <= limit && keys[at] != uppers[at];
+        bool wanted = is_between(id, first_id, last_id) && is_aimed_at(keys[at], uppers[at], limit);
         if (!wanted) continue;  // all lanes alike
         const u8* row = rows + (i64)(id - first_id) * row_stride;
         double distance = halves ? defined_distance<true>(mine, row, dim, squared)
@@ -93,8 +97,7 @@ KERNEL void __launch_bounds__(BLOCK, 2)
     for (u32 i = blockIdx.y * WARPS + threadIdx.x / 32; i < count; i += gridDim.y * WARPS) {
         i64 at = (i64)query * capacity + i;
         u32 id = ids[at];
-        // Equal bounds are a distance already.
-        bool wanted = id >= first_id && id < last_id && keys[at] <= limit && keys[at] != uppers[at];
+        bool wanted = is_between(id, first_id, last_id) && is_aimed_at(keys[at], uppers[at], limit);
         if (!wanted) continue;  // all lanes alike
         const u8* row = rows + (i64)(id - first_id) * row_stride;
         double distance = halves ? defined_dot<true>(mine, row, dim, square, cosine)

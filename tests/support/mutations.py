@@ -165,7 +165,7 @@ MUTATIONS = (
         "a stage is filled under the product that reads it", (_scan("l2_sketches_warpgroup"),),
     ),
     Mutation(
-        f"{_CUDA}/tensor.cuh", "rows + k * 32, chunk > 0 || k > 0);", "rows + k * 32, k > 0);",
+        f"{_CUDA}/tensor.cuh", "adds || k > 0);", "k > 0);",
         "sums begin anew with each chunk", (_scan("hamming_warpgroup"),),
     ),
     Mutation(
@@ -229,13 +229,12 @@ MUTATIONS = (
     ),
     # Refinement
     Mutation(
-        f"{_CUDA}/refine.cu", "id >= first_id && id < last_id &&",
-        "id >= first_id && id <= last_id &&",
+        f"{_CUDA}/refine.cu", "first <= id && id < last;", "first <= id && id <= last;",
         "a row behind the block is read", (f"{_KERNELS}test_refining_gives_the_defined_distance",),
     ),
     Mutation(
-        f"{_CUDA}/refine.cu", "keys[at] <= limit && keys[at] != uppers[at];",
-        "keys[at] < limit && keys[at] != uppers[at];", "the k-th most promising is left out",
+        f"{_CUDA}/refine.cu", "return key <= most && key != upper;",
+        "return key < most && key != upper;", "the k-th most promising is left out",
         (f"{_KERNELS}test_refining_gives_the_defined_distance",),
     ),
     Mutation(
@@ -244,7 +243,9 @@ MUTATIONS = (
         (f"{_KERNELS}test_refining_gives_the_defined_distance",),
     ),
     Mutation(
-        f"{_CUDA}/refine.cu", "__syncwarp();  // all lanes have read the bounds", "",
+        f"{_CUDA}/refine.cu", "defined_distance<false>(mine, row, dim, squared);\n"
+        "        __syncwarp();  // all lanes have read the bounds",
+        "defined_distance<false>(mine, row, dim, squared);",
         "a lane finds the bounds that another has replaced",
         (f"{_KERNELS}test_refining_gives_the_defined_distance",),
     ),
@@ -330,12 +331,12 @@ MUTATIONS = (
         (f"{_ROUNDS}test_a_list_overflows_by_the_first_pair_that_it_has_no_room_for",),
     ),
     Mutation(
-        f"{_GPU}/lists.py", "    lists.k = k\n    lists.begin()", "    lists.k = k",
+        f"{_GPU}/lists.py", "metric = k, metric\n    lists.begin()", "metric = k, metric",
         "lists of the search before", (f"{_SEARCH}test_lists_are_taken_over",),
     ),
     Mutation(
-        f"{_GPU}/lists.py", "    lists.k = k\n", "", "the k of the search before",
-        (f"{_SEARCH}test_lists_are_taken_over",),
+        f"{_GPU}/lists.py", "lists.k, lists.metric = k, metric", "lists.metric = metric",
+        "the k of the search before", (f"{_SEARCH}test_lists_are_taken_over",),
     ),
     Mutation(
         f"{_GPU}/host.py", "found[order] = distances", "found[:] = distances",
