@@ -12,7 +12,6 @@ others, which read fewer rows.
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +20,7 @@ from typing import Any, Literal, NoReturn, overload
 import numpy as np
 import numpy.typing as npt
 
-from ..checks import Value, positive
+from ..checks import Value
 from ..errors import ArgumentError, ClusterError, DuplicateIdError, StoreError
 from ..index import arguments
 from ..index.hits import MOST, Hit
@@ -33,7 +32,7 @@ from ..index.views import flat
 from ..search.arguments import refuse_not_finite
 from ..search.proof import Proof
 from ..search.ranges import too_many
-from ..words import METRICS, Metric
+from ..words import Metric
 from .answers import Answer, limits_of, proofs_together, together
 from .asking import Asking, Patience
 from .groups import Group
@@ -185,29 +184,14 @@ class ClusterIndex(Index):
             ClusterError: shards that have not answered in time.
             ArgumentError, DTypeError, StoreError: as `Index.search`.
         """
-        name, given = "max_distance", max_distance
-        if within is not None:
-            arguments.refuse_both(max_distance, "max_distance", "within", _NOT_SEARCHED)
-            name, given = "within", within
-        if k is not None or within is None:
-            k = positive(10 if k is None else k, "k", _NOT_SEARCHED)
-        if metric not in METRICS:
-            raise ArgumentError(
-                f"metric is {metric!r}", _NOT_SEARCHED, f"Use one of {', '.join(METRICS)}"
-            )
-        limit = None
-        auto = isinstance(given, str) and given == "auto"
-        if given is not None and not auto:
-            limit = arguments.distance(given, metric, _NOT_SEARCHED, name)
+        k, reach = arguments.extent(k, metric, max_distance, within, _NOT_SEARCHED)
         wanted = arguments.where(where, _NOT_SEARCHED)
         array = arguments.queries(
             queries, self.dim, self.bits, self.binarize, metric, _NOT_SEARCHED
         )
         if array.dtype.kind == "f":  # here, so that it is nobody else's error
             refuse_not_finite(flat(array)[0])
-        if auto:
-            threshold = self.threshold(metric, threads=threads, backend=backend)
-            limit = -math.inf if threshold is None else threshold.distance
+        limit = self._limit(reach, metric, threads, backend)
         patience = replace(self._patience(timeout), partial=allow_partial)
         asked = Asked(
             array, k, metric, wanted, limit, group_by, strategy, backend, threads or self._threads

@@ -10,15 +10,15 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from ..checks import Scalar, Value, array_of, check_scalar
+from ..checks import Scalar, Value, array_of, check_scalar, positive
 from ..errors import ArgumentError, DTypeError, DuplicateIdError
 from ..kernels.reference import pack_bits
-from ..words import BINARIZE, ITQ, LEAST, ZERO
+from ..words import BINARIZE, ITQ, LEAST, METRICS, ZERO
 from .conditions import Among, Condition, all_of
 from .filter_language import read_filter
 from .items import Item, check_id, check_item
@@ -106,6 +106,27 @@ def distance(value: Any, metric: str, consequence: str, name: str = "max_distanc
             'Change it, or pass None for no limit, "auto" for the index\'s own',
         )
     return float(value)
+
+
+def extent(
+    k: Any, metric: str, max_distance: Any, within: Any, consequence: str
+) -> tuple[int | None, float | Literal["auto"] | None]:
+    """How many hits (None: all) within which distance, of arguments of `Index.search`."""
+    name, given = "max_distance", max_distance
+    if within is not None:
+        refuse_both(max_distance, "max_distance", "within", consequence)
+        name, given = "within", within
+    if k is not None or within is None:
+        k = positive(10 if k is None else k, "k", consequence)
+    if metric not in METRICS:
+        raise ArgumentError(
+            f"metric is {metric!r}", consequence, f"Use one of {', '.join(METRICS)}"
+        )
+    if given is None:
+        return k, None
+    if isinstance(given, str) and given == "auto":
+        return k, "auto"
+    return k, distance(given, metric, consequence, name)
 
 
 def ids(values: Iterable[str], consequence: str) -> list[str]:

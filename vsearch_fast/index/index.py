@@ -22,10 +22,10 @@ from typing import Any, Literal, Self, overload
 import numpy as np
 import numpy.typing as npt
 
-from ..checks import Progress, Value, positive
+from ..checks import Progress, Value
 from ..errors import ArgumentError, ModelMismatchError
 from ..search.proof import Proof
-from ..words import METRICS, Metric
+from ..words import Metric
 from . import arguments, schema
 from .arrow import Exchanging
 from .changes import Changes
@@ -398,34 +398,29 @@ class Index(Listing, Telling, Duplicating, Exchanging):
                 metric or column; more than a million hits within a distance.
             DTypeError: queries of a type that is not exact.
         """
-        name, asked = "max_distance", max_distance
-        if within is not None:
-            arguments.refuse_both(max_distance, "max_distance", "within", _NOT_SEARCHED)
-            name, asked = "within", within
-        if k is not None or within is None:
-            k = positive(10 if k is None else k, "k", _NOT_SEARCHED)
-        if metric not in METRICS:
-            raise ArgumentError(
-                f"metric is {metric!r}", _NOT_SEARCHED, f"Use one of {', '.join(METRICS)}"
-            )
-        limit = None
-        auto = isinstance(asked, str) and asked == "auto"
-        if asked is not None and not auto:
-            limit = arguments.distance(asked, metric, _NOT_SEARCHED, name)
+        k, reach = arguments.extent(k, metric, max_distance, within, _NOT_SEARCHED)
         wanted = arguments.where(where, _NOT_SEARCHED)
         if group_by is not None:
             column_number(dict.fromkeys(self._store.known_columns(), 0), group_by, _NOT_SEARCHED)
         array = arguments.queries(
             queries, self.dim, self.bits, self.binarize, metric, _NOT_SEARCHED
         )
-        if auto:
-            threshold = self.threshold(metric, threads=threads, backend=backend)
-            limit = -math.inf if threshold is None else threshold.distance
+        limit = self._limit(reach, metric, threads, backend)
         found = find_hits(
             self._store, self._finder, array, k, metric, wanted, limit, group_by,
             threads=threads, strategy=strategy, backend=backend,
         )  # fmt: skip
         return (found.hits, found.proof) if explain else found.hits
+
+    def _limit(
+        self, reach: float | Literal["auto"] | None, metric: Metric, threads: int | None,
+        backend: str,
+    ) -> float | None:  # fmt: skip
+        """The distance that hits are within; "auto" is the threshold's."""
+        if reach != "auto":
+            return reach
+        threshold = self.threshold(metric, threads=threads, backend=backend)
+        return -math.inf if threshold is None else threshold.distance
 
     # Reading
 
