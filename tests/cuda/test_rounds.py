@@ -10,6 +10,7 @@ from emulated import EmulatedDevice
 from vsearch_fast import Resident
 from vsearch_fast.kernels import reference
 from vsearch_fast.kernels.cuda import sources
+from vsearch_fast.kernels.cuda.sources import PRODUCTS
 from vsearch_fast.search import pack_bits, tiling, topk
 from vsearch_fast.search.gpu import lists as lists_module
 from vsearch_fast.search.gpu.lists import Lists
@@ -150,6 +151,10 @@ def test_what_overflows_is_searched_again_from_there(metric, resident, with_devi
     rows: np.ndarray = rng.standard_normal((2000, 64)).astype(np.float32)
     rows[700:] *= np.linspace(0.9, 0.01, 1300, dtype=np.float32)[:, None]
     queries: np.ndarray = rng.standard_normal((3, 64)).astype(np.float32) / 100
+    if metric in PRODUCTS:  # come nearer by turning to where all queries lie
+        towards = rng.standard_normal(64).astype(np.float32)
+        queries = towards + queries
+        rows[700:] += np.linspace(0.1, 9, 1300, dtype=np.float32)[:, None] * towards
     if metric == "hamming":
         share = np.concatenate([np.full(700, 0.5), np.linspace(0.45, 0.05, 1300)])
         bits = rng.random((2000, 512)) < share[:, None]

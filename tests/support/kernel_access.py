@@ -26,8 +26,11 @@ WRITTEN = {
     "drop_listed": "keys uppers ids counts",
     "keep_nearest": "keys uppers ids counts limits",
     "refine": "keys uppers done bad",
+    "refine_dots": "keys uppers done bad",
     "count_bits": "sums",
     "bound_rows": "bounds",
+    "bound_dot_rows": "facts",
+    "square_rows": "squares sizes",
     "Scan": "counts keys uppers ids",
     "Reduced": "left",
 }
