@@ -387,7 +387,7 @@ def test_rows_that_come_in_portions(dtype, devices, with_devices, monkeypatch):
 
 
 def test_an_array_without_room_for_reductions_is_sketched_alone(with_devices, monkeypatch):
-    with_devices(EmulatedDevice(memory=40_000))
+    with_devices(EmulatedDevice(memory=33_000))
     monkeypatch.setattr(tiling, "TILING", cut("many"))
     rows = near_a_plane(np.random.default_rng(0), 300, 16)
     base = Resident(rows, vectors=False)
