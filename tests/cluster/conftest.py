@@ -1,4 +1,4 @@
-"""A Ray cluster of two nodes on this machine, of all tests of this folder; each has a disk of its
+"""A Ray cluster of two nodes on this machine, of the tests of this folder; each has a disk of its
 own, which the variable VSEARCH_TEST_DISK names there."""
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import pytest
 from ray_nodes import Nodes
 
 
-@pytest.fixture(scope="session")
+# Not of the session: other tests of the process would find Ray's threads and hundreds of its files.
+@pytest.fixture(scope="package")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     pytest.importorskip("ray", reason="ray is not installed: .[ray]")
     made = Nodes(tmp_path_factory.mktemp("disks"))

@@ -171,7 +171,7 @@ def test_shards_that_are_wrong(cluster: Nodes, whole: Path, tmp_path: Path) -> N
         file.write(b"\x01\x02\x03\x04")
     with (
         vs.connect(cluster.address, whole) as connected,
-        pytest.raises(DamagedError, match=r"c/vectors-00000.npy is damaged: row 1 \(item 'item 41"),
+        pytest.raises(DamagedError, match=r"c/vectors-00000.npy is damaged: "),
     ):
         asked(connected, k=80)
     (whole / "shards.json").write_text("{}")

@@ -109,4 +109,4 @@ def test_pictures_are_not_added_to_the_whole(
 ) -> None:
     code, _, err = vsearch("index", pictures, "-o", many, "--model", model, "--quiet")
     assert code == 1
-    assert "is a sharded index" in err and "Name the shard" in err
+    assert "is a sharded index, which a cluster brings up to date" in err and "--ray local" in err

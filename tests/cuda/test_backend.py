@@ -214,7 +214,9 @@ def test_what_is_wrong_for_many_queries_alone_is_noticed(monkeypatch, kernel):
                 super().launch(name, grid, *others)
 
     family = kernel.rsplit("_warpgroup", 1)[0]
-    alone = types.SimpleNamespace(SCANS=sources.SCANS, scans_for=lambda *_: (kernel,))
+    alone = types.SimpleNamespace(
+        SCANS=sources.SCANS, PRODUCTS=sources.PRODUCTS, scans_for=lambda *_: (kernel,)
+    )
     monkeypatch.setattr(trials, "sources", alone)
     monkeypatch.setattr(
         trials, "_families", lambda metric: [family] if family.startswith(metric) else []

@@ -31,7 +31,8 @@ _COMMAND = re.compile(
 )
 _OPTION = re.compile(r"--[a-z][a-z0-9-]*")
 #: Of the programs that are advised beside ours.
-_OTHERS = {"--editable", "--upgrade", "--help", "--version", "--user"}
+#: Of pip, Ray and nvidia-smi.
+_OTHERS = {"--head", "--query-gpu", "--editable", "--upgrade", "--help", "--version", "--user"}
 
 
 def commands() -> dict[str, click.Command]:

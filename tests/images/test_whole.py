@@ -219,7 +219,7 @@ def test_warnings_that_are_errors_refuse_no_picture() -> None:
 
 
 def test_want_of_memory_is_no_damage(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise MemoryError
 
     monkeypatch.setattr("vsearch_fast.images.decoding.to_rgb", refuse)

@@ -53,6 +53,8 @@ def test_items_page_by_page(client: httpx.Client) -> None:
     assert [item["id"] for item in some] == ["005.png", "001.png"]
     refused(client.get("/api/items", params={"id": "nope"}), 404, "nope")
     refused(client.get("/api/items", params={"after": "x"}), 422)
+    compacted = client.get("/api/items", params={"after": str(5 << 40)})
+    refused(compacted, 409, "before it was compacted")
     refused(client.get("/api/items", params={"where": "size=1"}), 400, "size", "category")
 
 

@@ -60,6 +60,10 @@ def join(address: str, consequence: str, **options: Any) -> Any:
             f'Say "{LOCAL}", "auto", HOST:PORT or ray://HOST:PORT',
         )  # fmt: skip
     ray = ray_package(consequence)
+    try:
+        _knock(address)  # also where the process is connected, perhaps to another
+    except (OSError, ValueError) as error:
+        raise _no_cluster(address, error, consequence) from error
     with LOCK:
         if not ray.is_initialized():
             quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
@@ -70,22 +74,28 @@ def join(address: str, consequence: str, **options: Any) -> Any:
             if address.startswith("ray://"):
                 quiet = {}
             try:
-                _knock(address)
                 ray.init(address=address, **{**quiet, **options})
             except Exception as error:  # ConnectionError, RuntimeError, ValueError, gRPC's
-                raise ClusterError(
-                    f"No Ray cluster answers at {address}: {_first_line(error)}",
-                    consequence,
-                    "Start one with `ray start --head`, and name its address, or say"
-                    f' "{LOCAL}" for one of this machine alone',
-                ) from error
+                raise _no_cluster(address, error, consequence) from error
     return ray
 
 
+def _no_cluster(address: str, error: Exception, consequence: str) -> ClusterError:
+    return ClusterError(
+        f"No Ray cluster answers at {address}: {_first_line(error)}",
+        consequence,
+        "Start one with `ray start --head`, and name its address, or say"
+        f' "{LOCAL}" for one of this machine alone',
+    )
+
+
 def _knock(address: str) -> None:
-    """Raise OSError where nobody listens: ray itself would wait for minutes."""
+    """Raise OSError where nobody listens: ray itself would wait for minutes; ValueError where the
+    address names no place."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    if host and port.isdecimal():
+    if address not in (LOCAL, "auto"):
+        if not (host and port.isdecimal()):
+            raise ValueError("it is none of the kinds of addresses that there are")
         socket.create_connection((host.strip("[]"), int(port)), _KNOCK_SECONDS).close()
 
 

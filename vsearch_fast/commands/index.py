@@ -195,7 +195,9 @@ def command(
 
     cluster = (shards, workers, worker_cpus, worker_gpus)
     if address is None and any(value is not None for value in cluster):
-        raise click.UsageError("--shards and --worker... are for a cluster: name it with --ray")
+        raise click.UsageError(
+            "--shards, --workers, --worker-cpus, --worker-gpus are for a cluster: name it by --ray"
+        )
     # Where broken pictures are skipped, so are those that a list names and that are not there.
     notes = Notes()
     records, origin, root = _read(

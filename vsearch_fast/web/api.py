@@ -198,7 +198,7 @@ def router(service: Service, *, rating: bool) -> APIRouter:
 
     @routes.get(
         "/api/items",
-        responses=errors(404, 429),
+        responses=errors(404, 409, 429),
         tags=["catalogue"],
         summary="Pictures of the catalogue",
     )

@@ -19,7 +19,13 @@ from PIL import Image
 from ..checks import PixelBox, Value
 from ..embedder.embedder import Embedder
 from ..embedder.views import locates
-from ..errors import ArgumentError, ImageError, StoreError, UnknownIdError, VsearchError
+from ..errors import (
+    ArgumentError,
+    ImageError,
+    StoreError,
+    UnknownIdError,
+    VsearchError,
+)
 from ..images.boxes import pixel_box
 from ..images.decoding import decode, upright_size
 from ..images.jpeg import LIBJPEG_TURBO
@@ -34,7 +40,7 @@ from ..shards.opening import identity_of, open_index
 from ..words import JUDGED, METRICS, Metric
 from .current import Current, Facts, Opened
 from .faults import NotFoundError, RequestError, status_of
-from .filters import without
+from .filters import page, without
 from .lru import SizedCache
 from .queries import Found, Kept, Query, Row, SearchRequest
 from .settings import Settings
@@ -215,8 +221,8 @@ class Catalogue:
     def items(
         self, limit: int, after: int | None, where: Condition | None
     ) -> tuple[list[Item], int | None]:
-        """A page of the catalogue; see `Index.page`."""
-        return self._current.on(lambda opened: opened.index.page(limit, after=after, where=where))
+        """A page of the catalogue; see `filters.page`."""
+        return self._current.on(lambda opened: page(opened.index, limit, after, where))
 
     def item(self, id_: str) -> Item:
         """The item of this id; NotFoundError where there is none, which tells no folder's name."""

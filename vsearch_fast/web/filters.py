@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..checks import Value
+from ..errors import CompactedError
 from ..index.conditions import Condition, all_of
 from ..index.filter_language import read_filter
 from ..index.hits import Hit
-from ..index.items import facet
+from ..index.index import Index
+from ..index.items import Item, facet
 from ..index.where import read_where
 from .faults import RequestError
 
@@ -28,6 +30,20 @@ def parse_where(texts: Sequence[str], wanted: str | None = None) -> Condition | 
             )  # fmt: skip
         pairs.append((column, value))
     return all_of(read_where(pairs), read_filter(wanted, _NOT_SEARCHED) if wanted else None)
+
+
+def page(
+    index: Index, limit: int, after: int | None, where: Condition | None
+) -> tuple[list[Item], int | None]:
+    """As `Index.page`; RequestError (409) where the place is of the catalogue as it was before it
+    was compacted."""
+    try:
+        return index.page(limit, after=after, where=where)
+    except CompactedError:
+        raise RequestError(
+            409, "`after` is of the catalogue as it was before it was compacted",
+            "No page was sent", "Begin again with the first page",
+        ) from None  # fmt: skip
 
 
 def without(id_: str, thing: Value, column: str | None, hits: Sequence[Hit]) -> list[Hit]:

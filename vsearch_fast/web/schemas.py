@@ -198,6 +198,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     },
     404: {"model": ErrorAnswer, "description": "No such picture, here or any longer"},
     408: {"model": ErrorAnswer, "description": "The request came too slowly"},
+    409: {"model": ErrorAnswer, "description": "The catalogue was compacted; begin again"},
     413: {"model": ErrorAnswer, "description": "The request is too large"},
     415: {"model": ErrorAnswer, "description": "No picture that can be read"},
     422: {"model": ErrorAnswer, "description": "A parameter of another type"},
