@@ -214,9 +214,7 @@ def test_what_is_wrong_for_many_queries_alone_is_noticed(monkeypatch, kernel):
                 super().launch(name, grid, *others)
 
     family = kernel.rsplit("_warpgroup", 1)[0]
-    alone = types.SimpleNamespace(
-        SCANS=sources.SCANS, PRODUCTS=sources.PRODUCTS, scans_for=lambda *_: (kernel,)
-    )
+    alone = types.SimpleNamespace(**vars(sources) | {"scans_for": lambda *_: (kernel,)})
     monkeypatch.setattr(trials, "sources", alone)
     monkeypatch.setattr(
         trials, "_families", lambda metric: [family] if family.startswith(metric) else []
@@ -298,7 +296,7 @@ def test_a_pipelined_kernel_gives_way_to_the_simple_one(monkeypatch, device, why
 
 @pytest.mark.parametrize(
     "kernel",
-    ["hamming_tile", "l2_floats_tile", "l1_reduced", "keep_nearest", "bound_dots", "refine_dots"],
+    ["hamming_tile", "l2_floats_tile", "l1_reduced", "keep_nearest", "bound_dots"],
 )
 def test_a_device_that_is_wrong_is_not_used(monkeypatch, kernel):
     """A warning once, and the right result from the processor, every time."""
