@@ -196,7 +196,7 @@ def command(
     cluster = (shards, workers, worker_cpus, worker_gpus)
     if address is None and any(value is not None for value in cluster):
         raise click.UsageError(
-            "--shards, --workers, --worker-cpus, --worker-gpus are for a cluster: name it by --ray"
+            "--shards, --workers, --worker-cpus, --worker-gpus need a cluster: name it with --ray"
         )
     # Where broken pictures are skipped, so are those that a list names and that are not there.
     notes = Notes()
