@@ -217,6 +217,8 @@ def configured(app: FastAPI) -> uvicorn.Config:
     """How uvicorn is to serve an application."""
     return uvicorn.Config(
         app,
+        # Not uvloop, where another package brings it: a write to who has gone is an error there.
+        loop="asyncio",
         http=_Patient,
         ws="none",
         proxy_headers=False,  # whoever sends X-Forwarded-For would be believed, if only from here
