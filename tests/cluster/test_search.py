@@ -206,7 +206,7 @@ def test_copies_are_compared_and_found_again(address: str, many: Path, disk: lis
     queries = rows_with_ties()[[0, 33]]
     with (
         ShardedIndex.open(many) as here,
-        vs.connect(address, many, copy_to=target, groups=1, replicas=2) as connected,
+        vs.connect(address, many, copy_to=target, groups=1, replicas=2, timeout=300) as connected,
     ):
         assert all(len(nodes) == 2 for nodes in connected.nodes.values())
         for metric in SEARCHED:
@@ -222,7 +222,7 @@ def test_copies_are_compared_and_found_again(address: str, many: Path, disk: lis
     with (damaged / "vectors-00000.npy").open("r+b") as file:
         file.seek(200)
         file.write(b"\xff" * 8)
-    with vs.connect(address, many, copy_to=target, groups=1, replicas=2) as connected:
+    with vs.connect(address, many, copy_to=target, groups=1, replicas=2, timeout=300) as connected:
         assert connected.search(queries, 4)[0][0].id == "item 0"
     after = {path: path.stat().st_ino for d in disk for path in (d / "copies").iterdir()}
     assert {path for path in before if before[path] != after[path]} == {damaged}
