@@ -29,7 +29,7 @@ HOUSE = (
     ("images",),
     ("kernels", "models", "disk"),
     ("checks",),
-    ("threads",),
+    ("threads", "optional"),
     ("arithmetic", "errors", "installing", "loading", "machine", "words", "version"),
 )
 

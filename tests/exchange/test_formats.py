@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vsearch_fast import optional
 from vsearch_fast.errors import ArgumentError, DatasetError, MissingDependencyError, StoreError
 from vsearch_fast.exchange import formats
 from vsearch_fast.index import Index, Item
@@ -147,7 +148,7 @@ def test_what_is_missing_is_named(
         raise ImportError(name)
 
     reader = index.to_arrow()
-    monkeypatch.setattr(formats, "package", missing)
+    monkeypatch.setattr(optional, "package", missing)
     for ending, name in ((".parquet", "pyarrow"), (".lance", "pylance"), (".faiss", "faiss-cpu")):
         with pytest.raises(MissingDependencyError, match=f"The package {name}, which this kind"):
             formats.write(reader, tmp_path / f"out{ending}")

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vsearch_fast import optional
 from vsearch_fast.errors import ArgumentError, DTypeError, MissingDependencyError
 from vsearch_fast.index import Index, Item, arrow
 from vsearch_fast.index import arrow_reading as reading
@@ -184,7 +185,7 @@ def test_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     def missing(name: str) -> Any:
         raise ImportError(name)
 
-    monkeypatch.setattr(arrow, "package", missing)
+    monkeypatch.setattr(optional, "package", missing)
     with (
         Index.create(tmp_path / "i", 2) as index,
         pytest.raises(MissingDependencyError, match="pyarrow, which tables need"),

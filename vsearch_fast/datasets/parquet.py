@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from ..errors import DatasetError, MissingDependencyError
-from ..installing import how_to_install
+from ..errors import DatasetError
+from ..loading import package
+from ..optional import optional
 from .tables import CONSEQUENCE, Fault, Table
 
 #: The ending by which such a file is known.
@@ -33,18 +34,12 @@ class ParquetTable(Table):
     ) -> None:
         self.file, self.shown = file, shown or str(file)
         self.faults: list[Fault] = []
+        cause = "The package pyarrow, which reads Parquet files, is not installed"
+        instead = "write the list as a CSV"
+        parquet: Any = optional("pyarrow.parquet", cause, CONSEQUENCE, "parquet", instead)
         try:
-            from pyarrow import ArrowException
-            from pyarrow.parquet import ParquetFile
-        except ImportError as error:
-            raise MissingDependencyError(
-                "The package pyarrow, which reads Parquet files, is not installed",
-                CONSEQUENCE,
-                f"{how_to_install('ray')}, or write the list as a CSV",
-            ) from error
-        try:
-            self._held = ParquetFile(str(file) if content is None else io.BytesIO(content))
-        except (ArrowException, OSError) as error:
+            self._held = parquet.ParquetFile(str(file) if content is None else io.BytesIO(content))
+        except (package("pyarrow").ArrowException, OSError) as error:
             said = " ".join(str(error).split())
             raise DatasetError(
                 f"{self.shown} cannot be read ({said})", CONSEQUENCE, "Check the path and the file"

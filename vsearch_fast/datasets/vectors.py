@@ -20,8 +20,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..checks import Scalar
-from ..errors import DatasetError, MissingDependencyError
-from ..installing import how_to_install
+from ..errors import DatasetError
+from ..loading import package
+from ..optional import optional
 
 #: Bytes of float32 in a block, about.
 BLOCK_BYTES = 2**25
@@ -317,13 +318,7 @@ class _Parquet:
 
 
 def _pyarrow() -> tuple[Any, Any]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise MissingDependencyError(
-            "Reading Parquet needs the package pyarrow, which is not installed",
-            _CONSEQUENCE,
-            f"Install it with {how_to_install('parquet')}, or save the vectors by numpy.save",
-        ) from error
-    return pyarrow, pyarrow.parquet
+    cause = "Reading Parquet needs the package pyarrow, which is not installed"
+    instead = "save the vectors by numpy.save"
+    parquet = optional("pyarrow.parquet", cause, _CONSEQUENCE, "parquet", instead)
+    return package("pyarrow"), parquet

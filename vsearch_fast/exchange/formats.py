@@ -24,8 +24,7 @@ import numpy as np
 from ..disk.replacing import replacing
 from ..disk.writing import write_error
 from ..errors import ArgumentError, DatasetError, MissingDependencyError, StoreError
-from ..installing import how_to_install
-from ..loading import package
+from ..optional import optional
 
 _NOT_WRITTEN, _NOT_READ = "Nothing was written", "Nothing was read"
 
@@ -33,14 +32,12 @@ Progress = Callable[[int], None]
 
 
 def _package(name: str, what: str, extra: str, consequence: str) -> Any:
-    try:
-        return package(name)
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"The package {what}, which this kind of file needs, is not installed",
-            consequence,
-            how_to_install(extra),
-        ) from error
+    cause = f"The package {what}, which this kind of file needs, is not installed"
+    return optional(name, cause, consequence, extra)
+
+
+def _arrow(consequence: str) -> Any:
+    return _package("pyarrow", "pyarrow", "parquet", consequence)
 
 
 def _parquet(consequence: str) -> Any:
@@ -72,7 +69,7 @@ def _write_parquet(reader: Any, target: Path, progress: Progress) -> None:
 
 
 def _write_arrow(reader: Any, target: Path, progress: Progress) -> None:
-    arrow = _package("pyarrow", "pyarrow", "parquet", _NOT_WRITTEN)
+    arrow = _arrow(_NOT_WRITTEN)
     with replacing(target) as file, arrow.ipc.new_file(str(file), reader.schema) as writer:
         for batch in _counted(reader, progress):
             writer.write_batch(batch)
@@ -163,12 +160,12 @@ def _vectors(batch: Any) -> np.ndarray:
 def _read_parquet(source: Path) -> Any:
     parquet = _parquet(_NOT_READ)
     file = parquet.ParquetFile(source)
-    arrow = package("pyarrow")
+    arrow = _arrow(_NOT_READ)
     return arrow.RecordBatchReader.from_batches(file.schema_arrow, file.iter_batches(4096))
 
 
 def _read_arrow(source: Path) -> Any:
-    arrow = _package("pyarrow", "pyarrow", "parquet", _NOT_READ)
+    arrow = _arrow(_NOT_READ)
     file = arrow.ipc.open_file(str(source))
     batches = (file.get_batch(number) for number in range(file.num_record_batches))
     return arrow.RecordBatchReader.from_batches(file.schema, batches)
@@ -179,7 +176,7 @@ def _read_lance(source: Path) -> Any:
 
 
 def _read_faiss(source: Path) -> Any:
-    faiss, arrow = _faiss(_NOT_READ), _package("pyarrow", "pyarrow", "parquet", _NOT_READ)
+    faiss, arrow = _faiss(_NOT_READ), _arrow(_NOT_READ)
     index = faiss.read_index(str(source))
     names = listed_ids(source)
     if names is None:

@@ -18,9 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ..checks import Value
-from ..errors import MissingDependencyError
-from ..installing import how_to_install
-from ..loading import package
+from ..optional import optional
 from ..words import ZERO
 from .arrow_reading import BOX, NOTE, PREFIX, RESERVED, Table
 from .items import Item
@@ -40,14 +38,8 @@ def arrow_package(consequence: str) -> Any:
     Raises:
         MissingDependencyError: it is not installed.
     """
-    try:
-        return package("pyarrow")
-    except ImportError as error:
-        raise MissingDependencyError(
-            "The package pyarrow, which tables need, is not installed",
-            consequence,
-            how_to_install("parquet"),
-        ) from error
+    cause = "The package pyarrow, which tables need, is not installed"
+    return optional("pyarrow", cause, consequence, "parquet")
 
 
 class Exchanging:

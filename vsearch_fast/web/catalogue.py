@@ -40,7 +40,7 @@ from ..shards.opening import identity_of, open_index
 from ..words import JUDGED, METRICS, Metric
 from .current import Current, Facts, Opened
 from .faults import NotFoundError, RequestError, status_of
-from .filters import page, without
+from .filters import Page, page, without
 from .lru import SizedCache
 from .queries import Found, Kept, Query, Row, SearchRequest
 from .settings import Settings
@@ -218,9 +218,7 @@ class Catalogue:
         """What a user should know of the network, if anything."""
         return "untrained network" if self.index.model.get("trained") == "no" else ""
 
-    def items(
-        self, limit: int, after: int | None, where: Condition | None
-    ) -> tuple[list[Item], int | None]:
+    def items(self, limit: int, after: int | None, where: Condition | None) -> Page:
         """A page of the catalogue; see `filters.page`."""
         return self._current.on(lambda opened: page(opened.index, limit, after, where))
 

@@ -32,9 +32,11 @@ def parse_where(texts: Sequence[str], wanted: str | None = None) -> Condition | 
     return all_of(read_where(pairs), read_filter(wanted, _NOT_SEARCHED) if wanted else None)
 
 
-def page(
-    index: Index, limit: int, after: int | None, where: Condition | None
-) -> tuple[list[Item], int | None]:
+#: Items, and where the next page begins; None where none follows.
+Page = tuple[list[Item], int | None]
+
+
+def page(index: Index, limit: int, after: int | None, where: Condition | None) -> Page:
     """As `Index.page`; RequestError (409) where the place is of the catalogue as it was before it
     was compacted."""
     try:
