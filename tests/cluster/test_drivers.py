@@ -29,6 +29,26 @@ with vs.connect(address, place, groups=1, timeout=120) as index:
     print(json.dumps({"found": found, "threshold": threshold, "count": len(index)}))
 """
 
+#: A client whose first server dies as it starts, as one that is forked at a bad moment does.
+UNLUCKY = """
+import sys
+from ray.util.client.worker import Worker
+from vsearch_fast.cluster.joining import join
+begun, met = Worker._server_init, []
+def dies_once(self, *args):
+    if not met:
+        met.append(self)
+        raise ConnectionAbortedError("Starting Ray client server failed")
+    return begun(self, *args)
+Worker._server_init = dies_once
+ray = join(sys.argv[1], "Nothing was tested")
+assert met and int(ray.cluster_resources()["CPU"]) == 4
+"""
+
+
+def test_a_client_whose_first_server_dies(cluster: Nodes) -> None:
+    subprocess.run([sys.executable, "-c", UNLUCKY, cluster.client], check=True, timeout=240)
+
 
 @pytest.mark.parametrize("way", ["address", "client"])
 def test_two_drivers(cluster: Nodes, tmp_path: Path, way: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
@@ -14,6 +15,7 @@ from ..loading import LOCK, package
 #: An address that starts a cluster of this machine alone, which ends with the process.
 LOCAL = "local"
 _KNOCK_SECONDS = 10.0
+_CLIENT_ATTEMPTS = 5
 
 
 def ray_package(consequence: str) -> Any:
@@ -74,15 +76,27 @@ def join(address: str, consequence: str, **options: Any) -> Any:
             if address.startswith("ray://"):
                 quiet = {}
             try:
-                ray.init(address=address, **{**quiet, **options})
+                _begun(lambda: ray.init(address=address, **{**quiet, **options}))
             except Exception as error:  # ConnectionError, RuntimeError, ValueError, gRPC's
                 raise _no_cluster(address, error, consequence) from error
     return ray
 
 
+def _begun(init: Callable[[], object]) -> None:
+    """Call ``ray.init``, and again where the cluster is there and could not start the process that
+    serves this client: it forks amid gRPC's threads, and what is forked may die of that."""
+    for attempt in range(1, _CLIENT_ATTEMPTS + 1):
+        try:
+            init()
+            return
+        except ConnectionError as error:
+            if attempt == _CLIENT_ATTEMPTS or "Starting Ray client server failed" not in str(error):
+                raise
+
+
 def _no_cluster(address: str, error: Exception, consequence: str) -> ClusterError:
     return ClusterError(
-        f"No Ray cluster answers at {address}: {_first_line(error)}",
+        f"No Ray cluster answers at {address}: {_in_a_line(error)}",
         consequence,
         "Start one with `ray start --head`, and name its address, or say"
         f' "{LOCAL}" for one of this machine alone',
@@ -99,6 +113,7 @@ def _knock(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), _KNOCK_SECONDS).close()
 
 
-def _first_line(error: BaseException) -> str:
+def _in_a_line(error: BaseException) -> str:
+    """What an error says first; last, where that is the head of a traceback of the server's."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].rstrip(".")
+    return (lines[-1] if lines[0].endswith(":") else lines[0]).rstrip(".")
