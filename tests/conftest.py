@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections import Counter
+from collections import defaultdict
 from itertools import chain
 from pathlib import Path
 
@@ -81,10 +81,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     passed = terminalreporter.stats.get("passed", [])
     used = {report.nodeid for report in passed if "photos" in dict(report.user_properties)}
     terminalreporter.write_line(f"real photos: used by {len(used)} passed tests")
-    seconds: Counter[str] = Counter()
+    seconds: dict[str, float] = defaultdict(float)
     for report in chain.from_iterable(terminalreporter.stats.values()):
         if isinstance(report, pytest.TestReport):
             seconds[report.nodeid.partition("::")[0]] += report.duration
     terminalreporter.write_line("seconds, of the files that took longest:")
-    for file, taken in seconds.most_common(30):
+    for file, taken in sorted(seconds.items(), key=lambda pair: -pair[1])[:30]:
         terminalreporter.write_line(f"{taken:6.0f} {file}")

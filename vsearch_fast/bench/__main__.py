@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from ..disk.replacing import replace_text
+from ..errors import ArgumentError
 from ..terminal import options as shared
 from ..terminal.console import run
 from ..terminal.keeping import stands
@@ -58,6 +59,21 @@ def _output(context: click.Context, parameter: click.Parameter, value: Path | No
         except ImportError:
             raise click.UsageError("--plot needs Matplotlib: pip install matplotlib") from None
     return value
+
+
+def _redraw(file: Path, plot_file: Path | None) -> None:
+    if plot_file is None:
+        raise click.UsageError("--redraw needs --plot FILE, to draw into")
+    from .plots import plot
+
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise click.UsageError(f"{file} is no record of --json: {error}") from None
+    try:
+        plot(record, plot_file)
+    except ArgumentError as error:
+        raise click.UsageError(f"{file}: {error}") from None
 
 
 @click.command(context_settings={"max_content_width": 100})
@@ -155,6 +171,12 @@ def _output(context: click.Context, parameter: click.Parameter, value: Path | No
     callback=_output,
     help="Also draw the bars and a roofline into this .png, .svg or .pdf file.",
 )
+@click.option(
+    "--redraw",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="RECORD",
+    help="Measure nothing: draw the --plot of this file, which an earlier --json wrote.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace such files of an earlier run.")
 def command(
     quick: bool,
@@ -177,6 +199,7 @@ def command(
     faiss_blas: str,
     json_file: Path | None,
     plot_file: Path | None,
+    redraw: Path | None,
     overwrite: bool,
 ) -> None:
     """Measure exact search on this machine, against its roofs and against other libraries.
@@ -199,6 +222,9 @@ def command(
                 file, None, "", consequence="Nothing was measured", name=name,
                 said="holds what an earlier run measured",
             )  # fmt: skip
+    if redraw is not None:
+        _redraw(redraw, plot_file)
+        return
     if features is not None and model is not None:
         raise click.UsageError("give --features or --model, not both")
     if pictures is not None and model is None:
@@ -253,7 +279,9 @@ def command(
     if json_file is not None:
         replace_text(json_file, json.dumps(session.record, indent=1) + "\n")
     if plot_file is not None:
-        session.draw(plot_file)
+        from .plots import plot
+
+        plot(session.record, plot_file)
     if not session.ok:
         raise click.ClickException(
             "an answer of vsearch_fast is not the right one: please report it, with the record "

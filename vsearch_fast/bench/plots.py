@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..errors import MissingDependencyError
+from ..errors import ArgumentError, MissingDependencyError
 from .roofs import Roofs
 
 #: Okabe and Ito's palette, which colour-blind readers can tell apart.
@@ -15,6 +15,8 @@ _COLOURS = {
 _NAMES = {
     "hamming": "Hamming", "l1": "L1", "l2": "L2", "cosine": "cosine", "ip": "inner product",
 }  # fmt: skip
+#: Of the other contenders, each its own.
+_MARKERS = "s^vD<>phXP*d"
 _INK, _PALE = "#222222", "#8a8a8a"
 #: (field of Roofs, label) of the horizontal roofs that are drawn.
 _ROOFS = (
@@ -26,12 +28,14 @@ _ROOFS = (
 )
 
 
-def plot(results: list[dict[str, Any]], roofs: Roofs, title: str, file: Path) -> None:
-    """Draw the measured cases into a file, whose extension chooses the format.
+def plot(record: dict[str, Any], file: Path) -> None:
+    """Draw the measured cases of a record (``Session.record``, or the same read from the file that
+    ``--json`` wrote), into a file, whose extension chooses the format.
 
     Of several kinds of data the last is drawn (features, where there are any): the table has all.
 
     Raises:
+        ArgumentError: not a record of measured cases.
         MissingDependencyError: without Matplotlib.
     """
     try:
@@ -41,6 +45,19 @@ def plot(results: list[dict[str, Any]], roofs: Roofs, title: str, file: Path) ->
         raise MissingDependencyError(
             "Matplotlib is not installed", "The plot was not drawn", "pip install matplotlib"
         ) from None
+    try:
+        results, machine = record["results"], record["machine"]
+        roofs = Roofs(**record["roofs"])
+        title = (
+            f"{machine['cpu']}, {roofs.threads} threads, {machine['instructions']}; "
+            f"{record['dim']} dimensions, k = {results[0]['k']}"
+        )
+    except (KeyError, TypeError, IndexError) as error:
+        raise ArgumentError(
+            f"The record holds no measured cases with roofs ({error!r})",
+            "The plot was not drawn",
+            "Give a file that --json wrote with the part bars",
+        ) from error
     timed = [r for r in results if not r["why_not"] and r["data"] == results[-1]["data"]]
     groups = list(dict.fromkeys(_group(r) for r in timed))
     bars = sum(1 for r in timed if not r["ours"])
@@ -93,11 +110,14 @@ def _roofline(axes: Any, timed: list[dict[str, Any]], roofs: Roofs) -> None:
             fontsize=8.5, color=_PALE if "float" in name else _INK,
         )  # fmt: skip
         last = level
+    others = dict.fromkeys(r["contender"] for r in timed if not r["ours"])
+    markers = {name: _MARKERS[at % len(_MARKERS)] for at, name in enumerate(others)}
     for r in timed:
         x, y = r["steps"] / r["bytes"], r["steps"] / r["seconds"] / 1e9
         colour = _COLOURS[r["metric"]]
         axes.plot(
-            x, y, marker="o" if r["ours"] else "s", markersize=9 if r["ours"] else 4.5,
+            x, y, marker="o" if r["ours"] else markers[r["contender"]],
+            markersize=9 if r["ours"] else 5.5,
             markerfacecolor=colour if r["ours"] else "white", markeredgecolor=colour,
             linestyle="none", zorder=3 if r["ours"] else 2,
         )  # fmt: skip
@@ -106,10 +126,13 @@ def _roofline(axes: Any, timed: list[dict[str, Any]], roofs: Roofs) -> None:
         axes.plot([], [], "o", color=_COLOURS[m], label=f"vsearch_fast, {_NAMES[m]}")[0]
         for m in shown
     ]
-    handles += axes.plot(
-        [], [], "s", markerfacecolor="white", markeredgecolor=_PALE, markersize=4.5,
-        label="others, same colours",
-    )  # fmt: skip
+    handles += [
+        axes.plot(
+            [], [], marker, markerfacecolor="white", markeredgecolor=_PALE, markersize=5.5,
+            label=name,
+        )[0]
+        for name, marker in markers.items()
+    ]  # fmt: skip
     axes.legend(handles=handles, loc="lower right", frameon=False, fontsize=8.5)
     axes.set(xscale="log", yscale="log", xlim=(low, high))
     axes.set_ylim(min([low * read, *(r["steps"] / r["seconds"] / 1e9 for r in timed)]) / 2, top * 2)

@@ -149,18 +149,6 @@ class Session:
             self.record["footprint"] = found
             self.show(f"\n{footprint_text(found)}")
 
-    def draw(self, file: Path) -> None:
-        """The picture of the part bars, which must have run."""
-        from .plots import plot
-
-        assert self._roofs is not None
-        machine = self.record["machine"]
-        title = (
-            f"{machine['cpu']}, {self.threads} threads, {machine['instructions']}; "
-            f"{self.record['dim']} dimensions, k = {self.options.k}"
-        )
-        plot(self.record["results"], self._roofs, title, file)
-
     def _data(self) -> tuple[Data, int, int | None]:
         """The maker of data, the dimension (that of the features where there are some), and the
         bits of codes that a rule of the model makes."""
