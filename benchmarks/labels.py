@@ -30,27 +30,25 @@ lie within it.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import labelled
 import numpy as np
 from tqdm import tqdm
 
-from vsearch_fast import Embedder, Index, Likeness, __version__, pack_bits, topk
-from vsearch_fast.bench.machine import command_line
-from vsearch_fast.datasets import detect
+from vsearch_fast import Index, Likeness, pack_bits, topk
 from vsearch_fast.datasets.records import Record
 from vsearch_fast.index.learning import ABSENT
 from vsearch_fast.index.pairs import SHOWN
 from vsearch_fast.index.thresholds import Threshold
-from vsearch_fast.words import JUDGED, Metric
+from vsearch_fast.words import Metric
 
 PARTS = 5
 WORDS = ("same item", "similar", "not similar")
@@ -104,19 +102,19 @@ class Data:
 
 def main() -> None:
     """Measure, print Markdown, and write JSON where asked to."""
-    args = _arguments()
-    records, _ = detect.read(
-        args.data, args.format, csv=args.csv, columns=dict(args.column) or None
+    options = labelled.parser(__doc__)
+    options.add_argument("--model", required=True, help="a model file, or a name of vsearch models")
+    options.add_argument(
+        "--min-pictures", type=int, default=20, help="of one held out (default 20)"
     )
-    records = [r for r in records if r.category is not None and r.category not in args.leave_out]
-    if args.limit is not None and len(records) > args.limit:
-        chosen = np.random.default_rng(args.seed).choice(len(records), args.limit, replace=False)
-        records = [records[number] for number in np.sort(chosen)]
+    options.add_argument("--absent", type=float, default=ABSENT, help="as for vsearch calibrate")
+    args = labelled.parsed(options)
+    records = labelled.limited(labelled.labelled(args)[0], args)
     if len({record.category for record in records}) < 2:
         sys.exit(
             "There are no two categories. Nothing was measured: give a data set that has them."
         )
-    embedder = Embedder(args.model, args.provider, threads=args.threads)
+    embedder = labelled.embedder_of(args)
     features = embedder.embed(
         [record.path for record in records], [record.box for record in records], progress=True
     )
@@ -130,57 +128,14 @@ def main() -> None:
                 some = [each for each in hits if each["situation"] == situation]
                 if some:
                     outcomes.append(_outcome(metric, situation, some))
-    facts = {
-        "data": args.data.name,
-        "pictures": len(records),
-        "categories": dict(Counter(str(record.category) for record in records)),
-        "items": int((np.unique(data.item) >= 0).sum()),
-        "groups": int((np.unique(data.group) >= 0).sum()),
-        "absent": args.absent,
-        "model": Path(args.model).name,
-        "model_id": embedder.model_id,
-        "weights": embedder.metadata.get("weights", ""),
-        "dim": embedder.dim,
-        "vsearch_fast": __version__,
-        "command": command_line("benchmarks/labels.py"),
-    }
-    _report(facts, outcomes)
-    if args.json is not None:
-        content = {"facts": facts, "outcomes": [asdict(outcome) for outcome in outcomes]}
-        args.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("data", type=Path, help="as for vsearch index")
-    parser.add_argument("--model", required=True, help="a model file, or a name of vsearch models")
-    parser.add_argument("--format", default="auto", help="as for vsearch index")
-    parser.add_argument("--csv", type=Path, default=None, help="as for vsearch index")
-    parser.add_argument(
-        "--column", action="append", default=[], metavar="ROLE=NAME", type=_pair,
-        help="as for vsearch index",
+    facts = labelled.facts(
+        args, embedder, "labels.py", pictures=len(records),
+        categories=dict(Counter(str(record.category) for record in records)),
+        items=int((np.unique(data.item) >= 0).sum()),
+        groups=int((np.unique(data.group) >= 0).sum()), absent=args.absent,
     )  # fmt: skip
-    parser.add_argument("--leave-out", action="append", default=[], help="no category; repeat")
-    parser.add_argument("--min-pictures", type=int, default=20, help="of one held out (default 20)")
-    parser.add_argument("--metric", action="append", choices=JUDGED, help="default: all; repeat")
-    parser.add_argument("--absent", type=float, default=ABSENT, help="as for vsearch calibrate")
-    parser.add_argument("--limit", type=int, default=None, help="pictures, drawn at random")
-    parser.add_argument("--seed", type=int, default=0, help="of that (default 0)")
-    parser.add_argument("--threads", type=int, default=None)
-    parser.add_argument("--provider", default="auto", help="as for vsearch index")
-    parser.add_argument("--json", type=Path, default=None, help="also write the figures here")
-    args = parser.parse_args()
-    args.metric = args.metric or list(JUDGED)
-    return args
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise argparse.ArgumentTypeError(f"{text!r} is not ROLE=NAME")
-    return name, value
+    _report(facts, outcomes)
+    labelled.write(args.json, facts, outcomes)
 
 
 def _numbers(records: list[Record], name: str) -> np.ndarray:

@@ -31,24 +31,22 @@ with the one that follows from all distances; a difference is an error.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import sys
 import tempfile
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
+import labelled
 import numpy as np
 from tqdm import tqdm
 
-from vsearch_fast import Embedder, Index, __version__, pack_bits, topk
-from vsearch_fast.bench.machine import command_line
+from vsearch_fast import Index, pack_bits, topk
 from vsearch_fast.datasets import detect
 from vsearch_fast.datasets.records import Record
 from vsearch_fast.index.thresholds import QUANTILE, SAMPLE, place, sampled
-from vsearch_fast.words import JUDGED, Metric
+from vsearch_fast.words import Metric
 
 QUANTILES = (0.5, 0.75, 0.9, 0.95, 0.99)
 _BLOCK = 256  # queries whose distances to all rows are held at once
@@ -76,14 +74,16 @@ class Outcome:
 
 def main() -> None:
     """Measure, print Markdown, and write JSON where asked to."""
-    args = _arguments()
-    records, origin = detect.read(
-        args.data, args.format, csv=args.csv, columns=dict(args.column) or None
+    options = labelled.parser(__doc__)
+    options.add_argument("--model", type=Path, required=True, help="a model file of vsearch export")
+    options.add_argument("--category", action="append", help="hold out this one only; repeat")
+    options.add_argument(
+        "--min-pictures", type=int, default=20, help="of one held out (default 20)"
     )
-    records = [r for r in records if r.category is not None and r.category not in args.leave_out]
-    if args.limit is not None and len(records) > args.limit:
-        chosen = np.random.default_rng(args.seed).choice(len(records), args.limit, replace=False)
-        records = [records[number] for number in np.sort(chosen)]
+    options.add_argument("--foreign", type=Path, default=None, help="pictures of another kind")
+    args = labelled.parsed(options)
+    records, origin = labelled.labelled(args)
+    records = labelled.limited(records, args)
     counts = Counter(str(record.category) for record in records)
     held = [name for name, count in counts.items() if count >= args.min_pictures]
     held = sorted(args.category or held)
@@ -92,12 +92,7 @@ def main() -> None:
             f"{origin} has the categories {dict(counts)}. Nothing was measured: name some of "
             "them (--category), or lower --min-pictures. Two are needed at least."
         )
-    embedder = Embedder(args.model, args.provider, threads=args.threads)
-    if "hamming" in args.metric and embedder.binarize != "zero":
-        sys.exit(
-            f"The codes of {args.model} are by the rule {embedder.binarize}, and this measures the "
-            "bits features > 0. Nothing was measured: name l1 and l2 alone (--metric)."
-        )
+    embedder = labelled.embedder_of(args)
     features = embedder.embed(
         [record.path for record in records], [record.box for record in records], progress=True
     )
@@ -116,60 +111,15 @@ def main() -> None:
             strangers = embedder.embed([record.path for record in detect.read(args.foreign)[0]])
             foreign = _foreign(Path(folder), records, features, strangers, args.metric, grouped)
     steps.close()
-    facts = {
-        "data": args.data.name,
-        "pictures": len(records),
-        "categories": dict(counts),
-        "groups": len({record.group for record in records if record.group}),
-        "held out": held,
-        "model": Path(args.model).name,
-        "model_id": embedder.model_id,
-        "weights": embedder.metadata.get("weights", ""),
-        "dim": embedder.dim,
-        "vsearch_fast": __version__,
-        "command": command_line("benchmarks/no_match.py"),
-    }
+    facts = labelled.facts(
+        args, embedder, "no_match.py", pictures=len(records), categories=dict(counts),
+        groups=len({record.group for record in records if record.group}), **{"held out": held},
+    )  # fmt: skip
     _report(facts, outcomes)
     for metric, share in foreign.items():
         print(f"{metric}: of {args.foreign} {share:.3f} accepted, quantile {QUANTILE:g}")
-    if args.json is not None:
-        facts["foreign"] = {"data": str(args.foreign or ""), "accepted": foreign}
-        content = {"facts": facts, "outcomes": [asdict(outcome) for outcome in outcomes]}
-        args.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("data", type=Path, help="as for vsearch index")
-    parser.add_argument("--model", type=Path, required=True, help="a model file of vsearch export")
-    parser.add_argument("--format", default="auto", help="as for vsearch index")
-    parser.add_argument("--csv", type=Path, default=None, help="as for vsearch index")
-    parser.add_argument(
-        "--column", action="append", default=[], metavar="ROLE=NAME", type=_pair,
-        help="as for vsearch index",
-    )  # fmt: skip
-    parser.add_argument("--category", action="append", help="hold out this one only; repeat")
-    parser.add_argument("--leave-out", action="append", default=[], help="no category; repeat")
-    parser.add_argument("--min-pictures", type=int, default=20, help="of one held out (default 20)")
-    parser.add_argument("--metric", action="append", choices=JUDGED, help="default: all; repeat")
-    parser.add_argument("--foreign", type=Path, default=None, help="pictures of another kind")
-    parser.add_argument("--limit", type=int, default=None, help="pictures, drawn at random")
-    parser.add_argument("--seed", type=int, default=0, help="of that (default 0)")
-    parser.add_argument("--threads", type=int, default=None)
-    parser.add_argument("--provider", default="auto", help="as for vsearch index")
-    parser.add_argument("--json", type=Path, default=None, help="also write the figures here")
-    args = parser.parse_args()
-    args.metric = args.metric or list(JUDGED)
-    return args
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise argparse.ArgumentTypeError(f"{text!r} is not ROLE=NAME")
-    return name, value
+    facts["foreign"] = {"data": str(args.foreign or ""), "accepted": foreign}
+    labelled.write(args.json, facts, outcomes)
 
 
 def _indexes(

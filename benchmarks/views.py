@@ -25,23 +25,20 @@ Nothing here is a matter of speed.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
+import labelled
 import numpy as np
 from tqdm import tqdm
 
-from vsearch_fast import Embedder, __version__, pack_bits, topk
-from vsearch_fast.bench.machine import command_line
-from vsearch_fast.datasets import detect
+from vsearch_fast import Embedder, pack_bits, topk
 from vsearch_fast.datasets.records import Record
 from vsearch_fast.datasets.splits import split
 from vsearch_fast.embedder import embed_views
-from vsearch_fast.words import JUDGED, Metric
+from vsearch_fast.words import Metric
 
 WAYS: dict[str, tuple[Sequence[int], Sequence[int]]] = {
     "whole, whole": ((0,), (0,)),
@@ -77,27 +74,26 @@ class Outcome:
 
 def main() -> None:
     """Measure, print Markdown, and write JSON where asked to."""
-    args = _arguments()
-    records, origin = detect.read(
-        args.data, args.format, csv=args.csv, columns=dict(args.column) or None
+    options = labelled.parser(__doc__)
+    options.add_argument("--model", default=None, help="default: the package's own")
+    options.add_argument(
+        "--locate-by", default=None, metavar="MODEL", help="boxes by this model's activations"
     )
-    records = [r for r in records if r.category is not None and r.category not in args.leave_out]
+    options.add_argument(
+        "--unseen", action="store_true",
+        help="only groups that vsearch train (seed 0) keeps for the test",
+    )  # fmt: skip
+    args = labelled.parsed(options)
+    records, origin = labelled.labelled(args)
     if args.unseen:
         records = _unseen(records)
-    if args.limit is not None and len(records) > args.limit:
-        chosen = np.random.default_rng(args.seed).choice(len(records), args.limit, replace=False)
-        records = [records[number] for number in np.sort(chosen)]
+    records = labelled.limited(records, args)
     if len({record.category for record in records}) < 2:
         sys.exit(
             f"{origin} has {len(records)} pictures of less than two categories. Nothing was "
             "measured: name the column of categories (--column category=NAME)."
         )
-    embedder = Embedder(args.model, args.provider, threads=args.threads)
-    if "hamming" in args.metric and embedder.binarize != "zero":
-        sys.exit(
-            f"The codes of {embedder} are by the rule {embedder.binarize}, and this measures the "
-            "bits features > 0. Nothing was measured: name l1 and l2 alone (--metric)."
-        )
+    embedder = labelled.embedder_of(args)
     boxes = [record.box for record in records]
     if args.locate_by is not None:
         other = Embedder(args.locate_by, "cpu", threads=args.threads)
@@ -113,62 +109,16 @@ def main() -> None:
     outcomes = []
     for metric in tqdm(args.metric, desc="metrics", disable=None):
         outcomes += measured(features, category, group, metric)
-    facts = {
-        "data": args.data.name,
-        "pictures": len(records),
-        "categories": len(set(category.tolist())),
-        "groups": len({record.group for record in records if record.group}),
-        "own boxes": sum(record.box is not None for record in records),
-        "boxes": "of the model" if args.locate_by is None else Path(args.locate_by).name,
-        "model": Path(embedder.description["file"]).name,
-        "model_id": embedder.model_id,
-        "weights": embedder.metadata.get("weights", ""),
-        "dim": embedder.dim,
-        "vsearch_fast": __version__,
-        "command": command_line("benchmarks/views.py"),
-    }
+    facts = labelled.facts(
+        args, embedder, "views.py", pictures=len(records), categories=len(set(category.tolist())),
+        groups=len({record.group for record in records if record.group}),
+        **{
+            "own boxes": sum(record.box is not None for record in records),
+            "boxes": "of the model" if args.locate_by is None else Path(args.locate_by).name,
+        },
+    )  # fmt: skip
     _report(facts, outcomes)
-    if args.json is not None:
-        content = {"facts": facts, "outcomes": [asdict(outcome) for outcome in outcomes]}
-        args.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("data", type=Path, help="as for vsearch index")
-    parser.add_argument("--model", default=None, help="default: the package's own")
-    parser.add_argument(
-        "--locate-by", default=None, metavar="MODEL", help="boxes by this model's activations"
-    )
-    parser.add_argument("--format", default="auto", help="as for vsearch index")
-    parser.add_argument("--csv", type=Path, default=None, help="as for vsearch index")
-    parser.add_argument(
-        "--column", action="append", default=[], metavar="ROLE=NAME", type=_pair,
-        help="as for vsearch index",
-    )  # fmt: skip
-    parser.add_argument("--leave-out", action="append", default=[], help="no category; repeat")
-    parser.add_argument(
-        "--unseen", action="store_true",
-        help="only groups that vsearch train (seed 0) keeps for the test",
-    )  # fmt: skip
-    parser.add_argument("--metric", action="append", choices=JUDGED, help="default: all; repeat")
-    parser.add_argument("--limit", type=int, default=None, help="pictures, drawn at random")
-    parser.add_argument("--seed", type=int, default=0, help="of that (default 0)")
-    parser.add_argument("--threads", type=int, default=None)
-    parser.add_argument("--provider", default="auto", help="as for vsearch index")
-    parser.add_argument("--json", type=Path, default=None, help="also write the figures here")
-    args = parser.parse_args()
-    args.metric = args.metric or list(JUDGED)
-    return args
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise argparse.ArgumentTypeError(f"{text!r} is not ROLE=NAME")
-    return name, value
+    labelled.write(args.json, facts, outcomes)
 
 
 def measured(

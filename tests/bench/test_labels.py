@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmark_scripts import importable
 from PIL import Image
 from tiny_model import write_tiny_model
 
@@ -27,12 +27,8 @@ def test_labels_are_counted(
             lines.append(f"{item}-{view}.png,{('dark', 'light')[kind]},item {item}")
     (tmp_path / "list.csv").write_text("\n".join(lines))
     model = write_tiny_model(tmp_path / "tiny.onnx")
-    script = Path(__file__).resolve().parents[2] / "benchmarks" / "labels.py"
-    found = importlib.util.spec_from_file_location("benchmark_of_labels", script)
-    assert found is not None and found.loader is not None
-    benchmark = importlib.util.module_from_spec(found)
-    monkeypatch.setitem(sys.modules, found.name, benchmark)
-    found.loader.exec_module(benchmark)
+    with importable():
+        import labels as benchmark
     arguments = [str(tmp_path), "--csv", "list.csv", "--model", str(model), "--metric", "l2"]
     monkeypatch.setattr(
         sys, "argv", ["labels.py", *arguments, "--json", str(tmp_path / "figures.json")]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmark_scripts import importable
 from PIL import Image
 from tiny_model import write_tiny_model
 
@@ -33,12 +33,8 @@ def test_false_accepts_are_what_they_are_defined_as(
         Image.fromarray(pixels).save(tmp_path / f"{number}.png")
         lines.append(f"{number}.png,{category},{group}")
     (tmp_path / "list.csv").write_text("\n".join(lines))
-    script = Path(__file__).resolve().parents[2] / "benchmarks" / "no_match.py"
-    found = importlib.util.spec_from_file_location("benchmark_of_no_match", script)
-    assert found is not None and found.loader is not None
-    benchmark = importlib.util.module_from_spec(found)
-    monkeypatch.setitem(sys.modules, found.name, benchmark)
-    found.loader.exec_module(benchmark)
+    with importable():
+        import no_match as benchmark
     arguments = [str(tmp_path), "--csv", "list.csv", "--model", str(model), "--min-pictures", "2"]
     arguments += ["--metric", "l1", "--json", str(tmp_path / "figures.json")]
     monkeypatch.setattr(sys, "argv", ["no_match.py", *arguments, "--foreign", str(tmp_path)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import views_oracle
+from benchmark_scripts import importable
 from PIL import Image
 from tiny_locate import item, write_model_that_locates
 
@@ -33,12 +33,8 @@ def test_figures_are_what_they_are_defined_as(
         Image.fromarray(pixels + noise).save(tmp_path / f"{number:02}.png")
         lines.append(f"{number:02}.png,{category[number]},{group[number]}")
     (tmp_path / "list.csv").write_text("\n".join(lines))
-    script = Path(__file__).resolve().parents[2] / "benchmarks" / "views.py"
-    found = importlib.util.spec_from_file_location("benchmark_of_views", script)
-    assert found is not None and found.loader is not None
-    benchmark = importlib.util.module_from_spec(found)
-    monkeypatch.setitem(sys.modules, found.name, benchmark)
-    found.loader.exec_module(benchmark)
+    with importable():
+        import views as benchmark
     arguments = [str(tmp_path), "--csv", str(tmp_path / "list.csv"), "--model", str(model)]
     arguments += ["--json", str(tmp_path / "figures.json")]
     monkeypatch.setattr(sys, "argv", ["views.py", *arguments])
