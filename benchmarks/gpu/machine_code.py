@@ -121,7 +121,7 @@ def _shape(ptx: str, kernel: str) -> Shape:
     found = re.search(rf"\b{kernel}_shape\[(\d+)\] = \{{([^}}]*)\}}", ptx)
     assert found, kernel
     numbers = bytes(map(int, found[2].split(",")))
-    return Shape(*struct.unpack("<6i", numbers.ljust(24, b"\0")))
+    return Shape(*struct.unpack("<7i", numbers.ljust(28, b"\0")))
 
 
 def code_of(registers: int, shape: Shape, text: str) -> Code:

@@ -107,7 +107,8 @@ def predict(kernel: str, family: str, machine: Machine, code: Code, width: int) 
     if stream:
         busy["memory bandwidth"] = read
     else:
-        passed = 0 if kernel.endswith("resident") else shape.queries * width
+        # Queries of a cluster come once, to all its blocks.
+        passed = 0 if kernel.endswith("resident") else shape.queries * width / shape.cluster
         busy["second-level cache"] = (rows_bytes + passed) / machine.rates["l2_bytes"]
     if blocks == 1 and not stream and kernel not in sources.SIMPLER:
         limit, cycles = _largest(busy)

@@ -85,7 +85,7 @@ SCAN = _struct(
     "u8* rows;i64 row_stride;double* row_errors;float* row_bounds;u32* row_sums;u32* live;"
     "i64 first;i64 last;u32 base;int width;double scale;double gamma;double lost;"
     "u64* limits;u32* counts;u64* keys;u64* uppers;u32* ids;int capacity;"
-    "u32* row_totals;double lo;int numbers;int cosine",
+    "u32* row_totals;double lo;int numbers;int cosine;u8* query_images",
 )
 
 #: Reduced queries and rows (reduced.cu).

@@ -54,6 +54,7 @@ struct Scan {
     double lo;              // what sketches begin with
     int numbers;            // of a row
     int cosine;             // instead of the inner product
+    const u8* query_images;  // of clusters: queries as shared memory has them (chunks.cuh)
 
     DEVICE bool is_due() const { return *due == round; }
     DEVICE i64 row_at(i64 position) const { return live ? live[position] : position; }

@@ -25,6 +25,7 @@ class Shape:
         shared, shared_a_byte: bytes of shared memory, and more for each byte of a row's width
             (`keep_nearest`: for each pair that is sorted there).
         blocks: that a processor has registers for, at least.
+        cluster: blocks that run together: as many, or a multiple, are launched along queries.
     """
 
     threads: int
@@ -33,6 +34,7 @@ class Shape:
     shared: int
     shared_a_byte: int
     blocks: int
+    cluster: int = 1
 
     def shared_bytes(self, width: int) -> int:
         """Shared memory of a block for rows of so many bytes."""

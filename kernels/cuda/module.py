@@ -98,7 +98,7 @@ class CudaDevice:
         with self._compiling:
             if kernel not in self._shapes:
                 constant = self._module(sources.unit_of(kernel)).get_global(f"{kernel}_shape")
-                numbers = self._cupy.ndarray((6,), np.int32, constant).get()
+                numbers = self._cupy.ndarray((7,), np.int32, constant).get()
                 self._shapes[kernel] = Shape(*map(int, numbers))
             return self._shapes[kernel]
 

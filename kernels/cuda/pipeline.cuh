@@ -1,6 +1,9 @@
 // Many queries on Hopper's tensor cores, by warpgroups that have each their own work: one copies, the
 // others multiply, and mbarriers are all that is between them. Same pairs as tensor.cuh's
 // `warpgroup_scan`, which is simple, and what is used where this is found to be wrong.
+//
+// CLUSTER blocks may go together, with the same queries and one tile of rows each: then each copies its
+// share of the queries to all of them, in bulk, and a stage is free when all of them have used it.
 #pragma once
 #include "tensor.cuh"
 #ifdef HAS_WGMMA
@@ -27,6 +30,12 @@ struct PipelineShared {
         turn[WARPGROUPS];
 };
 
+// The tile of this block among those that its cluster has under way.
+template <int CLUSTER>
+DEVICE int my_tile() {
+    return CLUSTER > 1 ? (int)block_of_cluster() * WGMMA_ROWS : 0;
+}
+
 // A place in a ring, and the parity of the phase in which it is full there.
 template <int SIZE>
 struct Ring {
@@ -37,20 +46,23 @@ struct Ring {
     }
 };
 
-// Tiles of rows that a block takes one after the other, for the same queries.
+// Tiles of rows that a cluster takes one after the other, as many together as it has blocks, for the
+// same queries.
 struct Stretch {
     int first_query;
     i64 tile, stop, step;  // positions
 };
 
-// The `number`-th stretch of this block. One wave of blocks shares out all tiles of all queries: as
+// The `number`-th stretch of this block's cluster ("block", below). One wave of blocks shares out all tiles of all queries: as
 // many blocks for each tile of queries as there are without a rest go through the same rows at the
 // same time, which so come from memory once. They leave out so many rows at the end that the blocks
 // of the rest, who take those for one tile of queries after the other, have as much to do.
+template <int CLUSTER>
 DEVICE bool stretch_of(const Scan& scan, int number, Stretch& found) {
+    constexpr int ROWS = WGMMA_ROWS * CLUSTER;
     int across = (scan.query_count + WARPGROUP_SIDE_QUERIES - 1) / WARPGROUP_SIDE_QUERIES;
-    i64 tiles = (scan.last - scan.first + WGMMA_ROWS - 1) / WGMMA_ROWS;
-    int blocks = gridDim.x, block = blockIdx.x;
+    i64 tiles = (scan.last - scan.first + ROWS - 1) / ROWS;
+    int blocks = gridDim.x / CLUSTER, block = blockIdx.x / CLUSTER;
     int each = blocks / across, rest = blocks - each * across;
     i64 together = tiles * (each * across) / blocks;
     i64 first, stop;
@@ -68,9 +80,9 @@ DEVICE bool stretch_of(const Scan& scan, int number, Stretch& found) {
         stop = together + (stop < left ? stop : left);
     }
     found.first_query = query * WARPGROUP_SIDE_QUERIES;
-    found.tile = scan.first + first * WGMMA_ROWS;
-    found.step = (i64)step * WGMMA_ROWS;
-    i64 last = scan.first + stop * WGMMA_ROWS;
+    found.tile = scan.first + first * ROWS;
+    found.step = (i64)step * ROWS;
+    i64 last = scan.first + stop * ROWS;
     found.stop = last < scan.last ? last : scan.last;
     return first < stop;
 }
@@ -89,15 +101,28 @@ DEVICE void copy_queries(const Scan& scan, u8* target, int first_query, int chun
     }
 }
 
+// Have a chunk of the queries copied to all blocks of the cluster: this block's share of it. One
+// thread does so, and every block's barrier is complete when all shares have come.
+template <int CLUSTER>
+DEVICE void send_queries(const Scan& scan, u8* target, int first_query, int chunk, int chunks,
+                         u64* full) {
+    constexpr int SHARE = WARPGROUP_QUERY_CHUNK / CLUSTER;
+    u32 begin = block_of_cluster() * SHARE;
+    const u8* image = scan.query_images + image_of(first_query / WARPGROUP_SIDE_QUERIES, chunk,
+                                                   chunks, WARPGROUP_SIDE_QUERIES);
+    mbarrier_expect(full, WARPGROUP_QUERY_CHUNK);
+    bulk_copy_to((1 << CLUSTER) - 1, target + begin, image + begin, SHARE, full);
+}
+
 // The first warpgroup: fills stages as they become free.
-template <Kind KIND, bool RESIDENT>
+template <Kind KIND, bool RESIDENT, int CLUSTER>
 DEVICE void produce(const Scan& scan, PipelineShared<KIND, RESIDENT>& shared) {
     typedef PipelineShared<KIND, RESIDENT> Shared;
     int chunks = (scan.width + CHUNK - 1) / CHUNK;
     Ring<Shared::STAGES> ring;
     Ring<PIPELINE_FACTS> facts;
     Stretch stretch;
-    for (int number = 0; stretch_of(scan, number, stretch); number++) {
+    for (int number = 0; stretch_of<CLUSTER>(scan, number, stretch); number++) {
         __syncthreads();  // the queries of the stretch before are done with
         if (RESIDENT) {
             for (int chunk = 0; chunk < chunks; chunk++) {  // with the first stage
@@ -107,20 +132,26 @@ DEVICE void produce(const Scan& scan, PipelineShared<KIND, RESIDENT>& shared) {
         }
         for (i64 tile = stretch.tile; tile < stretch.stop; tile += stretch.step) {
             Copier<WGMMA_ROWS, 128> rows;
-            aim_at_rows(rows, scan, tile);
+            i64 mine = tile + my_tile<CLUSTER>();  // of which the last may have no row
+            aim_at_rows(rows, scan, mine);
             for (int chunk = 0; chunk < chunks; chunk++) {
-                mbarrier_wait(&shared.empty[ring.place], ring.parity ^ 1);
                 u8* stage = shared.stages + ring.place * Shared::STAGE;
+                u8* queries = stage + WARPGROUP_ROW_CHUNK;
+                mbarrier_wait(&shared.empty[ring.place], ring.parity ^ 1);
+                if (CLUSTER > 1 && threadIdx.x == 0) {
+                    send_queries<CLUSTER>(scan, queries, stretch.first_query, chunk, chunks,
+                                          &shared.full[ring.place]);
+                }
                 rows.copy(stage, chunk, scan.width);
-                if (!RESIDENT) {
-                    copy_queries(scan, stage + WARPGROUP_ROW_CHUNK, stretch.first_query, chunk);
+                if (!RESIDENT && CLUSTER == 1) {
+                    copy_queries(scan, queries, stretch.first_query, chunk);
                 }
                 mbarrier_arrive_with_copies(&shared.full[ring.place]);
                 ring.next();
             }
             // Needed last: what is copied meanwhile hides how long they take.
             mbarrier_wait(&shared.tested[facts.place], facts.parity ^ 1);
-            learn_rows<Decide<KIND>, WGMMA_ROWS, 128>(scan, shared.rows[facts.place], tile);
+            learn_rows<Decide<KIND>, WGMMA_ROWS, 128>(scan, shared.rows[facts.place], mine);
             mbarrier_arrive(&shared.known[facts.place]);
             facts.next();
         }
@@ -133,8 +164,16 @@ DEVICE void warp_arrives(u64* barrier) {
     if (threadIdx.x % 32 == 0) mbarrier_arrive(barrier);
 }
 
+// A warp has used a stage: each block that copies to it must know.
+template <int CLUSTER>
+DEVICE void warp_frees(u64* empty) {
+    if (CLUSTER == 1) return warp_arrives(empty);
+    __syncwarp();
+    if (threadIdx.x % 32 < CLUSTER) mbarrier_arrive_in(empty, threadIdx.x % 32);
+}
+
 // The other warpgroups: each multiplies its queries with all tiles, and tests the sums.
-template <Kind KIND, Product PRODUCT, bool RESIDENT>
+template <Kind KIND, Product PRODUCT, bool RESIDENT, int CLUSTER>
 DEVICE void consume(const Scan& scan, PipelineShared<KIND, RESIDENT>& shared) {
     typedef Decide<KIND> Rule;
     typedef PipelineShared<KIND, RESIDENT> Shared;
@@ -150,7 +189,7 @@ DEVICE void consume(const Scan& scan, PipelineShared<KIND, RESIDENT>& shared) {
     Ring<PIPELINE_FACTS> facts;
     u32 sums[WARPGROUP_M][WGMMA_ROWS / 2];
     Stretch stretch;
-    for (int number = 0; stretch_of(scan, number, stretch); number++) {
+    for (int number = 0; stretch_of<CLUSTER>(scan, number, stretch); number++) {
         __syncthreads();
         learn_queries<Rule, WARPGROUP_SIDE_QUERIES, WARPGROUP_BLOCK>(scan, shared.queries,
                                                                      stretch.first_query, 128);
@@ -167,7 +206,7 @@ DEVICE void consume(const Scan& scan, PipelineShared<KIND, RESIDENT>& shared) {
                 multiply_chunk<PRODUCT>(sums, queries + my_queries * CHUNK, rows, chunk > 0);
                 if (chunk > 0) {
                     warpgroup_wait<1>();
-                    warp_arrives(&shared.empty[before]);
+                    warp_frees<CLUSTER>(&shared.empty[before]);
                 }
                 before = ring.place;
                 ring.next();
@@ -175,45 +214,58 @@ DEVICE void consume(const Scan& scan, PipelineShared<KIND, RESIDENT>& shared) {
             if (turns) warp_arrives(&shared.turn[(group + 1) % WARPGROUPS]), turn.next();
             warpgroup_wait<0>();
             hold(sums);
-            warp_arrives(&shared.empty[before]);
+            warp_frees<CLUSTER>(&shared.empty[before]);
             mbarrier_wait(&shared.known[facts.place], facts.parity);
             list_near<Rule>(scan, sums, shared.queries + my_queries, shared.rows[facts.place],
-                            stretch.first_query + my_queries, tile);
+                            stretch.first_query + my_queries, tile + my_tile<CLUSTER>());
             warp_arrives(&shared.tested[facts.place]);
             facts.next();
         }
     }
 }
 
-template <Kind KIND, Product PRODUCT, bool RESIDENT>
+template <Kind KIND, Product PRODUCT, bool RESIDENT, int CLUSTER>
 DEVICE void pipeline_scan(const Scan& scan) {
+    static_assert(CLUSTER == 1 || !RESIDENT, "queries that stay are copied once");
     typedef PipelineShared<KIND, RESIDENT> Shared;
     Shared& shared = *(Shared*)shared_memory();
     if (threadIdx.x == 0) {
         for (int i = 0; i < Shared::STAGES; i++) {
             mbarrier_init(&shared.full[i], 128);
-            mbarrier_init(&shared.empty[i], 4 * WARPGROUPS);
+            mbarrier_init(&shared.empty[i], 4 * WARPGROUPS * CLUSTER);
         }
         for (int i = 0; i < PIPELINE_FACTS; i++) {
             mbarrier_init(&shared.known[i], 128);
             mbarrier_init(&shared.tested[i], 4 * WARPGROUPS);
         }
         for (int i = 0; i < WARPGROUPS; i++) mbarrier_init(&shared.turn[i], 4);
+        if (CLUSTER > 1) mbarriers_initialised();
     }
-    __syncthreads();
+    CLUSTER > 1 ? cluster_meets() : __syncthreads();
     if (threadIdx.x < 128) {
         registers_given_up<PRODUCER_REGISTERS>();
-        produce<KIND, RESIDENT>(scan, shared);
+        produce<KIND, RESIDENT, CLUSTER>(scan, shared);
     } else {
         registers_taken<CONSUMER_REGISTERS>();
-        consume<KIND, PRODUCT, RESIDENT>(scan, shared);
+        consume<KIND, PRODUCT, RESIDENT, CLUSTER>(scan, shared);
     }
+    // The memory of a block that ends is no longer there for those that arrive in it.
+    if (CLUSTER > 1) cluster_meets();
 }
 
 #define PIPELINE_KERNEL(name, KIND, PRODUCT, RESIDENT)                                       \
     SHAPE(name, PIPELINE_BLOCK, WARPGROUP_SIDE_QUERIES, WGMMA_ROWS,                          \
           sizeof(PipelineShared<KIND, RESIDENT>), 0, 1)                                      \
     KERNEL void __launch_bounds__(PIPELINE_BLOCK, 1) name(ARGUMENT(Scan) scan) {             \
-        if (scan.is_due()) pipeline_scan<KIND, PRODUCT, RESIDENT>(scan);                     \
+        if (scan.is_due()) pipeline_scan<KIND, PRODUCT, RESIDENT, 1>(scan);                  \
+    }
+
+constexpr int MULTICAST_CLUSTER = 2;
+#define MULTICAST_KERNEL(name, KIND, PRODUCT)                                                \
+    SHAPE_IN_CLUSTERS(name, PIPELINE_BLOCK, WARPGROUP_SIDE_QUERIES, WGMMA_ROWS,              \
+                      sizeof(PipelineShared<KIND, false>), 0, 1, MULTICAST_CLUSTER)          \
+    KERNEL void CLUSTERS_OF(MULTICAST_CLUSTER)                                               \
+        __launch_bounds__(PIPELINE_BLOCK, 1) name(ARGUMENT(Scan) scan) {                     \
+        if (scan.is_due()) pipeline_scan<KIND, PRODUCT, false, MULTICAST_CLUSTER>(scan);     \
     }
 #endif

@@ -13,11 +13,15 @@
 // A struct as a kernel's parameter, where it is: a reference to it costs no copy.
 #define ARGUMENT(type) const __grid_constant__ type
 // What the launcher must know of a scan: threads of a block, queries and rows of a tile, bytes of
-// shared memory beside so many for each byte of a row's width, and blocks that a processor has
-// registers for, as `__launch_bounds__` has them.
+// shared memory beside so many for each byte of a row's width, blocks that a processor has
+// registers for, as `__launch_bounds__` has them, and blocks of a cluster.
 #define SHAPE(name, threads, queries, rows, shared, shared_a_byte, blocks) \
-    extern "C" __constant__ int name##_shape[6] = {threads,       queries, rows, (int)(shared), \
-                                                   shared_a_byte, blocks};
+    SHAPE_IN_CLUSTERS(name, threads, queries, rows, shared, shared_a_byte, blocks, 1)
+#define SHAPE_IN_CLUSTERS(name, threads, queries, rows, shared, shared_a_byte, blocks, cluster) \
+    extern "C" __constant__ int name##_shape[7] = {                                             \
+        threads, queries, rows, (int)(shared), shared_a_byte, blocks, cluster};
+// Blocks of a kernel that run at the same time and reach each other's shared memory.
+#define CLUSTERS_OF(blocks) __cluster_dims__(blocks, 1, 1)
 #define FULL_WARP 0xffffffffu
 
 // Dynamic shared memory, on a border that 128-byte swizzling needs.
@@ -206,6 +210,50 @@ DEVICE void mbarrier_wait(u64* barrier, u32 parity) {
     while (!mbarrier_test(barrier, parity)) {
         if (SELDOM(nanoseconds() - start > 60000000000ull)) __trap();
     }
+}
+
+// Clusters: blocks that run at the same time, each of which reaches the others' shared memory.
+// The number of this block in its cluster, from 0 on.
+DEVICE u32 block_of_cluster() {
+    u32 number;
+    asm("mov.u32 %0, %cluster_ctarank;" : "=r"(number));
+    return number;
+}
+// All threads of the cluster's blocks meet. What they wrote before is not passed on but by fences of
+// their own: a barrier that released it would wait for the memory of the whole device.
+DEVICE void cluster_meets() {
+    asm volatile("barrier.cluster.arrive.relaxed;\nbarrier.cluster.wait;" ::: "memory");
+}
+// mbarriers that this thread has initialised are so for those that meet it next in the cluster, and for
+// copies in bulk.
+DEVICE void mbarriers_initialised() {
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+// Arrive at the mbarrier that lies in a block of the cluster where `barrier` lies in this one. What was
+// read before has been read. Of what was written other blocks learn nothing: to release it to the
+// cluster compiles to a wait for the memory of the whole device.
+DEVICE void mbarrier_arrive_in(u64* barrier, u32 block) {
+    asm volatile("{\n.reg .b32 there;\n"
+                 "mapa.shared::cluster.u32 there, %0, %1;\n"
+                 "mbarrier.arrive.shared::cluster.b64 _, [there];\n}" ::"r"(
+                     shared_address(barrier)),
+                 "r"(block)
+                 : "memory");
+}
+// The phase under way is complete when so many bytes more have come, too. No arrival.
+DEVICE void mbarrier_expect(u64* barrier, u32 bytes) {
+    asm volatile("mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%0], %1;" ::"r"(
+                     shared_address(barrier)),
+                 "r"(bytes)
+                 : "memory");
+}
+// Copy from global memory to the same place in the shared memory of each block of the cluster whose
+// bit is set in `blocks`. There the mbarrier at the place of `barrier` counts the bytes.
+DEVICE void bulk_copy_to(u32 blocks, void* target, const void* source, u32 bytes, u64* barrier) {
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes"
+                 ".multicast::cluster [%0], [%1], %2, [%3], %4;" ::"r"(shared_address(target)),
+                 "l"(source), "r"(bytes), "r"(shared_address(barrier)), "h"((unsigned short)blocks)
+                 : "memory");
 }
 
 // A barrier of its own, `id` from 1 on, for so many threads of the block.

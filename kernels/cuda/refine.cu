@@ -1,5 +1,6 @@
 // What is computed from stored rows outside the scans. Loaded by
 // vsearch_fast/kernels/cuda/module.py.
+#include "chunks.cuh"
 #include "dot.cuh"
 
 constexpr int WARPS = BLOCK / 32;
@@ -9,6 +10,7 @@ SHAPE(count_bits, BLOCK, 0, WARPS, 0, 0, 2)
 SHAPE(bound_rows, BLOCK, 0, BLOCK, 0, 0, 2)
 SHAPE(bound_dot_rows, BLOCK, 0, BLOCK, 0, 0, 2)
 SHAPE(square_rows, BLOCK, 0, WARPS, 0, 0, 2)
+SHAPE(arrange_queries, BLOCK, 0, BLOCK, 0, 0, 2)
 
 template <bool HALVES>
 DEVICE float number_at(const u8* row, int i) {
@@ -173,4 +175,23 @@ KERNEL void __launch_bounds__(BLOCK, 2)
         squares[row] = square;
         sizes[row] = dot_is_clear(square) ? (float)__dsqrt_rn(square) : unknown();
     }
+}
+
+// Queries as images of what shared memory holds (chunks.cuh): tiles of `lines` queries, of each its
+// chunks one after the other. A thread a piece; what lies beyond a query's end, or the last query, is
+// zeros.
+KERNEL void __launch_bounds__(BLOCK, 2)
+    arrange_queries(const u8* queries, i64 query_stride, int query_count, int width, int lines,
+                    u8* images) {
+    int chunks = (width + CHUNK - 1) / CHUNK, a_chunk = lines * PIECES;
+    i64 tiles = (query_count + lines - 1) / lines;
+    i64 number = (i64)blockIdx.x * BLOCK + threadIdx.x;
+    if (number >= tiles * chunks * a_chunk) return;
+    int line = number % a_chunk / PIECES, piece = number % PIECES;
+    int chunk = number / a_chunk % chunks, tile = (int)(number / a_chunk / chunks);
+    int query = tile * lines + line, at = chunk * CHUNK + piece * 16;
+    bool there = query < query_count && at < width;
+    const uint4* from = (const uint4*)(queries + query * query_stride + at);
+    uint4 some = there ? *from : make_uint4(0, 0, 0, 0);
+    *(uint4*)(images + image_of(tile, chunk, chunks, lines) + swizzled(line, piece)) = some;
 }

@@ -13,7 +13,10 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent
 
 #: Compiled on their own. `kernels_of` finds what each of them defines.
-UNITS = ("hamming", "sketches", "floats", "dots", "reduced", "select", "refine", "pipelined")
+UNITS = (
+    "hamming", "sketches", "floats", "dots", "reduced", "select", "refine", "pipelined",
+    "multicast",
+)  # fmt: skip
 
 #: Oldest devices that are supported: 64-bit integer atomics aside, sm_70 lacks nothing.
 OLDEST = (7, 0)
@@ -76,6 +79,7 @@ def digest() -> str:
 SCANS: dict[str, tuple[tuple[str, str | None], ...]] = {
     "hamming": (
         ("hamming_pipelined_warpgroup_resident", "HAS_WGMMA"),
+        ("hamming_multicast_warpgroup", "HAS_WGMMA"),
         ("hamming_pipelined_warpgroup", "HAS_WGMMA"),
         ("hamming_warpgroup_resident", "HAS_WGMMA"),
         ("hamming_warpgroup", "HAS_WGMMA"),
@@ -93,6 +97,7 @@ SCANS: dict[str, tuple[tuple[str, str | None], ...]] = {
         ("l1_sketches_stream_1", None),
     ),
     "l2_sketches": (
+        ("l2_sketches_multicast_warpgroup", "HAS_WGMMA"),
         ("l2_sketches_pipelined_warpgroup", "HAS_WGMMA"),
         ("l2_sketches_warpgroup", "HAS_WGMMA"),
         ("l2_sketches_warp", "HAS_MMA_BYTES"),
@@ -127,8 +132,10 @@ SCANS: dict[str, tuple[tuple[str, str | None], ...]] = {
 }
 
 #: Kernels that are fast by a structure of which much can be wrong, and those of the same work that
-#: take their place on a device where they are (`search/gpu/selfcheck.py`).
+#: take their place on a device where they are (`search/gpu/selfcheck.py`), or the next simpler ones.
 SIMPLER = {
+    "hamming_multicast_warpgroup": "hamming_pipelined_warpgroup",
+    "l2_sketches_multicast_warpgroup": "l2_sketches_pipelined_warpgroup",
     "hamming_pipelined_warpgroup_resident": "hamming_warpgroup_resident",
     "hamming_pipelined_warpgroup": "hamming_warpgroup",
     "l2_sketches_pipelined_warpgroup": "l2_sketches_warpgroup",
@@ -163,6 +170,7 @@ OTHERS = {
         "bound_rows",
         "bound_dot_rows",
         "square_rows",
+        "arrange_queries",
     ),
     "reduced": ("l1_reduced", "l2_reduced"),
     "dots": ("bound_dots",),
@@ -175,7 +183,7 @@ def unit_of(kernel: str) -> str:
         if kernel in names:
             return unit
     if kernel in SIMPLER:
-        return "pipelined"
+        return "multicast" if "multicast" in kernel else "pipelined"
     family = next(family for family in SCANS if kernel.startswith(family))
     # l1_sketches: sketches
     return "dots" if family.startswith("dot") else family.split("_")[-1]

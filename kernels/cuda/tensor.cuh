@@ -4,13 +4,8 @@
 // Both read shared memory as rows of 128 bytes whose 16-byte pieces are swizzled, and both take
 // 32 bytes of each side a step, so that packed codes and sketches need no rearrangement.
 #pragma once
+#include "chunks.cuh"
 #include "decide.cuh"
-
-constexpr int CHUNK = 128;  // bytes of a row that are in shared memory at a time
-constexpr int PIECES = CHUNK / 16, STEPS = CHUNK / 32;
-
-// Where a piece of a row lies: eight rows keep the same piece in eight groups of banks.
-DEVICE int swizzled(int row, int piece) { return row * CHUNK + ((piece ^ (row & 7)) << 4); }
 
 // What a thread copies of LINES lines to shared memory: always the same pieces, chunk by chunk, so
 // that a step's copies are little more than themselves.

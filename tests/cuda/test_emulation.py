@@ -68,7 +68,7 @@ def run(library: ctypes.CDLL, seed: int, way: int, mistake: int) -> tuple[str, b
     pointers = (ctypes.c_void_p * len(values))(*map(ctypes.addressof, values))
     shared = 2 * LINES * CHUNK + 32
     trouble = library.emulate_protocol(
-        ctypes.c_ulonglong(seed), *map(ctypes.c_uint, (1, 1, 256)), ctypes.c_ulonglong(shared),
+        ctypes.c_ulonglong(seed), *map(ctypes.c_uint, (1, 1, 256, 1)), ctypes.c_ulonglong(shared),
         pointers,
     )  # fmt: skip
     return (trouble or b"").decode(), bool((found == want).all())

@@ -21,7 +21,10 @@ from vsearch_fast.search.gpu.scans import Compared, scan
 
 SMALL = TILES["small"]
 QUERIES, ROWS = 64 * SMALL["WARPGROUPS"] * SMALL["WARPGROUP_M"], SMALL["WGMMA_ROWS"]
-KERNELS = ("hamming_pipelined_warpgroup", "hamming_pipelined_warpgroup_resident")
+KERNELS = (
+    "hamming_multicast_warpgroup", "hamming_pipelined_warpgroup",
+    "hamming_pipelined_warpgroup_resident",
+)  # fmt: skip
 
 
 # How blocks share out work
@@ -51,7 +54,7 @@ def shared_out(library: ctypes.CDLL, queries: int, first: int, last: int, blocks
     ]  # fmt: skip
     pointers = (ctypes.c_void_p * len(values))(*map(ctypes.addressof, values))
     trouble = library.emulate_stretches(
-        ctypes.c_ulonglong(1), *map(ctypes.c_uint, (blocks, 1, 32)), ctypes.c_ulonglong(0), pointers
+        ctypes.c_ulonglong(1), *map(ctypes.c_uint, (blocks, 1, 32, 1)), ctypes.c_ulonglong(0), pointers
     )
     assert not trouble, trouble
     return visits, changes

@@ -166,7 +166,7 @@ class EmulatedDevice:
 
     def shape_of(self, kernel: str) -> Shape:
         library = _library(sources.unit_of(kernel), self._tiles, self.capability)
-        return Shape(*(ctypes.c_int * 6).in_dll(library, f"{kernel}_shape"))
+        return Shape(*(ctypes.c_int * 7).in_dll(library, f"{kernel}_shape"))
 
     def launch(
         self,
@@ -205,8 +205,9 @@ class EmulatedDevice:
         seed = ctypes.c_ulonglong(seed_of(arguments))
         with _one_at_a_time:
             trouble = run(
-                seed, *map(ctypes.c_uint, (*grid, threads)), ctypes.c_ulonglong(shared), pointers
-            )
+                seed, *map(ctypes.c_uint, (*grid, threads, self.shape_of(kernel).cluster)),
+                ctypes.c_ulonglong(shared), pointers,
+            )  # fmt: skip
         assert not trouble, f"{kernel}, seed {seed.value}: {trouble.decode()}"
 
     def pinned(self, shape: Sequence[int], dtype: Any) -> np.ndarray:

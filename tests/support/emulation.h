@@ -6,8 +6,9 @@
 // memory is filled with rubbish between blocks, and subnormal float32 are flushed as CuPy's -ftz=true
 // has it. What a device may do in any order, a launch's seed orders: blocks, the threads of a block
 // between their barriers, and when asynchronous copies and products take place, from at once to the
-// moment that they are waited for. The machine's instructions are in emulation_machine.h; who has
-// seen what of shared memory is in emulation_order.h, mbarriers are in emulation_mbarrier.h.
+// moment that they are waited for. The blocks of a cluster run together. The machine's instructions
+// are in emulation_machine.h; who has seen what of shared memory is in emulation_order.h, mbarriers are
+// in emulation_mbarrier.h.
 #pragma once
 #include <csetjmp>
 #include <cmath>
@@ -34,9 +35,13 @@
 #define ARGUMENT(type) const type
 #define SELDOM(condition) (condition)
 #define SHAPE(name, threads, queries, rows, shared, shared_a_byte, blocks) \
-    extern "C" {                                                                          \
-    int name##_shape[6] = {threads, queries, rows, (int)(shared), shared_a_byte, blocks}; \
+    SHAPE_IN_CLUSTERS(name, threads, queries, rows, shared, shared_a_byte, blocks, 1)
+#define SHAPE_IN_CLUSTERS(name, threads, queries, rows, shared, shared_a_byte, blocks, cluster) \
+    extern "C" {                                                                                \
+    int name##_shape[7] = {threads,       queries, rows,   (int)(shared),                       \
+                           shared_a_byte, blocks,  cluster};                                    \
     }
+#define CLUSTERS_OF(blocks)
 #define FULL_WARP 0xffffffffu
 
 struct alignas(16) uint4 {
@@ -162,14 +167,23 @@ struct Warp {
     u32 words[32][8];
 };
 
+// A block of the cluster that runs.
+struct Block {
+    Index index;
+    int alive = 0;
+    u8* shared = nullptr;
+    Barrier barrier, named[16];
+};
+
 constexpr size_t STACK = 256 << 10;
-inline std::vector<Thread> threads;
+inline std::vector<Thread> threads;  // of the blocks, one block's behind the other's
 inline std::vector<Warp> warps;
-inline Barrier block;
-inline int alive = 0;
+inline std::vector<Block> blocks;
+inline Barrier cluster;
+inline int alive = 0;  // threads of the cluster
 inline u32 current = 0;
 inline u64 progress = 0;
-inline Index block_index, block_size, grid_size;
+inline Index block_size, grid_size;
 // By 16 bytes of shared memory: the thread, from 1, that wrote them and has set no fence since.
 inline std::vector<u32> unfenced_by;
 inline jmp_buf scheduler;
@@ -177,6 +191,8 @@ inline std::function<void()> body;
 
 inline Thread& me() { return threads[current]; }
 inline Warp& my_warp() { return warps[current / 32]; }
+inline u32 block_of(u32 thread) { return thread / block_size.x; }
+inline Block& my_block() { return blocks[block_of(current)]; }
 inline u32 lane() { return current % 32; }
 
 inline void yield() {
@@ -202,14 +218,16 @@ inline void wait_at(Barrier& barrier, const int& count) {
 }
 
 inline void sync_warp() { wait_at(my_warp().barrier, my_warp().alive); }
-inline void sync_block() { wait_at(block, alive); }
+inline void sync_block() { wait_at(my_block().barrier, my_block().alive); }
 
 inline void end_thread() {
     Warp& warp = my_warp();
+    Block& block = my_block();
     me().ended = true;
     progress++;
-    alive--, warp.alive--;
-    if (alive && block.waiting == alive) release(block);
+    alive--, block.alive--, warp.alive--;
+    if (alive && cluster.waiting == alive) release(cluster);
+    if (block.alive && block.barrier.waiting == block.alive) release(block.barrier);
     if (warp.alive && warp.barrier.waiting == warp.alive) release(warp.barrier);
     _longjmp(scheduler, 1);
 }
@@ -238,15 +256,21 @@ bool something_lands(bool all);
 std::string who_waits();
 void end_mbarriers();
 
-inline void run_block() {
-    u32 size = block_size.x;
+// The blocks that are set up.
+inline void run_cluster() {
+    u32 size = block_size.x * (u32)blocks.size();
     if (threads.size() < size) threads.resize(size);
     warps.assign((size + 31) / 32, Warp());
-    block = Barrier();
+    cluster = Barrier();
     alive = size;
+    for (Block& block : blocks) {
+        block.barrier = Barrier();
+        block.alive = block_size.x;
+        for (Barrier& barrier : block.named) barrier = Barrier();
+    }
     for (u32 i = 0; i < size; i++) {
         Thread& thread = threads[i];
-        thread.index.x = i;
+        thread.index.x = i % block_size.x;
         thread.started = thread.ended = false;
         thread.copies = {};
         thread.products = {};
@@ -283,8 +307,8 @@ struct Flushing {
 };
 
 template <class... Parameters, size_t... I>
-const char* launch(void (*kernel)(Parameters...), u64 seed, u32 x, u32 y, u32 size, u64 shared_size,
-                   void** arguments, std::index_sequence<I...>) {
+const char* launch(void (*kernel)(Parameters...), u64 seed, u32 x, u32 y, u32 size, u32 together,
+                   u64 shared_size, void** arguments, std::index_sequence<I...>) {
     random_state = seed;
     order = (Order)random_below(3);
     copy_moment = (Moment)random_below(3);
@@ -292,26 +316,33 @@ const char* launch(void (*kernel)(Parameters...), u64 seed, u32 x, u32 y, u32 si
     trouble.clear();
     grid_size = {x, y, 1};
     block_size = {size, 1, 1};
-    shared_bytes.assign(shared_size + 1024, 0);
-    unfenced_by.assign(shared_size / 16 + 1, 0);
+    u64 each = (shared_size + 1023) & ~1023ull;  // of a block of the cluster
+    shared_bytes.assign(each * together + 1024, 0);
+    unfenced_by.assign(each * together / 16 + 1, 0);
     shared = (u8*)(((u64)shared_bytes.data() + 1023) & ~1023ull);
+    blocks.assign(together, Block());
+    for (u32 i = 0; i < together; i++) blocks[i].shared = shared + i * each;
     body = [=] { kernel(*(Parameters*)arguments[I]...); };
     Flushing flushing;
-    std::vector<u32> blocks(x * y);
-    std::iota(blocks.begin(), blocks.end(), 0);
-    arrange(blocks);
-    for (u32 number : blocks) {
-        block_index = {number % x, number / x, 0};
-        run_block();
+    if (x % together) return "a grid is not of whole clusters";
+    std::vector<u32> clusters(x / together * y);
+    std::iota(clusters.begin(), clusters.end(), 0);
+    arrange(clusters);
+    for (u32 number : clusters) {
+        for (u32 i = 0; i < together; i++) {
+            u32 block = number * together + i;
+            blocks[i].index = {block % x, block / x, 0};
+        }
+        run_cluster();
         if (!trouble.empty()) break;
     }
     return trouble.empty() ? nullptr : trouble.c_str();
 }
 
 template <class... Parameters>
-const char* launch(void (*kernel)(Parameters...), u64 seed, u32 x, u32 y, u32 size, u64 shared_size,
-                   void** arguments) {
-    return launch(kernel, seed, x, y, size, shared_size, arguments,
+const char* launch(void (*kernel)(Parameters...), u64 seed, u32 x, u32 y, u32 size, u32 together,
+                   u64 shared_size, void** arguments) {
+    return launch(kernel, seed, x, y, size, together, shared_size, arguments,
                   std::index_sequence_for<Parameters...>());
 }
 
@@ -337,11 +368,12 @@ std::string signature(void (*)(Parameters...)) {
 
 }  // namespace emulation
 
-// What Python calls: a launch, which returns what went wrong, or null; and the parameters' types.
+// What Python calls: a launch of so many blocks together, which returns what went wrong, or null; and
+// the parameters' types.
 #define EXPORT(name)                                                                              \
-    extern "C" const char* emulate_##name(u64 seed, u32 x, u32 y, u32 size, u64 shared_size,     \
-                                          void** arguments) {                                    \
-        return emulation::launch(name, seed, x, y, size, shared_size, arguments);                \
+    extern "C" const char* emulate_##name(u64 seed, u32 x, u32 y, u32 size, u32 together,        \
+                                          u64 shared_size, void** arguments) {                   \
+        return emulation::launch(name, seed, x, y, size, together, shared_size, arguments);      \
     }                                                                                             \
     extern "C" const char* signature_##name() {                                                   \
         static std::string found = emulation::signature(name);                                   \

@@ -108,7 +108,7 @@ inline void WarpgroupProduct::make() {
 
 
 #define threadIdx (emulation::me().index)
-#define blockIdx emulation::block_index
+#define blockIdx (emulation::my_block().index)
 #define blockDim emulation::block_size
 #define gridDim emulation::grid_size
 
@@ -166,7 +166,7 @@ inline double __dmul_rn(double a, double b) {
 }
 inline double __dsqrt_rn(double a) { return std::sqrt(a); }
 
-DEVICE u8* shared_memory() { return emulation::shared; }
+DEVICE u8* shared_memory() { return emulation::my_block().shared; }
 DEVICE u64 bits_of(double x) {
     u64 bits;
     memcpy(&bits, &x, 8);

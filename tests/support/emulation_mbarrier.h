@@ -3,7 +3,8 @@
 // An mbarrier counts arrivals, and bytes that are to come; when none is left its phase is complete,
 // and the next begins. Stricter than a device: a thread arrives at a phase once, waits for phases in
 // their order, and leaves none half complete when the block ends, for what else would be a wrong
-// count. A barrier that nobody can know to be initialised is not one.
+// count. A barrier that nobody can know to be initialised is not one. What blocks of a cluster do in
+// each other's shared memory, a block must know to be done before it ends.
 #pragma once
 
 namespace emulation {
@@ -13,7 +14,8 @@ struct MBarrier {
     i64 bytes = 0;  // still to come
     i64 phase = 0;  // that is under way
     u32 by = 0, since = 0;  // who initialised it, and when
-    bool fenced = false;    // for what copies in bulk
+    u32 engine = 0;         // of the copies that it tells of
+    bool fenced = false;    // for what copies in bulk, and for other blocks
     std::vector<u32> arrived;
     std::map<u32, i64> waited;  // the phase that each thread waited for last
     Clock coming, complete;
@@ -49,13 +51,33 @@ struct Arrival {
 };
 inline std::vector<Arrival> arrivals;
 
-inline Barrier named[16];
+// What came from another block of the cluster: which block's memory it was, who did it, and when.
+struct FromOutside {
+    u32 block, by, moment;
+};
+inline std::vector<FromOutside> from_outside;
 
 inline void begin_mbarriers() {
     mbarriers.clear();
     bulk_copies.clear();
     arrivals.clear();
-    for (Barrier& barrier : named) barrier = Barrier();
+    from_outside.clear();
+}
+
+// Where something of this block lies in another block of the cluster.
+template <class T>
+T* in_block(T* pointer, u32 number) {
+    return (T*)(blocks[number].shared + ((u8*)pointer - my_block().shared));
+}
+inline u32 block_with(const void* pointer) {
+    u32 number = 0;
+    while (number + 1 < blocks.size() && (u8*)pointer >= blocks[number + 1].shared) number++;
+    return number;
+}
+// Something is done in a block's memory, as of this moment of who does it.
+inline void comes_from_outside(u32 block, u32 by) {
+    if (!blocks[block].alive) report("a block has ended while others still write to its memory");
+    from_outside.push_back({block, by, clocks[by][by]});
 }
 
 inline MBarrier& mbarrier_at(const void* pointer) {
@@ -68,16 +90,20 @@ inline MBarrier& mbarrier_at(const void* pointer) {
     if (!knows(current, found->second.by, found->second.since)) {
         report("an mbarrier is used by a thread that cannot know that it is initialised");
     }
+    if (blocks.size() > 1 && !found->second.fenced) {
+        report("an mbarrier of a cluster is used whose initialisation has no fence");
+    }
     return found->second;
 }
 
 inline void land(size_t number) {
     BulkCopy one = bulk_copies[number];
     bulk_copies.erase(bulk_copies.begin() + (long)number);
-    memcpy(one.target, one.source, one.bytes);
-    for (u32 at = 0; at < one.bytes; at += 16) has_landed(piece_of(one.target + at), engine);
     MBarrier& barrier = mbarriers[one.barrier];
-    publish(engine, barrier.coming);
+    if (blocks.size() > 1) comes_from_outside(block_with(one.target), barrier.engine);
+    memcpy(one.target, one.source, one.bytes);
+    for (u32 at = 0; at < one.bytes; at += 16) has_landed(piece_of(one.target + at), barrier.engine);
+    publish(barrier.engine, barrier.coming);
     barrier.bytes -= one.bytes;
     if (!barrier.left && barrier.bytes < 0) report("more bytes come than an mbarrier expects");
     progress++;
@@ -86,7 +112,7 @@ inline void land(size_t number) {
 inline std::string who_waits() {
     std::string all;
     std::vector<const void*> told;
-    for (u32 i = 0; i < block_size.x; i++) {
+    for (u32 i = 0; i < block_size.x * blocks.size(); i++) {
         const void* what = threads[i].waits_for;
         if (threads[i].ended || !what) continue;
         if (std::find(told.begin(), told.end(), what) != told.end()) continue;
@@ -105,10 +131,18 @@ inline void end_mbarriers() {
             report("a block ends with an mbarrier half complete" + barrier.state());
         }
     }
+    // Whatever came first today: has the block's end waited for what others do in it?
+    for (const FromOutside& one : from_outside) {
+        bool known = false;
+        for (u32 i = 0; i < block_size.x && !known; i++) {
+            known = knows(one.block * block_size.x + i, one.by, one.moment);
+        }
+        if (!known) report("a block may end while others still write to its memory");
+    }
 }
 
 // `who` arrives, having published what it did.
-inline void arrive_as(u32 who, u32 knows, MBarrier& barrier, u32 bytes) {
+inline void arrive_as(u32 who, u32 knows, MBarrier& barrier) {
     if (std::find(barrier.arrived.begin(), barrier.arrived.end(), who) != barrier.arrived.end()) {
         report("a thread arrives twice in a phase" + barrier.state());
     }
@@ -118,14 +152,11 @@ inline void arrive_as(u32 who, u32 knows, MBarrier& barrier, u32 bytes) {
     }
     barrier.arrived.push_back(who);
     publish(knows, barrier.coming);
-    barrier.bytes += bytes;
     barrier.left--;
     if (!barrier.left && barrier.bytes < 0) report("more bytes come than an mbarrier expects");
     barrier.advance();
 }
-inline void arrive_at(const void* pointer, u32 bytes) {
-    arrive_as(current, current, mbarrier_at(pointer), bytes);
-}
+inline void arrive_at(const void* pointer) { arrive_as(current, current, mbarrier_at(pointer)); }
 
 // Between a thread's mbarriers others may come to do much, which shows what plain loads and stores
 // to shared memory have no clocks for.
@@ -141,11 +172,12 @@ inline void let_others_go() {
 inline void end_copies(size_t number) {
     Arrival one = std::move(arrivals[number]);
     arrivals.erase(arrivals.begin() + (long)number);
+    MBarrier& barrier = mbarriers[one.barrier];
     for (Copy& copy : one.copies) {
         copy.make();
-        has_landed(piece_of(copy.target), engine);
+        has_landed(piece_of(copy.target), barrier.engine);
     }
-    arrive_as(one.thread, engine, mbarriers[one.barrier], 0);
+    arrive_as(one.thread, barrier.engine, barrier);
 }
 
 // Something of what is under way lands; where all threads wait, all that one barrier waits for.
@@ -170,12 +202,16 @@ inline bool something_lands(bool all) {
 
 DEVICE void mbarrier_init(u64* barrier, u32 count) {
     emulation::check_aligned(barrier, 8, "an mbarrier");
-    emulation::track(emulation::block_size.x);
+    emulation::track(emulation::block_size.x * (u32)emulation::blocks.size());
     emulation::MBarrier one;
     one.count = one.left = count;
+    one.engine = emulation::engine + (u32)emulation::mbarriers.size();
+    if (emulation::mbarriers.size() == emulation::ENGINES) emulation::report("too many mbarriers");
     one.by = emulation::current, one.since = emulation::clocks[one.by][one.by];
     emulation::mbarriers[barrier] = one;
 }
+DEVICE u32 block_of_cluster() { return emulation::block_of(emulation::current); }
+DEVICE void cluster_meets() { emulation::wait_at(emulation::cluster, emulation::alive); }
 DEVICE void mbarriers_initialised() {
     for (auto& [pointer, barrier] : emulation::mbarriers) {
         if (barrier.by == emulation::current) barrier.fenced = true;
@@ -183,20 +219,30 @@ DEVICE void mbarriers_initialised() {
 }
 DEVICE void mbarrier_arrive(u64* barrier) {
     emulation::let_others_go();
-    emulation::arrive_at(barrier, 0);
+    emulation::arrive_at(barrier);
+}
+DEVICE void mbarrier_arrive_in(u64* barrier, u32 block) {
+    emulation::let_others_go();
+    u64* there = emulation::in_block(barrier, block);
+    if (block != block_of_cluster()) emulation::comes_from_outside(block, emulation::current);
+    emulation::arrive_at(there);
 }
 DEVICE void mbarrier_arrive_with_copies(u64* barrier) {
-    emulation::mbarrier_at(barrier);
+    u32 engine = emulation::mbarrier_at(barrier).engine;
     auto& copies = emulation::me().copies;
     if (!copies.closed.empty()) emulation::report("copies have a group and an mbarrier");
-    for (auto& copy : copies.open) emulation::lands_by_itself(emulation::piece_of(copy.target));
+    for (auto& copy : copies.open) {
+        emulation::lands_by_itself(emulation::piece_of(copy.target), engine);
+    }
     emulation::arrivals.push_back({std::move(copies.open), barrier, emulation::current});
     copies.open.clear();
     if (emulation::copy_moment == emulation::AT_ONCE) {
         emulation::end_copies(emulation::arrivals.size() - 1);
     }
 }
-DEVICE void mbarrier_expect(u64* barrier, u32 bytes) { emulation::arrive_at(barrier, bytes); }
+DEVICE void mbarrier_expect(u64* barrier, u32 bytes) {
+    emulation::mbarrier_at(barrier).bytes += bytes;
+}
 
 // Whether the phase of this parity is complete: that under way, or the one before it.
 DEVICE bool mbarrier_test(u64* pointer, u32 parity) {
@@ -226,27 +272,35 @@ DEVICE void mbarrier_wait(u64* barrier, u32 parity) {
     emulation::let_others_go();
 }
 
-DEVICE void bulk_copy(void* target, const void* source, u32 bytes, u64* barrier) {
-    emulation::check_aligned(target, 16, "the target of a copy in bulk");
-    emulation::check_aligned(source, 16, "the source of a copy in bulk");
-    if (bytes % 16) emulation::report("a copy in bulk is not of whole pieces");
-    if (!emulation::mbarrier_at(barrier).fenced) {
-        emulation::report("a copy in bulk meets an mbarrier whose initialisation has no fence");
-    }
+namespace emulation {
+// To one block of the cluster.
+inline void begin_bulk_copy(void* target, const void* source, u32 bytes, u64* barrier) {
+    check_aligned(target, 16, "the target of a copy in bulk");
+    check_aligned(source, 16, "the source of a copy in bulk");
+    if (bytes % 16) report("a copy in bulk is not of whole pieces");
+    MBarrier& tells = mbarrier_at(barrier);
+    if (!tells.fenced) report("a copy in bulk meets an mbarrier whose initialisation has no fence");
     for (u32 at = 0; at < bytes; at += 16) {
-        emulation::begins_to_land(emulation::piece_of((u8*)target + at), emulation::current,
-                                  emulation::engine);
+        begins_to_land(piece_of((u8*)target + at), current, tells.engine);
     }
-    emulation::bulk_copies.push_back({(u8*)target, (const u8*)source, bytes, barrier});
-    if (emulation::copy_moment == emulation::AT_ONCE) {
-        emulation::land(emulation::bulk_copies.size() - 1);
+    bulk_copies.push_back({(u8*)target, (const u8*)source, bytes, barrier});
+    if (copy_moment == AT_ONCE) land(bulk_copies.size() - 1);
+}
+}  // namespace emulation
+
+DEVICE void bulk_copy_to(u32 to, void* target, const void* source, u32 bytes, u64* barrier) {
+    for (u32 block = 0; block < emulation::blocks.size(); block++) {
+        if (to >> block & 1) {
+            emulation::begin_bulk_copy(emulation::in_block(target, block), source, bytes,
+                                       emulation::in_block(barrier, block));
+        }
     }
 }
 
 template <int THREADS>
 DEVICE void some_meet(int id) {
     static const int count = THREADS;
-    emulation::wait_at(emulation::named[id], count);
+    emulation::wait_at(emulation::my_block().named[id], count);
 }
 
 // Registers pass from warpgroups that need few to those that need many.

@@ -10,7 +10,10 @@ typedef std::vector<u32> Clock;  // by thread: the last of its moments that is k
 inline bool tracked = false;
 inline std::vector<Clock> clocks;
 inline std::vector<Clock> fenced;  // what a thread knew at its last fence
-inline u32 engine = 0;  // the number, behind the threads, of what copies when nobody waits for it
+// The number, behind the threads, of what copies when nobody waits for it: one for each mbarrier, since
+// who has waited at one knows nothing of what another tells.
+inline u32 engine = 0;
+constexpr u32 ENGINES = 64;
 
 constexpr u32 UNDER_WAY = 0xffffffffu;
 struct Piece {
@@ -28,9 +31,10 @@ inline void track(u32 size) {
     if (tracked) return;
     tracked = true;
     engine = size;
-    clocks.assign(size + 1, Clock(size + 1, 0));
-    fenced.assign(size + 1, Clock(size + 1, 0));
-    for (u32 i = 0; i <= size; i++) clocks[i][i] = 1;
+    u32 all = size + ENGINES;
+    clocks.assign(all, Clock(all, 0));
+    fenced.assign(all, Clock(all, 0));
+    for (u32 i = 0; i < all; i++) clocks[i][i] = 1;
     pieces.assign(shared_bytes.size() / 16, Piece());
 }
 
@@ -71,8 +75,8 @@ inline void begins_to_land(u32 piece, u32 thread, u32 writer = UNDER_WAY) {
     one.written = UNDER_WAY;
 }
 // A barrier will say when it is there, and not its thread.
-inline void lands_by_itself(u32 piece) {
-    if (tracked) pieces[piece].writer = engine;
+inline void lands_by_itself(u32 piece, u32 writer) {
+    if (tracked) pieces[piece].writer = writer;
 }
 // The one who copied has waited for it.
 inline void has_landed(u32 piece, u32 writer) {
@@ -91,7 +95,7 @@ inline void is_read(u32 piece, u32 thread) {
     } else if (one.written == UNDER_WAY || !knows(thread, one.writer, one.written)) {
         report("a product reads a stage before its barrier says that it is full");
     }
-    if (one.readers.empty()) one.readers.assign(engine + 1, 0);
+    if (one.readers.empty()) one.readers.assign(engine, 0);
     one.readers[thread] = UNDER_WAY;
 }
 inline void has_been_read(u32 piece, u32 thread) {

@@ -31,6 +31,7 @@ WRITTEN = {
     "bound_rows": "bounds",
     "bound_dot_rows": "facts",
     "square_rows": "squares sizes",
+    "arrange_queries": "images",
     "Scan": "counts keys uppers ids",
     "Reduced": "left",
 }

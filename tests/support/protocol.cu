@@ -58,7 +58,8 @@ KERNEL void protocol(const u8* chunks, int steps, int way, int mistake, u32* fou
             if (mistake != NO_WAIT_FOR_EMPTY) mbarrier_wait(empty, parity ^ 1);
             mbarrier_expect(full, STAGE - (mistake == TOO_FEW_BYTES) * 16 +
                                       (mistake == TOO_MANY_BYTES) * 16);
-            bulk_copy(lines, from, STAGE, full);
+            mbarrier_arrive(full);
+            bulk_copy_to(1, lines, from, STAGE, full);
             if (mistake == TOO_MANY_ARRIVALS) mbarrier_arrive(full);
         } else if (copies) {
             if (mistake != NO_WAIT_FOR_EMPTY) mbarrier_wait(empty, parity ^ 1);

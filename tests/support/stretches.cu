@@ -6,7 +6,7 @@
 KERNEL void stretches(ARGUMENT(Scan) scan, int tiles, u32* visits, u32* changes) {
     if (threadIdx.x) return;
     Stretch stretch;
-    for (int number = 0; stretch_of(scan, number, stretch); number++) {
+    for (int number = 0; stretch_of<1>(scan, number, stretch); number++) {
         changes[blockIdx.x]++;
         for (i64 tile = stretch.tile; tile < stretch.stop; tile += stretch.step) {
             i64 at = stretch.first_query / WARPGROUP_SIDE_QUERIES * tiles;

@@ -119,7 +119,7 @@ def scan_reduced(
                 rows.rows, I64(width), rows.errors, rows.bounds_by(device, step), rows.sums,
                 live, I64(first), I64(last), U32(base), I32(width),
                 F64(step), F64(gamma), F64(0.0), *lists.of_queries(slice(count)),
-                None, F64(0.0), I32(0), I32(0),
+                None, F64(0.0), I32(0), I32(0), None,
             )),
             Record(REDUCED, (
                 *asked.coarse, part.coarse, I32(reduced.coarse),

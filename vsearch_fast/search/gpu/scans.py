@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 from ...kernels.cuda import sources
 from ...kernels.cuda.arguments import SCAN, Record
 from ...kernels.cuda.device import F64, I32, I64, U32, Device, Shape
@@ -27,6 +29,10 @@ _PASSES_WITHOUT_TENSORS = 8
 #: Bytes of rows that `hamming_warpgroup_resident` keeps queries of.
 _RESIDENT_BYTES = 512
 
+#: Bytes of a row up to which clusters gain nothing: tests set the pace there, not what the
+#: second-level cache gives (`gpu_report.py --predict`, not measured).
+_UNSHARED_BYTES = 256
+
 #: Blocks that a stream runs on each processor: whole waves of two as of three at a time.
 _STREAM_BLOCKS = 6
 #: Waves of blocks, at most, in which blocks that take many tiles each are cut.
@@ -34,6 +40,8 @@ _WAVES = 4
 #: Blocks, at most, that bound what one query has listed.
 _BOUNDING_BLOCKS = 8
 _MOST_BLOCKS = 65535
+#: Bytes of a row that tensor cores' kernels have in shared memory at a time (chunks.cuh).
+_CHUNK = 128
 #: Shared memory of a processor beside what one block may have, and what each block takes beside
 #: its own.
 _SHARED_RESERVED = 1024
@@ -60,6 +68,8 @@ def kernels_for(
     many = [name for name in names if "stream" not in name]
     if not width <= _RESIDENT_BYTES:
         many = [name for name in many if not name.endswith("resident")]
+    if width <= _UNSHARED_BYTES:
+        many = [name for name in many if "multicast" not in name]
     passes = _PASSES[family]
     if family in ("l2_sketches", "dot_sketches") and many[0].endswith("tile"):
         passes = _PASSES_WITHOUT_TENSORS
@@ -80,6 +90,7 @@ class Compared:
     Attributes:
         bounds: of sketched rows (`bounds.bounds_of`); None where they are made for each scan.
         totals: of sketched rows, for products.
+        images: of queries, as clusters copy them; made when first asked for.
     """
 
     rows: Any
@@ -87,6 +98,21 @@ class Compared:
     sums: Any = None
     bounds: Any = None
     totals: Any = None
+    images: Any = None
+
+    def images_for(self, device: Device, shape: Shape) -> Any:
+        """Images of these queries for a kernel of clusters (kernels/cuda/chunks.cuh)."""
+        if self.images is None:
+            count, width = self.rows.shape
+            tiles, chunks = -(-count // shape.queries), -(-width // _CHUNK)
+            pieces = tiles * chunks * shape.queries * (_CHUNK // 16)
+            self.images = device.empty((pieces * 16,), np.uint8)
+            arranging = device.shape_of("arrange_queries")
+            device.launch(
+                "arrange_queries", (-(-pieces // arranging.rows), 1), arranging.threads, 0,
+                (self.rows, I64(width), I32(count), I32(width), I32(shape.queries), self.images),
+            )  # fmt: skip
+        return self.images
 
     def bounds_by(self, device: Device, step: float) -> Any:
         """Bounds of rows; None of those that have no residuals."""
@@ -123,8 +149,9 @@ def scan(
     width = rows.rows.shape[1]
     passes = (
         kernels_for(
-            family, device.capability, lists.queries, width, device.shared_limit, device.avoided
-        )
+            family, device.capability, lists.queries, width, device.shared_limit,
+            device.avoided | _needless(device, family, lists.queries, last - first),
+        )  # fmt: skip
         if kernel is None
         else _passes_of(device, kernel, lists.queries)
     )
@@ -136,7 +163,7 @@ def scan(
         needs_sums = "warp" in name or family == "l2_sketches"
         arguments = _arguments(
             queries, some, rows, bounds, needs_sums, live, first, last, base, scale, gamma, lost,
-            lists, products,
+            lists, products, queries.images_for(device, shape) if shape.cluster > 1 else None,
         )  # fmt: skip
         device.launch(
             name,
@@ -157,7 +184,7 @@ def scan(
 def _arguments(
     queries: Compared, some: slice, rows: Compared, bounds: Any, sums: bool, live: Any, first: int,
     last: int, base: int, scale: float, gamma: float, lost: float, lists: Lists,
-    products: Products,
+    products: Products, images: Any = None,
 ) -> Record:  # fmt: skip
     """A scan of some queries as kernels take it."""
     width, mine = rows.rows.shape[1], queries.rows[some]
@@ -168,8 +195,20 @@ def _arguments(
         rows.rows, I64(width), rows.errors, bounds, rows.sums if sums else None,
         live, I64(first), I64(last), U32(base), I32(width),
         F64(scale), F64(gamma), F64(lost), *lists.of_queries(some),
-        rows.totals, F64(products.lo), I32(products.numbers), I32(products.cosine),
+        rows.totals, F64(products.lo), I32(products.numbers), I32(products.cosine), images,
     ))  # fmt: skip
+
+
+def _needless(device: Device, family: str, queries: int, rows: int) -> set[str]:
+    """Kernels of clusters that so few tiles give nothing to: where not all processors work at a time,
+    each gets more of what the second-level cache gives them all."""
+    found = set()
+    for name in sources.scans_for(family, device.capability):
+        if "multicast" in name and name not in device.avoided:
+            shape = device.shape_of(name)
+            if -(-queries // shape.queries) * -(-rows // shape.rows) < device.processors:
+                found.add(name)
+    return found
 
 
 def _bound(device: Device, arguments: Record, lists: Lists) -> None:
@@ -193,8 +232,10 @@ def _grid(
     if "stream" in kernel:
         return min(tiles, processors * _STREAM_BLOCKS), 1
     across = -(-queries // shape.queries)
-    if kernel in sources.SIMPLER:  # one wave, whose blocks share out all tiles
-        return min(across * tiles, processors * shape.blocks), 1
+    if kernel in sources.SIMPLER:  # one wave, whose clusters share out all tiles
+        together = -(-tiles // shape.cluster)
+        clusters = max(1, processors * shape.blocks // shape.cluster)
+        return min(across * together, clusters) * shape.cluster, 1
     if kernel.endswith("tile"):
         return across, min(tiles, _MOST_BLOCKS)  # a tile a block
     room = (shared_limit + _SHARED_RESERVED) // (shape.shared + _SHARED_RESERVED)

@@ -115,7 +115,9 @@ class OneBlockHigh:
         shared: int,
         arguments: Sequence[Any],
     ) -> None:
-        if "stream" in kernel or kernel in sources.SIMPLER:  # whose blocks lie along the rows alone
+        if kernel in sources.SIMPLER:  # whose blocks, or clusters, lie along the rows alone
+            grid = self._device.shape_of(kernel).cluster, 1
+        elif "stream" in kernel:
             grid = 1, 1
         elif any(kernel.startswith(family) for family in sources.SCANS):
             grid = grid[0], 1
