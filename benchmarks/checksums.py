@@ -152,7 +152,7 @@ def main(rows: int, dim: int, runs: int, drop: bool, json_file: Path | None) -> 
 
             def measure(checks: str, metric: str = metric) -> list[list[float]]:
                 if drop:
-                    Path("/proc/sys/vm/drop_caches").write_text("1")
+                    Path("/proc/sys/vm/drop_caches").write_text("1", encoding="ascii")
                 return _search(path, metric, checks)
 
             with_, without = _paired(runs, ("first", "never"), measure)

@@ -25,7 +25,6 @@ from __future__ import annotations
 import gc
 import io
 import json
-import os
 import statistics
 import tempfile
 import time
@@ -44,6 +43,7 @@ from vsearch_fast.bench.data import Data
 from vsearch_fast.bench.machine import command_line, environment
 from vsearch_fast.images import find_images
 from vsearch_fast.machine import available_threads
+from vsearch_fast.system import average_load
 from vsearch_fast.words import Metric
 
 #: Cosine distance of the pairs that are timed.
@@ -270,7 +270,7 @@ def times(rows: NDArray[np.float32], runs: int, threads: int) -> dict[str, Any]:
 
             ways["index"] = by_index
             for run in range(runs):
-                found["load"].append(os.getloadavg()[0])
+                found["load"].append(average_load())
                 for name, way in ways.items():
                     if run == 0 and name == "index":  # checks what is on the disk
                         way()

@@ -34,6 +34,7 @@ from vsearch_fast.embedder import Embedder
 from vsearch_fast.embedder.runner import Run, plain
 from vsearch_fast.images import find_images, load
 from vsearch_fast.images.jpeg import Decoder
+from vsearch_fast.system import average_load
 from vsearch_fast.threads import run_ahead
 
 NETWORK, DEFAULT = "network alone", "network, CPU, default settings"
@@ -135,7 +136,7 @@ def _report(
 ) -> None:
     print(
         f"{pictures} pictures, batch size {embedder.batch_size}, {embedder.threads} threads, "
-        f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}\n"
+        f"{os.cpu_count()} CPUs, load {average_load() or 0.0:.1f}\n"
         f"{embedder.provider}, {embedder.metadata.get('precision')}; {embedder.decoder}: "
         f"{embedder.decoder_version}"
     )

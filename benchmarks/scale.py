@@ -24,7 +24,6 @@ that was stopped goes on. Indexes that are measured lie in `--folder`; `--clean`
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 import time
@@ -37,6 +36,7 @@ from scaling import codes, costs, disk, large, merging, model, plot, ray_calls, 
 
 from vsearch_fast.bench.machine import command_line, environment
 from vsearch_fast.search import available_threads
+from vsearch_fast.system import average_load
 
 RECORD = Path(__file__).parent / "results" / "scale.json"
 PICTURE = Path(__file__).parents[1] / "docs" / "scale.png"
@@ -74,7 +74,9 @@ def main(
     record: Path, picture: Path,
 ) -> None:  # fmt: skip
     """Measure how it grows, and print what follows for more."""
-    known: dict[str, Any] = {} if anew or not record.exists() else json.loads(record.read_text())
+    known: dict[str, Any] = {}
+    if record.exists() and not anew:
+        known = json.loads(record.read_text(encoding="utf-8"))
     folder = folder or Path(tempfile.gettempdir()) / "vsearch-scale"
     folder.mkdir(parents=True, exist_ok=True)
     work: dict[str, Callable[[], Any]] = {
@@ -98,13 +100,13 @@ def main(
     for name in () if only_model else SECTIONS:
         if name not in (only or SECTIONS) or (name in known and not only):
             continue
-        began, load = time.perf_counter(), os.getloadavg()[0]
+        began, busy = time.perf_counter(), average_load()
         known[name] = work[name]()
-        known.setdefault("load", {})[name] = round(load, 1)
+        known.setdefault("load", {})[name] = round(busy or 0.0, 1)
         known.setdefault("took", {})[name] = round(time.perf_counter() - began, 1)
         known["command"] = command_line("benchmarks/scale.py")
         known["machine"] = environment(available_threads())
-        record.write_text(json.dumps(known, indent=1) + "\n")
+        record.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
         say(f"{name}: {known['took'][name]:.0f} s")
     if set(model.NEEDS) <= known.keys():
         known["model"] = {
@@ -114,7 +116,7 @@ def main(
             "trial": model.checked(known),
             "projected": model.projected(known),
         }
-        record.write_text(json.dumps(known, indent=1) + "\n")
+        record.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
         click.echo("\n".join(model.lines(known)))
         plot.draw(known, picture)
     if clean:

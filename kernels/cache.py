@@ -40,6 +40,7 @@ from numba.core.serialize import dumps
 from ..errors import ArgumentError
 from ..loading import LOCK, held_over_forks, once
 from ..machine import cache_root
+from ..system import user
 from ..threads import refuse_at_end
 
 config: Any = numba.config  # its attributes are made at run time
@@ -82,13 +83,13 @@ def _private() -> Path:
 
     OSError: it cannot be made, or is another's: what lies in it is run.
     """
-    user = os.getuid() if hasattr(os, "getuid") else None
-    folder = Path(tempfile.gettempdir(), f"vsearch_fast-{'user' if user is None else user}")
+    own = user()
+    folder = Path(tempfile.gettempdir(), f"vsearch_fast-{'user' if own is None else own}")
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or (
-        user is not None and (found.st_uid != user or found.st_mode & 0o077)
+        own is not None and (found.st_uid != own or found.st_mode & 0o077)
     ):
         raise PermissionError(f"{folder} is not this user's alone")
     return folder

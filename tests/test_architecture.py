@@ -30,7 +30,8 @@ HOUSE = (
     ("kernels", "models", "disk"),
     ("checks",),
     ("threads", "optional"),
-    ("arithmetic", "errors", "installing", "loading", "machine", "words", "version"),
+    ("loading", "machine"),
+    ("arithmetic", "errors", "installing", "system", "words", "version"),
 )
 
 #: What must never be known, whatever the floors say, and by whom.

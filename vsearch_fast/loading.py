@@ -9,11 +9,10 @@ which a fork waits for.
 
 from __future__ import annotations
 
-# These (but os) have a lock of their own held over a fork. Were they first imported while a fork
+# These have a lock of their own held over a fork. Were they first imported while a fork
 # waits for ours, Python would release theirs without having taken it.
 import concurrent.futures.thread  # noqa: F401
 import logging  # noqa: F401
-import os
 import random  # noqa: F401
 import sys
 from collections.abc import Callable
@@ -23,6 +22,8 @@ from importlib import import_module
 from threading import RLock
 from types import ModuleType
 from typing import Any, TypeVar
+
+from .system import at_fork
 
 Made = TypeVar("Made")
 
@@ -54,7 +55,7 @@ def _after() -> None:
     LOCK.release()
 
 
-os.register_at_fork(before=_before, after_in_parent=_after, after_in_child=_after)
+at_fork(before=_before, after_in_parent=_after, after_in_child=_after)
 
 
 def once(make: Callable[..., Made]) -> Callable[..., Made]:

@@ -9,15 +9,13 @@ import sys
 from functools import cache
 from pathlib import Path, PurePosixPath
 
+from .system import processors
+
 
 def available_threads() -> int:
     """Processors that this process may use: those it may run on, and no more than its time."""
-    if hasattr(os, "sched_getaffinity"):
-        processors = len(os.sched_getaffinity(0))
-    else:
-        processors = os.cpu_count() or 1
-    quota = _quota_of_this_process()
-    return processors if quota is None else max(1, min(processors, math.ceil(quota)))
+    found, quota = processors(), _quota_of_this_process()
+    return found if quota is None else max(1, min(found, math.ceil(quota)))
 
 
 @cache
@@ -32,7 +30,7 @@ def cpu_quota(root: Path = Path("/")) -> float | None:
     ``sys`` are.
     """
     try:
-        groups = (root / "proc/self/cgroup").read_text().splitlines()
+        groups = (root / "proc/self/cgroup").read_text("utf-8", "replace").splitlines()
     except (OSError, ValueError):
         return None
     quotas = []
@@ -79,7 +77,7 @@ def _share(words: list[str]) -> float | None:
 
 def _words(file: Path) -> list[str]:
     try:
-        return file.read_text().split()
+        return file.read_text(encoding="ascii").split()
     except (OSError, ValueError):
         return []
 
@@ -92,10 +90,12 @@ def second_level_cache() -> int:
     """Bytes of the first processor's second-level cache; 1 MiB where the system tells none."""
     for folder in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
         try:
-            level = (folder / "level").read_text().strip()
-            size = re.fullmatch(r"(\d+)([KM]?)", (folder / "size").read_text().strip())
+            level, told = (
+                (folder / name).read_text(encoding="ascii").strip() for name in ("level", "size")
+            )
         except OSError:
             continue
+        size = re.fullmatch(r"(\d+)([KM]?)", told)
         if level == "2" and size:
             return int(size[1]) * _UNITS[size[2]]
     return 1 << 20
@@ -107,4 +107,6 @@ def cache_root() -> Path:
         return Path(chosen)
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "vsearch_fast"
+    if sys.platform == "win32" and (local := os.environ.get("LOCALAPPDATA")):
+        return Path(local) / "vsearch_fast" / "Cache"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vsearch_fast"

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from .arithmetic import usual_arithmetic
 from .loading import LOCK
+from .system import at_fork
 
 
 class _Pool:
@@ -84,7 +85,7 @@ def _leave() -> None:
         LOCK.release()
 
 
-os.register_at_fork(after_in_child=_forget)
+at_fork(after_in_child=_forget)
 atexit.register(_leave)
 
 

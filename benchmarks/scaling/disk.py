@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,9 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from vsearch_fast.disk.files import forget_cached
+
 from .rows import Rows, Say, grow
 
 DIM = 4096
+
+#: The signal by which a process ends that takes more memory than its group may.
+_KILLED = 9
 
 #: Where a group of processes may be given a limit of memory: of cgroups version 2, and version 1.
 _GROUPS = (
@@ -40,7 +44,7 @@ def limited(limit: int) -> Iterator[Path | None]:
         try:
             if not (group / name).exists():
                 continue
-            (group / name).write_text(str(limit))
+            (group / name).write_text(str(limit), encoding="ascii")
             yield group / "cgroup.procs"
             return
         finally:
@@ -55,7 +59,7 @@ def forget(folder: Path) -> None:
         descriptor = os.open(file, os.O_RDONLY)
         try:
             os.fsync(descriptor)
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            forget_cached(descriptor)
         finally:
             os.close(descriptor)
 
@@ -67,7 +71,7 @@ def searched(folder: Path, group: Path | None, queries: Path) -> dict[str, Any]:
     script = Path(__file__).with_name("disk_search.py")
     command = [sys.executable, str(script), str(folder), str(queries), str(group or "")]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-    if done.returncode == -signal.SIGKILL and group is not None:
+    if done.returncode == -_KILLED and group is not None:
         raise MemoryError("a process takes more than that by itself: raise --disk-rows")
     done.check_returncode()
     found: dict[str, Any] = json.loads(done.stdout)

@@ -14,7 +14,7 @@ ROUNDS = 2
 
 def bytes_read() -> int:
     """That this process had from the disk."""
-    lines = Path("/proc/self/io").read_text().splitlines()
+    lines = Path("/proc/self/io").read_text(encoding="ascii").splitlines()
     return int(dict(line.split(": ") for line in lines)["read_bytes"])
 
 
@@ -48,5 +48,6 @@ def main(folder: str, queries: str) -> dict[str, Any]:
 
 if __name__ == "__main__":
     if len(sys.argv) > 3 and sys.argv[3]:
-        Path(sys.argv[3]).write_text(str(os.getpid()))  # before anything large is read
+        # Before anything large is read.
+        Path(sys.argv[3]).write_text(str(os.getpid()), encoding="ascii")
     print(json.dumps(main(sys.argv[1], sys.argv[2])))

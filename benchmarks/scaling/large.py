@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vsearch_fast.index import Index
+from vsearch_fast.system import peak_memory
 
 from .rows import Rows, Say, grow
 
@@ -35,7 +35,7 @@ def measure(folder: Path, items: int, say: Say) -> dict[str, Any]:
     began = time.perf_counter()
     grow(folder, items, DIM, step=1 << 16, segment_rows=_SEGMENT_ROWS, say=say)
     made = time.perf_counter() - began
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory() or 0
     say(f"{items:,} items")
     found: dict[str, dict[str, float]] = {}
     found["open"] = _seconds(lambda: Index.open(folder).close(), 7)
@@ -72,8 +72,8 @@ def measure(folder: Path, items: int, say: Say) -> dict[str, Any]:
         added = [f"more {os.getpid()} {number}" for number in range(7)]
         found["remove one"] = _seconds(lambda: index.remove([added.pop()]), 7)
         found["search after a change"] = _seconds(lambda: index.search(query), 1)
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    grown = (peak_memory() or 0) - before
     return {
-        "items": items, "dim": DIM, "made": made, "seconds": found, "grown_mb": grown / 1024,
+        "items": items, "dim": DIM, "made": made, "seconds": found, "grown_mb": grown / (1 << 20),
         "database": (folder / "index.sqlite").stat().st_size,
     }  # fmt: skip

@@ -4,7 +4,6 @@ with as many threads."""
 from __future__ import annotations
 
 import multiprocessing
-import os
 import statistics
 import time
 from multiprocessing.connection import Connection
@@ -15,6 +14,7 @@ import numpy as np
 
 from vsearch_fast.index import Index
 from vsearch_fast.shards import ShardedIndex
+from vsearch_fast.system import processors
 
 from .rows import Rows, Say, grow
 
@@ -72,7 +72,7 @@ def cut(folder: Path, rows: int, shards: int, say: Say) -> list[Path]:
 
 def measure(folder: Path, rows: int, queries: int, repeats: int, say: Say) -> dict[str, Any]:
     """The section: median seconds by metric, of so many queries at once, by shards."""
-    cores = len(os.sched_getaffinity(0))
+    cores = processors()
     places = {count: cut(folder, rows, count, say) for count in COUNTS}
     asked = Rows(DIM).queries(queries)
     result: dict[str, Any] = {

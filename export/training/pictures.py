@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ...datasets.records import Record
+from ...disk.files import reserve
 from ...disk.replacing import replace_text
 from ...errors import ExportError, ImageError
 from ...images.decoding import load
@@ -102,8 +102,7 @@ def create(
     try:
         rows = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
         with file.open("r+b") as opened:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(opened.fileno(), 0, max(1, rows.offset + size))
+            reserve(opened.fileno(), rows.offset + size)
     except OSError as error:
         file.unlink(missing_ok=True)
         raise ExportError(

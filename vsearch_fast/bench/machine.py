@@ -24,7 +24,7 @@ def processor() -> str:
     """The processor's name, as the system tells it."""
     info = Path("/proc/cpuinfo")
     if info.exists():
-        for line in info.read_text().splitlines():
+        for line in info.read_text("utf-8", "replace").splitlines():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
@@ -34,7 +34,7 @@ def available_memory() -> int:
     """Bytes that can be had without swapping; a guess of 8 GiB where the system is silent."""
     info = Path("/proc/meminfo")
     if info.exists():
-        for line in info.read_text().splitlines():
+        for line in info.read_text("utf-8", "replace").splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) << 10
     return 8 << 30

@@ -13,7 +13,6 @@ A *step* is the work of a search on one byte of packed signs, or on one feature.
 from __future__ import annotations
 
 import itertools
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..machine import available_threads
+from ..system import cache_sizes
 
 #: Bytes of one vector of a tile: eight of them lie in the first-level cache.
 _LENGTH = 2048
@@ -144,6 +144,4 @@ def measure_roofs(
 
 def last_level_cache() -> int:
     """Bytes of the largest cache that the system tells of; 32 MiB where it tells nothing."""
-    names = ("SC_LEVEL4_CACHE_SIZE", "SC_LEVEL3_CACHE_SIZE", "SC_LEVEL2_CACHE_SIZE")
-    known = getattr(os, "sysconf_names", {})
-    return max([os.sysconf(name) for name in names if name in known] + [1 << 25])
+    return max([*cache_sizes(), 1 << 25])

@@ -25,7 +25,8 @@ from typing import Any
 
 import xxhash
 
-from ..disk.writing import sync_directory, write_error
+from ..disk.files import flush_folder
+from ..disk.writing import write_error
 from ..errors import ClusterError, StoreError
 from ..index.index import Index
 from ..index.snapshot import State
@@ -135,7 +136,7 @@ def borrowed(lender: Any, place: str, target: str) -> Path:
             shutil.rmtree(copy, ignore_errors=True)  # one that is damaged
             with contextlib.suppress(OSError):  # another connection was first
                 os.rename(made, copy)
-            sync_directory(folder)
+            flush_folder(folder)
         finally:
             shutil.rmtree(made, ignore_errors=True)
     except OSError as error:

@@ -27,10 +27,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from ..checks import PixelBox
-from ..disk.lock import FILE_NAME as LOCK_NAME
+from ..disk.files import flush_folder
+from ..disk.lock import FILE_NAMES as LOCK_NAMES
 from ..disk.lock import WriteLock
 from ..disk.replacing import replace_text
-from ..disk.writing import sync_directory, write_error
+from ..disk.writing import write_error
 from ..errors import StoreError
 from ..index.index import Index
 from ..index.items import Item
@@ -135,7 +136,7 @@ class Target:
             )
         if manifests.is_sharded(self.folder) or not self.folder.is_dir():
             return
-        names = {each.name for each in self.folder.iterdir()} - {LOCK_NAME}
+        names = {each.name for each in self.folder.iterdir()} - {*LOCK_NAMES}
         if names and _WORK not in names:
             raise StoreError(
                 f"{self.folder} holds other files ({min(names)}) and no sharded index",
@@ -224,7 +225,7 @@ class Target:
             manifests.write(self.folder, replace(known, shards=(*listed, *more)), _CONSEQUENCE)
         self._remove_unlisted({*there, *(name for name, _ in commit.shards)})
         file.unlink()
-        sync_directory(self.work)
+        flush_folder(self.work)
         self.clear()
         self.work.mkdir(exist_ok=True)
 
@@ -253,7 +254,7 @@ class Target:
     def _write(self, file: Path, text: str) -> None:
         try:
             replace_text(file, text, flush=True)
-            sync_directory(file.parent)
+            flush_folder(file.parent)
         except OSError as error:
             raise write_error(file, error, _CONSEQUENCE) from error
 

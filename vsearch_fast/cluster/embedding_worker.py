@@ -28,6 +28,7 @@ from ..errors import ImageError, ModelError, ModelMismatchError, VsearchError
 from ..images.decoding import decode, load
 from ..images.jpeg import find_decoder
 from ..models.shipped import with_model_id
+from ..system import user
 from .device_batch import batch_for_device
 from .embedding_units import Asked, Embedded, Recipe, Refused, asked, packed
 from .places import source_of, stamp_when_read
@@ -65,9 +66,9 @@ class Network:
         shipped = with_model_id(self.model_id)
         if shipped is not None and shipped.path.is_file():
             return shipped.path
-        folder = Path(tempfile.gettempdir(), f"vsearch-models-{os.getuid()}")
+        folder = Path(tempfile.gettempdir(), f"vsearch-models-{user()}")
         folder.mkdir(mode=0o700, exist_ok=True)
-        if folder.stat().st_uid != os.getuid():
+        if user() not in (None, folder.stat().st_uid):
             folder = Path(tempfile.mkdtemp(prefix="vsearch-models-"))
         for end, held in self.files.items():
             file, data = folder / f"{self.name}{end}", _got(held)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import os
 import sqlite3
 import threading
 import time
 import weakref
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Protocol
 
 from ..errors import StoreError
+from ..system import at_fork, stopped
 from .folder import Folder
 from .forking import inside, written
 from .lock import WriteLock, owner_of
@@ -133,7 +132,7 @@ class Database:
                 if not busy or time.monotonic() >= end:
                     raise
             writer = owner_of(self.folder.path)
-            if writer is not None and _stopped(writer):
+            if writer is not None and stopped(writer):
                 raise StoreError(
                     f"Process {writer} was stopped while it wrote to {self.folder.path}",
                     consequence,
@@ -351,15 +350,6 @@ class Database:
         self._make_locks()
 
 
-def _stopped(process: int) -> bool:
-    """Whether a process of this machine is stopped (SIGSTOP, or a debugger)."""
-    try:
-        # The state follows the name, which is in brackets and may hold anything.
-        return Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()[0] in b"Tt"
-    except (OSError, IndexError):
-        return False
-
-
 _opened: weakref.WeakSet[Database] = weakref.WeakSet()
 
 
@@ -368,4 +358,4 @@ def _after_fork_in_child() -> None:
         database._after_fork()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+at_fork(after_in_child=_after_fork_in_child)

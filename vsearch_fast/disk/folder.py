@@ -6,13 +6,15 @@ import os
 from pathlib import Path
 
 from ..errors import ReplacedError
+from . import files
 
 
 class Folder:
     """An opened folder, whose files are reached through its descriptor and not by its name.
 
     A symbolic link that is turned elsewhere, or another folder that is moved to this one's place,
-    so cannot mix the files of two.
+    so cannot mix the files of two. Where a system opens no folders (Windows) its files are reached
+    by name, and before each use it is looked whether that is the same folder's yet.
 
     Args:
         path: as it was named; errors say it.
@@ -28,34 +30,42 @@ class Folder:
         self._descriptor = -1
         self._at_rest: tuple[int, int] | None = None
         self.path = Path(os.path.realpath(path))
-        self._descriptor = _opened(self.path)
+        if files.HOLDS_FOLDERS:
+            self._descriptor = files.open_folder(self.path)
+        else:
+            self._at_rest = _numbers(os.stat(self.path))
 
     def open(self, name: str, flags: int, mode: int = 0o666) -> int:
         """A descriptor of the file of this name; OSError says its path."""
         try:
-            return os.open(name, flags | os.O_CLOEXEC, mode, dir_fd=self._held)
+            return files.open_in(self._held, self._named(name), flags, mode)
         except OSError as error:
-            raise OSError(error.errno, error.strerror, str(self.path / name)) from error
+            raise files.about(error, self.path / name) from error
 
     def stat(self, name: str) -> os.stat_result:
-        return os.stat(name, dir_fd=self._held)
+        return os.stat(self._named(name), dir_fd=self._held)
 
     def names(self) -> list[str]:
-        return sorted(os.listdir(self._held))
+        held = self._held
+        return sorted(os.listdir(self.path if held is None else held))
 
     def unlink(self, name: str) -> None:
-        os.unlink(name, dir_fd=self._held)
+        os.unlink(self._named(name), dir_fd=self._held)
 
     def link(self, name: str, target: str) -> None:
         """Give the file of this name another one in the folder."""
-        os.link(name, target, src_dir_fd=self._held, dst_dir_fd=self._held)
+        held = self._held
+        os.link(self._named(name), self._named(target), src_dir_fd=held, dst_dir_fd=held)
 
     def rename(self, name: str, target: str) -> None:
-        os.rename(name, target, src_dir_fd=self._held, dst_dir_fd=self._held)
+        held = self._held
+        os.replace(self._named(name), self._named(target), src_dir_fd=held, dst_dir_fd=held)
 
     def sync(self) -> None:
         """Flush the folder's own entries, so that a new file survives a power cut."""
-        os.fsync(self._held)
+        held = self._held
+        if held is not None:
+            os.fsync(held)
 
     def identity(self, name: str) -> tuple[int, int]:
         """Device and inode of the file of this name."""
@@ -79,19 +89,30 @@ class Folder:
                 "Open the index again",
             )
 
+    def _named(self, name: str) -> str:
+        """What reaches a file: its name by the descriptor, or its path without one."""
+        return name if files.HOLDS_FOLDERS else str(self.path / name)
+
     @property
-    def _held(self) -> int:
+    def _held(self) -> int | None:
+        if not files.HOLDS_FOLDERS:
+            if _numbers(os.stat(self.path)) != self._at_rest:
+                raise self._replaced()
+            return None
         if self._at_rest is not None:
-            descriptor = _opened(self.path)
+            descriptor = files.open_folder(self.path)
             if _numbers(os.fstat(descriptor)) != self._at_rest:
                 os.close(descriptor)
-                raise ReplacedError(
-                    f"{self.path} was replaced since it was opened",
-                    "Nothing was read",
-                    "Open the index again",
-                )
+                raise self._replaced()
             self._descriptor, self._at_rest = descriptor, None
         return self._descriptor
+
+    def _replaced(self) -> ReplacedError:
+        return ReplacedError(
+            f"{self.path} was replaced since it was opened",
+            "Nothing was read",
+            "Open the index again",
+        )
 
     def rest(self) -> None:
         """Give the descriptor back until the next use, which finds the folder by its name, and
@@ -110,10 +131,6 @@ class Folder:
 
     def __del__(self) -> None:
         self.close()
-
-
-def _opened(path: Path) -> int:
-    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def _numbers(found: os.stat_result) -> tuple[int, int]:

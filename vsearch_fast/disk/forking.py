@@ -18,11 +18,12 @@ and a child of a fork that has waited in vain is refused in words when it would 
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+
+from ..system import at_fork
 
 #: Seconds that a fork waits for threads inside SQLite. A child of one that has waited in vain
 #: may open nothing.
@@ -128,6 +129,4 @@ def _after_in_child() -> None:
     _gate = _Gate()
 
 
-os.register_at_fork(
-    before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child
-)
+at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import time
 import weakref
 from pathlib import Path
 
 from ..errors import LockedError
+from ..loading import package
+from ..system import at_fork
+from .files import LOCKS_HIDE, open_file
 from .writing import write_error
 
 FILE_NAME = "write.lock"
+
+#: What holds the process id of the last writer: the same file, but where a lock hides it.
+OWNER_NAME = "write.owner" if LOCKS_HIDE else FILE_NAME
+
+#: Files that a lock leaves in its folder.
+FILE_NAMES = tuple(dict.fromkeys((FILE_NAME, OWNER_NAME)))
 
 #: Times that the lock file is opened anew because it lost its name meanwhile.
 _ATTEMPTS = 10
@@ -27,11 +35,13 @@ _held: weakref.WeakSet[WriteLock] = weakref.WeakSet()
 
 
 class WriteLock:
-    """An exclusive flock on `write.lock`, held from construction to `release`.
+    """An exclusive lock of `write.lock`, held from construction to `release`: by portalocker, which
+    asks for `flock`, and on Windows for `LockFile`.
 
     The kernel ties it to the open file and drops it when the process ends, however it ends,
     so that no stale lock can be left behind; the file itself stays, and holds the process id
-    of the last writer. A second lock in the same process is refused too.
+    of the last writer (on Windows, where nobody else can read it, one beside it does). A second
+    lock in the same process is refused too.
 
     The lock is one only while its file has the name: see `check`.
 
@@ -55,14 +65,10 @@ class WriteLock:
         try:
             for _ in range(_ATTEMPTS):
                 # A file object, which closes itself (and so unlocks) when the owner is forgotten.
-                self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", 0)
-                while True:
-                    try:
-                        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                        break
-                    except BlockingIOError:
-                        if not self._is_brief() or time.monotonic() > until:
-                            raise self._locked(consequence) from None
+                self._file = os.fdopen(open_file(path, os.O_RDWR | os.O_CREAT), "r+b", 0)
+                while not self._taken():
+                    if not self._is_brief() or time.monotonic() > until:
+                        raise self._locked(consequence)
                     time.sleep(_LOOK)
                 if self._has_the_name():
                     break
@@ -74,13 +80,28 @@ class WriteLock:
                     "See what removes it: the lock is in the open file, and never stale",
                 )
             told = b"%d%s\n" % (os.getpid(), b" " + _BRIEFLY if briefly else b"")
-            os.ftruncate(self._file.fileno(), 0)
-            os.pwrite(self._file.fileno(), told, 0)
+            if OWNER_NAME == FILE_NAME:
+                self._file.truncate(0)
+                self._file.write(told)
+            else:
+                path.with_name(OWNER_NAME).write_bytes(told)
         except OSError as error:
             with contextlib.suppress(AttributeError):
                 self._file.close()
             raise write_error(path, error, consequence) from error
         _held.add(self)
+
+    def _taken(self) -> bool:
+        """Whether the lock was to be had."""
+        locks = package("portalocker")
+        try:
+            locks.lock(self._file, locks.LOCK_EX | locks.LOCK_NB)
+        except locks.AlreadyLocked:
+            return False
+        except locks.LockException as error:
+            cause = error.__cause__
+            raise cause if isinstance(cause, OSError) else OSError(str(error)) from None
+        return True
 
     def _locked(self, consequence: str) -> LockedError:
         owner = owner_of(self._path.parent)
@@ -95,7 +116,7 @@ class WriteLock:
         )
 
     def _is_brief(self) -> bool:
-        return os.pread(self._file.fileno(), 64, 0).endswith(_BRIEFLY + b"\n")
+        return _told(self._path.parent).endswith(_BRIEFLY + b"\n")
 
     def _has_the_name(self) -> bool:
         try:
@@ -116,7 +137,7 @@ class WriteLock:
         """Let the next writer in. Does nothing when done already."""
         if not self._file.closed:
             # Unlocked in words: a forked child may hold a copy of the descriptor.
-            fcntl.flock(self._file, fcntl.LOCK_UN)
+            package("portalocker").unlock(self._file)
             self._file.close()
 
     def forget(self) -> None:
@@ -127,9 +148,17 @@ class WriteLock:
 def owner_of(folder: Path) -> int | None:
     """The process id of the last writer of a folder, as far as it can be told."""
     try:
-        return int((folder / FILE_NAME).read_bytes()[:32].split()[0])
-    except (OSError, ValueError, IndexError):
+        return int(_told(folder)[:32].split()[0])
+    except (ValueError, IndexError):
         return None
+
+
+def _told(folder: Path) -> bytes:
+    """What the last writer has written of itself; nothing where it cannot be read."""
+    try:
+        return (folder / OWNER_NAME).read_bytes()
+    except OSError:
+        return b""
 
 
 def _forget_in_child() -> None:
@@ -139,4 +168,4 @@ def _forget_in_child() -> None:
         lock.forget()
 
 
-os.register_at_fork(after_in_child=_forget_in_child)
+at_fork(after_in_child=_forget_in_child)

@@ -2,7 +2,8 @@
 
 Python's `mmap` keeps a copy of the descriptor for as long as the map lives, so that an index of
 hundreds of segments meets the limit of open files (`ulimit -n` is 1024 as a rule). The kernel
-needs none: a map stays when its file is closed.
+needs none: a map stays when its file is closed. Windows has neither that limit nor such a call:
+there it is Python's, and who holds a map keeps its file from being removed or replaced.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ import weakref
 import numpy as np
 from numpy.typing import DTypeLike
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.mmap.restype = ctypes.c_void_p
-_libc.mmap.argtypes = [
-    ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int64,
-]  # fmt: skip
-_libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+from .files import c_library
+
+_libc = c_library()
+if _libc is not None:
+    _libc.mmap.restype = ctypes.c_void_p
+    _libc.mmap.argtypes = [
+        ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int64,
+    ]  # fmt: skip
+    _libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 _FAILED = ctypes.c_void_p(-1).value
 
 
@@ -48,6 +52,9 @@ def map_array(descriptor: int, offset: int, shape: tuple[int, ...], dtype: DType
     length = offset + int(np.prod(shape)) * kind.itemsize
     if length == 0:
         return np.empty(shape, kind)
+    if _libc is None:
+        held = mmap.mmap(descriptor, length, access=mmap.ACCESS_READ)
+        return np.ndarray(shape, kind, held, offset)
     address = _libc.mmap(None, length, mmap.PROT_READ, mmap.MAP_SHARED, descriptor, 0)
     if address == _FAILED:
         error = ctypes.get_errno()

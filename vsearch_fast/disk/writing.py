@@ -2,49 +2,29 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 from pathlib import Path
 
 from ..errors import StoreError
+from .files import about, in_use, write_at
 
 #: Bytes given to one pwrite at most.
 WRITE_BYTES = 16 << 20
 
-#: Of sync_file_range: begin to write what is in memory alone (linux/fs.h).
-_BEGIN = 2
-try:
-    _sync_file_range = ctypes.CDLL(None).sync_file_range
-    _sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
-except AttributeError:  # no Linux
-    _sync_file_range = None  # type: ignore[assignment]
-
-
-def sync_directory(folder: Path) -> None:
-    """Flush the folder's own entries, so that a new or renamed file survives a power cut."""
-    _sync(folder, os.O_DIRECTORY)
-
-
-def sync_file(path: Path) -> None:
-    """Flush what a file holds."""
-    _sync(path, 0)
-
-
-def _sync(path: Path, flags: int) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+#: What has no name where there are no quotas (Windows).
+_QUOTA = getattr(errno, "EDQUOT", -1)
 
 
 def write_error(path: Path, error: OSError, consequence: str) -> StoreError:
     """A StoreError that says why `path` could not be written and what to do."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in (errno.ENOSPC, _QUOTA):
         cause, cure = f"The disk is full at {path}", "Free some space and do it again"
-        if error.errno == errno.EDQUOT:
+        if error.errno == _QUOTA:
             cause = f"The disk quota is used up at {path}"
+    elif in_use(error):
+        cause = f"{path} is open in a program, which keeps it from being changed"
+        cure = "Close what reads it (a search, a server), and do it again"
     elif error.errno == errno.EFBIG:
         cause = f"{path} would grow beyond the largest file that is allowed here"
         cure = "Raise the limit (`ulimit -f`), or create the index with fewer segment_rows"
@@ -62,18 +42,9 @@ def pwrite_all(descriptor: int, data: memoryview, offset: int, path: Path) -> No
     done = 0
     while done < len(data):
         try:
-            written = os.pwrite(descriptor, data[done : done + WRITE_BYTES], offset + done)
+            written = write_at(descriptor, data[done : done + WRITE_BYTES], offset + done)
         except OSError as error:
-            raise OSError(error.errno, error.strerror, str(path)) from error
+            raise about(error, path) from error
         if written == 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         done += written
-
-
-def begin_writing(descriptor: int, offset: int, length: int) -> None:
-    """Have the system begin to write these bytes of a file, so that a flush to come is short.
-
-    No more than a hint: what is flushed is on the disk, and what is not may be.
-    """
-    if _sync_file_range is not None and length:
-        _sync_file_range(descriptor, offset, length, _BEGIN)

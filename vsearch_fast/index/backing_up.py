@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import secrets
 import shutil
@@ -20,7 +19,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..checks import Progress
-from ..disk.writing import WRITE_BYTES, pwrite_all, sync_directory, sync_file, write_error
+from ..disk.files import flush_file, flush_folder, move_folder, open_file, read_at, share_blocks
+from ..disk.writing import WRITE_BYTES, pwrite_all, write_error
 from ..errors import CompactedError, DamagedError, StoreError
 from . import schema, sealing, stored_reductions
 from .segments import SegmentFiles
@@ -31,9 +31,6 @@ _CONSEQUENCE = "No backup was made"
 
 #: Times that a copy is begun anew because the index was compacted meanwhile.
 _ATTEMPTS = 3
-
-#: ioctl that makes one file share another's blocks (linux/fs.h).
-_FICLONE = 0x40049409
 
 
 def back_up(
@@ -71,10 +68,10 @@ def back_up(
                 f"{_CONSEQUENCE}, because it would be as damaged",
                 "Run `vsearch verify --repair` on the index first",
             )
-        sync_directory(place)
-        os.rename(place, target)  # over an empty folder, too
+        flush_folder(place)
+        move_folder(place, target)
         with contextlib.suppress(PermissionError):  # one may write in a folder and not list it
-            sync_directory(target.parent)
+            flush_folder(target.parent)
         return replace(found, path=str(target))
     except OSError as error:
         path = Path(error.filename) if error.filename else place
@@ -85,7 +82,7 @@ def back_up(
 
 def _copy(store: Store, place: Path, copy: bool, progress: Progress | None) -> None:
     store.copy_database(place / schema.DATABASE_NAME, _CONSEQUENCE)
-    sync_file(place / schema.DATABASE_NAME)
+    flush_file(place / schema.DATABASE_NAME)
     taken = Store(place, writable=False, whole=False)
     try:
         with taken.reading(_CONSEQUENCE) as sql:
@@ -122,44 +119,36 @@ def _copy_segment(
 ) -> None:
     source = files.folder.open(name, os.O_RDONLY)
     try:
-        made = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        made = open_file(target, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         try:
-            if not copy and _reflinked(source, made):
+            if not copy and share_blocks(source, made):
                 return
             if not copy and rows == files.segment_rows:
+                os.close(made)  # what is open cannot be removed everywhere
+                made = -1
                 with contextlib.suppress(OSError):  # another file system, or one without links
                     target.unlink()
                     os.link(files.folder.path / name, target)
                     if os.path.samestat(os.fstat(source), target.stat()):
                         return
                     target.unlink()
-                with contextlib.suppress(OSError):
-                    os.close(made)
-                made = os.open(target, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+                made = open_file(target, os.O_RDWR | os.O_CREAT)
             shape = files.kinds[kind]
             length = len(shape.header(files.segment_rows)) + rows * shape.row_bytes
             _copied(source, made, length, target)
             os.ftruncate(made, files.length(shape))
             os.fsync(made)
         finally:
-            os.close(made)
+            if made >= 0:
+                os.close(made)
     finally:
         os.close(source)
-
-
-def _reflinked(source: int, target: int) -> bool:
-    try:
-        fcntl.ioctl(target, _FICLONE, source)
-    except OSError:
-        return False
-    os.fsync(target)
-    return True
 
 
 def _copied(source: int, target: int, length: int, path: Path) -> None:
     done = 0
     while done < length:
-        part = os.pread(source, min(WRITE_BYTES, length - done), done)
+        part = read_at(source, min(WRITE_BYTES, length - done), done)
         if not part:
             raise OSError(errno.EIO, f"it ends after {done} bytes of {length}")
         pwrite_all(target, memoryview(part), done, path)

@@ -18,6 +18,7 @@ from threading import Event
 import numpy as np
 
 from ..checks import Progress
+from ..disk.files import read_at
 from ..errors import StoreError
 from ..kernels.layout import PAGE, SUMS
 from ..kernels.memory import aligned
@@ -65,7 +66,7 @@ def sample(files: SegmentFiles, name: str, rows: int, views: int, most: int) -> 
         descriptor = files.folder.open(files.name(name, segment), os.O_RDONLY)
         try:
             for place in np.flatnonzero(segments == segment).tolist():
-                data = os.pread(descriptor, size, header + int(places[place]) * size)
+                data = read_at(descriptor, size, header + int(places[place]) * size)
                 out[place] = np.frombuffer(data, kind.dtype)
         finally:
             os.close(descriptor)

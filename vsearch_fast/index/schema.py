@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from ..checks import check_text, positive
+from ..disk.files import flush_folder
 from ..disk.forking import inside
 from ..disk.lock import FILE_NAME as LOCK_NAME
+from ..disk.lock import FILE_NAMES as LOCK_NAMES
 from ..disk.lock import WriteLock
 from ..disk.sqlite import connect, sql_error
-from ..disk.writing import sync_directory, write_error
+from ..disk.writing import write_error
 from ..errors import ArgumentError, DamagedError, StoreError
 from ..words import ZERO
 from . import arguments, item_rows, sealing, stored_sketches, sums
@@ -36,7 +38,7 @@ DATABASE_NAME = "index.sqlite"
 SHARDS_NAME = "shards.json"  # in the folder of a sharded index, which has no database (`shards/`)
 _UNFINISHED_NAME = "index.sqlite.new"
 #: What a creation that was interrupted may leave.
-_LEFTOVERS = (f"{_UNFINISHED_NAME}-journal", _UNFINISHED_NAME, LOCK_NAME)
+_LEFTOVERS = (f"{_UNFINISHED_NAME}-journal", _UNFINISHED_NAME, *LOCK_NAMES)
 
 #: What decoded the pictures of an index that does not say: Pillow, built with libjpeg-turbo.
 UNRECORDED_DECODER = "libjpeg-turbo"
@@ -207,7 +209,7 @@ def create(
         _refuse_other_files(folder, consequence)
         unfinished = folder / _UNFINISHED_NAME
         for name in _LEFTOVERS:
-            if name != LOCK_NAME:
+            if name not in LOCK_NAMES:
                 (folder / name).unlink(missing_ok=True)
         binarize, bits = arguments.code_rule(model, dim, consequence)
         kinds = [
@@ -220,9 +222,9 @@ def create(
             rule["views"] = ",".join(views)
         _write_database(unfinished, dim, model_id, model, segment_rows, kinds, rule, consequence)
         os.rename(unfinished, folder / DATABASE_NAME)
-        sync_directory(folder)
+        flush_folder(folder)
         with contextlib.suppress(PermissionError):  # one may write in a folder and not list it
-            sync_directory(folder.absolute().parent)
+            flush_folder(folder.absolute().parent)
     except OSError as error:
         raise write_error(folder, error, consequence) from error
     finally:

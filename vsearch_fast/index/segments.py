@@ -26,9 +26,10 @@ from typing import Protocol, Self
 
 import numpy as np
 
+from ..disk.files import about, begin_writing, lengthen, read_at, room_of
 from ..disk.folder import Folder
 from ..disk.mapping import map_array
-from ..disk.writing import begin_writing, pwrite_all, write_error
+from ..disk.writing import pwrite_all, write_error
 from ..errors import DamagedError, StoreError
 
 
@@ -182,7 +183,7 @@ class SegmentFiles:
         path = self.path(kind, segment)
         descriptor = self.folder.open(path.name, os.O_RDONLY)
         try:
-            if os.pread(descriptor, len(header), 0) != header:
+            if read_at(descriptor, len(header), 0) != header:
                 raise self._headless(path, "It was not read")
         finally:
             os.close(descriptor)
@@ -245,7 +246,7 @@ class SegmentFiles:
         try:
             descriptor = self.folder.open(path.name, os.O_RDONLY)
             try:
-                if os.pread(descriptor, len(header), 0) != header:
+                if read_at(descriptor, len(header), 0) != header:
                     raise self._headless(path, consequence)
                 found = os.fstat(descriptor)
                 shape = (self.segment_rows, kind.width)
@@ -356,11 +357,11 @@ class SegmentFiles:
             self.folder.unlink(path.name)
         descriptor = self.folder.open(path.name, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         try:
-            os.ftruncate(descriptor, self.length(kind))
+            lengthen(descriptor, self.length(kind))
             pwrite_all(descriptor, memoryview(kind.header(self.segment_rows)), 0, path)
         except OSError as error:
             os.close(descriptor)
-            raise OSError(error.errno, error.strerror, str(path)) from error
+            raise about(error, path) from error
         except BaseException:
             os.close(descriptor)
             raise
@@ -388,7 +389,7 @@ class SegmentFiles:
     def bytes_on_disk(self, rows: Mapping[str, int]) -> int:
         """Disk space that the segments of so many rows take (holes of sparse files not counted)."""
         return sum(
-            self._found(self.kinds[kind], segment, "Nothing was read").st_blocks * 512
+            room_of(self._found(self.kinds[kind], segment, "Nothing was read"))
             for kind, count in rows.items()
             for segment in range(self.segments(count))
         )

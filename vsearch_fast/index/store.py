@@ -72,6 +72,7 @@ from typing import Any
 import numpy as np
 
 from ..disk.database import Database
+from ..disk.files import room_of
 from ..disk.folder import Folder
 from ..disk.writing import write_error
 from ..errors import (
@@ -405,7 +406,7 @@ class Store(ItemReading, ReducedReading, Notes):
         with self.reading("Nothing was read") as sql:
             rows = self.rows_by_kind(sql)
             files = self._refresh(sql).files
-            database = self.database.folder.stat(schema.DATABASE_NAME).st_blocks * 512
+            database = room_of(self.database.folder.stat(schema.DATABASE_NAME))
             return database + files.bytes_on_disk(rows)
 
     def facts(self, state: State) -> dict[str, Any]:

@@ -8,7 +8,6 @@ order.
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -18,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from ..disk.writing import sync_directory, write_error
+from ..disk.files import flush_folder, move_folder
+from ..disk.writing import write_error
 from ..errors import StoreError
 from ..index.index import Index
 from ..index.items import Item
@@ -108,10 +108,10 @@ def unfinished(target: Path, consequence: str) -> Iterator[Path]:
     try:
         place.mkdir(parents=True)
         yield place
-        sync_directory(place)
-        os.rename(place, target)  # over an empty folder, too
+        flush_folder(place)
+        move_folder(place, target)
         with contextlib.suppress(PermissionError):  # one may write in a folder and not list it
-            sync_directory(target.parent)
+            flush_folder(target.parent)
     except OSError as error:
         path = Path(error.filename) if error.filename else place
         raise write_error(path, error, consequence) from error

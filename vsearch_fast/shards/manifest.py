@@ -35,9 +35,10 @@ from typing import Any
 
 from xxhash import xxh3_64_hexdigest
 
+from ..disk.files import flush_folder
 from ..disk.lock import WriteLock
 from ..disk.replacing import replace_text
-from ..disk.writing import sync_directory, write_error
+from ..disk.writing import write_error
 from ..errors import ArgumentError, DamagedError, ModelMismatchError, StoreError
 from ..index.index import Index
 from ..index.schema import SHARDS_NAME as FILE_NAME
@@ -196,7 +197,7 @@ def write(folder: Path, manifest: Manifest, consequence: str) -> None:
     """
     try:
         replace_text(folder / FILE_NAME, manifest.text(), flush=True)
-        sync_directory(folder)
+        flush_folder(folder)
     except OSError as error:
         raise write_error(folder / FILE_NAME, error, consequence) from error
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from ..errors import StoreError
 from ..index.reading import Checks
 from ..index.schema import DATABASE_NAME
 from ..index.store import Store
+from ..system import may_open
 from .manifest import Likewise, Manifest
 
 #: Of the files that a process may open, one in so many is a shard's that stays open. It has two.
@@ -27,8 +27,7 @@ def place_of(folder: Path, path: str) -> Path:
 
 def _may_stay_open() -> int:
     """Shards that keep their descriptors between two uses."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return (1 << 20 if limit == resource.RLIM_INFINITY else limit) // _SHARE or 1
+    return may_open() // _SHARE or 1
 
 
 class Shards(Sequence[Path]):

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import errno
 import ipaddress
 import json
 import os
 import re
-import resource
 import secrets
-import signal
 import socket
 import threading
 import time
@@ -25,6 +21,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..errors import ArgumentError, VsearchError
+from ..system import ask_to_open, end_as_told, may_still_open
 from .faults import told
 from .public import PublicUrl, parse
 from .settings import Settings
@@ -59,7 +56,7 @@ class _Patient(H11Protocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        spare = _spare_descriptors()
+        spare = may_still_open()
         if len(self.connections) > _CONNECTIONS or spare < _SPARE:
             self._refuse(transport, lingering=spare > _SPARE / 2)
             return
@@ -104,26 +101,6 @@ class _Patient(H11Protocol):
             self.transport.close()
             return
         self.loop.call_later(_HEADER_SECONDS / 4, self._watch)
-
-
-def _spare_descriptors() -> int:
-    """File descriptors that the process may still open, as far as it can be told."""
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if limit == resource.RLIM_INFINITY:
-        return 1 << 20
-    try:
-        return limit - len(os.listdir("/dev/fd"))
-    except OSError:  # none even for this look
-        return 0
-
-
-def _ask_for_descriptors() -> None:
-    """As many as the system lets the process have, up to what it can use."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = _WANTED if hard == resource.RLIM_INFINITY else min(hard, _WANTED)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def is_loopback(host: str) -> bool:
@@ -198,7 +175,7 @@ def run(
     say: Callable[[str], None],
 ) -> None:
     """Serve until Ctrl-C or SIGTERM, then end what is under way, or leave it: within 3 seconds."""
-    _ask_for_descriptors()
+    ask_to_open(_WANTED)
     host, port = sock.getsockname()[:2]
     name = "127.0.0.1" if host == "0.0.0.0" else f"[{host}]" if ":" in host else host
     address = f"http://{name}:{port}{open_path}" + (f"?token={token}" if token else "")
@@ -260,8 +237,4 @@ def _end_at_last(sig: int) -> None:
     Nothing is lost: what was committed to an index or a ratings file is on the disk.
     """
     time.sleep(_LAST)
-    if sig == signal.SIGINT:
-        os._exit(130)  # as `terminal.console` ends
-    # Python sets no handler but in the main thread, which may be busy.
-    ctypes.CDLL(None).signal(ctypes.c_int(sig), ctypes.c_void_p(0))
-    os.kill(os.getpid(), sig)
+    end_as_told(sig)

@@ -16,11 +16,12 @@ from tqdm import tqdm
 
 from ...disk.replacing import replacing
 from ...errors import ArgumentError, DatasetError
+from ...system import processors
 from .. import folder as folder_reader
 from ..records import Record
 from .design import design
 from .scene import GarmentInfo, photograph
-from .workers import available, spread
+from .workers import spread
 
 TABLE = "garments.csv"
 PLAN = ".garments-plan"  # what pictures depend on, so that two catalogues are not mixed
@@ -126,7 +127,7 @@ def render_catalogue(
         write_file(folder / PLAN, _plan(seed, size).encode())
         jobs = [(number, view, seed, size) for number, view in missing]
         if workers is None:
-            workers = available() if len(jobs) >= 32 else 1
+            workers = processors() if len(jobs) >= 32 else 1
         saved = time.monotonic()
         # On a terminal it moves; a log needs no line a picture.
         interval = 0.1 if sys.stderr.isatty() else 30

@@ -26,13 +26,6 @@ Job = tuple[Any, ...]
 Result = TypeVar("Result")
 
 
-def available() -> int:
-    """CPUs that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def spread(work: Callable[..., Result], jobs: Sequence[Job], workers: int) -> Iterator[Result]:
     """``work(*job)`` for every job, by ``workers`` processes, in the order of finishing.
 
