@@ -159,7 +159,8 @@ def _fill(model: keras.Model, known: Architecture, path: Path, size: int, top: b
     else:
         _load(model, known, path)
     for layer in model.layers:
-        if isinstance(layer, keras.layers.Normalization):
+        # Those whose numbers are given, not learnt (ConvNeXt's), have nothing of the file.
+        if isinstance(layer, keras.layers.Normalization) and layer.input_mean is None:
             _mend(layer)
 
 

@@ -26,6 +26,7 @@ HOUSE = (
     ("shards",),
     ("datasets", "index", "embedder", "neighbors"),
     ("terminal", "search"),
+    ("notebook",),
     ("images",),
     ("kernels", "models", "disk"),
     ("checks",),
@@ -46,8 +47,8 @@ STRANGERS = {
 }
 
 FACES = {
-    "": """Embedder ExactNeighbors Hit Index Item Label Likeness Proof Resident ShardedIndex
-           Sketched Threshold __version__ connect datasets errors pack_bits range_search self_join
+    "": """Answers Embedder ExactNeighbors Hit Hits Index Item Label Likeness Proof Resident
+           ShardedIndex Sketched Threshold __version__ connect datasets errors pack_bits range_search self_join
            self_join_blocks topk""",
     "cluster": "connect",
     "datasets": "Record deepfashion folder garments inshop",
@@ -59,7 +60,7 @@ FACES = {
     "images": """Box FORMATS IMAGE_SUFFIXES Look MAX_PIXELS RESIZE_FILTERS Source decode find_images
                  load look
                  pixel_box reduced upright_size""",
-    "index": "Duplicate DuplicateGroup Hit Index Item Label Likeness Threshold",
+    "index": "Answers Duplicate DuplicateGroup Hit Hits Index Item Label Likeness Threshold",
     "kernels.reference": """BLOCK DISTANCE LANES METRICS Metric cosine hamming ip l1 l2 lane_sum
                             pack_bits range_search self_join topk""",
     "models": "DEFAULT SHIPPED Shipped default_model default_model_id model_path",

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from . import datasets, errors
     from .cluster import connect
     from .embedder import Embedder
-    from .index import Hit, Index, Item, Label, Likeness, Threshold
+    from .index import Answers, Hit, Hits, Index, Item, Label, Likeness, Threshold
     from .neighbors import ExactNeighbors
     from .search import (
         Proof,
@@ -45,9 +45,11 @@ if TYPE_CHECKING:
     from .shards import ShardedIndex
 
 _HOME = {
+    "Answers": "index",
     "ExactNeighbors": "neighbors",
     "Embedder": "embedder",
     "Hit": "index",
+    "Hits": "index",
     "Index": "index",
     "Item": "index",
     "Label": "index",
@@ -66,9 +68,11 @@ _HOME = {
 }
 
 __all__ = [
+    "Answers",
     "Embedder",
     "ExactNeighbors",
     "Hit",
+    "Hits",
     "Index",
     "Item",
     "Label",

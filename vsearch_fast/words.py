@@ -28,3 +28,8 @@ ZERO, MEDIAN, ITQ = BINARIZE = ("zero", "median", "itq")
 def plural(number: int, one: str, several: str = "") -> str:
     """``1 picture``, ``2,000 pictures``; `several` where it is not `one` and an s."""
     return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
+def distance_text(distance: float) -> str:
+    """Bits as they are, sums with five significant digits."""
+    return str(distance) if isinstance(distance, int) else f"{distance:.5g}"

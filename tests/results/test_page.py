@@ -9,7 +9,8 @@ from PIL import Image
 from vsearch_fast.index import Hit
 from vsearch_fast.results.page import write_page
 from vsearch_fast.results.picture import write_picture
-from vsearch_fast.results.result import Result, caption, distance_text
+from vsearch_fast.results.result import Result, caption
+from vsearch_fast.words import distance_text
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from index_data import described, features
 from sharded_data import filled, sharded
 
 from vsearch_fast.errors import ArgumentError, ReplacedError
-from vsearch_fast.index import Hit, Index
+from vsearch_fast.index import Answers, Index
 from vsearch_fast.shards import ShardedIndex
 from vsearch_fast.shards import manifest as manifests
 from vsearch_fast.shards.manifest import Likewise, Listed, Manifest
@@ -97,7 +97,7 @@ def test_threads_search_what_rests_between(tmp_path: Path, monkeypatch: pytest.M
     with Index.open(one) as index, ShardedIndex.open(folder) as many:
         expected = [index.search(row) for row in rows]
 
-        def search(_: int) -> list[list[list[Hit]]]:
+        def search(_: int) -> list[Answers]:
             return [many.search(row) for row in rows]
 
         with ThreadPoolExecutor(4) as threads:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from vsearch_fast.index import Hit, Item
@@ -41,5 +43,5 @@ def expected(
     ]
 
 
-def found(hits: list[list[Hit]]) -> list[list[tuple[str, float | int]]]:
+def found(hits: Sequence[Sequence[Hit]]) -> list[list[tuple[str, float | int]]]:
     return [[(hit.id, hit.distance) for hit in line] for line in hits]

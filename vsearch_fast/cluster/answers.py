@@ -11,12 +11,13 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ..index.hit_lists import Answers
 from ..index.hits import Hit, first_of_each
 from ..search.proof import Proof, Work
 from .host import Part
 
 
-class Answer(list[list[Hit]]):
+class Answer(Answers):
     """The hits of each query, as `Index.search` returns them.
 
     Attributes:
@@ -24,7 +25,7 @@ class Answer(list[list[Hit]]):
             empty, as a rule.
     """
 
-    def __init__(self, hits: Iterable[list[Hit]], missing: Iterable[str] = ()) -> None:
+    def __init__(self, hits: Iterable[Sequence[Hit]] = (), missing: Iterable[str] = ()) -> None:
         super().__init__(hits)
         self.missing: tuple[str, ...] = tuple(missing)
 

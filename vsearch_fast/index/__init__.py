@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .duplicates import Duplicate, DuplicateGroup
+from .hit_lists import Answers, Hits
 from .hits import Hit
 from .index import Index
 from .items import Item
@@ -10,9 +11,11 @@ from .likeness import Label, Likeness
 from .thresholds import Threshold
 
 __all__ = [
+    "Answers",
     "Duplicate",
     "DuplicateGroup",
     "Hit",
+    "Hits",
     "Index",
     "Item",
     "Label",

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
-from ..checks import Value
+from ..checks import PixelBox, Value
 from ..optional import optional
 from ..words import ZERO
 from .arrow_reading import BOX, NOTE, PREFIX, RESERVED, Table
@@ -121,16 +121,25 @@ def _schema(index: Any, arrow: Any) -> Any:
         arrow.field("path", arrow.string()),
         *(arrow.field(name, arrow.int32()) for name in BOX),
         arrow.field("stamp", arrow.string()),
-        *_metadata_fields(index, arrow),
+        *metadata_fields(arrow, index, RESERVED),
         arrow.field("vector", arrow.list_(number, views * index.dim), nullable=False),
         arrow.field("code", arrow.binary(views * -(-index.bits // 8)), nullable=False),
     ]
     return arrow.schema(fields, {NOTE: json.dumps(told).encode()})
 
 
-def _metadata_fields(index: Any, arrow: Any) -> Iterator[Any]:
+class _Described(Protocol):
+    @property
+    def metadata(self) -> Mapping[str, Value]: ...
+
+
+def metadata_fields(
+    arrow: Any, items: Iterable[_Described], reserved: Collection[str]
+) -> Iterator[Any]:
+    """A field for each metadata column that items, or hits, have; `reserved` are names of other
+    columns of the table."""
     met: dict[str, set[str]] = {}
-    for item in index:
+    for item in items:
         for column, value in item.metadata.items():
             met.setdefault(column, set()).update(_kinds(value))
     types = {
@@ -140,7 +149,7 @@ def _metadata_fields(index: Any, arrow: Any) -> Iterator[Any]:
         plain = kinds & set(types)
         if plain == {"int", "float"} and "long" not in kinds:
             plain = {"float"}
-        name = PREFIX + column if column in RESERVED or column.startswith(PREFIX) else column
+        name = PREFIX + column if column in reserved or column.startswith(PREFIX) else column
         if len(plain) > 1 or {"list", "alone"} <= kinds or kinds & {"null within", "huge"}:
             yield arrow.field(name, arrow.string(), metadata={NOTE: b"json"})
             continue
@@ -179,6 +188,21 @@ def _batches(index: Any, arrow: Any, schema: Any) -> Iterator[Any]:
             return
 
 
+def metadata_array(arrow: Any, field: Any, items: Sequence[_Described]) -> Any:
+    """What items have in the column of a field that `metadata_fields` made."""
+    column = field.name.removeprefix(PREFIX)
+    values: list[Any] = [item.metadata.get(column) for item in items]
+    if field.metadata and field.metadata.get(NOTE) == b"json":
+        values = [None if value is None else json.dumps(value) for value in values]
+    return arrow.array(values, field.type)
+
+
+def box_array(arrow: Any, name: str, boxes: Sequence[PixelBox | None]) -> Any:
+    """The column of this name, one of BOX."""
+    place = BOX.index(name)
+    return arrow.array([None if box is None else box[place] for box in boxes], arrow.int32())
+
+
 def _array(
     arrow: Any, field: Any, items: list[Item], vectors: np.ndarray, codes: np.ndarray
 ) -> Any:
@@ -188,14 +212,8 @@ def _array(
     if name == "code":
         buffer = arrow.py_buffer(codes.tobytes())
         return arrow.Array.from_buffers(field.type, len(codes), [None, buffer])
-    values: list[Any]
     if name in BOX:
-        values = [None if item.box is None else item.box[BOX.index(name)] for item in items]
-    elif name in RESERVED:
-        values = [getattr(item, name) for item in items]
-    else:
-        column = name.removeprefix(PREFIX)
-        values = [item.metadata.get(column) for item in items]
-        if field.metadata and field.metadata.get(NOTE) == b"json":
-            values = [None if value is None else json.dumps(value) for value in values]
-    return arrow.array(values, field.type)
+        return box_array(arrow, name, [item.box for item in items])
+    if name in RESERVED:
+        return arrow.array([getattr(item, name) for item in items], field.type)
+    return metadata_array(arrow, field, items)

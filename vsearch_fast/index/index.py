@@ -31,12 +31,14 @@ from .arrow import Exchanging
 from .changes import Changes
 from .duplicating import Duplicating
 from .finder import Finder
-from .hits import Hit, find_hits
+from .hit_lists import Answers
+from .hits import find_hits
 from .item_reading import column_number
 from .items import Item, check_id
 from .learning import Learning
 from .listing import Listing
 from .reading import Checks, checks_wanted
+from .showing import Showing
 from .store import Store
 from .telling import Telling
 from .thresholds import Thresholds
@@ -46,7 +48,7 @@ _NOT_ADDED = "None of the rows was added"
 _NOT_SEARCHED = "Nothing was searched"
 
 
-class Index(Listing, Telling, Duplicating, Exchanging):
+class Index(Listing, Telling, Duplicating, Exchanging, Showing):
     """An index folder, opened by `Index.create` or `Index.open`.
 
     Many processes may search an index while one writes to it; each search sees all that was
@@ -328,7 +330,7 @@ class Index(Listing, Telling, Duplicating, Exchanging):
         strategy: str = "auto",
         backend: str = "auto",
         explain: Literal[False] = False,
-    ) -> list[list[Hit]]: ...
+    ) -> Answers: ...
 
     @overload
     def search(
@@ -345,7 +347,7 @@ class Index(Listing, Telling, Duplicating, Exchanging):
         strategy: str = "auto",
         backend: str = "auto",
         explain: Literal[True],
-    ) -> tuple[list[list[Hit]], Proof]: ...
+    ) -> tuple[Answers, Proof]: ...
 
     def search(
         self,
@@ -361,7 +363,7 @@ class Index(Listing, Telling, Duplicating, Exchanging):
         strategy: str = "auto",
         backend: str = "auto",
         explain: bool = False,
-    ) -> list[list[Hit]] | tuple[list[list[Hit]], Proof]:
+    ) -> Answers | tuple[Answers, Proof]:
         """The k nearest items of each query, exactly; nearest first, equal distances in the
         order in which they were added.
 
@@ -391,7 +393,8 @@ class Index(Listing, Telling, Duplicating, Exchanging):
             explain: also say how the hits were proved to be the nearest.
 
         Returns:
-            A list of hits for each query; with `explain` that list and a `Proof`.
+            A list of hits for each query, which is a table, too (`to_pandas`, `to_polars`,
+            `to_arrow`), as is each of them; with `explain` that list and a `Proof`.
 
         Raises:
             ArgumentError: a wrong shape or dimension, NaN or infinity, k below 1, an unknown
@@ -410,7 +413,8 @@ class Index(Listing, Telling, Duplicating, Exchanging):
             self._store, self._finder, array, k, metric, wanted, limit, group_by,
             threads=threads, strategy=strategy, backend=backend,
         )  # fmt: skip
-        return (found.hits, found.proof) if explain else found.hits
+        answers = Answers(found.hits)
+        return (answers, found.proof) if explain else answers
 
     def _limit(
         self, reach: float | Literal["auto"] | None, metric: Metric, threads: int | None,

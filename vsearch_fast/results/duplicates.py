@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..index.duplicates import Arrival, Duplicate, DuplicateGroup, Kind, described
-from ..words import plural
+from ..words import distance_text, plural
 from .page import write_template
-from .result import distance_text
 from .text import shown
 
 if TYPE_CHECKING:

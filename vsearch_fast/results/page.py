@@ -14,8 +14,9 @@ from jinja2 import Environment, PackageLoader
 from ..checks import PixelBox
 from ..disk.replacing import replacing
 from ..errors import ImageError, VsearchError
+from ..words import distance_text
 from .picture import thumbnail
-from .result import Result, caption, distance_text
+from .result import Result, caption
 
 
 def _data_uri(path: str | None, box: PixelBox | None) -> str | None:

@@ -10,7 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..checks import PixelBox
 from ..images.decoding import decode
-from .result import Result, distance_text
+from ..words import distance_text
+from .result import Result
 
 THUMBNAIL = 224  # pixels of the long side
 _BOX = (224, 72, 48)

@@ -54,11 +54,6 @@ class Result:
         return self.item is not None and hit.metadata.get("item") == self.item
 
 
-def distance_text(distance: float) -> str:
-    """Bits as they are, sums with five significant digits."""
-    return str(distance) if isinstance(distance, int) else f"{distance:.5g}"
-
-
 def value_text(value: object) -> str:
     """A value as people read it; of several, one behind the other."""
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

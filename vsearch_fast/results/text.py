@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from ..checks import Value
 from ..index.likeness import Label
-from .result import Result, distance_text, value_text
+from ..words import distance_text
+from .result import Result, value_text
 
 if TYPE_CHECKING:
     from ..embedder.embedder import Skipped

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .. import notebook
+from ..words import plural
+
 
 @dataclass(frozen=True, slots=True)
 class Proof:
@@ -78,6 +81,33 @@ class Proof:
             parts.append(f"{self.scanned / pairs:.0%} computed from stored values")
         parts.append(f"{self.bytes_read / 1e6:,.1f} MB read")
         return "; ".join(parts)
+
+    def _repr_html_(self) -> str:
+        """For notebooks: of all pairs how many each step met, and how many it left."""
+        pairs = max(1, self.queries * self.rows)
+        first, second = "coarse numbers", "fine numbers"
+        if self.metric == "hamming":
+            first, second = "sums of bits", "first halves"
+        steps = [
+            ("bounded by reduced rows", self.reduced),
+            (f"left by {first}", self.after_coarse if self.reduced else 0),
+            (f"left by {second}", self.after_fine if self.reduced else 0),
+            ("bounded by sketches", self.sketched),
+            ("computed from stored values", self.scanned),
+            ("left for float32", 0 if self.simd.startswith("cuda") else self.candidates),
+            ("left for float64", self.undecided),
+        ]
+        lines = [("pairs of a query and a row", f"{self.queries * self.rows:,}", "")]
+        # What no step met, and nothing was left of, is not told.
+        lines += [(name, f"{count:,}", f"{count / pairs:.3%}") for name, count in steps if count]
+        if self.repeated:
+            lines.append(("queries searched again", f"{self.repeated:,}", ""))
+        lines.append(("read", f"{self.bytes_read / 1e6:,.1f} MB", ""))
+        asked = plural(self.queries, "query", "queries")
+        told = f"{self.metric} by {self.strategy} ({self.simd}), {asked}"
+        table = notebook.table(lines, ("step", "count", "of all pairs"))
+        parts = [notebook.heading("Proof", f"{told} in {plural(self.rows, 'row')}"), table]
+        return notebook.whole(parts, "Proof")
 
 
 @dataclass

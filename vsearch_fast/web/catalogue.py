@@ -30,7 +30,7 @@ from ..images.boxes import pixel_box
 from ..images.decoding import decode, upright_size
 from ..images.jpeg import LIBJPEG_TURBO
 from ..index.conditions import Condition
-from ..index.hits import Hit
+from ..index.hit_lists import Answers
 from ..index.index import Index
 from ..index.items import Item
 from ..index.likeness import Likeness
@@ -456,14 +456,14 @@ class Catalogue:
             return self.item(request.exclude or "").metadata.get(request.group_by)
         return None
 
-    def _scan(self, requests: Sequence[SearchRequest]) -> tuple[list[list[Hit]], Likeness | None]:
+    def _scan(self, requests: Sequence[SearchRequest]) -> tuple[Answers, Likeness | None]:
         """The hits of requests of one metric and filter, and what its distances say."""
         first = requests[0]
         # One more where the query is itself an item, which is not its own match.
         k = max(request.k + (request.exclude is not None) for request in requests)
         queries = padded([request.row.by(first.metric) for request in requests])
 
-        def scan(opened: Opened) -> tuple[list[list[Hit]], Likeness | None]:
+        def scan(opened: Opened) -> tuple[Answers, Likeness | None]:
             found = opened.index.search(
                 queries, k, first.metric, first.where, group_by=first.group_by,
                 threads=self._threads, backend=self._backend_for(first.metric),
