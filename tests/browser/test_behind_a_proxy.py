@@ -109,7 +109,7 @@ def test_search_ratings_and_description(server: Proxied, new_page: Any, tmp_path
     folder = server.url + server.path
     page.goto(server.entry)
     assert page.url == folder  # the token, if any, is out of the address
-    page.locator("#items a").first.click()
+    page.locator("#items .similar").first.click()
     expect(page.locator("#results li")).not_to_have_count(0)
     assert page.url.startswith(f"{folder}?id=")
     picture = tmp_path / "query.png"

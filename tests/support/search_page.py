@@ -50,6 +50,17 @@ def upload(page: Any, file: Path) -> None:
     expect(cards(page)).not_to_have_count(0)
 
 
+def open_figures(page: Any) -> None:
+    """Open the panel of distances and figures."""
+    if page.locator("#figures").get_attribute("open") is None:
+        page.locator("#figures summary").click()
+
+
+def similar(card: Any) -> Any:
+    """The link of a card that searches by it."""
+    return card.locator(".similar")
+
+
 def answering(page: Any, change: Callable[[dict[str, Any]], None]) -> None:
     """Let the server answer, and change what it says."""
 

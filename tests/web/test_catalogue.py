@@ -20,11 +20,18 @@ def test_what_is_served(client: httpx.Client) -> None:
     about = client.get("/api/catalogue").json()
     assert about["name"] == "tiny.index" and about["pictures"] == 30
     assert about["locates"] and not about["boxed"] and about["note"] == "untrained network"
-    columns = {column["name"]: column["values"] for column in about["columns"]}
+    described = {column["name"]: column for column in about["columns"]}
+    columns = {name: column["values"] for name, column in described.items()}
     assert [value["value"] for value in columns["category"]] == list(CATEGORIES)
     assert {value["count"] for value in columns["category"]} == {10}
     assert {value["value"] for value in columns["new"]} == {True, False}
-    assert "price" not in columns  # thirty prices of thirty pictures are no list to choose from
+    assert columns["price"] == []  # thirty prices of thirty pictures are no list to choose from
+    told = [described["price"][name] for name in ("kind", "distinct", "min", "max")]
+    assert told == ["number", 30, 0, 29]
+    assert [described[name]["kind"] for name in ("category", "new")] == ["text", "text"]
+    assert about["titles"] == {
+        "title": None, "price": "price", "link": None, "columns": ["category", "new"]
+    }  # fmt: skip
     assert set(about["labels"]) == set(METRICS)
 
 

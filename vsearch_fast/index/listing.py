@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterable, Iterator
 
 from ..checks import Scalar, positive
-from . import arguments
+from . import arguments, titles
+from .changes import Changes
 from .items import Item
 from .store import Store
+from .titles import Titles
 
 
 class Listing:
@@ -47,6 +49,20 @@ class Listing:
         """
         return self._store.by_id()
 
+    def items(self, ids: Iterable[str]) -> list[Item]:
+        """The items of these ids, in their order.
+
+        Raises:
+            UnknownIdError: names the first that the index does not hold.
+        """
+        names = arguments.ids(ids, "Nothing was read")
+        return [item for _, item in self._store.find(names, "Nothing was read")]
+
+    def mark(self) -> Hashable:
+        """What tells the committed state of this opened index from any other: two equal marks are
+        of the same rows and items."""
+        return self._store.state()
+
     def values(self, column: str, limit: int = 1000) -> list[tuple[Scalar, int]] | None:
         """The values of a metadata column and how many items have each, most common first.
 
@@ -68,3 +84,22 @@ class Listing:
         """How many items have a box: their features are those of a part of the picture, of two
         views the second's."""
         return self._store.boxed()
+
+    @property
+    def titles(self) -> Titles:
+        """The columns that `show_as` has chosen."""
+        return titles.read(self._store.note(titles.KEY))
+
+    def show_as(self, chosen: Titles) -> None:
+        """Keep which columns lead where items are shown; of an index opened for reading this object
+        is for a moment its writer.
+
+        Raises:
+            LockedError, StoreError: another writer, or a folder that cannot be written.
+        """
+        writer = self._store if self._store.writable else self._store.writer()
+        try:
+            Changes(writer).write_note(titles.KEY, chosen.text())
+        finally:
+            if writer is not self._store:
+                writer.close()

@@ -48,6 +48,18 @@ class Photos:
             return whole
         return str(self._now / below)
 
+    def below(self, path: str | None) -> str | None:
+        """The same path as one below the folder that the index follows, which says nothing of the
+        machine; None where it is not below it."""
+        if path is None or "://" in path:
+            return None
+        if self._then is None:
+            inside = os.path.normpath(path)
+        else:
+            inside = os.path.relpath(os.path.join(self._then, path), self._then)
+        out = os.path.isabs(inside) or inside.split(os.sep)[0] == os.pardir
+        return None if out else inside
+
     def of(self, hits: Sequence[Hit]) -> list[Hit]:
         """The hits with the paths where their pictures are now."""
         return [hit if hit.path is None else replace(hit, path=self(hit.path)) for hit in hits]

@@ -23,6 +23,7 @@ from ..errors import StoreError
 from ..index.index import Index
 from ..index.items import Item
 from ..index.kept import KINDS, renumbered
+from ..index.titles import KEY as TITLES
 from ..words import JUDGED, ZERO
 
 #: Of rows that are read at a time: bytes of their vectors, and how many at most, since their items
@@ -78,7 +79,8 @@ def like(index: Index, path: Path, model: Mapping[str, Any]) -> Index:
 
 
 def notes_of(index: Index) -> dict[str, str]:
-    """What an index has learnt, by key, as it would say it without its removed rows."""
+    """What an index has learnt, by key, as it would say it without its removed rows; and which
+    columns lead where items are shown."""
     removed = index.info()["removed"]
     found = {}
     for kind in KINDS:
@@ -87,7 +89,8 @@ def notes_of(index: Index) -> dict[str, str]:
             text = index._store.note(key)
             if text is not None:
                 found[key] = renumbered(key, text, removed) or text
-    return found
+    shown = index._store.note(TITLES)
+    return found if shown is None else found | {TITLES: shown}
 
 
 @contextlib.contextmanager

@@ -24,13 +24,14 @@ from starlette.exceptions import HTTPException
 
 from ..errors import VsearchError
 from ..version import __version__
-from . import api, static_files
+from . import api, items_api, operation_api, static_files
 from .catalogue import Catalogue
 from .faults import RequestError, body, status_of, told
 from .guard import Guard
 from .metrics import Metrics
 from .service import Service
 from .settings import Settings
+from .shown import no_such_page
 from .thumbnails import Thumbnails
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ _log = logging.getLogger("vsearch_fast.web")
 
 _DESCRIPTION = """
 Exact visual item search over one catalogue: a picture in, its nearest pictures out, by L2, L1 or
-Hamming distance. Every error is JSON with its cause, its consequence and a cure.
+Hamming distance. Every error is JSON with a code, which stays as it is, its cause, its consequence
+and a cure. Fields and parameters that are not known are refused.
 
 A server that others can reach wants its token with each request: `Authorization: Bearer TOKEN`.
 """
@@ -94,9 +96,10 @@ def create_app(
         servers=[{"url": "./"}],  # the folder of the description, wherever a proxy has put it
     )
     app.state.thumbnails = thumbnails
-    app.include_router(api.operation(service, rating, metrics))
+    app.include_router(operation_api.router(service, rating, metrics))
     if service is not None:
         app.include_router(api.router(service, rating=rating is not None))
+        app.include_router(items_api.router(service))
     if rating is not None:
         from .rating_api import router as rating_router
 
@@ -112,6 +115,7 @@ def out_of_order(request: Request, error: Exception) -> JSONResponse:
     _log.error("%s %s: %s", request.method, request.url.path, error)
     return JSONResponse(
         told(
+            "unavailable",
             "The index, the ratings file, the network, the device or the disk does not work now",
             "Nothing was done",
             "Try again later; who runs the server finds the reason in its output",
@@ -143,7 +147,12 @@ def _tell_errors(app: FastAPI) -> None:
         first: Any = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"][1:]) or "The request"
         return JSONResponse(
-            told(f"{place}: {first['msg']}", "Nothing was done", "See /docs for what is expected"),
+            told(
+                "invalid_field",
+                f"{place}: {first['msg']}",
+                "Nothing was done",
+                "See /docs for what is expected",
+            ),
             422,
         )
 
@@ -155,9 +164,10 @@ def _tell_errors(app: FastAPI) -> None:
         if isinstance(error.__cause__, OSError | MemoryError):
             return out_of_order(request, error.__cause__)
         if error.status_code == 404:
-            return await ours(request, api.no_such_page())
+            return await ours(request, no_such_page())
+        code = "no_such_method" if error.status_code == 405 else "bad_request"
         return JSONResponse(
-            told(str(error.detail), "Nothing was done", "See /docs for what is expected"),
+            told(code, str(error.detail), "Nothing was done", "See /docs for what is expected"),
             error.status_code,
             error.headers,
         )

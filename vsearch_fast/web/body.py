@@ -45,7 +45,7 @@ class Body:
         except TimeoutError:
             self._late = True
             raise RequestError(
-                408,
+                "too_slow",
                 f"The request was not there whole within {self._seconds:g} seconds",
                 "It was not read",
                 "Send it again, over a faster connection or with a smaller picture",
@@ -55,7 +55,7 @@ class Body:
         if await self._drained():
             raise ClientDisconnect
         raise RequestError(
-            413,
+            "too_large",
             f"The request is larger than the limit of {self._limit:,} bytes",
             "It was not read",
             "Send a smaller picture: 1,000 pixels a side are more than enough",

@@ -50,6 +50,7 @@ class Facts:
     columns: list[dict[str, Any]] = field(default_factory=list)
     likeness: dict[str, Likeness] = field(default_factory=dict)
     boxed: bool = False
+    titles: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(eq=False, slots=True)
@@ -58,6 +59,7 @@ class Opened:
 
     Attributes:
         identity: of its folder and its database file; None where it cannot be told.
+        directory: of what it holds (`listings.Held`), once it was read.
         refreshed: whether `facts` are whole; those of an index that was just opened are not.
     """
 
@@ -65,6 +67,7 @@ class Opened:
     identity: tuple[Any, ...] | None
     facts: Facts = field(default_factory=Facts)
     refreshed: bool = False
+    directory: Any = None
     _uses: int = 0
     _retired: bool = False
 
@@ -80,7 +83,7 @@ class Current:
         path: Path,
         index: Index,
         reopen: Callable[[], Index],
-        learn: Callable[[Index], Facts],
+        learn: Callable[[Opened], Facts],
         identity: Callable[[Path], tuple[Any, ...] | None] = identity_of,
     ) -> None:
         self._path = path
@@ -89,7 +92,7 @@ class Current:
         self._said = ""
         self._opened_at = time.monotonic()
         self.opened = Opened(index, identity(path))
-        self.opened.facts = learn(index)
+        self.opened.facts = learn(self.opened)
 
     @contextlib.contextmanager
     def use(self) -> Iterator[Opened]:
@@ -156,7 +159,8 @@ class Current:
                 index.close()
                 continue
             try:
-                opened = Opened(index, identity, self._learn(index))
+                opened = Opened(index, identity)
+                opened.facts = self._learn(opened)
             except (VsearchError, OSError) as error:
                 index.close()
                 raise self._refusal("cannot be read", str(error)) from error
@@ -174,7 +178,7 @@ class Current:
             self._said = what
             _log.error("The index %s %s: %s", self._path, what, reason)
         return RequestError(
-            503,
+            "index_unavailable",
             f"The index {what}",
             "Nothing was searched or sent, as it would be of one that is no longer there",
             "Try again in a moment; if it stays, who runs the server finds the reason in its "

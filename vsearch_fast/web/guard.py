@@ -154,7 +154,7 @@ class Guard:
         names = () if public is None else (public.name,)
         if allowed is not None and _without_port(host) not in (*allowed, *names):
             return RequestError(
-                403,
+                "wrong_host",
                 f"This server is not known by the name {host!r}",
                 "The request was not read",
                 "Use the address that vsearch serve printed; to be reached by others, serve on "
@@ -162,7 +162,7 @@ class Guard:
             )
         if scope["method"] not in ("GET", "HEAD", "OPTIONS") and self._foreign(headers, host):
             return RequestError(
-                403,
+                "foreign_page",
                 f"The request comes from a page of {headers.get('origin', 'another server')!r}",
                 "It was not read: a foreign page must not use this server in its visitors' name",
                 "Use the server's own page, or a client that sends no Origin header; behind a "
@@ -239,7 +239,7 @@ def _wants_page(headers: Headers) -> bool:
 
 def _unauthorised() -> RequestError:
     return RequestError(
-        401,
+        "unauthorised",
         "This server wants a token, and the request carries none that is right",
         "It was not read",
         "Open the address that vsearch serve printed; a program sends the header "
@@ -249,7 +249,7 @@ def _unauthorised() -> RequestError:
 
 def _ending() -> RequestError:
     return RequestError(
-        503,
+        "ending",
         "The server is being ended",
         "The request was given up",
         "Send it again in a moment, to the server that comes next",

@@ -59,17 +59,26 @@ class Query:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SearchRequest:
-    """One scan's worth of a query; `where` and `group_by` as `Index.search` takes them, or None. Of
-    its k nearest those at the distance `within` or nearer; without the item `exclude`, in groups
-    without all of its thing."""
+    """One scan's worth of a query; `where` and `group_by` as `Index.search` takes them, or None.
+
+    Of the nearest those at `max_distance` or nearer; without the items `exclude`, in groups without
+    all of their things; of what is left `k`, behind the first `offset`.
+    """
 
     row: Row
     metric: Metric
     k: int
     where: Condition | None
-    exclude: str | None = None
-    within: float | None = None
+    exclude: tuple[str, ...] = ()
+    max_distance: float | None = None
     group_by: str | None = None
+    offset: int = 0
+
+    @property
+    def depth(self) -> int:
+        """Nearest items, or things, among which its matches are."""
+        # An item that is left out takes one place, its own or that of its thing.
+        return self.offset + self.k + len(self.exclude)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,14 @@ from ..errors import ImageError
 from ..rating.ratings import Ratings
 from ..rating.schedule import Task, tasks, total
 from ..rating.study import digest
-from .faults import NotFoundError, RequestError
+from .faults import RequestError
 from .schemas import errors
 from .thumbnails import Size
 
 #: Tasks that an answer names beyond the next one, so that their pictures can be there in time.
 AHEAD = 3
+#: Codes of errors of its own.
+_OWN = ("no_such_item", "no_picture", "no_such_task", "bad_order")
 #: Raters whose schedules are kept in memory.
 _KEPT = 64
 
@@ -160,13 +162,17 @@ def router(ratings: Ratings) -> APIRouter:
         nickname = ratings.join(body.nickname)
         return Rater(nickname=nickname, done=len(ratings.done(nickname)), total=every)
 
-    @routes.get("/next", responses=errors(404), summary="The rater's next task")
+    @routes.get(
+        "/next",
+        responses=errors(*_OWN),
+        summary="The rater's next task",
+    )
     def following(nickname: Annotated[str, Query(max_length=200)]) -> Progress:
         return progress(nickname.strip())
 
     @routes.post(
         "/judgements",
-        responses=errors(404),
+        responses=errors(*_OWN),
         summary="Store a judgement, once however often it is sent",
     )
     def judge(body: JudgementRequest) -> Progress:
@@ -174,7 +180,8 @@ def router(ratings: Ratings) -> APIRouter:
         done = ratings.done(nickname)
         own = tasks_of(nickname)
         if body.number > len(own):
-            raise NotFoundError(
+            raise RequestError(
+                "no_such_task",
                 f"There is no task {body.number}: the study has {len(own)}",
                 "The judgement was not stored",
                 "Reload the page",
@@ -183,7 +190,7 @@ def router(ratings: Ratings) -> APIRouter:
         earlier = next((t.number for t in own[: body.number - 1] if t.key not in done), None)
         if earlier is not None and task.key not in done:
             raise RequestError(
-                400,
+                "bad_order",
                 f"Task {body.number} comes after task {earlier}, which is not judged yet",
                 "The judgement was not stored",
                 "Reload the page",
@@ -191,7 +198,11 @@ def router(ratings: Ratings) -> APIRouter:
         ratings.judge(nickname, task, body.answer)
         return progress(nickname)
 
-    @routes.post("/undo", responses=errors(404), summary="Take the rater's last judgement back")
+    @routes.post(
+        "/undo",
+        responses=errors(*_OWN),
+        summary="Take the rater's last judgement back",
+    )
     def undo(body: UndoRequest) -> Progress:
         nickname = body.nickname.strip()
         ratings.undo(nickname, body.number)
@@ -201,20 +212,24 @@ def router(ratings: Ratings) -> APIRouter:
         "/pictures",
         summary="A picture of the study",
         response_class=Response,
-        responses=errors(404) | {200: {"content": {"image/jpeg": {}}, "description": "A JPEG"}},
+        responses=errors(*_OWN) | {200: {"content": {"image/jpeg": {}}, "description": "A JPEG"}},
     )
     def picture(
         request: Request, key: Annotated[int, Query(ge=0, le=2**53)], size: Size = Size.MEDIUM
     ) -> Response:
         if key >= len(study.pictures):
-            raise NotFoundError(
-                f"There is no picture {key} in this study", "Nothing was sent", "Reload the page"
+            raise RequestError(
+                "no_such_item",
+                f"There is no picture {key} in this study",
+                "Nothing was sent",
+                "Reload the page",
             )
         try:
             content = request.app.state.thumbnails.jpeg(study.pictures[key].path, int(size))
         except ImageError as error:
             # Its message names the file, and a file's name may name its system.
-            raise NotFoundError(
+            raise RequestError(
+                "no_picture",
                 f"Picture {key} is gone or cannot be read",
                 "It cannot be shown",
                 "Answer can't say, and tell whoever runs the study",

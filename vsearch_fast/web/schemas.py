@@ -8,13 +8,26 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from .. import checks
 from ..checks import PixelBox, Scalar
+from .codes import CODES
 
 _BOX = "x1, y1, x2, y2 in pixels of the upright picture"
 
 
-class Fault(BaseModel):
-    """What is wrong, what was therefore not done, and what to do."""
+WHERE = (
+    "column=value, such as `category=Dress`, exact within the filter; the same column twice: any "
+    "of them; several columns: all"
+)
+FILTER = (
+    "A filter, for instance `price < 50 and not colour = red`: `= != < <= > >=`, `in (a, b)`, "
+    "`contains`, `is null`, `and`, `or`, `not` and brackets; beside `where`, both hold"
+)
 
+
+class Fault(BaseModel):
+    """What is wrong, what was therefore not done, and what to do; and its code, which stays as it
+    is, however the texts are worded."""
+
+    code: str = Field(examples=["unreadable_picture"])
     cause: str = Field(examples=["lamp.txt is not an image of a format that is read here"])
     consequence: str = Field(examples=["The picture was not read"])
     cure: str = Field(examples=["Convert it to one of BMP, GIF, JPEG, PNG, TIFF, WebP"])
@@ -30,7 +43,10 @@ class Item(BaseModel):
     """A picture of the catalogue."""
 
     id: str = Field(examples=["dresses/17.jpg"])
-    path: str | None = Field(examples=["photos/dresses/17.jpg"])
+    path: str | None = Field(
+        description="Below the folder that the index was made of; null elsewhere",
+        examples=["dresses/17.jpg"],
+    )
     metadata: dict[str, checks.Value] = Field(examples=[{"category": "Dress"}])
     box: PixelBox | None = Field(description=f"The item in it: {_BOX}; null for the whole picture")
 
@@ -46,6 +62,11 @@ class Match(Item):
         description="What it is to the query; null where the catalogue cannot tell"
     )
     probability: float | None = Field(description="That the label is right; null without one")
+    group: checks.Value = Field(description="With `group_by`: what it has in that column")
+    views: int | None = Field(
+        description="With `group_by`: pictures within the filter of the same thing, itself "
+        "included; null where that is not known"
+    )
 
 
 class LabelsAnswer(BaseModel):
@@ -106,9 +127,10 @@ class SearchAnswer(BaseModel):
                             "milliseconds": 12.3,
                             "matches": [
                                 {
-                                    "id": "dresses/17.jpg", "path": "photos/dresses/17.jpg",
+                                    "id": "dresses/17.jpg", "path": "dresses/17.jpg",
                                     "metadata": {"category": "Dress"}, "box": None,
                                     "distance": 0.5312, "label": "same item", "probability": 0.93,
+                                    "group": None, "views": None,
                                 }
                             ],
                         }
@@ -125,10 +147,16 @@ class SearchAnswer(BaseModel):
 
 
 class Items(BaseModel):
-    """Some pictures of the catalogue, in the order in which they were added."""
+    """Some pictures of the catalogue."""
 
     items: list[Item]
-    next: str | None = Field(description="Give it as `after` for the next ones; null at the end")
+    next: str | None = Field(
+        description="Give it as `after`, with the same other parameters, for the next ones; null "
+        "at the end"
+    )
+    total: int | None = Field(
+        description="Pictures of the whole list; null in a very large catalogue, with a filter"
+    )
 
 
 class Value(BaseModel):
@@ -139,10 +167,42 @@ class Value(BaseModel):
 
 
 class Column(BaseModel):
-    """A metadata column of few values, to filter by."""
+    """A metadata column, to filter by."""
 
     name: str = Field(examples=["category"])
-    values: list[Value]
+    kind: Literal["text", "number", "list"] = Field(
+        description="number: each value is one, or a text that is; list: items have several values"
+    )
+    distinct: int | None = Field(description="Different values; null where they are very many")
+    values: list[Value] = Field(
+        description="All of them, the most common first, where they are few enough to choose from; "
+        "else none: /api/values searches them"
+    )
+    min: float | None = Field(description="Of a column of numbers")
+    max: float | None
+
+
+class ValuesAnswer(BaseModel):
+    """Values of a column."""
+
+    column: str = Field(examples=["category"])
+    kind: Literal["text", "number", "list"]
+    values: list[Value] = Field(
+        description="The most common first. The counts are of pictures that meet all filters but "
+        "those of this column itself"
+    )
+    distinct: int = Field(description="How many values there are in all")
+    min: float | None = Field(description="Of a column of numbers, under the other filters")
+    max: float | None
+
+
+class TitlesAnswer(BaseModel):
+    """Which columns lead where pictures are shown: as was chosen, or as their names say."""
+
+    title: str | None = Field(examples=["name"])
+    price: str | None = Field(examples=["price"])
+    link: str | None = Field(examples=["url"])
+    columns: list[str] = Field(description="The others, in the order to show them in")
 
 
 class Limits(BaseModel):
@@ -151,6 +211,7 @@ class Limits(BaseModel):
     upload_bytes: int
     pixels: int
     k: int
+    offset: int
 
 
 class CatalogueAnswer(BaseModel):
@@ -170,6 +231,7 @@ class CatalogueAnswer(BaseModel):
         "compared as a whole and as the part that shows the item, too, and the nearer counts"
     )
     columns: list[Column]
+    titles: TitlesAnswer
     labels: dict[str, LabelsAnswer] = Field(description="By metric, once they are learnt")
     limits: Limits
     rating: bool = Field(description="Whether /rate asks for people's judgement")
@@ -189,24 +251,31 @@ class Health(BaseModel):
     pictures: int
 
 
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorAnswer, "description": "A value that makes no sense"},
-    401: {"model": ErrorAnswer, "description": "No token, or a wrong one"},
-    403: {
-        "model": ErrorAnswer,
-        "description": "Another name of the server, a foreign page",
-    },
-    404: {"model": ErrorAnswer, "description": "No such picture, here or any longer"},
-    408: {"model": ErrorAnswer, "description": "The request came too slowly"},
-    409: {"model": ErrorAnswer, "description": "The catalogue was compacted; begin again"},
-    413: {"model": ErrorAnswer, "description": "The request is too large"},
-    415: {"model": ErrorAnswer, "description": "No picture that can be read"},
-    422: {"model": ErrorAnswer, "description": "A parameter of another type"},
-    429: {"model": ErrorAnswer, "description": "Too many wait; see Retry-After"},
-    503: {"model": ErrorAnswer, "description": "Not now; see Retry-After"},
-}
+#: What every route can answer with.
+_COMMON = (
+    "bad_request", "bad_argument", "unauthorised", "wrong_host", "foreign_page", "too_slow",
+    "too_large", "unknown_field", "invalid_field", "timeout", "ending", "full",
+    "index_unavailable", "unavailable",
+)  # fmt: skip
 
 
-def errors(*codes: int) -> dict[int | str, dict[str, Any]]:
-    """The errors that every route can answer with, and those of `codes`, for OpenAPI."""
-    return {code: _ERRORS[code] for code in sorted({400, 401, 403, 408, 413, 422, 503, *codes})}
+def errors(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """The errors that every route can answer with, and those of `codes`, for OpenAPI: by status,
+    with an example of each code."""
+    found: dict[int | str, dict[str, Any]] = {}
+    for code, each in CODES.items():
+        if code not in (*_COMMON, *codes):
+            continue
+        content: dict[str, Any] = {"application/json": {"examples": {}}}
+        answer = found.setdefault(
+            each.status, {"model": ErrorAnswer, "description": "", "content": content}
+        )
+        answer["description"] += f"`{code}`: {each.meaning}. "
+        told = {
+            "code": code, "cause": each.example, "consequence": "Nothing was done",
+            "cure": "What to do, in words",
+        }  # fmt: skip
+        answer["content"]["application/json"]["examples"][code] = {
+            "summary": each.meaning, "value": {"error": told},
+        }  # fmt: skip
+    return dict(sorted(found.items()))

@@ -71,6 +71,7 @@ class _Patient(H11Protocol):
         come, since a connection closed before is reset, and its answer lost."""
         content = json.dumps(
             told(
+                "full",
                 "More connections are open than the server can have",
                 "The request was not read",
                 "Send it again in some seconds",

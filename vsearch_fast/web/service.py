@@ -13,22 +13,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from ..errors import ImageError
 from ..index.conditions import Condition
 from ..index.hits import Hit
-from ..index.items import Item
 from ..index.likeness import Likeness
 from ..machine import available_threads
 from ..words import JUDGED, LEAST, Metric
+from .asking import unshowable
 from .batching import Batcher
-from .catalogue import Catalogue, unshowable
+from .catalogue import Catalogue
 from .current import Facts
 from .faults import RequestError
-from .filters import parse_where
 from .metrics import Metrics
 from .queries import Found, Query, Row, SearchRequest
 from .settings import Settings
@@ -58,12 +57,30 @@ _WATCH = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Searched:
-    """The hits of a query by one metric, what its distances say, and the seconds it took."""
+    """The hits of a query by one metric, what its distances say, and the seconds it took; in groups
+    how many items each hit's thing has, where that is known."""
 
     metric: str
     hits: list[Hit]
     likeness: Likeness | None
     seconds: float
+    views: list[int | None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A search's parameters, beside what is searched for: `metric` may be "all", which is those of
+    `JUDGED`; `where` are column=value texts, `filter` is a text of the language of filters; the
+    others as of `SearchRequest`."""
+
+    k: int
+    metric: str
+    where: Sequence[str] = ()
+    filter: str | None = None
+    offset: int = 0
+    max_distance: float | None = None
+    exclude: Sequence[str] = ()
+    group_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,53 +166,48 @@ class Service:
         await self._within(self._reading.run(self.catalogue.look))
         return self.catalogue.facts
 
-    async def search(
-        self,
-        prepare: Callable[[], Query],
-        k: int,
-        metric: str,
-        where: list[str],
-        within: float | None = None,
-        wanted: str | None = None,
-        group_by: str | None = None,
-    ) -> Answer:
-        """The `k` matches, by a metric or "all", those of `JUDGED`, of what `prepare` makes in
-        a thread; `where` are column=value texts, `wanted` is a text of the language of filters,
-        `within` a distance that no match is beyond, and `group_by` as for `Index.search`."""
-        filters = parse_where(where, wanted)
-        return await self._within(self._search(prepare, k, metric, filters, within, group_by))
+    async def search(self, prepare: Callable[[], Query], asked: Asked) -> Answer:
+        """The matches of what `prepare` makes in a thread."""
+        return await self._within(self._search(prepare, asked))
 
-    async def _search(
-        self,
-        prepare: Callable[[], Query],
-        k: int,
-        metric: str,
-        filters: Condition | None,
-        within: float | None,
-        group_by: str | None,
-    ) -> Answer:
-        names = JUDGED if metric == "all" else (metric,)
-        if within is not None and within < min(LEAST[name] for name in names):
+    async def _search(self, prepare: Callable[[], Query], asked: Asked) -> Answer:
+        names = JUDGED if asked.metric == "all" else (asked.metric,)
+        reach = asked.max_distance
+        if reach is not None and reach < min(LEAST[name] for name in names):
             raise RequestError(
-                422,
-                f"within is {within:g}, and no distance by {metric} is below 0",
+                "invalid_field",
+                f"max_distance is {reach:g}, and no distance by {asked.metric} is below 0",
                 "Nothing was searched",
                 "Send a number of at least 0, or leave it out",
             )
         times = [time.perf_counter()]
-        query = await self._pictures.run(prepare)
+
+        def prepared() -> tuple[Query, Condition | None]:
+            return prepare(), self.catalogue.condition(asked.where, asked.filter)
+
+        query, filters = await self._pictures.run(prepared)
         times.append(time.perf_counter())
         row = query.row
         if row is None:
             row = await self._network.submit(query)
         times.append(time.perf_counter())
         query = replace(query, pixels=None, row=None)  # done with
+        own = () if query.id is None else (query.id,)
 
         async def one(name: Metric) -> Searched:
             began = time.perf_counter()
-            request = SearchRequest(row, name, k, filters, query.id, within, group_by)
+            request = SearchRequest(
+                row, name, asked.k, filters, tuple(dict.fromkeys((*own, *asked.exclude))), reach,
+                asked.group_by, asked.offset,
+            )  # fmt: skip
             found = await self._scans.submit(request)
-            return Searched(name, found.hits, found.likeness, time.perf_counter() - began)
+            views = None
+            if asked.group_by is not None:
+                views = await self._reading.run(
+                    self.catalogue.views, asked.group_by,
+                    [hit.metadata.get(asked.group_by) for hit in found.hits], filters,
+                )  # fmt: skip
+            return Searched(name, found.hits, found.likeness, time.perf_counter() - began, views)
 
         results = await asyncio.gather(*(one(name) for name in names))  # type: ignore[arg-type]
         times.append(time.perf_counter())
@@ -209,18 +221,9 @@ class Service:
             self.metrics.stage(stage, value)
         return Answer(query, list(results), seconds)
 
-    async def items(
-        self, limit: int, after: int | None, where: list[str], ids: list[str] | None,
-        wanted: str | None = None,
-    ) -> tuple[list[Item], int | None]:  # fmt: skip
-        """A page of the catalogue, or just the items of some ids."""
-        if ids:
-            item = self.catalogue.item
-            some = self._reading.run(lambda: [item(id_) for id_ in ids])
-            return await self._within(some), None
-        return await self._within(
-            self._reading.run(self.catalogue.items, limit, after, parse_where(where, wanted))
-        )
+    async def read(self, work: Callable[[], T]) -> T:
+        """What `work` reads of the catalogue, in a thread."""
+        return await self._within(self._reading.run(work))
 
     async def thumbnail(self, id_: str | None, key: str | None, size: int) -> bytes:
         """A JPEG of a picture of the catalogue, or of an earlier upload."""
@@ -243,7 +246,7 @@ class Service:
                 return await work
         except TimeoutError:
             raise RequestError(
-                503,
+                "timeout",
                 f"There was no answer within {self.settings.seconds:g} seconds",
                 "The request was given up",
                 "Send it again later: the server has too much to do",

@@ -20,6 +20,9 @@ class Settings:
         upload_bytes: largest body of a request.
         max_pixels: largest picture that is decoded, width times height.
         largest_k: matches a query at most.
+        largest_offset: nearer matches that a search may skip.
+        listed_items: items of a catalogue that is sorted, searched by words and counted by value,
+            at most: that takes some hundred bytes each.
         waiting: queries that may wait for the network, and as many for a scan, before more are
             told to come again (429).
         seconds: longest time for reading a body, and then for an answer.
@@ -33,6 +36,8 @@ class Settings:
     upload_bytes: int = 20_000_000
     max_pixels: int = 40_000_000
     largest_k: int = 100
+    largest_offset: int = 10_000
+    listed_items: int = 1_000_000
     waiting: int = 64
     seconds: float = 30.0
     kept_bytes: int = 256 << 20

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 
 from .conditional import answer as conditional_answer
 from .conditional import etag_of
-from .faults import NotFoundError
+from .faults import RequestError
 
 _TYPES = {".js": "text/javascript", ".svg": "image/svg+xml", ".webmanifest": "application/json"}
 
@@ -29,7 +29,7 @@ class _File:
 
 def _read(name: str, content: bytes) -> _File:
     kind = _TYPES.get(Path(name).suffix) or mimetypes.guess_type(name)[0]
-    return _File(content, kind or "application/octet-stream", etag_of(content))
+    return _File(content, kind or "application/octet-stream", etag_of(content, weak=True))
 
 
 def _all() -> dict[str, _File]:
@@ -58,8 +58,8 @@ def router(*, search: bool, rating: bool) -> APIRouter:
     @routes.api_route("/static/{name}", methods=_READ)
     async def static(request: Request, name: str) -> Response:
         if name not in known:
-            raise NotFoundError(
-                "There is no such file", "Nothing was sent", "Start from the page /"
+            raise RequestError(
+                "not_found", "There is no such file", "Nothing was sent", "Start from the page /"
             )
         return answer(request, name)
 

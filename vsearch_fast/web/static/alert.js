@@ -1,6 +1,7 @@
 // The one place where errors are shown: cause, consequence, cure, and what can be done at once.
 
 import { byId, element } from "./dom.js";
+import { t } from "./i18n.js";
 
 // Here the parts stand as sentences of their own.
 const ended = (line) => (/[.!?:]$/.test(line) ? line : `${line}.`);
@@ -10,17 +11,17 @@ export class Alert {
     this.region = byId("alert");
   }
 
-  // `actions`: pairs of a button's words and what it does.
-  show(title, { cause, consequence, cure }, actions = []) {
+  // `lang`: of the parts, where it is not the page's; `actions`: pairs of a button's words and what it does.
+  show(title, { cause, consequence, cure, lang }, actions = []) {
     const lines = [cause, consequence, cure].filter(Boolean).map(ended);
     this.region.replaceChildren(
       element("h2", {}, title),
-      element("p", { class: "cause" }, lines[0] ?? ""),
-      ...lines.slice(1).map((line) => element("p", {}, line)),
+      element("p", { class: "cause", lang }, lines[0] ?? ""),
+      ...lines.slice(1).map((line) => element("p", { lang }, line)),
       element(
         "div",
         { class: "buttons" },
-        ...[...actions, ["Dismiss", () => byId("main").focus()]].map(([words, act]) =>
+        ...[...actions, [t("dismiss"), () => byId("main").focus()]].map(([words, act]) =>
           element(
             "button",
             {

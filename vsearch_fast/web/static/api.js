@@ -1,13 +1,17 @@
 // Talks to the server. Everything that can go wrong becomes one kind of error, an ApiError.
 
+import { has, t } from "./i18n.js";
+import { filterOf } from "./state.js";
+
 const RETRIES = 3;
 const LONGEST_WAIT = 60; // seconds; a server that asks for more is not waited for unseen
 
 export class ApiError extends Error {
-  constructor({ cause, consequence = "", cure = "" }, status = 0) {
+  constructor({ cause, consequence = "", cure = "", code = "", lang }, status = 0) {
     super(cause);
     this.name = "ApiError";
-    this.parts = { cause, consequence, cure };
+    this.parts = { cause, consequence, cure, lang };
+    this.code = code;
     this.status = status; // 0: there was no answer at all
   }
 
@@ -32,18 +36,24 @@ function pause(seconds, signal) {
   });
 }
 
+// The server speaks English; errors whose code is known are worded here.
+function worded(error) {
+  const known = `error.${error.code}`;
+  return has(known) ? { code: error.code, cause: t(known) } : { ...error, lang: "en" };
+}
+
 async function errorOf(answer) {
   try {
     const { error } = await answer.json();
-    if (error?.cause) return new ApiError(error, answer.status);
+    if (error?.cause) return new ApiError(worded(error), answer.status);
   } catch {
     // Not the server's own words: a proxy's page, say.
   }
   return new ApiError(
     {
-      cause: `The server answered with status ${answer.status} and no explanation.`,
-      consequence: "Nothing was searched.",
-      cure: "Try again; if it stays, look into the server's log.",
+      cause: t("server.status", { status: String(answer.status) }),
+      consequence: t("server.status.consequence"),
+      cure: t("server.status.cure"),
     },
     answer.status,
   );
@@ -55,19 +65,45 @@ function secondsToWait(answer) {
   return Number.isFinite(seconds) && seconds >= 0 ? seconds : 1;
 }
 
-// `waiting(seconds, attempt, of, error)` is told when a busy server is asked again later.
-export async function call(path, { signal, waiting, ...options } = {}) {
+// As fetch, which cannot tell how much of a body has travelled; `progress(share)` is told.
+function sent(path, { method, body, signal, progress }) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    const stop = () => {
+      request.abort();
+      reject(signal.reason);
+    };
+    request.open(method, path);
+    request.upload.addEventListener("progress", ({ loaded, total }) => progress(loaded / total));
+    request.addEventListener("load", () => {
+      const wait = request.getResponseHeader("Retry-After");
+      const headers = wait === null ? {} : { "Retry-After": wait };
+      resolve(new Response(request.responseText, { status: request.status, headers }));
+    });
+    request.addEventListener("error", () => reject(new TypeError()));
+    if (signal?.aborted) return stop();
+    signal?.addEventListener("abort", stop, { once: true });
+    request.send(body);
+    return undefined;
+  });
+}
+
+// `waiting(seconds, attempt, of, error)` is told when a busy server is asked again later;
+// `progress(share)` how much of the body was sent; `as` names what the answer is read as.
+export async function call(path, { signal, waiting, progress, as = "json", ...options } = {}) {
   for (let attempt = 1; ; attempt += 1) {
     let answer;
     try {
-      answer = await fetch(path, { ...options, signal });
-      if (answer.ok) return await answer.json();
+      answer = progress
+        ? await sent(path, { ...options, signal, progress })
+        : await fetch(path, { ...options, signal });
+      if (answer.ok) return await answer[as]();
     } catch (error) {
       if (error.name === "AbortError") throw error;
       throw new ApiError({
-        cause: "The server cannot be reached.",
-        consequence: "What is shown here was not brought up to date.",
-        cure: "Check the network and that the server is running, then try again.",
+        cause: t("server.unreachable"),
+        consequence: t("server.unreachable.consequence"),
+        cure: t("server.unreachable.cure"),
       });
     }
     const error = await errorOf(answer);
@@ -81,27 +117,68 @@ export async function call(path, { signal, waiting, ...options } = {}) {
 
 export const catalogue = (options) => call("api/catalogue", options);
 
-export function items({ where = [], after, ids = [], limit }, options) {
-  const asked = new URLSearchParams();
-  if (limit) asked.set("limit", limit);
+function addFilters(form, state) {
+  for (const condition of state.where) form.append("where", condition);
+  const filter = filterOf(state);
+  if (filter) form.append("filter", filter);
+}
+
+export function items(state, { after, limit }, options) {
+  const asked = new URLSearchParams({ limit });
   if (after) asked.set("after", after);
-  for (const condition of where) asked.append("where", condition);
+  if (state.text) asked.set("text", state.text);
+  if (state.sort) asked.set("sort", state.sort);
+  addFilters(asked, state);
+  return call(`api/items?${asked}`, options);
+}
+
+export function itemsById(ids, options) {
+  const asked = new URLSearchParams();
   for (const id of ids) asked.append("id", id);
   return call(`api/items?${asked}`, options);
 }
 
-export function search(state, file, options) {
+// The pictures whose column has this value.
+export function itemsWith(column, value, limit, options) {
+  return call(`api/items?${new URLSearchParams({ limit, where: `${column}=${value}` })}`, options);
+}
+
+export function values(column, text, state, options) {
+  const asked = new URLSearchParams({ column });
+  if (text) asked.set("text", text);
+  addFilters(asked, state);
+  return call(`api/values?${asked}`, options);
+}
+
+export function search(state, file, { offset = 0, k = state.k, ...options }) {
   const form = new FormData();
   if (file) form.set("image", file, file.name || "picture");
   else if (state.query) form.set("query", state.query);
   else form.set("id", state.id);
   if (state.box) form.set("box", state.box);
-  form.set("k", state.k);
+  form.set("k", k);
   form.set("metric", state.metric);
-  for (const condition of state.where) form.append("where", condition);
+  if (offset) form.set("offset", offset);
+  if (state.group) form.set("group_by", state.group);
+  addFilters(form, state);
   return call("api/search", { ...options, method: "POST", body: form });
+}
+
+export const duplicates = (options) => call("api/duplicates", options);
+
+// CSV of these items, as a Blob.
+export function exported(ids, options) {
+  return call("api/export", {
+    ...options,
+    as: "blob",
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ ids }),
+  });
 }
 
 export function thumbnail(picture, size) {
   return `api/thumbnails?${new URLSearchParams({ ...picture, size })}`;
 }
+
+export const original = (id) => `api/items/${encodeURIComponent(id)}/picture?download`;

@@ -1,6 +1,8 @@
 // The box over the query picture: dragged, resized, drawn anew, or moved with the keyboard.
 // It knows pixels of the upright picture only; the stylesheet's percentages do the scaling.
 
+import { t } from "./i18n.js";
+
 const SMALLEST = 8; // pixels; a smaller part shows nothing a network could know
 const KEYBOARD_STEP = 0.02; // of the picture's side
 const KEYBOARD_REST = 600; // milliseconds without a key until the new box is searched
@@ -75,7 +77,9 @@ export class BoxEditor {
 
   get words() {
     const [x1, y1, x2, y2] = this.value;
-    return `${x2 - x1} by ${y2 - y1} pixels, ${x1} from the left, ${y1} from the top`;
+    return t("box.place", {
+      width: String(x2 - x1), height: String(y2 - y1), left: String(x1), top: String(y1),
+    });
   }
 
   place(box) {
@@ -158,7 +162,7 @@ export class BoxEditor {
 
   done() {
     this.rest = null;
-    this.speak(`Box: ${this.words}`);
+    this.speak(this.words);
     this.changed(this.value);
   }
 }

@@ -1,15 +1,23 @@
-// The ways a picture file comes in: chosen, photographed, dropped, pasted.
+// The ways a picture comes in: chosen, photographed, dropped, pasted; and what cannot come in.
 
 import { byId } from "./dom.js";
 
-const carriesFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
+const types = (event) => [...(event.dataTransfer?.types ?? [])];
+const carriesFiles = (event) => types(event).includes("Files");
+const carriesAddress = (event) => types(event).includes("text/uri-list");
 
-// `take(file, others)`: the file, and how many more came with it.
-export function listen(take) {
+const isPicture = ({ type }) => type.startsWith("image/");
+
+// Whether a person is writing: a paste there is text.
+const writes = (target) => target.closest?.("input, textarea, [contenteditable]");
+
+// `take(file, others)`: the file to search by, and those that came with it; `address(url)`: an
+// address was pasted or dropped in place of a picture.
+export function listen({ take, address }) {
   for (const input of [byId("file"), byId("camera")]) {
     input.addEventListener("change", () => {
       const [file] = input.files;
-      if (file) take(file, 0);
+      if (file) take(file, []);
       input.value = ""; // the same file may be chosen again
     });
   }
@@ -17,36 +25,54 @@ export function listen(take) {
   // Entering a child leaves its parent: only the balance tells whether the drag is still here.
   const veil = byId("drop-veil");
   let depth = 0;
+  let own = false; // a link of this page is dragged within it
   const lift = () => {
     depth = 0;
     veil.hidden = true;
   };
+  const wanted = (event) => !own && (carriesFiles(event) || carriesAddress(event));
+  document.addEventListener("dragstart", () => {
+    own = true;
+  });
+  document.addEventListener("dragend", () => {
+    own = false;
+  });
   document.addEventListener("dragenter", (event) => {
-    if (!carriesFiles(event)) return;
+    if (!wanted(event)) return;
     depth += 1;
     veil.hidden = false;
   });
   document.addEventListener("dragleave", (event) => {
-    if (!carriesFiles(event)) return;
+    if (!wanted(event)) return;
     depth -= 1;
     if (depth <= 0) lift();
   });
   document.addEventListener("dragover", (event) => {
     // Without this the browser would open the file in place of the page.
-    if (carriesFiles(event)) event.preventDefault();
+    if (wanted(event)) event.preventDefault();
   });
   document.addEventListener("drop", (event) => {
     lift();
-    if (!carriesFiles(event)) return;
+    if (!wanted(event)) return;
     event.preventDefault();
-    const { files } = event.dataTransfer;
-    if (files.length) take(files[0], files.length - 1);
+    // A picture of another page may come as a file, as an address, or as both.
+    const files = [...event.dataTransfer.files];
+    const first = files.find(isPicture) ?? files[0];
+    if (first) take(first, files.filter((file) => file !== first));
+    else address(event.dataTransfer.getData("text/uri-list").split("\n")[0].trim());
   });
 
   document.addEventListener("paste", (event) => {
-    const file = [...(event.clipboardData?.files ?? [])].find(({ type }) => type.startsWith("image/"));
-    if (!file) return; // text for a field of the page
+    const files = [...(event.clipboardData?.files ?? [])].filter(isPicture);
+    if (files.length) {
+      event.preventDefault();
+      take(files[0], files.slice(1));
+      return;
+    }
+    if (writes(event.target)) return;
+    const text = event.clipboardData?.getData("text/plain").trim() ?? "";
+    if (!/^(https?|data|blob|file):\S+$/i.test(text)) return;
     event.preventDefault();
-    take(file, 0);
+    address(text);
   });
 }

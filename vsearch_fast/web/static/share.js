@@ -1,6 +1,7 @@
 // Copies the link to a search, also where the browser keeps the clipboard to secure pages.
 
 import { byId, say } from "./dom.js";
+import { t } from "./i18n.js";
 
 async function copied(text) {
   try {
@@ -19,17 +20,17 @@ export function share() {
     const done = await copied(location.href);
     field.hidden = done;
     if (done) {
-      button.textContent = "Link copied";
-      say(byId("status"), "Link copied");
+      button.textContent = t("link.copied");
+      say(byId("status"), t("link.copied"));
       clearTimeout(back);
       back = setTimeout(() => {
-        button.textContent = "Copy link";
+        button.textContent = t("link.copy");
       }, 2500);
     } else {
       field.value = location.href;
       field.focus();
       field.select();
-      say(byId("status"), "Copy the link from this field");
+      say(byId("status"), t("link.field"));
     }
   });
 }
