@@ -80,8 +80,8 @@ def test_equality_is_of_every_scan_that_searches_choose(modules, size):
                         chosen.add(name)
                         chunks[name] = max(chunks.get(name, 0), -(-width // 128))
     assert chosen >= {
-        "hamming_pipelined_warpgroup", "hamming_pipelined_warpgroup_resident",
-        "l2_sketches_pipelined_warpgroup",
+        "hamming_multicast_warpgroup", "hamming_pipelined_warpgroup_resident",
+        "l2_sketches_multicast_warpgroup",
         "l1_sketches_tile", "l1_floats_tile", "l2_floats_tile", "dot_sketches_warpgroup",
         "dot_floats_tile",
     }  # fmt: skip

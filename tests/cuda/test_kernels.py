@@ -243,6 +243,15 @@ def test_kernels_are_chosen_by_what_they_need(capability):
     avoided = {name, "hamming_pipelined_warpgroup"}
     [(name, _)] = kernels_for("hamming", (9, 0), 4096, 512, 1 << 16, avoided)
     assert name == "hamming_warpgroup_resident"
+    for family in ("hamming", "l2_sketches"):
+        chain = []  # of longer rows, as one after the other is found to be wrong
+        while not chain or chain[-1] in sources.SIMPLER:
+            chain += [name for name, _ in kernels_for(family, (9, 0), 999, 4096, 1 << 16, {*chain})]
+        structures = ("_multicast", "_pipelined", "")
+        assert chain == [f"{family}{structure}_warpgroup" for structure in structures]
+    # Where tests set the pace, clusters gain nothing.
+    [(name, _)] = kernels_for("l2_sketches", (9, 0), 999, 256, 1 << 16)
+    assert name == "l2_sketches_pipelined_warpgroup"
     [(name, _)] = kernels_for("hamming", (8, 0), 4096, 512, 1 << 16)
     assert name == "hamming_warp"
     [(name, _)] = kernels_for("hamming", (10, 0), 4096, 512, 1 << 16)
@@ -252,6 +261,41 @@ def test_kernels_are_chosen_by_what_they_need(capability):
     passes = list(kernels_for("l1_floats", (9, 0), 3, 200_000, 227 << 10))
     assert passes == [("l1_floats_stream_1", 1)] * 3
     assert list(kernels_for("l1_floats", (9, 0), 3, 300_000, 227 << 10)) == [("l1_floats_tile", 3)]
+
+
+def test_clusters_share_what_all_processors_ask_for():
+    """Not where so few tiles leave some of them idle: the second-level cache gives enough there."""
+    device = EmulatedDevice(tiles=REAL_TILES)
+    device.processors = 132
+    some = scans._needless(device, "l2_sketches", 2048, 128 * 16)
+    assert some == {"l2_sketches_multicast_warpgroup"}
+    assert scans._needless(device, "l2_sketches", 2048, 128 * 16 + 1) == set()
+    assert scans._needless(device, "l1_sketches", 1, 1) == set()
+    shape = device.shape_of("l2_sketches_multicast_warpgroup")
+    assert (shape.cluster, shape.queries, shape.rows) == (2, 256, 128)
+    grids = [
+        scans._grid("l2_sketches_multicast_warpgroup", shape, queries, rows, processors, 227 << 10)
+        for queries, rows, processors in ((2048, 10**6, 132), (2048, 10**6, 131), (1, 129, 132),
+                                          (1, 128, 132), (1, 10**6, 1))
+    ]  # fmt: skip
+    assert grids == [(132, 1), (130, 1), (2, 1), (2, 1), (2, 1)]
+
+
+@pytest.mark.parametrize(("queries", "width"), [(1, 16), (64, 128), (130, 144), (70, 512)])
+def test_images_of_queries_are_as_shared_memory_has_them(queries, width):
+    device = EmulatedDevice(tiles="odd")
+    shape = device.shape_of("hamming_multicast_warpgroup")
+    rows = np.random.default_rng(width).integers(0, 256, (queries, width), np.uint8)
+    asked = Compared(device.upload(rows))
+    images = device.download(asked.images_for(device, shape))
+    assert asked.images_for(device, shape) is asked.images  # made once
+    tiles, chunks = -(-queries // shape.queries), -(-width // 128)
+    whole = np.zeros((tiles * shape.queries, chunks * 128), np.uint8)
+    whole[:queries, :width] = rows
+    pieces = whole.reshape(tiles, shape.queries, chunks, 8, 16).swapaxes(1, 2)
+    line = np.arange(shape.queries)[:, None]
+    swizzled = pieces[:, :, line, np.arange(8) ^ (line & 7)]
+    np.testing.assert_array_equal(images.reshape(swizzled.shape), swizzled)
 
 
 @pytest.mark.parametrize("places", [1, 132, 264, 216])
