@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -191,6 +192,30 @@ def kernels(bench: Bench, found: dict[str, Any]) -> None:
             if kind == "relu" and f"{name}_device" in BARS and "error" not in found[key]:
                 _bars(bench, name, found[key])
                 bench.save()
+    for metric, family in (("hamming", "hamming"), ("l2", "l2_sketches")):
+        bench.attempt(found, f"structures {family}", partial(structures, bench, metric, family))
+
+
+def structures(bench: Bench, metric: str, family: str) -> dict[str, Any]:
+    """Kernels of the same work by different structures, each beside the next simpler one, on the
+    same rows: pairs of blocks (`multicast`), warpgroups in a pipeline, one loop."""
+    device, sizes = bench.devices[0], bench.sizes
+    chain = [name for name in sources.scans_for(family, device.capability)
+             if "_warpgroup" in name and not name.endswith("resident")]  # fmt: skip
+    if not chain:
+        return {"skipped": f"{device.name} has no warpgroups' products"}
+    rows = sizes.code_rows if metric == "hamming" else sizes.float_rows
+    queries, database = bench.data.load(case_of(bench, metric, rows, sizes.queries[metric]))
+    resident = _resident_rows(device, database)
+    found: dict[str, Any] = {
+        kernel: kernel_rate(bench, metric, family, kernel, queries, resident) for kernel in chain
+    }
+    for kernel, simpler in pairwise(chain):
+        if "pairs_per_s" in found[kernel] and "pairs_per_s" in found[simpler]:
+            ratio = found[kernel]["pairs_per_s"] / found[simpler]["pairs_per_s"]
+            found[kernel]["times_the_next"] = ratio
+            bench.say(f"{kernel}: {ratio:.2f} x {simpler}")
+    return found
 
 
 def search_rate(bench: Bench, case: Any) -> dict[str, Any]:

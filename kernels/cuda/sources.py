@@ -132,7 +132,7 @@ SCANS: dict[str, tuple[tuple[str, str | None], ...]] = {
 }
 
 #: Kernels that are fast by a structure of which much can be wrong, and those of the same work that
-#: take their place on a device where they are (`search/gpu/selfcheck.py`), or the next simpler ones.
+#: take their place on a device where they are (`search/gpu/selfcheck.py`): so on, to a simple one.
 SIMPLER = {
     "hamming_multicast_warpgroup": "hamming_pipelined_warpgroup",
     "l2_sketches_multicast_warpgroup": "l2_sketches_pipelined_warpgroup",

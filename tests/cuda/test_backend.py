@@ -175,7 +175,7 @@ def test_the_self_check_tries_what_is_large_on_a_device(monkeypatch):
         if "stream" not in kernel:
             assert queries > 256
             # Of a pipeline, the ring goes on from one tile of queries to the next.
-            turns = tiles * (-(-queries // shape.queries) if "pipelined" in kernel else 1)
+            turns = tiles * (-(-queries // shape.queries) if kernel in sources.SIMPLER else 1)
             assert -(-width // chunk) * turns > 2 * stages - 1
     names = {name for family in sources.SCANS for name in sources.scans_for(family, (9, 0))}
     assert set(widths) == names
@@ -193,6 +193,7 @@ def test_one_block_takes_all_tiles_of_rows():
 
     low = trials.OneBlockHigh(Noting())
     for kernel in (
+        "hamming_multicast_warpgroup",
         "hamming_pipelined_warpgroup",
         "hamming_warpgroup",
         "l1_floats_tile",
@@ -201,7 +202,8 @@ def test_one_block_takes_all_tiles_of_rows():
     ):
         low.launch(kernel, (5, 7), 32, 0, ())
     assert dict(launches) == {
-        "hamming_pipelined_warpgroup": (1, 1), "hamming_warpgroup": (5, 1),
+        "hamming_multicast_warpgroup": (2, 1), "hamming_pipelined_warpgroup": (1, 1),
+        "hamming_warpgroup": (5, 1),
         "l1_floats_tile": (5, 1), "l2_sketches_stream_4": (1, 1), "refine": (5, 7),
     }  # fmt: skip
 
@@ -240,31 +242,45 @@ def test_the_self_check_makes_the_stream_of_transfers():
     assert device.sent == trials._PARTS > 2  # memory of a part before is used again
 
 
-#: Of a pipelined kernel that does nothing, that a device refuses, or that cannot be compiled.
-PIPELINED = "hamming_pipelined_warpgroup"
+#: Fast kernels that do nothing, that a device refuses, or that cannot be compiled.
+MULTICAST, PIPELINED = "hamming_multicast_warpgroup", "hamming_pipelined_warpgroup"
 
 
 class Refusing(EmulatedDevice):
     def launch(self, kernel, *arguments):
-        if kernel == PIPELINED:
+        if kernel in (MULTICAST, PIPELINED):
             raise RuntimeError("CUDA_ERROR_LAUNCH_FAILED")
         super().launch(kernel, *arguments)
 
 
 class Uncompiled(EmulatedDevice):
+    def __init__(self, *structures: str) -> None:
+        super().__init__()
+        self.structures = structures
+
     def shape_of(self, kernel):
-        if "pipelined" in kernel:
+        if any(structure in kernel for structure in self.structures):
             raise RuntimeError("NVRTC_ERROR_COMPILATION")
         return super().shape_of(kernel)
 
 
+MULTICASTS = [kernel for kernel in sources.SIMPLER if "multicast" in kernel]
+
+
 @pytest.mark.parametrize(
-    ("device", "why"),
-    [(Wrong(PIPELINED), "it gave wrong results"), (Refusing(), "CUDA_ERROR_LAUNCH_FAILED"),
-     (Uncompiled(), "NVRTC_ERROR_COMPILATION")],
-    ids=["wrong", "refused", "uncompiled"],
+    ("device", "why", "lost", "serves"),
+    [
+        (Wrong(MULTICAST), "it gave wrong results", [MULTICAST], PIPELINED),
+        (Refusing(), "CUDA_ERROR_LAUNCH_FAILED", [MULTICAST, PIPELINED], "hamming_warpgroup"),
+        (Uncompiled("multicast"), "NVRTC_ERROR_COMPILATION", MULTICASTS, PIPELINED),
+        (
+            Uncompiled("multicast", "pipelined"), "NVRTC_ERROR_COMPILATION",
+            [*sources.SIMPLER], "hamming_warpgroup",
+        ),
+    ],
+    ids=["wrong", "refused", "one uncompiled", "two uncompiled"],
 )  # fmt: skip
-def test_a_pipelined_kernel_gives_way_to_the_simple_one(monkeypatch, device, why):
+def test_a_fast_kernel_gives_way_to_the_next_simpler(monkeypatch, device, why, lost, serves):
     """On the device, with the right result; said once, by the kernel's name."""
     monkeypatch.setattr(trials, "_SHORT", {"hamming": 80})
     monkeypatch.setattr(trials, "_LONG", {"hamming": (528,)})
@@ -282,16 +298,16 @@ def test_a_pipelined_kernel_gives_way_to_the_simple_one(monkeypatch, device, why
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         found()
-    lost = sorted(sources.SIMPLER if "NVRTC" in why else [PIPELINED])
-    assert sorted(device.avoided) == lost
+    assert device.avoided == set(lost)
     assert len(told) == len(lost)
-    for one, kernel in zip(sorted(str(each.message) for each in told), lost, strict=True):
+    messages = sorted(str(each.message) for each in told)
+    for one, kernel in zip(messages, sorted(lost), strict=True):
         assert f"the kernel {kernel} is not used: " in one and why in one
         assert f"{sources.SIMPLER[kernel]} searches in its place" in one
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         ran = found()
-    assert "hamming_warpgroup" in ran and PIPELINED not in ran
+    assert serves in ran and not ran & set(lost)
 
 
 @pytest.mark.parametrize(

@@ -257,7 +257,15 @@ def test_a_struct_is_passed_as_it_is_packed(built):
     sizes = dict(re.findall(r"\.param \.align 8 \.b8 (\w+)\[(\d+)\]", built.compiled.ptx))
     for name in built.kernels:
         structs = []
-        if built.unit in ("hamming", "sketches", "floats", "dots", "reduced", "pipelined"):
+        if built.unit in (
+            "hamming",
+            "sketches",
+            "floats",
+            "dots",
+            "reduced",
+            "pipelined",
+            "multicast",
+        ):
             structs = [SCAN, REDUCED] if built.unit == "reduced" else [SCAN]
         for number, struct in enumerate(structs):
             assert int(sizes[f"{name}_param_{number}"]) == struct.layout.itemsize, name
@@ -295,7 +303,7 @@ def test_float64_is_neither_flushed_nor_fused(built):
     assert not re.findall(r"\bfma\.\w+\.f64\b", built.compiled.ptx)
 
 
-@for_targets(lambda unit, _: unit in ("sketches", "dots", "pipelined"))
+@for_targets(lambda unit, _: unit in ("sketches", "dots", "pipelined", "multicast"))
 def test_rows_cost_no_division(built):
     """Of float64, which many devices do at a sixty-fourth of the pace: only queries cost some."""
     entries = re.split(r"\.entry\s+(\w+)", built.compiled.ptx)[1:]
@@ -322,7 +330,9 @@ def has(feature: str) -> Callable[[tuple[int, int]], bool]:
     return lambda capability: feature in sources.features_of(capability)
 
 
-@for_targets(lambda unit, of: unit in (*WARPGROUPS, "pipelined") and has("HAS_WGMMA")(of))
+@for_targets(
+    lambda unit, of: unit in (*WARPGROUPS, "pipelined", "multicast") and has("HAS_WGMMA")(of)
+)
 def test_warpgroup_products(built):
     """Of bits, of bytes; and all of a step are under way at once."""
     kernels = [name for name in built.kernels if "_warpgroup" in name]
@@ -355,7 +365,7 @@ def test_products_come_before_the_copies_of_their_step(built):
         assert not loads, (name, loads)
 
 
-@for_targets(lambda unit, _: unit == "pipelined")
+@for_targets(lambda unit, _: unit in ("pipelined", "multicast"))
 def test_warpgroups_of_a_pipeline_have_each_their_own_work(built):
     """One copies and has few registers; the others wait for mbarriers alone, multiply and test."""
     for name in built.kernels:
@@ -380,6 +390,30 @@ def test_warpgroups_of_a_pipeline_have_each_their_own_work(built):
         assert 128 < max(numbers) < 216, name
         copying = code[given : place(r"\bLDGSTS\b")[-1]]
         assert max(map(int, re.findall(r"\bR(\d+)\b", "\n".join(copying)))) < 64, name
+
+
+@for_targets(lambda unit, _: unit == "multicast")
+def test_blocks_of_a_cluster_copy_for_each_other(built):
+    """In bulk, by one instruction for all; and meet at the beginning and at the end alone."""
+    for name in built.kernels:
+        code = built.instructions[name]
+        assert built.count(name, r"\bUBLKCP\.S\.G\.MULTICAST") == 1, name
+        assert built.count(name, r"\bUCGABAR_ARV") == built.count(name, r"\bUCGABAR_WAIT") == 2
+        given = next(i for i, line in enumerate(code) if "USETMAXREG.DEALLOC" in line)
+        copies = [i for i, line in enumerate(code) if re.search(r"\bLDGSTS\b", line)]
+        bulk = next(i for i, line in enumerate(code) if "UBLKCP" in line)
+        # Behind the wait for the stage, before the rows: 1,024 pieces by 128 threads, nothing else.
+        assert given < bulk < copies[0], name
+        assert len(copies) == 8, name
+        # Arrivals at both blocks' barriers, of consumers: `.RED`, of which nothing comes back.
+        arrivals = [i for i, line in enumerate(code) if "SYNCS.ARRIVE.TRANS64.RED" in line]
+        assert len([i for i in arrivals if i < given]) == 2, name
+        assert re.search(rf"\.entry {name}\b[^{{]*\.reqnctapercluster 2", built.compiled.ptx), name
+        # A release to the cluster, or an acquisition, would wait for the device's memory, or forget
+        # what the first-level cache holds, at each stage.
+        waits = [i for i, line in enumerate(code) if "CCTL.IVALL" in line]
+        assert len(waits) == 2, name
+        assert all("UCGABAR_WAIT" in code[i - 1] for i in waits), name
 
 
 @for_targets()

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from importlib.util import find_spec
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
 from benchmark_scripts import BENCHMARKS, importable
@@ -80,8 +80,8 @@ def test_equality_is_of_every_scan_that_searches_choose(modules, size):
                         chosen.add(name)
                         chunks[name] = max(chunks.get(name, 0), -(-width // 128))
     assert chosen >= {
-        "hamming_pipelined_warpgroup", "hamming_pipelined_warpgroup_resident",
-        "l2_sketches_pipelined_warpgroup",
+        "hamming_multicast_warpgroup", "hamming_pipelined_warpgroup_resident",
+        "l2_sketches_multicast_warpgroup",
         "l1_sketches_tile", "l1_floats_tile", "l2_floats_tile", "dot_sketches_warpgroup",
         "dot_floats_tile",
     }  # fmt: skip
@@ -118,6 +118,13 @@ def test_roofs_and_kernels(modules, bench, monkeypatch):
         assert rate["passed"] == 0, name
         assert rate["pairs_per_s"] > 0
         assert ("bytes_per_s" in rate) == ("stream" in name)
+    for family in ("hamming", "l2_sketches"):
+        found = record["kernels"][f"structures {family}"]
+        chain = [f"{family}{one}_warpgroup" for one in ("_multicast", "_pipelined", "")]
+        assert list(found) == chain
+        for name, simpler in pairwise(chain):
+            ratio = found[name]["pairs_per_s"] / found[simpler]["pairs_per_s"]
+            assert found[name]["times_the_next"] == ratio > 0
     for name in ("hamming_stream", "hamming_batch", "l1_batch", "l2_batch", "cosine_batch"):
         found = record["kernels"][name]
         assert found["mismatches"] == 0

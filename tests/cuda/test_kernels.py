@@ -243,6 +243,15 @@ def test_kernels_are_chosen_by_what_they_need(capability):
     avoided = {name, "hamming_pipelined_warpgroup"}
     [(name, _)] = kernels_for("hamming", (9, 0), 4096, 512, 1 << 16, avoided)
     assert name == "hamming_warpgroup_resident"
+    for family in ("hamming", "l2_sketches"):
+        chain = []  # of longer rows, as one after the other is found to be wrong
+        while not chain or chain[-1] in sources.SIMPLER:
+            chain += [name for name, _ in kernels_for(family, (9, 0), 999, 4096, 1 << 16, {*chain})]
+        structures = ("_multicast", "_pipelined", "")
+        assert chain == [f"{family}{structure}_warpgroup" for structure in structures]
+    # Where tests set the pace, clusters gain nothing.
+    [(name, _)] = kernels_for("l2_sketches", (9, 0), 999, 256, 1 << 16)
+    assert name == "l2_sketches_pipelined_warpgroup"
     [(name, _)] = kernels_for("hamming", (8, 0), 4096, 512, 1 << 16)
     assert name == "hamming_warp"
     [(name, _)] = kernels_for("hamming", (10, 0), 4096, 512, 1 << 16)
@@ -343,12 +352,14 @@ def test_keep_nearest(case, bounded):
 @given(selections())
 def test_limits_are_the_kth_upper_bounds_and_drop_the_rest(case):
     lists, before = filled(case, bounded=True)
+    given = [case["values"] // 2, NO_LIMIT, 0]  # as other rows have left them: they never rise
+    lists.device.write(lists.limits, np.array(given, np.uint64))
     lists.lower_limits()
     after = listed(lists)
     limits = lists.device.download(lists.limits)
     for q, pairs in enumerate(before):
         uppers = sorted(upper for _, upper, _ in pairs)
-        limit = min(NO_LIMIT, uppers[case["k"] - 1]) if len(uppers) >= case["k"] else NO_LIMIT
+        limit = min(given[q], uppers[case["k"] - 1]) if len(uppers) >= case["k"] else given[q]
         assert limits[q] == limit
         assert after[q] == [pair for pair in pairs if pair[0] <= limit]
 

@@ -38,7 +38,9 @@ def stretches() -> ctypes.CDLL:
     return library
 
 
-def shared_out(library: ctypes.CDLL, queries: int, first: int, last: int, blocks: int):
+def shared_out(
+    library: ctypes.CDLL, queries: int, first: int, last: int, blocks: int, cluster: int = 1
+):
     """(visits of blocks, tiles of queries and tiles of rows; changes of queries by block)."""
     across, tiles = -(-queries // QUERIES), -(-(last - first) // ROWS)
     given = {"query_count": np.int32(queries), "first": np.int64(first), "last": np.int64(last)}
@@ -50,11 +52,15 @@ def shared_out(library: ctypes.CDLL, queries: int, first: int, last: int, blocks
     visits, changes = np.zeros((blocks, across, tiles), np.uint32), np.zeros(blocks, np.uint32)
     values = [
         (ctypes.c_char * packed.nbytes).from_buffer_copy(packed.tobytes()), ctypes.c_int(tiles),
-        ctypes.c_void_p(visits.ctypes.data), ctypes.c_void_p(changes.ctypes.data),
+        ctypes.c_int(cluster), ctypes.c_void_p(visits.ctypes.data),
+        ctypes.c_void_p(changes.ctypes.data),
     ]  # fmt: skip
     pointers = (ctypes.c_void_p * len(values))(*map(ctypes.addressof, values))
     trouble = library.emulate_stretches(
-        ctypes.c_ulonglong(1), *map(ctypes.c_uint, (blocks, 1, 32, 1)), ctypes.c_ulonglong(0), pointers
+        ctypes.c_ulonglong(1),
+        *map(ctypes.c_uint, (blocks, 1, 32, cluster)),
+        ctypes.c_ulonglong(0),
+        pointers,
     )
     assert not trouble, trouble
     return visits, changes
@@ -62,19 +68,25 @@ def shared_out(library: ctypes.CDLL, queries: int, first: int, last: int, blocks
 
 @settings(max_examples=200)
 @given(
-    st.integers(1, 9 * QUERIES), st.integers(0, 100), st.integers(1, 200 * ROWS), st.integers(1, 40)
-)
-def test_a_wave_of_blocks_takes_each_tile_once(stretches, queries, first, rows, places):
+    st.integers(1, 9 * QUERIES), st.integers(0, 100), st.integers(1, 200 * ROWS),
+    st.integers(1, 40), st.sampled_from([1, 2]),
+)  # fmt: skip
+def test_a_wave_of_blocks_takes_each_tile_once(stretches, queries, first, rows, places, cluster):
     across, tiles = -(-queries // QUERIES), -(-rows // ROWS)
-    blocks = min(places, across * tiles)  # as scans._grid has it
-    visits, changes = shared_out(stretches, queries, first, first + rows, blocks)
+    together = -(-tiles // cluster)  # tiles that a cluster takes at a time
+    clusters = min(max(1, places // cluster), across * together)  # as scans._grid has it
+    visits, changes = shared_out(
+        stretches, queries, first, first + rows, clusters * cluster, cluster
+    )
     assert (visits.sum(axis=0) == 1).all()
     # Nobody has much more to do than others: a tile for the rest of a division, and one for each
     # time that rows are left out at the end.
     work = visits.sum(axis=(1, 2))
-    assert work.max() <= across * tiles / blocks + 2 + across / max(1, blocks % across)
+    assert work.max() <= across * together / clusters + 2 + across / max(1, clusters % across)
     # Queries are exchanged seldom: but for blocks that take what others leave, never.
-    assert (changes[: blocks // across * across] <= 1).all()
+    assert (changes[: clusters // across * across * cluster] <= 1).all()
+    # Blocks of a cluster begin and end together, whoever has the last tile.
+    assert (changes.reshape(clusters, cluster) == changes[::cluster, None]).all()
 
 
 def test_blocks_that_go_together_read_the_same_rows(stretches):
@@ -123,9 +135,9 @@ def test_several_tiles_of_queries(kernel, processors):
         check(kernel, "small", queries, rows, width, processors)
 
 
-def check_many() -> None:
+def check_many(kernels: tuple[str, ...] = KERNELS) -> None:
     """Orders by ten seeds; rows of one chunk, and of more than the ring of stages has."""
-    for kernel in KERNELS:
+    for kernel in kernels:
         for rows in range(70, 90, 2):
             for width in (64, 400):
                 check(kernel, "odd", 300, rows, width, 1)
@@ -135,6 +147,29 @@ def check_many() -> None:
 def test_many_orders():
     check_many()
 
+
+#: Of a cluster: the same, by the kernel of pairs of blocks.
+MUTATIONS_OF_CLUSTERS = {
+    "fills what the other has not used": ("4 * WARPGROUPS * CLUSTER", "4 * WARPGROUPS"),
+    "frees for itself alone": (
+        "if (threadIdx.x % 32 < CLUSTER) mbarrier_arrive_in(empty, threadIdx.x % 32);",
+        "if (threadIdx.x % 32 == 0) mbarrier_arrive(empty);",
+    ),
+    "one thread frees for its warp": (
+        "    __syncwarp();\n    if (threadIdx.x % 32 < CLUSTER)",
+        "    if (threadIdx.x % 32 < CLUSTER)",
+    ),
+    "sends to itself alone": ("(1 << CLUSTER) - 1, target", "1 << block_of_cluster(), target"),
+    "sends the first share only": ("block_of_cluster() * SHARE", "0 * SHARE"),
+    "expects its own share": (
+        "mbarrier_expect(full, WARPGROUP_QUERY_CHUNK)", "mbarrier_expect(full, SHARE)",
+    ),
+    "sends another chunk": ("WARPGROUP_SIDE_QUERIES, chunk,", "WARPGROUP_SIDE_QUERIES, 0,"),
+    "takes the other's rows": ("(int)block_of_cluster() * WGMMA_ROWS", "0 * WGMMA_ROWS"),
+    "barriers without a fence": ("if (CLUSTER > 1) mbarriers_initialised();", ""),
+    "begins alone": ("CLUSTER > 1 ? cluster_meets() : __syncthreads();", "__syncthreads();"),
+    "ends before the other": ("    if (CLUSTER > 1) cluster_meets();\n", ""),
+}  # fmt: skip
 
 #: Lines of pipeline.cuh without which barriers no longer keep the order, and what each becomes.
 MUTATIONS = {
@@ -151,33 +186,41 @@ MUTATIONS = {
     "sets no fence": ("warpgroup_sees_shared();", ""),
     "frees a stage under way": ("warpgroup_wait<1>();", ""),
     "frees the stage of now": (
-        "warp_arrives(&shared.empty[before]);\n                }",
-        "warp_arrives(&shared.empty[ring.place]);\n                }",
+        "warp_frees<CLUSTER>(&shared.empty[before]);\n                }",
+        "warp_frees<CLUSTER>(&shared.empty[ring.place]);\n                }",
     ),
-    "one thread frees for its warp": ("    __syncwarp();\n    if (thread", "    if (thread"),
+    "one thread frees for its warp": (
+        "    __syncwarp();\n    if (threadIdx.x % 32 == 0)", "    if (threadIdx.x % 32 == 0)",
+    ),
     "tests what is under way": ("warpgroup_wait<0>();", ""),
 }  # fmt: skip
 
 
+CASES = [
+    *(("pipelined", *one) for one in MUTATIONS.items()),
+    *(("multicast", *one) for one in MUTATIONS_OF_CLUSTERS.items()),
+]
+
+
 @pytest.mark.full
-@pytest.mark.parametrize("mutation", MUTATIONS)
-def test_a_pipeline_with_one_wrong_line_is_noticed(monkeypatch, tmp_path, mutation):
-    old, new = MUTATIONS[mutation]
+@pytest.mark.parametrize(
+    ("unit", "mutation", "lines"), CASES, ids=[f"{unit} {mutation}" for unit, mutation, _ in CASES]
+)
+def test_a_pipeline_with_one_wrong_line_is_noticed(monkeypatch, tmp_path, unit, mutation, lines):
+    old, new = lines
     text = (sources.FOLDER / "pipeline.cuh").read_text()
     assert text.count(old) == 1
     for file in sources.FOLDER.glob("*.cu*"):
         (tmp_path / file.name).write_text(file.read_text())
     (tmp_path / "pipeline.cuh").write_text(text.replace(old, new))
-    names = sources.kernels_of("pipelined", (9, 0))
-    unit = sources.source("pipelined") + "".join(f"EXPORT({name})\n" for name in names)
+    names = sources.kernels_of(unit, (9, 0))
+    whole = sources.source(unit) + "".join(f"EXPORT({name})\n" for name in names)
     kept = emulated._library
     # A folder of its own, whose name is none of what the library is kept by.
     monkeypatch.setattr(sources, "FOLDER", tmp_path)
-    mutant = emulated.compiled("mutant", unit, text.replace(old, new), "odd", ["HAS_WGMMA"])
+    mutant = emulated.compiled("mutant", whole, text.replace(old, new), "odd", ["HAS_WGMMA"])
     Path(mutant._name).unlink()  # what is loaded stays; the file is of no use to anybody
     monkeypatch.undo()
-    monkeypatch.setattr(
-        emulated, "_library", lambda u, *of: mutant if u == "pipelined" else kept(u, *of)
-    )
+    monkeypatch.setattr(emulated, "_library", lambda u, *of: mutant if u == unit else kept(u, *of))
     with pytest.raises(AssertionError):
-        check_many()
+        check_many(tuple(name for name in KERNELS if name in names))

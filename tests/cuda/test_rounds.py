@@ -13,7 +13,9 @@ from vsearch_fast.kernels.cuda import sources
 from vsearch_fast.kernels.cuda.sources import PRODUCTS
 from vsearch_fast.search import pack_bits, tiling, topk
 from vsearch_fast.search.gpu import lists as lists_module
+from vsearch_fast.search.gpu.host import HostRows
 from vsearch_fast.search.gpu.lists import Lists
+from vsearch_fast.search.gpu.products import keys_of
 from vsearch_fast.search.gpu.scans import Compared, scan
 from vsearch_fast.search.tiling import Tiling
 
@@ -175,3 +177,41 @@ def test_what_overflows_is_searched_again_from_there(metric, resident, with_devi
     assert rewound  # from there on rounds are asked about, and the first was still too large
     # Forgotten rounds count once, as what they were made again.
     assert proof.scanned + proof.sketched == 3 * 2000
+
+
+def test_what_overflows_by_little_is_asked_about(with_devices, monkeypatch):
+    """Rounds of 20, 40 and 70 rows, the last beside the four nearest: a few more than there is room
+    for, all of which are nearer than any before."""
+    with_devices(EmulatedDevice())
+    monkeypatch.setattr(tiling, "TILING", Tiling(device_list=64, device_rows=20))
+    share = np.concatenate([np.full(60, 0.5), np.full(70, 0.1)])
+    bits = np.random.default_rng(4).random((130, 512)) < share[:, None]
+    rows, queries = np.packbits(bits, axis=1), np.zeros((2, 64), np.uint8)
+    resumed = calls(monkeypatch, Lists, "resume")
+    got = topk(queries, Resident(rows), 4, metric="hamming", backend="cuda")
+    assert_same(got, reference.topk(queries, rows, 4, "hamming"))
+    assert resumed
+
+
+@pytest.mark.parametrize("metric", [m for m in DEVICE_METRICS if m != "hamming"])
+def test_the_host_decides_each_pair_by_its_own_row(metric):
+    """Pairs that are listed in any order, some of them decided already."""
+    rng = np.random.default_rng(5)
+    rows, queries = (rng.standard_normal((n, 24)).astype(np.float32) for n in (40, 3))
+    device = EmulatedDevice()
+    lists = Lists(device, 3, 2, 32, True, metric)
+    ids = rng.permuted(np.tile(np.arange(40, dtype=np.uint32), (3, 1)), axis=1)[:, :32]
+    keys = rng.integers(0, 100, (3, 32), np.uint64)
+    uppers = keys + rng.integers(0, 2, (3, 32), np.uint64)
+    for array, host in ((lists.keys, keys), (lists.uppers, uppers), (lists.ids, ids)):
+        device.write(array, host)
+    counts = np.array([32, 9, 0], np.uint32)
+    device.write(lists.counts, counts)
+    open_ = (keys != uppers) & (np.arange(32) < counts[:, None])
+    assert HostRows([rows[:25], rows[25:]], 1).decide(queries, lists, metric) == (open_.sum(), None)
+    _, found, _, _ = lists.listed()
+    true = np.array([reference.DISTANCE[metric](q, rows) for q in queries])
+    for q in range(3):
+        for i in range(counts[q]):
+            want = keys_of(true[q, ids[q, i : i + 1]], metric)[0] if open_[q, i] else keys[q, i]
+            assert found[q, i] == want

@@ -62,7 +62,7 @@ inline void Copy::waited() { has_landed(piece_of(target), thread); }
 
 // Rows of a product's two sides that a thread reads for its i-th sum.
 inline int row_of(u32 thread, int i) {
-    return thread % 128 / 32 * 16 + thread % 32 / 4 + i / 2 % 2 * 8;
+    return thread % block_size.x % 128 / 32 * 16 + thread % 32 / 4 + i / 2 % 2 * 8;
 }
 inline int column_of(u32 thread, int i) { return i / 4 * 8 + thread % 4 * 2 + i % 2; }
 

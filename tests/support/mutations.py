@@ -14,6 +14,10 @@ _QUICK = "tests/cuda/test_quick_tests.py::"
 _ROUNDS = "tests/cuda/test_rounds.py::"
 _COMPILE = "tests/cuda/test_compile.py::"
 _REDUCED = "tests/cuda/test_reduced.py::"
+_RESIDUAL = (
+    f"{_QUICK}test_either_sides_residual_may_be_all_that_lies_between"
+    "[l1_sketches-l1_sketches_stream_1-row]"
+)
 _CUDA, _GPU = "kernels/cuda", "vsearch_fast/search/gpu"
 
 
@@ -257,7 +261,7 @@ MUTATIONS = (
     Mutation(
         f"{_CUDA}/refine.cu", "bounds[row] = as_float_up(errors[row] / scale) * QUICK_MARGIN;",
         "bounds[row] = as_float_up(errors[row]) * QUICK_MARGIN;", "bounds that are not in steps",
-        (_scan("l1_sketches_stream_1"),),
+        (_RESIDUAL,),
     ),
     # Reductions
     Mutation(
@@ -312,8 +316,7 @@ MUTATIONS = (
     Mutation(
         f"{_GPU}/rounds.py", "self._unsure |= self._longest + size > lists.capacity",
         "self._unsure |= self._longest + size > 2 * lists.capacity", "nobody asks what did not fit",
-        (f"{_ROUNDS}test_what_overflows_is_searched_again_from_there[False-hamming]",
-         f"{_SEARCH}test_rows_that_come_ever_nearer_overflow_lists[hamming]"),
+        (f"{_ROUNDS}test_what_overflows_by_little_is_asked_about",),
     ),
     Mutation(
         f"{_GPU}/rounds.py", "            self._decide(block)\n            lists.keep()\n",
@@ -340,8 +343,8 @@ MUTATIONS = (
     ),
     Mutation(
         f"{_GPU}/host.py", "found[order] = distances", "found[:] = distances",
-        "distances of other pairs", (f"{_SEARCH}test_equal_rows_are_decided_in_portions",
-         f"{_SEARCH}test_all_features_at_full_width[l2]"),
+        "distances of other pairs",
+        (f"{_ROUNDS}test_the_host_decides_each_pair_by_its_own_row[l2]",),
     ),
     Mutation(
         f"{_GPU}/scans.py", "        start += count\n", "", "all passes are of the first queries",
@@ -353,7 +356,7 @@ MUTATIONS = (
     ),
     Mutation(
         f"{_GPU}/bounds.py", "F64(step), bounds)", "F64(2.0 * step), bounds)",
-        "bounds that are half as wide", (_scan("l1_sketches_stream_1"),),
+        "bounds that are half as wide", (_RESIDUAL,),
     ),
     Mutation(
         f"{_GPU}/backend.py", "np.lexsort((some_ids, some))", "np.lexsort((some, some_ids))",

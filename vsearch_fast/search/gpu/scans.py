@@ -149,9 +149,13 @@ def scan(
     width = rows.rows.shape[1]
     passes = (
         kernels_for(
-            family, device.capability, lists.queries, width, device.shared_limit,
+            family,
+            device.capability,
+            lists.queries,
+            width,
+            device.shared_limit,
             device.avoided | _needless(device, family, lists.queries, last - first),
-        )  # fmt: skip
+        )
         if kernel is None
         else _passes_of(device, kernel, lists.queries)
     )
@@ -200,8 +204,8 @@ def _arguments(
 
 
 def _needless(device: Device, family: str, queries: int, rows: int) -> set[str]:
-    """Kernels of clusters that so few tiles give nothing to: where not all processors work at a time,
-    each gets more of what the second-level cache gives them all."""
+    """Kernels of clusters, where so few tiles leave processors idle: the others then get more of
+    what the second-level cache gives them all."""
     found = set()
     for name in sources.scans_for(family, device.capability):
         if "multicast" in name and name not in device.avoided:
