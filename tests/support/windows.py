@@ -150,7 +150,7 @@ def become_windows() -> None:
     tempfile._O_TMPFILE_WORKS = False  # type: ignore[attr-defined]
     ctypes.CDLL = loaded  # type: ignore[assignment, misc]
     os.open, os.fsync = opened, flushed  # type: ignore[assignment]
-    os.unlink = os.remove = removed  # type: ignore[assignment]
+    os.unlink = os.remove = removed
     os.rename, os.replace = mover("rename"), mover("replace")
 
 
