@@ -11,7 +11,6 @@ target lacks.
 
 from __future__ import annotations
 
-import ctypes
 from functools import cache
 
 import numpy as np
@@ -20,6 +19,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from ..system import c_library
 from .level import simd_level
 
 _I1, _I8, _I16 = ir.IntType(1), ir.IntType(8), ir.IntType(16)
@@ -40,8 +40,9 @@ def available() -> bool:
     """Whether this process may compile and run AMX int8 code; asks the kernel for the registers."""
     if simd_level() != "amx":
         return False
-    libc = ctypes.CDLL(None, use_errno=True)
-    return libc.syscall(_SYS_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XFEATURE_XTILEDATA) == 0
+    libc = c_library()
+    asked = _SYS_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XFEATURE_XTILEDATA
+    return libc is not None and libc.syscall(*asked) == 0
 
 
 def configuration() -> NDArray[np.uint8]:

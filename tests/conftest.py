@@ -68,7 +68,11 @@ def vsearch(capsys):
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the long matrices to ``make test-full``, which asks for them by ``-m``."""
+    """Leave the long matrices to ``make test-full``, which asks for them by ``-m``, and what needs
+    POSIX to systems that have it."""
+    for item in items:
+        if item.get_closest_marker("posix") is not None:
+            item.add_marker(pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX"))
     if config.option.markexpr:
         return
     long = [item for item in items if "full" in item.keywords]

@@ -120,14 +120,21 @@ def stopped(process: int) -> bool:
         return False
 
 
+def c_library() -> ctypes.CDLL | None:
+    """The C library's functions; None where a process has none of its own (Windows)."""
+    try:
+        return ctypes.CDLL(None, use_errno=True)
+    except (OSError, TypeError):
+        return None
+
+
 def end_as_told(sig: int) -> None:
     """End this process at once, as the signal would have if nobody had asked for it. What calls
     this need not be the main thread, in which alone Python sets handlers."""
     if sig == signal.SIGINT:
         os._exit(_BY_SIGNAL + sig)  # as `terminal.console` ends
-    try:
-        library = ctypes.CDLL(None)
-    except (OSError, TypeError):  # Windows: no library of the process itself, and no such end
+    library = c_library()
+    if library is None:  # Windows: there are no such ends
         os._exit(_BY_SIGNAL + sig)
     library.signal(ctypes.c_int(sig), ctypes.c_void_p(0))
     os.kill(os.getpid(), sig)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from vsearch_fast.disk.files import room_of
 from vsearch_fast.embedder import Embedder
 from vsearch_fast.index import Index
 from vsearch_fast.models import model_path
@@ -80,7 +81,7 @@ def space(folder: Path) -> dict[str, float]:
         kinds: dict[str, float] = {}
         for file in place.iterdir():
             kind = file.name.split("-")[0].split(".")[0]
-            kinds[kind] = kinds.get(kind, 0) + file.stat().st_blocks * 512 / len(index)
+            kinds[kind] = kinds.get(kind, 0) + room_of(file.stat()) / len(index)
     return kinds
 
 

@@ -253,6 +253,7 @@ def test_another_model_is_refused(vsearch, indexed, pictures, tmp_path):
     assert code == 1 and "Nothing was compared, because their distances mean nothing" in err
 
 
+@pytest.mark.posix
 def test_ctrl_c_ends_it_quietly(tmp_path):
     """Pressed while rows are compared: code 130, nothing printed, no page."""
     rows = np.random.default_rng(0).standard_normal((60_000, 64), np.float32)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 from contract_data import NEVER, REDUCED, cut_as
+from old_index import make_format_1
 
-from vsearch_fast.index import Index
+from vsearch_fast.index import Index, Item
 from vsearch_fast.search.tiling import Tiling
 
 SMALL = Tiling(hopeless=NEVER, reduced_left=NEVER, **REDUCED)
@@ -59,6 +62,36 @@ def test_short_rows_and_few(vsearch: Any, folder: Path) -> None:
     )
     code, _, err = vsearch("optimize", folder.with_name("nothing"))
     assert code == 1 and "does not exist" in err
+
+
+def test_an_index_of_an_older_format(vsearch: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "old"
+    rows = np.random.default_rng(0).integers(-3, 4, (130, 20)).astype(np.float32)
+    ids = [f"{number}" for number in range(130)]
+    make_format_1(folder, ids, rows, [Item(name) for name in ids], ["3", "100"])
+    with Index.open(folder) as index:
+        before = index.search(np.ones((1, 20), np.float32), 5)
+    code, out, _ = vsearch("optimize", folder)
+    assert code == 0 and out.startswith("Its format was 1, and is this version's now")
+    assert json.loads(vsearch("optimize", folder, "--json")[1])["upgraded"] is False
+    assert vsearch("verify", folder)[0] == 0
+    with Index.open(folder) as index:
+        assert index.search(np.ones((1, 20), np.float32), 5) == before
+
+
+@pytest.mark.parametrize(
+    ("needs", "told"),
+    [("9.1", "Upgrade vsearch_fast to version 9.1 or later."), ("<b>", "Upgrade vsearch_fast.")],
+)
+def test_a_later_format_says_which_version_it_needs(
+    vsearch: Any, folder: Path, needs: str, told: str
+) -> None:
+    with contextlib.closing(sqlite3.connect(folder / "index.sqlite")) as sql:
+        sql.execute("UPDATE meta SET value = ? WHERE key = 'needs'", (needs,))
+        sql.execute("PRAGMA user_version = 9")
+        sql.commit()
+    code, _, err = vsearch("optimize", folder)
+    assert code == 1 and "has index format 9" in err and told in err
 
 
 def test_codes(vsearch: Any, folder: Path) -> None:

@@ -140,6 +140,7 @@ def test_a_study_that_cannot_be_made_leaves_no_file(tmp_path, served):
     assert not (tmp_path / "r.sqlite").exists() and not served
 
 
+@pytest.mark.posix
 def test_a_server_that_is_killed_keeps_what_it_acknowledged(tmp_path):
     [path] = indexes(tmp_path, names=("one",))
     file = tmp_path / "r.sqlite"

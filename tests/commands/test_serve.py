@@ -86,6 +86,7 @@ def test_others_need_the_token(serve: Any) -> None:
     assert own.endswith("?token=A-token-of-my-own")
 
 
+@pytest.mark.posix
 def test_ratings_beside_the_search(serve: Any, tmp_path: Path) -> None:
     file = tmp_path / "ratings.sqlite"
     for _ in range(2):  # made, then gone on with

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import resource
 import signal
 import socket
 import subprocess
@@ -19,6 +18,9 @@ from typing import Any
 import httpx
 import pytest
 from served import make_catalogue, png
+
+pytestmark = pytest.mark.posix
+
 
 pytest.importorskip("fastapi", reason="the server's packages are not installed: .[serve]")
 
@@ -125,6 +127,7 @@ def test_it_ends_amid_a_compilation(
 
 def test_idle_connections_beyond_the_descriptors(index_path: Path) -> None:
     """200 of them at 64 descriptors: told 503, and served again once they have gone."""
+
     few = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"
     few += "import vsearch_fast.web.server as s; s._HEADER_SECONDS = 3\n"
     with served(index_path, few) as (process, said):
@@ -157,6 +160,8 @@ def test_idle_connections_beyond_the_descriptors(index_path: Path) -> None:
 
 
 def test_the_limit_of_descriptors_is_raised_where_it_may_be(index_path: Path) -> None:
+    import resource
+
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if hard != resource.RLIM_INFINITY and hard < 200:
         pytest.skip(f"this process may have {hard} descriptors")

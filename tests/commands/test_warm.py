@@ -43,6 +43,7 @@ def test_a_first_search_says_what_it_compiles(tmp_path: Path) -> None:
     assert searched.returncode == 0 and "vsearch_fast.kernels" in searched.stderr
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("what", ["file", "missing"])
 def test_nowhere_to_keep_them_is_an_error(tmp_path: Path, what: str) -> None:
     folder = tmp_path / "cache"

@@ -390,6 +390,7 @@ def test_write_refuses_unknown_choices(tmp_path: Path) -> None:
         deepfashion.write([], tmp_path)
 
 
+@pytest.mark.posix
 def test_a_picture_already_in_place_under_another_name_is_kept(tmp_path):
     """A link to the data set's folder: source and target are one file."""
     root = tmp_path / "root"

@@ -401,6 +401,7 @@ def test_a_dying_process_is_reported() -> None:
         list(workers.spread(_dies, [(1,), (2,)], 2))
 
 
+@pytest.mark.posix
 def test_a_full_disk_keeps_what_is_finished(tmp_path: Path) -> None:
     """A file size limit stands for it: pictures fit, the table of 12 rows does not."""
     code = f"""

@@ -24,6 +24,7 @@ def read(held: Folder, name: str) -> str:
         return file.read()
 
 
+@pytest.mark.posix
 def test_files_stay_the_same_folders(folder: Path) -> None:
     held = Folder(folder)
     assert held.path == folder.resolve()
@@ -75,6 +76,7 @@ def test_a_file_that_is_another_by_now(folder: Path) -> None:
         held.check("a", identity, "Nothing was done")
 
 
+@pytest.mark.posix
 def test_descriptors_are_given_back(folder: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(20):
@@ -82,6 +84,7 @@ def test_descriptors_are_given_back(folder: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+@pytest.mark.posix
 def test_one_that_rests_is_opened_again_by_its_name(folder: Path) -> None:
     held = Folder(folder)
     names, before = held.names(), len(os.listdir("/proc/self/fd"))

@@ -15,6 +15,8 @@ from vsearch_fast.disk import forking
 from vsearch_fast.disk.sqlite import connect
 from vsearch_fast.errors import StoreError
 
+pytestmark = pytest.mark.posix
+
 
 @pytest.fixture
 def somebody_inside() -> Iterator[threading.Event]:

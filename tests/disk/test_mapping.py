@@ -41,6 +41,7 @@ def test_it_is_the_files_bytes(tmp_path: Path, dtype: str, offset: int) -> None:
         array[0] = 1
 
 
+@pytest.mark.posix
 def test_it_lives_as_long_as_its_parts(tmp_path: Path) -> None:
     file = tmp_path / "rows"
     file.write_bytes(bytes(range(100)))

@@ -95,6 +95,7 @@ def test_an_unfinished_file_may_be_moved_away(tmp_path: Path) -> None:
     assert (tmp_path / "model.onnx").read_text() == "whole"
 
 
+@pytest.mark.posix
 def test_a_killed_process_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     target = tmp_path / "table.csv"
     target.write_text("old")

@@ -334,6 +334,7 @@ def test_rows_that_always_stand(model):
         table_rows({"slim": model}, [ModelRow("slim")])
 
 
+@pytest.mark.posix
 def test_the_packages_network_stands_once(model, tmp_path):
     assert packaged_rows({"mine": model}) == PACKAGED
     others = [row for row in PACKAGED if row.file != default_model()]

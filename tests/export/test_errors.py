@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -195,6 +194,7 @@ def test_output_is_a_folder(slim: Path, tmp_path: Path) -> None:
         export(slim, output=tmp_path)
 
 
+@pytest.mark.posix
 def test_output_folder_is_not_writable() -> None:
     # Root may write anywhere: become somebody else, who has to reach the folder, however.
     with tempfile.TemporaryDirectory() as outer:
@@ -220,10 +220,13 @@ def test_output_folder_is_not_writable() -> None:
         assert not any(folder.iterdir())
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_a_full_disk_leaves_the_old_file(
     slim: Path, target: Path, tmp_path: Path, precision: str
 ) -> None:
+    import resource
+
     from PIL import Image
 
     picture = tmp_path / "picture.png"

@@ -85,6 +85,7 @@ def test_history_curve_and_record(trained: tuple[Path, str], catalogue: Path) ->
     assert record["recipe"]["base"] == "random:3"
 
 
+@pytest.mark.posix
 def test_a_killed_run_goes_on_to_the_same_weights(
     trained: tuple[Path, str], catalogue: Path
 ) -> None:
@@ -299,6 +300,7 @@ def test_the_command_line(catalogue: Path, tmp_path: Path) -> None:
     assert "adadelta (1.0 when no rate is given)" in " ".join(help_text.split())
 
 
+@pytest.mark.posix
 def test_what_is_trained_is_not_replaced_unasked(catalogue: Path, tmp_path: Path) -> None:
     """Again is done already; another recipe is refused; --restart replaces, stopped or not."""
     file = tmp_path / "a.keras"

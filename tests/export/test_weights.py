@@ -271,6 +271,7 @@ def test_features_have_to_be_of_the_same_shape(reference: np.ndarray) -> None:
 # The real size
 
 
+@pytest.mark.posix
 @pytest.mark.full
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_full_vgg16_in_time_and_memory(photos: Path, tmp_path: Path, precision: str) -> None:

@@ -21,6 +21,9 @@ from fault_disk import Disk, Image
 from fault_operations import BY_NAME, OPERATIONS, judge, perform, prepare
 from fault_stage import Actor, Stage
 
+pytestmark = pytest.mark.posix
+
+
 #: Seconds within which readers answer, whatever the writer does.
 PATIENCE = 2.0
 

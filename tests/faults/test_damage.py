@@ -13,6 +13,8 @@ from fault_counts import Tally
 from fault_damage import Sources, judge_damage
 from fault_stage import Stage
 
+pytestmark = pytest.mark.posix
+
 
 @pytest.fixture(scope="module")
 def sources(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Sources:

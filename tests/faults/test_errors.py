@@ -18,6 +18,9 @@ from fault_operations import BY_NAME, OPERATIONS, perform, prepare
 from fault_stage import Stage
 from fault_trials import Disturbance, disturbed, read_under
 
+pytestmark = pytest.mark.posix
+
+
 NAMES = [operation.name for operation in OPERATIONS]
 
 

@@ -13,6 +13,8 @@ import pytest
 from fault_counts import Tally
 from fault_stage import Stage
 
+pytestmark = pytest.mark.posix
+
 
 @pytest.mark.parametrize("forks", [25, pytest.param(2500, marks=pytest.mark.full)])
 @pytest.mark.parametrize("writer", ["process", "thread"])

@@ -23,6 +23,9 @@ from fault_stage import Stage
 from fault_writer import keep_writing, state_after
 from processes import SUPPORT
 
+pytestmark = pytest.mark.posix
+
+
 NAMES = [operation.name for operation in OPERATIONS]
 
 

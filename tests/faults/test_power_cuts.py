@@ -21,6 +21,9 @@ from fault_operations import BY_NAME, OPERATIONS, prepare
 from fault_shim import Call
 from fault_stage import Stage
 
+pytestmark = pytest.mark.posix
+
+
 NAMES = [operation.name for operation in OPERATIONS]
 
 

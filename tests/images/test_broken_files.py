@@ -16,6 +16,7 @@ from vsearch_fast import images
 from vsearch_fast.errors import ImageError
 
 
+@pytest.mark.posix
 def test_files_that_are_no_pictures_are_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "text.jpg").write_text("This is no picture at all, whatever its name says.\n")

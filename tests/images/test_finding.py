@@ -68,6 +68,7 @@ def test_pictures_are_known_by_content(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.asarray(lossless), np.asarray(PICTURE))
 
 
+@pytest.mark.posix
 def test_what_is_no_picture_is_counted_by_its_ending(tmp_path: Path) -> None:
     for name, content in {
         "list.csv": b"path\n", "a.txt": b"BMW is a car, not a bitmap", "b.TXT": b"", "README": b"x",

@@ -82,6 +82,7 @@ def test_what_is_no_picture_is_an_argument_error() -> None:
         images.decode(7)  # type: ignore[arg-type]
 
 
+@pytest.mark.posix
 def test_find_images(tmp_path: Path) -> None:
     wanted = ["a.JPG", "b/a.png", "b/c/d.webp", "b.tif", "B.gif", "z.jpeg", "link.bmp"]
     for name in [*wanted[:-1], ".hidden.jpg", ".git/a.jpg", "notes.txt", "jpg", "b/.x/y.png"]:

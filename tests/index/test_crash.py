@@ -29,6 +29,9 @@ from vsearch_fast.errors import StoreError
 from vsearch_fast.index import Index, Item
 from vsearch_fast.index.stored_sketches import BLOCK_ROWS
 
+pytestmark = pytest.mark.posix
+
+
 # Processes that are forked from a clean one, which has imported the slow part already.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["vsearch_fast.index"])

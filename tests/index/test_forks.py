@@ -19,6 +19,9 @@ from vsearch_fast.errors import StoreError
 from vsearch_fast.index import Index, Item
 from vsearch_fast.index.changes import Changes
 
+pytestmark = pytest.mark.posix
+
+
 DIM = 8
 PAIR = features(1, DIM)
 

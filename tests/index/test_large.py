@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import sqlite3
 from collections.abc import Callable
 from functools import partial
@@ -170,8 +169,11 @@ def test_boxes_are_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert reader.boxed() == index.boxed() == held
 
 
+@pytest.mark.posix
 def test_more_segments_than_files_may_be_open(tmp_path: Path) -> None:
     """Maps of files need no descriptors."""
+    import resource
+
     rows = features(600, DIM)
     with Index.create(tmp_path / "i", DIM, segment_rows=1) as index:
         index.add([f"{n}" for n in range(len(rows))], rows)

@@ -30,6 +30,9 @@ from vsearch_fast.index.changes import Changes
 from vsearch_fast.index.store import Store
 from vsearch_fast.index.verifying import verify
 
+pytestmark = pytest.mark.posix
+
+
 DIM = 8
 
 

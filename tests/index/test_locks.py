@@ -72,6 +72,7 @@ def test_writers_wait_for_one_that_writes_a_note(
     longer.release()
 
 
+@pytest.mark.posix
 def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
     """The writer is killed while a child that it forked lives on."""
     code = textwrap.dedent(

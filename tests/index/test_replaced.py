@@ -110,6 +110,7 @@ def test_a_stale_writer_beside_an_open_one(tmp_path: Path) -> None:
         assert len(list(folder.glob("*.npy"))) == 2
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("replace", REPLACEMENTS)
 @pytest.mark.parametrize("child", [False, True])
 @pytest.mark.parametrize("warm", METRICS)
@@ -137,6 +138,7 @@ def test_a_reader_is_told_and_mixes_nothing(
         assert again.search(features(40, DIM, 1)[3], 1)[0][0].id == "new 3"
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("child", [False, True])
 def test_a_link_that_is_turned_changes_nothing_for_who_has_opened_it(
     tmp_path: Path, child: bool
@@ -160,6 +162,7 @@ def test_a_link_that_is_turned_changes_nothing_for_who_has_opened_it(
         assert reader.search(query, 1)[0][0].id == "new 3"
 
 
+@pytest.mark.posix
 def test_a_link_turned_under_a_writer(tmp_path: Path) -> None:
     first, second = made(tmp_path / "v1", "old"), made(tmp_path / "v2", "new", seed=1)
     link = tmp_path / "cur"

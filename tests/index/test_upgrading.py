@@ -209,6 +209,7 @@ print(steps())
 """
 
 
+@pytest.mark.posix
 def test_a_killed_upgrade(old: Path, data: np.ndarray, tmp_path: Path) -> None:
     """Before any of its steps: the whole of format 1, or the whole of format 2."""
 

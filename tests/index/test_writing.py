@@ -154,6 +154,7 @@ def test_an_error_among_the_blocks_adds_nothing(store: Store) -> None:
     assert not (store.folder / "vectors-00001.npy").exists()
 
 
+@pytest.mark.posix
 def test_blocks_may_cross_segments_and_a_long_add_keeps_few_files_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,6 +101,31 @@ def test_copies_and_touched_pictures(run: Run, pictures: Path) -> None:
     assert run(pictures).nothing
 
 
+def test_moved_with_other_metadata_and_one_of_two_alike(run: Run, pictures: Path) -> None:
+    """What is told of a picture changes with its place; of two of the same bytes one moves."""
+    shutil.copy(pictures / "3.bmp", pictures / "twin.bmp")
+
+    def records(**places: str) -> list[Record]:
+        return [
+            Record(name, pictures / place, metadata={"place": place, "tags": [name, place]})
+            for name, place in places.items()
+        ]
+
+    run(pictures, records(three="3.bmp", twin="twin.bmp", four="4.bmp"))
+    (pictures / "shelf").mkdir()
+    for name in ("twin.bmp", "4.bmp"):
+        (pictures / name).rename(pictures / "shelf" / name)
+    now = records(three="3.bmp", twin="shelf/twin.bmp", other="shelf/4.bmp")
+    todo = run(pictures, now)
+    assert run.embedded == 0 and todo.vanished == ["four"]
+    assert [(item.id, source) for item, source in todo.recognised] == [("other", "four")]
+    with Index.open(run.path) as index:
+        assert {item.id: item.metadata for item in index} == {
+            record.id: record.metadata for record in now
+        }
+    assert run(pictures, now).nothing
+
+
 def test_names_that_are_exchanged(run: Run, pictures: Path) -> None:
     run(pictures)
     names = [pictures / f"{number}.bmp" for number in range(6)]

@@ -157,6 +157,7 @@ def unreadable(file: Path) -> None:
     file.chmod(0)
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize(
     "damage",
     [truncate, empty, flip, other_pickle, hashed_nonsense, folder_in_its_place, unreadable],
@@ -288,6 +289,7 @@ def test_a_folder_that_cannot_be_written_is_replaced_by_a_private_one(
     assert len(caplog.records) == 1 and str(found) in caplog.text  # said once
 
 
+@pytest.mark.posix
 def test_another_users_folder_is_not_taken(tmp_path, monkeypatch, caplog):
     """What lies in it is run."""
     occupied = tmp_path / "file"

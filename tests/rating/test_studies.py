@@ -286,6 +286,7 @@ for task in tasks(ratings.study, "ann"):
 """
 
 
+@pytest.mark.posix
 def test_a_kill_loses_no_acknowledged_judgement(tmp_path):
     file = tmp_path / "r.sqlite"
     made = study([[[1, 2], [3, 4]] for _ in range(200)])

@@ -49,6 +49,7 @@ def test_quotas_of_control_groups(files, quota, tmp_path):
     assert machine.cpu_quota(tree(tmp_path, files)) == quota
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize(
     ("quota", "threads"), [(None, 6), (0.2, 1), (1.0, 1), (1.2, 2), (6.0, 6), (64.0, 6)]
 )

@@ -208,6 +208,7 @@ else:
 """
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("what", ["split", "merge"])
 @pytest.mark.parametrize("after", [1, 22])
 def test_a_process_that_is_killed_leaves_nothing(

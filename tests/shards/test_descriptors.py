@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import time
 from collections.abc import Iterator
@@ -21,12 +20,17 @@ from vsearch_fast.shards import ShardedIndex
 from vsearch_fast.shards import manifest as manifests
 from vsearch_fast.shards.manifest import Likewise, Listed, Manifest
 
+pytestmark = pytest.mark.posix
+
+
 DIM = 12
 
 
 @pytest.fixture
 def few_descriptors() -> Iterator[int]:
     """A limit of open files little above what this process has open."""
+    import resource
+
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = max(map(int, os.listdir("/proc/self/fd"))) + 20
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, before[1]))
@@ -145,6 +149,8 @@ def test_a_change_beside_a_reading_of_what_rests(
 
 
 def test_the_limit_of_open_files_may_be_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    import resource
+
     from vsearch_fast.shards import pool
 
     for limit, kept in ((resource.RLIM_INFINITY, 1 << 17), (1024, 128), (4, 1)):

@@ -59,6 +59,7 @@ def replace_files(place: Path, new: Path) -> None:
         shutil.copy(file, place / file.name)
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("swap", [swap_folders, swap_links, build_anew, replace_files])
 def test_a_replacement_is_seen_at_the_next_search(tmp_path: Path, swap: Any) -> None:
     real = make_catalogue(tmp_path / "a", 6)
@@ -124,6 +125,7 @@ def test_an_index_of_another_model_is_not_served(
     assert caplog.text.count("one of another model") == 1  # once, not a line a request
 
 
+@pytest.mark.posix
 def test_searches_never_fail_while_links_are_moved(tmp_path: Path) -> None:
     """Every answer is of one of the two, whole; none of both."""
     real = make_catalogue(tmp_path / "a", 6)

@@ -24,8 +24,9 @@ def command(index_path: Path, as_json: bool, quiet: bool) -> None:
     searches then read a few bytes of most rows, where the features allow it.
 
     Results stay the same. An index does this itself as it grows; it helps one that has grown many
-    times since, or that an older version made. Searches go on meanwhile; a stop at any moment
-    leaves the index as it was, or optimised.
+    times since, or that an older version made: it brings that to this version's format first.
+    Searches go on meanwhile; a stop at any moment leaves the index as it was, or with its format
+    alone made new, or optimised.
 
     \b
     vsearch optimize photos.index
@@ -34,11 +35,15 @@ def command(index_path: Path, as_json: bool, quiet: bool) -> None:
 
     with Index.open(index_path, mode="rw") as found:
         with bar("Reducing", unit="row", quiet=quiet or as_json) as progress:
+            upgraded = found.add_checksums()
             made = found.optimize(progress)
         facts, index_bits = found.info(), found.bits
     if as_json:
-        click.echo(json.dumps({"path": str(index_path), "metrics": [o.as_dict() for o in made]}))
+        metrics = [each.as_dict() for each in made]
+        click.echo(json.dumps({"path": str(index_path), "upgraded": upgraded, "metrics": metrics}))
         return
+    if upgraded:
+        click.echo("Its format was 1, and is this version's now, with checksums")
     for each in made:
         click.echo(told(each, facts["dim"], index_bits))
     if not made:

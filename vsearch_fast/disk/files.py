@@ -14,6 +14,8 @@ import os
 import sys
 from pathlib import Path
 
+from ..system import c_library
+
 #: Added to every `os.open`: a child that is started does not inherit, and bytes are not text.
 _ALWAYS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOINHERIT", 0) | getattr(os, "O_BINARY", 0)
 
@@ -21,7 +23,7 @@ _ALWAYS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOINHERIT", 0) | getattr(
 HOLDS_FOLDERS = hasattr(os, "O_DIRECTORY") and os.open in os.supports_dir_fd
 
 #: Whether a lock keeps everybody else from reading the file (Windows), beside other locks.
-LOCKS_HIDE = sys.platform == "win32"
+LOCKS_HIDE = "msvcrt" in sys.builtin_module_names
 
 #: Windows' errors of what another program, or this one, has open, locked or mapped.
 _IN_USE = (32, 33, 1224)
@@ -156,14 +158,6 @@ def about(error: OSError, path: Path) -> OSError:
 def in_use(error: OSError) -> bool:
     """Whether a file could not be changed because some program has it open (Windows)."""
     return getattr(error, "winerror", None) in _IN_USE
-
-
-def c_library() -> ctypes.CDLL | None:
-    """The C library's functions; None where a process has none of its own (Windows)."""
-    try:
-        return ctypes.CDLL(None, use_errno=True)
-    except (OSError, TypeError):
-        return None
 
 
 def _found_sync_file_range():  # type: ignore[no-untyped-def]

@@ -16,7 +16,7 @@ import weakref
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .files import c_library
+from ..system import c_library
 
 _libc = c_library()
 if _libc is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from ..errors import ArgumentError, DamagedError, StoreError
 from ..words import ZERO
 from . import arguments, item_rows, sealing, stored_sketches, sums
 from .segments import Kind, is_segment
-from .upgrading import new_identity
+from .upgrading import NEEDS, new_identity
 from .views import BOTH, SINGLE
 
 FORMAT = 2
@@ -269,6 +270,7 @@ def _write_database(
         "model": json.dumps(dict(model)),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "identity": new_identity(),
+        "needs": NEEDS,
         **rule,
     }
     try:
@@ -349,6 +351,16 @@ def _left(folder: Path) -> set[str]:
         return {name for name in _LEFTOVERS if (folder / name).exists()}
 
 
+def _needed(sql: sqlite3.Connection) -> str:
+    """The version that an index of a later format asks for, where it says so as this one does."""
+    try:
+        line = sql.execute("SELECT value FROM meta WHERE key = 'needs'").fetchone()
+    except sqlite3.Error:
+        return ""
+    known = line is not None and re.fullmatch(r"[0-9]+(\.[0-9a-z]+){1,3}", str(line[0]))
+    return f" to version {line[0]} or later" if known else ""
+
+
 def read_model(sql: sqlite3.Connection) -> dict[str, Any]:
     """`Meta.model`, as a change has it."""
     (text,) = sql.execute("SELECT value FROM meta WHERE key = 'model'").fetchone()
@@ -376,8 +388,9 @@ def read_meta(sql: sqlite3.Connection, folder: Path) -> Meta:
         raise StoreError(
             f"{folder} has index format {version}; this version reads formats up to {READ[-1]}",
             consequence,
-            "Upgrade vsearch_fast" if version > READ[-1] else "Index the pictures again",
-        )
+            f"Upgrade vsearch_fast{_needed(sql)}" if version > READ[-1] else
+            "Index the pictures again",
+        )  # fmt: skip
     if version > 1:
         sealing.check(sql, file, consequence)
     meta = dict(sql.execute("SELECT key, value FROM meta"))

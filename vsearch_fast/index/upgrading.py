@@ -19,6 +19,10 @@ from . import item_rows, stored_sketches, sums
 from .sealing import tombs
 from .segments import SegmentFiles
 
+#: The first version that reads what this one writes, formats 2 and 3: a version that knows neither
+#: tells it of an index that it refuses.
+NEEDS = "0.1.0"
+
 #: What format 2 has and format 1 has not.
 _CHANGES = (
     "ALTER TABLE state ADD COLUMN generation INTEGER NOT NULL DEFAULT 0",
@@ -54,7 +58,8 @@ def upgrade(
     """
     for statement in _CHANGES:
         sql.execute(statement)
-    sql.execute("INSERT OR REPLACE INTO meta VALUES ('identity', ?)", (new_identity(),))
+    facts = [("identity", new_identity()), ("needs", NEEDS)]
+    sql.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", facts)
     _sum_items(sql, file)
     removed = np.fromiter(chain.from_iterable(sql.execute("SELECT row FROM tombstones")), np.int64)
     sql.execute("UPDATE state SET tombs = ?", (tombs(removed),))
