@@ -205,7 +205,7 @@ def router(service: Service, *, rating: bool) -> APIRouter:
     async def items(
         limit: Annotated[int, Query(ge=1, le=500)] = 48,
         after: Annotated[
-            str | None, Query(description="`next` of the page before", pattern=r"^\d{1,15}$")
+            str | None, Query(description="`next` of the page before", pattern=r"^\d{1,36}$")
         ] = None,
         where: Annotated[list[str] | None, where_query] = None,
         filter: Annotated[
