@@ -48,8 +48,8 @@ STRANGERS = {
 
 FACES = {
     "": """Answers Embedder ExactNeighbors Hit Hits Index Item Label Likeness Proof Resident
-           ShardedIndex Sketched Threshold __version__ connect datasets errors pack_bits range_search self_join
-           self_join_blocks topk""",
+           ShardedIndex Sketched Threshold __version__ connect datasets errors pack_bits
+           range_search self_join self_join_blocks topk""",
     "cluster": "connect",
     "datasets": "Record deepfashion folder garments inshop",
     "datasets.garments": """CATEGORIES COLOURS GarmentInfo PATTERNS item_id read render

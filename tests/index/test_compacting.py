@@ -295,6 +295,36 @@ def answers_of_a_reader(reader: Index) -> list[Any]:
     ]
 
 
+@pytest.mark.parametrize("times", [1, 3])
+def test_rows_are_read_although_they_are_compacted_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """Between finding their numbers and reading them; the last attempt is one transaction."""
+    with filled(tmp_path / "i", 60, 16, {1, 2, 3}) as index:
+        right = index.features(["7", "11"]).tolist(), index.codes(["7"]).tolist()
+        with Index.open(index.path, checksums="always") as reader:
+            real, calls = reader._store.find_with_view, 0
+
+            def meddling(*arguments: Any) -> Any:
+                nonlocal calls
+                found = real(*arguments)
+                calls += 1
+                if calls <= times:
+                    index.remove([f"{20 + calls}"])
+                    assert compact(index._store) > 0
+                else:
+                    opened = reader._store.database._reader
+                    assert opened is not None and opened.in_transaction == (times == 3)
+                return found
+
+            monkeypatch.setattr(reader._store, "find_with_view", meddling)
+            assert reader.features(["7", "11"]).tolist() == right[0]
+            assert calls == times + 1
+            calls = times
+            monkeypatch.setattr(reader._store, "find_with_view", real)
+            assert reader.codes(["7"]).tolist() == right[1]
+
+
 def test_readers_in_threads_and_processes(tmp_path: Path) -> None:
     """Compaction after compaction: every answer is the one there is."""
     folder = tmp_path / "i"

@@ -20,6 +20,7 @@ from vsearch_fast.errors import (
 )
 from vsearch_fast.index import Index
 from vsearch_fast.shards import ShardedIndex
+from vsearch_fast.shards.store import _MARK_BITS
 
 DIM = 12
 ROWS = 30
@@ -54,6 +55,21 @@ def test_items_are_those_of_one_index(both: tuple[Path, Path]) -> None:
             many.values("size")
 
 
+def test_a_place_of_another_catalogue(both: tuple[Path, Path], tmp_path: Path) -> None:
+    single, folder = both
+    with Index.open(single) as one, ShardedIndex.open(folder) as many:
+        _, place = one.page(1)
+        _, own = many.page(1)
+        shards = [str(shard) for shard in many.shards]
+        with ShardedIndex.create(tmp_path / "other", shards[::-1]) as other:
+            for after in (place, other.page(1)[1]):
+                with pytest.raises(CompactedError, match="another catalogue"):
+                    many.page(1, after=after)
+            with pytest.raises(CompactedError):
+                one.page(1, after=own)
+        assert many.page(1, after=own)[0] == one.page(1, after=place)[0]
+
+
 @pytest.mark.parametrize("limit", [1, 4, 9, 10, 27, 50])
 @pytest.mark.parametrize("where", [None, {"colour": ["red", "green"]}])
 def test_pages(both: tuple[Path, Path], limit: int, where: dict[str, list[str]] | None) -> None:
@@ -70,7 +86,7 @@ def test_pages(both: tuple[Path, Path], limit: int, where: dict[str, list[str]] 
         with pytest.raises(ArgumentError, match="no metadata column 'size'"):
             many.page(limit, where={"size": 1})
         with pytest.raises(CompactedError, match="fewer shards"):
-            many.page(limit, after=99)
+            many.page(limit, after=99 << _MARK_BITS | many._store._mark())
 
 
 def test_info(both: tuple[Path, Path]) -> None:

@@ -30,6 +30,7 @@ def drawn(model: Any, seed: int) -> Any:
     import keras
 
     rng = np.random.default_rng(seed)
+    names = {layer.name for layer in model._flatten_layers(include_self=False)}
     for layer in model._flatten_layers(include_self=False):
         for variable in layer._trainable_variables + layer._non_trainable_variables:
             shape, before = tuple(variable.shape), np.asarray(variable)
@@ -45,7 +46,11 @@ def drawn(model: Any, seed: int) -> Any:
                 variable.assign(rng.uniform(0.7, 1.4, shape))
             else:  # scales, offsets, means; ConvNeXt's scales begin near nothing
                 near = before if abs(before).max(initial=0) > 0.5 else 0 * before
-                variable.assign(near + rng.standard_normal(shape) * 0.1)
+                # Branches of EfficientNet, where they are added: were they as large as what they
+                # are added to, numbers would grow until gates turn on what float32 rounds.
+                block = layer.name.removesuffix("project_bn")
+                damped = 0.25 if block != layer.name and f"{block}add" in names else 1.0
+                variable.assign(damped * (near + rng.standard_normal(shape) * 0.1))
     return model
 
 

@@ -23,6 +23,8 @@ def command(index_path: Path, as_json: bool, quiet: bool) -> None:
     """Reduce the rows of INDEX anew, by what is learnt from all of them: L1, L2 and Hamming
     searches then read a few bytes of most rows, where the features allow it.
 
+    Numbers of metadata, by which ranges are found, are kept from now on where they were not.
+
     Results stay the same. An index does this itself as it grows; it helps one that has grown many
     times since, or that an older version made: it brings that to this version's format first.
     Searches go on meanwhile; a stop at any moment leaves the index as it was, or with its format

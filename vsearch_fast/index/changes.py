@@ -16,7 +16,16 @@ import numpy as np
 from ..checks import Progress
 from ..disk.writing import write_error
 from ..errors import DamagedError, DuplicateIdError
-from . import item_rows, reducing, schema, sealing, stored_reductions, stored_sketches, sums
+from . import (
+    item_rows,
+    numbers,
+    reducing,
+    schema,
+    sealing,
+    stored_reductions,
+    stored_sketches,
+    sums,
+)
 from .items import Item
 from .segments import SegmentFiles, Unflushed
 from .snapshot import State
@@ -246,6 +255,8 @@ class Changes:
                 progress,
             )  # fmt: skip
             with store.statements(consequence) as sql:
+                if not numbers.there(sql):
+                    item_rows.number_all(sql, store.rows)
                 item_rows.remove(sql, old)
                 item_rows.insert(sql, state.rows, items)
                 sql.execute(

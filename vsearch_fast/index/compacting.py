@@ -17,7 +17,7 @@ import numpy as np
 
 from ..checks import Progress
 from ..errors import StoreError
-from . import item_rows, schema, sealing
+from . import item_rows, numbers, schema, sealing
 from .changes import write_rows
 from .kept import renumbered
 from .reading import Reading
@@ -94,6 +94,7 @@ def _renumber(sql: sqlite3.Connection, store: Store, rows: np.ndarray) -> None:
     state = sealing.read_state(sql)
     sql.execute("DELETE FROM facets")
     sql.execute("DELETE FROM facet_sums")
+    numbers.begin(sql)
     last, number = -1, 0
     while page := store.rows.after(sql, last):
         last = page[-1][0]

@@ -50,6 +50,10 @@ class Columns(Protocol):
     def values(self, column: str) -> Sequence[tuple[str, Scalar]]:
         """Each value that there is in a column, behind its facet."""
 
+    def compared(self, column: str, order: str, than: int | float) -> np.ndarray | None:
+        """bool (rows,): those with a number in a column that is before or behind another, as
+        `order`, one of ORDERS, says; None where that is not known without looking at each value."""
+
     def live(self) -> np.ndarray:
         """bool (rows,): those that are not removed."""
 
@@ -123,6 +127,12 @@ class Compared(_OfValues):
         if number is None or isinstance(number, bool):
             return False
         return ORDERS[self.order](number, self.than)
+
+    def rows(self, columns: Columns) -> np.ndarray:
+        met = None
+        if not isinstance(self.than, str):
+            met = columns.compared(self.column, self.order, self.than)
+        return super(Compared, self).rows(columns) if met is None else met
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ from .snapshot import State
 from .store import Store
 from .sums import CURE
 
-#: Searches begun anew beside a writer, before it is made to wait for one.
-_ATTEMPTS = 3
+#: Searches, and readings of rows, begun anew beside a writer, before it is made to wait for one.
+ATTEMPTS = 3
 #: Nearest rows that are asked for, for each thing that is wanted; and how many times as many where
 #: they are of too few things.
 _VIEWS, _FURTHER = 2, 4
@@ -155,7 +155,7 @@ def find_hits(
                 return Found(hits, near, proof, view.snapshot.state)
             asked, wanted = np.array(more), wanted * _FURTHER
 
-    for _ in range(_ATTEMPTS):
+    for _ in range(ATTEMPTS):
         answer = attempt()
         if answer is not None:
             return answer

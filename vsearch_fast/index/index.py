@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..checks import Progress, Value
-from ..errors import ArgumentError, ModelMismatchError
+from ..errors import ArgumentError, CompactedError, ModelMismatchError
 from ..search.proof import Proof
 from ..words import Metric
 from . import arguments, schema
@@ -32,7 +33,7 @@ from .changes import Changes
 from .duplicating import Duplicating
 from .finder import Finder
 from .hit_lists import Answers
-from .hits import find_hits
+from .hits import ATTEMPTS, find_hits
 from .item_reading import column_number
 from .items import Item, check_id
 from .learning import Learning
@@ -468,8 +469,17 @@ class Index(Listing, Telling, Duplicating, Exchanging, Showing):
 
     def _stored(self, kind: str, ids: Iterable[str]) -> np.ndarray:
         names = arguments.ids(ids, "Nothing was read")
-        found, view = self._store.find_with_view(names, (kind,), "Nothing was read")
-        return self._finder.stored(view, kind, np.array([row for row, _ in found], np.int64))
+
+        def attempt() -> np.ndarray:
+            found, view = self._store.find_with_view(names, (kind,), "Nothing was read")
+            return self._finder.stored(view, kind, np.array([row for row, _ in found], np.int64))
+
+        for _ in range(ATTEMPTS):
+            with contextlib.suppress(CompactedError):  # between finding the rows and reading them
+                return attempt()
+        # Time and again: once more in one transaction, for which writers wait.
+        with self._store.reading("Nothing was read"):
+            return attempt()
 
     def info(self) -> dict[str, Any]:
         """What the index is: path, format, created, dim, dtype, views, model, model_id, rows (ever

@@ -12,7 +12,7 @@ from xxhash import xxh3_128_digest
 
 from ..checks import Scalar
 from ..errors import ArgumentError, CompactedError, UnknownIdError
-from . import item_rows, sealing
+from . import item_rows, numbers, sealing
 from .conditions import Condition
 from .item_rows import ItemRows
 from .items import Item, value_of
@@ -54,10 +54,10 @@ class _Columns:
 
     def __init__(
         self, reading: ItemReading, sql: sqlite3.Connection, snapshot: Snapshot,
-        numbers: Mapping[str, int],
+        known: Mapping[str, int],
     ) -> None:  # fmt: skip
         self._reading, self._sql, self._snapshot = reading, sql, snapshot
-        self._numbers = numbers
+        self._numbers = known
 
     def among(self, column: str, facets: Sequence[str]) -> np.ndarray:
         met = np.zeros(self._snapshot.state.rows, bool)
@@ -72,6 +72,19 @@ class _Columns:
         if column not in self._numbers:
             return []
         return self._reading.rows.values(self._sql, self._numbers[column], column)
+
+    def compared(self, column: str, order: str, than: int | float) -> np.ndarray | None:
+        met = np.zeros(self._snapshot.state.rows, bool)
+        if column in self._numbers:
+            found = numbers.compared(
+                self._sql, self._reading.rows.file, self._snapshot.state, self._numbers[column],
+                order, than,
+            )  # fmt: skip
+            if found is None:
+                return None
+            self._reading.refuse_beyond(found, len(met))
+            met[found] = True
+        return met
 
     def live(self) -> np.ndarray:
         live = self._snapshot.live
@@ -112,11 +125,11 @@ class ItemReading:
     ) -> np.ndarray:  # fmt: skip
         mask = snapshot.filters.get(where)
         if mask is None:
-            numbers = item_rows.column_numbers(sql)
+            known = item_rows.column_numbers(sql)
             for column in sorted(where.columns()):
                 if column not in elsewhere:
-                    column_number(numbers, column, "Nothing was searched")
-            mask = where.rows(_Columns(self, sql, snapshot, numbers))
+                    column_number(known, column, "Nothing was searched")
+            mask = where.rows(_Columns(self, sql, snapshot, known))
             if len(snapshot.filters) >= _KEPT_FILTERS:
                 snapshot.filters.clear()
             snapshot.filters[where] = mask
@@ -144,8 +157,8 @@ class ItemReading:
         with self.reading(consequence) as sql:
             number = column_number(item_rows.column_numbers(sql), column, consequence)
             found = list(self.rows.grouped(sql, number))
-        for _, numbers in found:
-            self.refuse_beyond(numbers, rows)
+        for _, own in found:
+            self.refuse_beyond(own, rows)
         return found
 
     def known_columns(self) -> set[str]:
@@ -356,11 +369,11 @@ class ItemReading:
             return item_rows.columns_in_use(sql)
 
 
-def column_number(numbers: Mapping[str, int], column: str, consequence: str) -> int:
+def column_number(known: Mapping[str, int], column: str, consequence: str) -> int:
     """The number of a column; ArgumentError, which lists them, where it is none of these."""
-    if column not in numbers:
-        names = ", ".join(map(repr, sorted(numbers))) or "none so far"
+    if column not in known:
+        names = ", ".join(map(repr, sorted(known))) or "none so far"
         raise ArgumentError(
             f"The index has no metadata column {column!r}", consequence, f"Its columns are: {names}"
         )
-    return numbers[column]
+    return known[column]

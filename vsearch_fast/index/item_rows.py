@@ -24,6 +24,7 @@ import numpy as np
 
 from ..checks import Scalar
 from ..errors import DamagedError
+from . import numbers
 from .items import Item, facet, facets_of, metadata_text, value_of
 from .mixing import mixed
 from .sealing import tombs
@@ -288,25 +289,26 @@ def insert(sql: sqlite3.Connection, start: int, items: Sequence[Item]) -> None:
 
 def insert_facets(sql: sqlite3.Connection, rows: Sequence[int], items: Sequence[Item]) -> None:
     """Make the facets of these rows' items."""
-    numbers = column_numbers(sql)
+    known = column_numbers(sql)
     lines = []
     for row, item in zip(rows, items, strict=True):
         for column, value in item.metadata.items():
-            number = numbers.get(column)
+            number = known.get(column)
             if number is None:
                 cursor = sql.execute("INSERT INTO columns (name) VALUES (?)", (column,))
-                number = numbers[column] = cursor.lastrowid or 0
+                number = known[column] = cursor.lastrowid or 0
             lines += [(number, key, row) for key in facets_of(value)]
     # In the order of the table's key: neighbours go to the same page.
     lines.sort()
     sql.executemany("INSERT INTO facets VALUES (?, ?, ?)", lines)
     _count_facets(sql, lines, +1)
+    numbers.change(sql, zip(rows, items, strict=True), known, there=True)
 
 
 def _delete_facets(sql: sqlite3.Connection, items: dict[int, Item]) -> None:
-    numbers = column_numbers(sql)
+    known = column_numbers(sql)
     lines = sorted(
-        (numbers[column], key, row)
+        (known[column], key, row)
         for row, item in items.items()
         for column, value in item.metadata.items()
         for key in facets_of(value)
@@ -317,6 +319,7 @@ def _delete_facets(sql: sqlite3.Connection, items: dict[int, Item]) -> None:
         'DELETE FROM facet_sums WHERE "column" = ? AND value = ? AND rows = 0 AND sum = 0',
         {line[:2] for line in lines},
     )
+    numbers.change(sql, items.items(), known, there=False)
 
 
 def _count_facets(
@@ -326,8 +329,8 @@ def _count_facets(
     if not lines:
         return
     changes: dict[tuple[int, str], list[int]] = defaultdict(lambda: [0, 0])
-    numbers = mixed(np.array([row for _, _, row in lines], np.int64)).tolist()
-    for (column, value, _), number in zip(lines, numbers, strict=True):
+    orders = mixed(np.array([row for _, _, row in lines], np.int64)).tolist()
+    for (column, value, _), number in zip(lines, orders, strict=True):
         change = changes[column, value]
         change[0] += sign
         change[1] ^= number
@@ -337,6 +340,15 @@ def _count_facets(
         " rows = rows + excluded.rows, sum = (sum | excluded.sum) - (sum & excluded.sum)",
         ((*key, count, signed(total)) for key, (count, total) in changes.items()),
     )
+
+
+def number_all(sql: sqlite3.Connection, reader: ItemRows) -> None:
+    """Make table `numbers` of all items."""
+    numbers.begin(sql)
+    known, last = column_numbers(sql), -1
+    while page := reader.after(sql, last):
+        last = page[-1][0]
+        numbers.change(sql, page, known, there=True)
 
 
 def sum_facets(sql: sqlite3.Connection) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..checks import Progress
 from ..errors import StoreError
-from . import stored_reductions
+from . import item_rows, numbers, stored_reductions
 from .changes import write_rows
 from .store import Store
 
@@ -70,6 +70,8 @@ def optimize(store: Store, progress: Progress | None = None) -> list[Optimized]:
             if written.plans:
                 sql.execute("UPDATE state SET edits = edits + 1")
             written.note(sql, store)
+            if not numbers.there(sql):
+                item_rows.number_all(sql, store.rows)
             held = store.reduced(sql, old.state)
             told = stored_reductions.newest(sql, store.database.file)
     store.tidy()

@@ -39,7 +39,7 @@ from ..disk.writing import write_error
 from ..errors import ArgumentError, DamagedError
 from ..kernels.reference import pack_bits
 from ..words import ZERO
-from . import item_rows, schema, sealing, stored_reductions, stored_sketches, sums
+from . import item_rows, numbers, schema, sealing, stored_reductions, stored_sketches, sums
 from .changes import Changes, reader_of, running_sums, write_rows
 from .items import Item
 from .sealing import tombs
@@ -260,6 +260,7 @@ class _Repair:
         )
         sql.execute("DELETE FROM facets")
         sql.execute("DELETE FROM facet_sums")
+        numbers.begin(sql)
         last = -1
         while page := self.store.rows.after(sql, last):
             last = page[-1][0]

@@ -23,7 +23,7 @@ from ..disk.sqlite import connect, sql_error
 from ..disk.writing import write_error
 from ..errors import ArgumentError, DamagedError, StoreError
 from ..words import ZERO
-from . import arguments, item_rows, sealing, stored_sketches, sums
+from . import arguments, item_rows, numbers, sealing, stored_sketches, sums
 from .segments import Kind, is_segment
 from .upgrading import NEEDS, new_identity
 from .views import BOTH, SINGLE
@@ -281,6 +281,8 @@ def _write_database(
             sql.executescript(f"BEGIN; {_SCHEMA}")
             sql.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
             write_kinds(sql, kinds)
+            numbers.begin(sql)
+            numbers.mark(sql, sealing.read_state(sql))
             sealing.seal(sql)
             sql.execute("COMMIT")
     except sqlite3.Error as error:

@@ -34,6 +34,7 @@ whose files are named `vectors-GENERATION-00000.npy`.
 `facets`       column, value, row: the metadata again, ordered for `where`; `value` is the
                text that `items.facet` makes, which is equal when the JSON values are
 `facet_sums`   column, value, rows, sum: how many rows each facet has (`item_rows.py`)
+`numbers`      place, rows, numbers: those among the metadata, for ranges (`numbers.py`)
 `checksums`    kind, segment, block, rows, sums, sum: of the segments' rows (`sums.py`)
 `reductions`   maps of rows to few numbers, once there are any (`stored_reductions.py`)
 =============  ============================================================================
@@ -81,7 +82,7 @@ from ..errors import (
     ReplacedError,
     StoreError,
 )
-from . import schema, sealing, stored_sketches
+from . import numbers, schema, sealing, stored_sketches
 from .conditions import Condition
 from .item_reading import ItemReading
 from .item_rows import ItemRows
@@ -463,6 +464,8 @@ class Store(ItemReading, ReducedReading, Notes):
         return self.database.statements(consequence)
 
     def _upgrade(self, sql: sqlite3.Connection, consequence: str) -> None:
+        if not self.database.nested:
+            numbers.drop_old(sql, sealing.read_state(sql))
         if sql.execute("PRAGMA user_version").fetchone()[0] >= schema.FORMAT:
             return
         # `meta` and `rows` are of format 1 until it is committed: readers use them meanwhile.
@@ -480,6 +483,7 @@ class Store(ItemReading, ReducedReading, Notes):
         self._sealed_model = schema.read_model(sql)
         if sql.total_changes == self._changes_before:
             return sealing.held(sql)
+        numbers.mark(sql, sealing.read_state(sql))
         return sealing.seal(sql)
 
     held = staticmethod(sealing.held)

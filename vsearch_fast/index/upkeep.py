@@ -109,6 +109,9 @@ class Upkeep:
         """Reduce all rows anew for L1, L2 and Hamming searches, by what is learnt from a sample of
         all of them. Results stay the same; searches of long rows become faster where it pays.
 
+        An index of an older version gains the numbers of its metadata, too (`numbers.py`), by which
+        ranges such as ``price < 50`` are found.
+
         An index reduces its rows as they are added, when it has enough of them; this is for one
         that has grown many times since, or was made before there were reductions. Takes the disk
         space of the reduced rows once more while it runs. Readers go on; after a crash the index

@@ -20,7 +20,7 @@ import numpy as np
 
 from ..checks import Progress
 from ..errors import CompactedError, DamagedError, StoreError
-from . import item_rows, schema, sealing, stored_reductions, sums
+from . import item_rows, numbers, schema, sealing, stored_reductions, sums
 from .items import facets_of
 from .mixing import mixed
 from .segments import SegmentFiles
@@ -246,7 +246,7 @@ def _examined(sql: sqlite3.Connection, store: Store) -> Iterator[str]:
             if sums.segment_sum(*line[:4]) != line[4]:
                 yield f"What is said of {line[0]} segment {line[1]} is not as it was written"
         yield from _reductions(sql, store, state)
-        yield from _items(sql, store, state.rows, removed)
+        yield from _items(sql, store, state, removed)
     except sqlite3.Error as error:
         yield f"SQLite cannot read it: {error}"
 
@@ -269,12 +269,16 @@ def _reductions(sql: sqlite3.Connection, store: Store, state: State) -> Iterator
             yield error.cause
 
 
-def _items(sql: sqlite3.Connection, store: Store, rows: int, removed: np.ndarray) -> Iterator[str]:
-    """Items against their sums, and facets against the items."""
+def _items(
+    sql: sqlite3.Connection, store: Store, state: State, removed: np.ndarray
+) -> Iterator[str]:
+    """Items against their sums, and facets and numbers against the items."""
+    rows = state.rows
     live = np.ones(rows, bool)
     live[removed[(removed >= 0) & (removed < rows)]] = False
     expected: dict[tuple[int, str], list[int]] = defaultdict(lambda: [0, 0])
-    numbers = item_rows.column_numbers(sql)
+    known = item_rows.column_numbers(sql)
+    lines: dict[int, set[tuple[int, int | float]]] = defaultdict(set)
     found = 0
     broken = False
     query = f"SELECT {item_rows.COLUMNS}, sum FROM items ORDER BY row"
@@ -291,16 +295,22 @@ def _items(sql: sqlite3.Connection, store: Store, rows: int, removed: np.ndarray
             yield f"Row {row}, of item {item.id!r}, is no row that lives"
             continue
         live[row] = False
+        for place, own in numbers.lines_of([(row, item)], known).items():
+            lines[place] |= own
         number = int(mixed(np.array([row], np.int64))[0])
         for column, value in item.metadata.items():
             for key in facets_of(value):
-                entry = expected[numbers.get(column, -1), key]
+                entry = expected[known.get(column, -1), key]
                 entry[0] += 1
                 entry[1] ^= number
     if live.any() and not broken:
         yield f"{int(live.sum())} rows have no item, the first of them row {int(live.argmax())}"
     if broken:
         return
+    held_numbers = numbers.kept(sql, state)
+    made = {place: numbers.packed(place, line) for place, line in lines.items()}
+    if held_numbers not in (None, made):
+        yield "The numbers that filters are answered from are not those of the items"
     facets: dict[tuple[int, str], list[int]] = defaultdict(lambda: [0, 0])
     for column, value, row in sql.execute('SELECT "column", value, row FROM facets'):
         entry = facets[column, value]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from xxhash import xxh3_64_intdigest
 
 from ..checks import Scalar
 from ..errors import CompactedError, StoreError, UnknownIdError
@@ -30,8 +31,8 @@ from .manifest import FILE_NAME, FORMAT, Manifest
 from .pool import Shards
 from .reading import Numbers, ShardedReading, ShardedState, ShardedView
 
-#: Bits of a page's place that say the shard.
-_SHARD_BITS = 20
+#: Bits of a page's place that say the shard, and which list it is of.
+_SHARD_BITS, _MARK_BITS = 20, 24
 
 
 class _Moment(threading.local):
@@ -289,8 +290,16 @@ class ShardedStore(Store):
         where: Condition | None,
     ) -> tuple[list[Item], int | None]:  # fmt: skip
         """A page of so many shards, of which `page_of` has those of each."""
-        # A place is that in its shard, plus 1 (0: its beginning), and the shard.
-        place, shard = (0, 0) if after is None else divmod(after, 1 << _SHARD_BITS)
+        # A place is that in its shard, plus 1 (0: its beginning), the shard, and the list's mark.
+        own = self._mark()
+        known, mark = (0, own) if after is None else divmod(after, 1 << _MARK_BITS)
+        place, shard = divmod(known, 1 << _SHARD_BITS)
+        if mark != own:
+            raise CompactedError(
+                f"{self.folder} is another catalogue than that of the page before",
+                "Nothing was read",
+                "Begin again with the first page",
+            )
         if shard >= shards:
             raise CompactedError(
                 f"{self.folder} has fewer shards than for the page before",
@@ -304,12 +313,19 @@ class ShardedStore(Store):
             page, following = page_of(number, max(1, limit - len(items)), begin, where)
             if len(items) == limit:
                 if page:
-                    return items, number
+                    return items, number << _MARK_BITS | own
                 continue
             items += page
             if following is not None:
-                return items, (following + 1) << _SHARD_BITS | number
+                found = (following + 1) << _SHARD_BITS | number
+                return items, found << _MARK_BITS | own
         return items, None
+
+    def _mark(self) -> int:
+        """A number that tells this list from others; shards that are listed later do not change
+        it."""
+        told = f"{self.manifest.created}\0{self.manifest.shards[0].path}"
+        return xxh3_64_intdigest(told.encode("utf-8", "surrogatepass")) % (1 << _MARK_BITS)
 
     # Columns
 

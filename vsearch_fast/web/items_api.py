@@ -44,7 +44,7 @@ def router(service: Service) -> APIRouter:
     async def items(
         limit: Annotated[int, Query(ge=1, le=500)] = 48,
         after: Annotated[
-            str | None, Query(description="`next` of the page before", pattern=r"^o?\d{1,15}$")
+            str | None, Query(description="`next` of the page before", pattern=r"^o?\d{1,36}$")
         ] = None,
         offset: Annotated[
             int | None, Query(ge=0, le=10**9, description="Pictures to skip, instead of `after`")
