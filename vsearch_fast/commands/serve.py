@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..index.titles import chosen
 from ..terminal import options
 from ..terminal.console import tell
 from ..words import JUDGED, plural
 from . import on_ray, serving
 from .serving import require_server
+from .titles import warn_of_unknown
 
 if TYPE_CHECKING:
     from ..index.index import Index
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 @click.option("--ratings", type=click.Path(path_type=Path), metavar="FILE",
               help="A study of vsearch rate, to be rated at /rate; where there is none, one of "
               "INDEX is made that compares its distances.")  # fmt: skip
+@options.titles
 @on_ray.option
 @options.photos
 @options.provider
@@ -48,6 +51,7 @@ def command(
     max_upload: int,
     max_pixels: int,
     ratings: Path | None,
+    titles: list[tuple[str, str]],
     ray_address: str | None,
     photos_root: Path | None,
     provider: str,
@@ -79,6 +83,7 @@ def command(
 
     if ray_address is not None and ratings is not None:
         raise click.UsageError("--ray and --ratings exclude each other: rate where the files are")
+    shown = chosen(titles, "The server was not started")
     token = token_for(host)
     settings = replace(
         settings_for(host, token, public_url), upload_bytes=max_upload, max_pixels=max_pixels
@@ -113,7 +118,9 @@ def command(
             index_path, index, embedder, settings,
             backend=backend if ray_address is None else "auto", threads=threads,
             photos=Photos(index, photos_root), reopen=reopen, identity=identity,
+            titles=shown,
         )  # fmt: skip
+        warn_of_unknown(index, shown)
         tell(f"{plural(catalogue.facts.pictures, 'picture')} in {index_path}.")
         with (
             contextlib.closing(catalogue),
