@@ -1,4 +1,4 @@
-"""Lists of the catalogue: by words, filter, order and offset; values and counts; titles; a table."""
+"""Lists of the catalogue: by words, filter, order, offset; values, counts; titles; a table."""
 
 from __future__ import annotations
 
@@ -95,7 +95,12 @@ def test_values_are_counted_under_the_other_filters(client: httpx.Client) -> Non
     assert answer["kind"] == "text" and answer["distinct"] == 3 and answer["min"] is None
     within = client.get("/api/values", params=asked | {"text": "SHO"}).json()
     assert [each["value"] for each in within["values"]] == ["Shoe"]
-    none = {"column": "category", "where": "category=Lamp", "filter": "price = 0", "limit": 1}
+    none: dict[str, Any] = {
+        "column": "category",
+        "where": "category=Lamp",
+        "filter": "price = 0",
+        "limit": 1,
+    }
     chosen = client.get("/api/values", params=none).json()
     assert chosen["values"] == [{"value": "Dress", "count": 1}] and chosen["distinct"] == 2
     prices = client.get("/api/values", params={"column": "price", "where": "category=Lamp"}).json()
@@ -139,7 +144,12 @@ def test_a_catalogue_too_large_for_such_lists(index_path: Path) -> None:
 def test_titles_are_kept_and_guessed(tmp_path: Path) -> None:
     path = make_catalogue(tmp_path, 2)
     with Index.open(path, mode="rw") as writer:
-        named = {"Name": "Red lamp", "url": "https://shop.example/1", "price": 3, "size": "S"}
+        named: dict[str, Any] = {
+            "Name": "Red lamp",
+            "url": "https://shop.example/1",
+            "price": 3,
+            "size": "S",
+        }
         writer.add(["a"], writer.features(["001.png"]), [named])
     with serving(path) as (client, _):
         assert client.get("/api/catalogue").json()["titles"] == {

@@ -49,7 +49,7 @@ def test_groups_tell_their_thing_and_its_views(client: httpx.Client) -> None:
 
 
 def test_a_json_body_is_the_same_as_a_form(client: httpx.Client) -> None:
-    fields = {
+    fields: dict[str, Any] = {
         "id": "001.png", "k": 4, "offset": 2, "max_distance": 1e9, "metric": "l1",
         "where": ["category=Lamp", "category=Dress"], "exclude": ["003.png"], "box": None,
     }  # fmt: skip
