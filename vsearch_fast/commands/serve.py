@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 @click.option("--ratings", type=click.Path(path_type=Path), metavar="FILE",
               help="A study of vsearch rate, to be rated at /rate; where there is none, one of "
               "INDEX is made that compares its distances.")  # fmt: skip
+@click.option("--cors", multiple=True, metavar="ORIGIN",
+              help="Let pages of this address, such as https://shop.example, use the API. Repeat "
+              "for several.")  # fmt: skip
 @options.titles
 @on_ray.option
 @options.photos
@@ -51,6 +54,7 @@ def command(
     max_upload: int,
     max_pixels: int,
     ratings: Path | None,
+    cors: tuple[str, ...],
     titles: list[tuple[str, str]],
     ray_address: str | None,
     photos_root: Path | None,
@@ -86,7 +90,7 @@ def command(
     shown = chosen(titles, "The server was not started")
     token = token_for(host)
     settings = replace(
-        settings_for(host, token, public_url), upload_bytes=max_upload, max_pixels=max_pixels
+        settings_for(host, token, public_url, cors), upload_bytes=max_upload, max_pixels=max_pixels
     )
     sock = bound(host, port)  # first: an address that is taken is told at once
     first = None if ray_address is None else on_ray.opened(
