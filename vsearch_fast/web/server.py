@@ -11,7 +11,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import FrameType
 from typing import Any
@@ -23,7 +23,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from ..errors import ArgumentError, VsearchError
 from ..system import ask_to_open, end_as_told, may_still_open
 from .faults import told
-from .public import PublicUrl, parse
+from .public import PublicUrl, origin, parse
 from .settings import Settings
 
 TOKEN_VARIABLE = "VSEARCH_TOKEN"
@@ -132,13 +132,20 @@ def token_for(host: str) -> str | None:
     return own or secrets.token_urlsafe(24)
 
 
-def settings_for(host: str, token: str | None, public_url: str | None = None) -> Settings:
+def settings_for(
+    host: str,
+    token: str | None,
+    public_url: str | None = None,
+    cors: Sequence[str] = (),
+    fetch: Sequence[str] = (),
+) -> Settings:
     """The usual limits of a server at `host`; by what names it is asked there is no matter where
-    others reach it. ArgumentError for a `public_url` that is none."""
+    others reach it. ArgumentError for a `public_url`, or an origin of `cors`, that is none."""
     usual = Settings()
     return replace(
         usual, token=token, hosts=usual.hosts if is_loopback(host) else None,
         public=None if public_url is None else parse(public_url),
+        cors=frozenset(map(origin, cors)), fetch=frozenset(name.lower() for name in fetch),
     )  # fmt: skip
 
 
