@@ -36,7 +36,7 @@ function pause(seconds, signal) {
   });
 }
 
-// The server speaks English; errors whose code is known are worded here.
+// The server speaks English; in another language errors whose code is known are worded here.
 function worded(error) {
   const known = `error.${error.code}`;
   return has(known) ? { code: error.code, cause: t(known) } : { ...error, lang: "en" };
@@ -146,6 +146,7 @@ export function itemsWith(column, value, limit, options) {
 export function values(column, text, state, options) {
   const asked = new URLSearchParams({ column });
   if (text) asked.set("text", text);
+  if (state.text) asked.set("items", state.text);
   addFilters(asked, state);
   return call(`api/values?${asked}`, options);
 }
@@ -172,8 +173,7 @@ export function exported(ids, options) {
     ...options,
     as: "blob",
     method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ ids }),
+    body: new URLSearchParams(ids.map((id) => ["ids", id])),
   });
 }
 

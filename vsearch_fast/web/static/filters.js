@@ -8,6 +8,7 @@ import { isFiltered, withoutFilters } from "./state.js";
 import { valueText } from "./words.js";
 
 const SHOWN = 8; // values of a column before "all of them"
+const FEW = 4; // different numbers that are ticked rather than given as a range
 const OPEN = 3; // groups that are open from the start
 const REST = 250; // milliseconds without a key before values are searched
 
@@ -20,8 +21,7 @@ const later = (act) => {
 };
 
 // Where many different numbers stand a range says more than ticks.
-const isRange = ({ kind, values, min }) =>
-  kind === "number" && min !== null && min !== undefined && values.length !== 1 && !(values.length && values.length < 5);
+const isRange = ({ kind, values }) => kind === "number" && (!values.length || values.length > FEW);
 
 class Group {
   constructor(column, { wish, failed }, open) {
@@ -71,7 +71,7 @@ class Group {
         this.draw();
       },
     });
-    if (this.values.length > SHOWN) {
+    if (this.values.length > SHOWN || !this.values.length) {
       this.text = element("input", {
         type: "search", class: "within", "aria-label": t("filters.within", { name: this.name }),
         placeholder: t("filters.within", { name: this.name }),
@@ -106,7 +106,7 @@ class Group {
     if (!this.list) return;
     this.request?.abort();
     const text = this.text?.value.trim() ?? "";
-    if (!text && !isFiltered(this.state)) {
+    if (!text && !isFiltered(this.state) && !this.state.text && this.column.values.length) {
       this.values = this.column.values;
       this.draw();
       return;
@@ -182,7 +182,7 @@ export class Filters {
   fill(columns) {
     // A condition ends the name at its first "=".
     const usable = columns.filter(({ name, values, ...column }) =>
-      !name.includes("=") && (values.length > 1 || isRange({ name, values, ...column })));
+      !name.includes("=") && (values.length > 1 || column.distinct === null || column.distinct > 1));
     // A price or a size is what most people set after the first column.
     const [first, ...others] = usable;
     const ordered = first ? [first, ...others.filter(isRange), ...others.filter((each) => !isRange(each))] : [];

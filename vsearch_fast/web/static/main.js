@@ -287,7 +287,9 @@ class Page {
   async further(offset, signal) {
     const answer = await api.search(this.state, this.state.local ? this.file : null, { signal, offset, k: offset ? NEXT : this.state.k });
     const { matches } = answer.results[0];
-    return { items: matches, next: matches.length === NEXT ? offset + NEXT : null };
+    const next = offset + matches.length;
+    const last = matches.length < (offset ? NEXT : this.state.k) || next > this.catalogue.limits.offset;
+    return { items: matches, next: last ? null : next };
   }
 
   // Where items of several pictures are told by a column each may be shown once.

@@ -340,6 +340,24 @@ const de = {
   "server.unreachable": "Der Server ist nicht zu erreichen.",
   "server.unreachable.consequence": "Was hier steht, wurde nicht erneuert.",
   "server.unreachable.cure": "Netz und Server prüfen, dann noch einmal versuchen.",
+
+  // Errors of the server, which words them in English itself, by their codes.
+  "error.unauthorised": "Dieser Server verlangt ein Kennwort in der Adresse, oder es stimmt nicht.",
+  "error.no_such_item": "Der Katalog hat kein solches Bild (mehr).",
+  "error.no_picture": "Der Eintrag hat kein Bild, oder es ist fort oder beschädigt.",
+  "error.not_kept": "Das hochgeladene Bild wird nicht mehr aufbewahrt; bitte noch einmal wählen.",
+  "error.too_slow": "Die Anfrage kam nicht rechtzeitig an; bitte noch einmal versuchen.",
+  "error.compacted": "Der Katalog wurde inzwischen aufgeräumt; bitte die Seite neu laden.",
+  "error.too_large": "Das Bild ist zu groß für diesen Server; bitte verkleinern.",
+  "error.unreadable_picture": "Das ist kein Bild, das hier gelesen werden kann; JPEG, PNG und WebP gehen.",
+  "error.bad_filter": "Ein Filter der Adresse ist nicht zu lesen; bitte alle entfernen.",
+  "error.busy": "Es warten schon zu viele Anfragen.",
+  "error.timeout": "Es kam nicht rechtzeitig eine Antwort.",
+  "error.ending": "Der Server wird gerade beendet.",
+  "error.full": "Es sind zu viele Verbindungen offen.",
+  "error.index_unavailable": "Der Index ist nicht da, oder es ist ein anderer.",
+  "error.unavailable": "Index, Netz oder Platte des Servers arbeiten gerade nicht.",
+  "error.too_many_items": "Dafür ist der Katalog zu groß.",
 };
 
 export const MESSAGES = { en, de };
