@@ -248,7 +248,9 @@ def test_codes_by_a_rule_of_the_model_are_compared(tmp_path: Path) -> None:
         assert search(client, png(), k=3, metric="all")["results"]
 
 
-def test_max_distance_leaves_out_what_is_farther(client: httpx.Client, catalogue: Catalogue) -> None:
+def test_max_distance_leaves_out_what_is_farther(
+    client: httpx.Client, catalogue: Catalogue
+) -> None:
     picture = png()
     [whole] = search(client, picture, k=9)["results"]
     distance = whole["matches"][4]["distance"]

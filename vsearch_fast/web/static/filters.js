@@ -128,11 +128,13 @@ class Group {
     const chosen = this.chosen;
     const listed = new Set(this.values.map(({ value }) => String(value)));
     // A link may ask for a value that is not listed.
+    const ticked = ({ value }) => chosen.includes(String(value));
     const known = [
       ...chosen.filter((value) => !listed.has(value)).map((value) => ({ value })),
-      ...this.values,
+      ...this.values.filter(ticked),
+      ...this.values.filter((each) => !ticked(each)),
     ];
-    const shown = this.all ? known : known.filter(({ value }, place) => place < SHOWN || chosen.includes(String(value)));
+    const shown = this.all ? known : known.filter((each, place) => place < SHOWN || ticked(each));
     this.list.replaceChildren(...shown.map((each) => this.tick(each, chosen)));
     this.rest.hidden = shown.length === known.length;
     this.rest.textContent = t("filters.all", { n: known.length });
@@ -165,7 +167,9 @@ function rangeText({ column, min, max }) {
 }
 
 export class Filters {
-  constructor(columns, { wish, failed }) {
+  // `without`: columns that the words find, and no choice.
+  constructor(columns, { wish, failed, without }) {
+    this.without = without;
     this.wish = wish;
     this.failed = failed;
     this.panel = byId("filters");
@@ -182,11 +186,12 @@ export class Filters {
   fill(columns) {
     // A condition ends the name at its first "=".
     const usable = columns.filter(({ name, values, ...column }) =>
-      !name.includes("=") && (values.length > 1 || column.distinct === null || column.distinct > 1));
-    // A price or a size is what most people set after the first column.
-    const [first, ...others] = usable;
-    const ordered = first ? [first, ...others.filter(isRange), ...others.filter((each) => !isRange(each))] : [];
-    this.groups = ordered.map((column, place) => new Group(column, this, place < OPEN));
+      !name.includes("=") && !this.without.includes(name) && (values.length > 1 || column.distinct === null || column.distinct > 1));
+    // A price or a size is what most people set after the first column; columns of very many
+    // values come last.
+    const place = (column) => (column === usable[0] ? 0 : isRange(column) ? 1 : column.values.length ? 2 : 3);
+    const ordered = usable.toSorted((one, other) => place(one) - place(other));
+    this.groups = ordered.map((column, at) => new Group(column, this, at < OPEN));
     this.panel.hidden = !this.groups.length;
     byId("settings").replaceChildren(...this.groups.map((group) => group.element));
     if (this.state) this.show(this.state);

@@ -51,7 +51,7 @@ class Page {
       pickAll: (ids) => this.selection.set([...this.selection.ids, ...ids]),
     };
     this.settings = new Settings(catalogue, wish);
-    this.filters = new Filters(catalogue.columns, { wish, failed });
+    this.filters = new Filters(catalogue.columns, { wish, failed, without: [catalogue.titles.title, catalogue.titles.link] });
     this.query = new Query({ catalogue, changed: (box) => this.wish({ box }), cancelled: () => this.cancel() });
     this.results = new Results({ deck, load: (offset, signal) => this.further(offset, signal), failed, clear, grew });
     this.browse = new Browse({ deck, catalogue, failed, clear, grew });
