@@ -48,6 +48,7 @@ class Group {
         type: "number", step: "any", placeholder: limit, "aria-label": t(`range.${side}`, { name: this.name }),
         inputmode: "decimal", "data-side": side,
         change: () => this.wishRange(),
+        keydown: (event) => event.key === "Enter" && this.wishRange(),
       });
       return element("label", {}, t(`range.${side}.short`), input);
     };
@@ -58,6 +59,9 @@ class Group {
   wishRange() {
     const [min, max] = [...this.body.querySelectorAll("[data-side]")].map((input) => input.value);
     const others = this.state.ranges.filter(({ column }) => column !== this.name);
+    const before = this.state.ranges.find(({ column }) => column === this.name);
+    // Enter and leaving the field tell of the same wish.
+    if (min === (before?.min ?? "") && max === (before?.max ?? "")) return;
     const ranges = min === "" && max === "" ? others : [...others, { column: this.name, min, max }];
     this.wish({ ranges });
   }
