@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from ..errors import ArgumentError, ImageError, StoreError
+from ..index.titles import Titles, chosen
 from ..terminal import options
 from ..terminal.console import tell
 from ..words import plural
+from .titles import show_as
 
 if TYPE_CHECKING:
     from ..datasets.deepfashion import Partition
@@ -76,6 +78,7 @@ if TYPE_CHECKING:
 @click.option(
     "--keep-missing", is_flag=True, help="Leave pictures in the index that SOURCE no longer lists."
 )
+@options.titles
 @options.on_error("skip", "A picture, a folder or a line of a list")
 @options.exclude
 @click.option("--batch-size", type=click.IntRange(1), help="Pictures the network takes at once.")
@@ -136,6 +139,7 @@ def command(
     csv_file: Path | None,
     columns: list[tuple[str, str]],
     lists: list[tuple[str, str]],
+    titles: list[tuple[str, str]],
     partition: Partition | None,
     keep_missing: bool,
     on_error: Literal["skip", "raise"],
@@ -169,18 +173,20 @@ def command(
     vsearch index shop/ --csv shop/items.csv -o shop.index
     vsearch index shop/ --csv shop/list.csv --column path=image --column category=label \\
         -o shop.index
+    vsearch index shop/ --csv shop/items.csv --title title=name --title price=price -o shop.index
     vsearch index lamps/ -o lamps.index --model vgg16-fc1.onnx
     vsearch index photos/ -o photos.index --views whole,box
     vsearch index photos/ -o photos.shards --ray auto --shards 8
     vsearch index --vectors features.npy --ids ids.csv -o features.index
     """
+    shown = chosen(titles, "Nothing was indexed")
     if vectors is not None or ids is not None:
         from .index_vectors import index_vectors, refuse_others
 
         refuse_others(context)
         index_vectors(
-            vectors, ids, index_path, model, dict(columns), dtype, keep_missing=keep_missing,
-            as_json=as_json, quiet=quiet,
+            vectors, ids, index_path, model, dict(columns), dtype, shown,
+            keep_missing=keep_missing, as_json=as_json, quiet=quiet,
         )  # fmt: skip
         return
     if source is None:
@@ -225,7 +231,7 @@ def command(
         if address is None:
             todo, outcome, count = _here(
                 index_path, records, embedder, model, origin, root, named, dtype, held,
-                unlisted, on_error=on_error, keep_missing=keep_missing, quiet=quiet,
+                unlisted, shown, on_error=on_error, keep_missing=keep_missing, quiet=quiet,
                 told=progress,
             )  # fmt: skip
         else:
@@ -245,6 +251,7 @@ def command(
                 )  # fmt: skip
             with ShardedIndex.open(index_path) as made:
                 count = len(made)
+                show_as(made, shown)
     except KeyboardInterrupt:
         progress.stopped()
         raise
@@ -325,6 +332,7 @@ def _here(
     dtype: str | None,
     views: list[str] | None,
     unlisted: list[str],
+    titles: Titles,
     *,
     on_error: Literal["skip", "raise"],
     keep_missing: bool,
@@ -352,6 +360,7 @@ def _here(
             target, embedder, todo, on_error=on_error, progress=not quiet,
             committed=told.committed,
         )  # fmt: skip
+        show_as(target, titles)
         return todo, outcome, len(target)
 
 

@@ -10,12 +10,15 @@ import click
 from click.core import ParameterSource
 
 from ..errors import ArgumentError
+from ..index.titles import Titles
 from ..terminal.console import tell
 from ..words import plural
+from .titles import show_as
 
 #: Options of `vsearch index` that go with --vectors; all others are about pictures.
 _TOGETHER = {
     "vectors", "ids", "index_path", "model", "columns", "dtype", "keep_missing", "as_json", "quiet",
+    "titles",
 }  # fmt: skip
 
 
@@ -36,6 +39,7 @@ def index_vectors(
     model: Path | None,
     columns: dict[str, str],
     dtype: str | None,
+    titles: Titles,
     *,
     keep_missing: bool,
     as_json: bool,
@@ -79,6 +83,7 @@ def index_vectors(
                     "command goes on from there."
                 )
                 raise
+        show_as(target, titles)
         if as_json:
             facts = {"index": str(index_path), **asdict(brought), "rows": len(target)}
             click.echo(json.dumps(facts, indent=1, ensure_ascii=False))

@@ -31,6 +31,8 @@ def command(index_path: Path, as_json: bool) -> None:
     for name, value in facts.items():
         if name == "bytes":
             value = f"{value:,}"
+        elif name == "titles":
+            value = ", ".join(f"{role}={column}" for role, column in value.items()) or "by name"
         elif name == "columns":
             value = ", ".join(value) or "none"
         click.echo(f"{name:13} {value}")

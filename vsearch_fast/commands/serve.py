@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..index.titles import chosen
 from ..terminal import options
 from ..terminal.console import tell
 from ..words import JUDGED, plural
 from . import on_ray, serving
 from .serving import require_server
+from .titles import warn_of_unknown
 
 if TYPE_CHECKING:
     from ..index.index import Index
@@ -33,6 +35,10 @@ if TYPE_CHECKING:
 @click.option("--ratings", type=click.Path(path_type=Path), metavar="FILE",
               help="A study of vsearch rate, to be rated at /rate; where there is none, one of "
               "INDEX is made that compares its distances.")  # fmt: skip
+@click.option("--cors", multiple=True, metavar="ORIGIN",
+              help="Let pages of this address, such as https://shop.example, use the API. Repeat "
+              "for several.")  # fmt: skip
+@options.titles
 @on_ray.option
 @options.photos
 @options.provider
@@ -48,6 +54,8 @@ def command(
     max_upload: int,
     max_pixels: int,
     ratings: Path | None,
+    cors: tuple[str, ...],
+    titles: list[tuple[str, str]],
     ray_address: str | None,
     photos_root: Path | None,
     provider: str,
@@ -79,9 +87,10 @@ def command(
 
     if ray_address is not None and ratings is not None:
         raise click.UsageError("--ray and --ratings exclude each other: rate where the files are")
+    shown = chosen(titles, "The server was not started")
     token = token_for(host)
     settings = replace(
-        settings_for(host, token, public_url), upload_bytes=max_upload, max_pixels=max_pixels
+        settings_for(host, token, public_url, cors), upload_bytes=max_upload, max_pixels=max_pixels
     )
     sock = bound(host, port)  # first: an address that is taken is told at once
     first = None if ray_address is None else on_ray.opened(
@@ -113,7 +122,9 @@ def command(
             index_path, index, embedder, settings,
             backend=backend if ray_address is None else "auto", threads=threads,
             photos=Photos(index, photos_root), reopen=reopen, identity=identity,
+            titles=shown,
         )  # fmt: skip
+        warn_of_unknown(index, shown)
         tell(f"{plural(catalogue.facts.pictures, 'picture')} in {index_path}.")
         with (
             contextlib.closing(catalogue),

@@ -473,10 +473,11 @@ class Index(Listing, Telling, Duplicating, Exchanging):
         (items whose features are of a box, not of the whole picture), reductions (by metric: rows
         that are reduced, bytes of one, share of a sample that is left, and so on), thresholds
         and likeness (by metric, what is kept: attributes of `Threshold` and `Likeness`, and changes
-        since)."""
+        since), titles (the columns that `show_as` has chosen, by role)."""
         state = self._store.state()
         return {
             **self._store.facts(state),
             "thresholds": self._thresholds.facts(state),
             "likeness": self._learning.facts(state),
+            "titles": self.titles.facts(),
         }

@@ -36,6 +36,12 @@ class Titles:
     link: str | None = None
     columns: tuple[str, ...] | None = None
 
+    def facts(self) -> dict[str, str]:
+        """Those that were chosen, by role; several between commas."""
+        columns = None if self.columns is None else ",".join(self.columns)
+        known = {"title": self.title, "price": self.price, "link": self.link, "columns": columns}
+        return {role: column for role, column in known.items() if column is not None}
+
     def text(self) -> str:
         """As it is kept."""
         return json.dumps(asdict(self))

@@ -131,6 +131,16 @@ photos = click.option(
     metavar="ROOT",
     help="Where the folder that INDEX was made of is now, if it was moved or mounted elsewhere.",
 )
+titles = click.option(
+    "--title",
+    "titles",
+    multiple=True,
+    callback=pairs,
+    metavar="ROLE=COLUMN",
+    help="Which metadata column leads where pictures are shown: title, price or link, or "
+    "columns=A,B for the others that are to be shown, in this order. Repeat for several. [default: "
+    "those with such names]",
+)
 exclude = click.option(
     "--exclude",
     multiple=True,

@@ -21,11 +21,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 
 from ..errors import VsearchError
 from ..version import __version__
 from . import api, items_api, operation_api, static_files
 from .catalogue import Catalogue
+from .compressing import Compressing
 from .faults import RequestError, body, status_of, told
 from .guard import Guard
 from .metrics import Metrics
@@ -106,7 +108,15 @@ def create_app(
         app.include_router(rating_router(rating), prefix="/api/rate", tags=["rating"])
     app.include_router(static_files.router(search=service is not None, rating=rating is not None))
     _tell_errors(app)
+    app.add_middleware(Compressing)
     app.add_middleware(Guard, settings=settings, observe=metrics.request)
+    if settings.cors:
+        # Without credentials: a page of another origin has the rights of its own token alone.
+        app.add_middleware(
+            CORSMiddleware, allow_origins=sorted(settings.cors), allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "If-None-Match"],
+            expose_headers=["Content-Disposition", "ETag", "Retry-After"],
+        )  # fmt: skip
     return app
 
 

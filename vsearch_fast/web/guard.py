@@ -43,7 +43,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from . import faults
+from . import faults, sign_in
 from .body import Body
 from .faults import RequestError
 from .settings import Settings
@@ -54,7 +54,9 @@ COOKIE = "vsearch_token"
 _OPEN = ("/healthz", "/livez")
 
 #: What stands first in the server's own paths: a public path of such a name is not looked for.
-_OWN = frozenset({"api", "docs", "healthz", "livez", "metrics", "openapi.json", "rate", "static"})
+_OWN = frozenset(
+    {"api", "docs", "healthz", "livez", "metrics", "openapi.json", "rate", "sign-in", "static"}
+)
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -124,8 +126,13 @@ class Guard:
             if self._token is not None and scope["path"] not in _OPEN:
                 if await self._signed_in(scope, sending):
                     return
+                if scope["path"] == f"/{sign_in.NAME}" and scope["method"] == "POST":
+                    await self._sign_in(scope, body, sending)
+                    return
                 if not self._holds_token(headers):
-                    await _answer(sending, _unauthorised(), html=_wants_page(headers))
+                    query = scope["query_string"].decode("latin-1")
+                    asked = sign_in.page(scope["path"], query) if _wants_page(headers) else None
+                    await _answer(sending, _unauthorised(), asked)
                     return
             await self._app(scope, body.receive, sending)
         except asyncio.CancelledError:
@@ -171,7 +178,9 @@ class Guard:
         return None
 
     def _foreign(self, headers: Headers, host: str) -> bool:
-        """Whether a page that is not this server's sent a request."""
+        """Whether a page that is neither this server's nor allowed sent a request."""
+        if self._allowed(headers):
+            return False
         site = headers.get("sec-fetch-site", "none")
         if site != "none":  # "none": a person's own doing, of an address that was typed
             return site != "same-origin"
@@ -180,6 +189,10 @@ class Guard:
             return False
         public = self._settings.public
         return public is None or origin.lower() != public.origin
+
+    def _allowed(self, headers: Headers) -> bool:
+        """Whether a page of an origin that `--cors` names sent a request."""
+        return headers.get("origin", "").lower() in self._settings.cors
 
     # The token
 
@@ -192,14 +205,35 @@ class Guard:
         given = [value for name, value in query if name == "token"]
         if not given or not self._same(given[0]):
             return False
-        # Of no path: then it is for the folder of this address, which a proxy may have moved.
-        cookie = f"{self._cookie}={given[0]}; HttpOnly; SameSite=Strict; Max-Age=2592000"
-        if self._settings.public and self._settings.public.scheme == "https":
-            cookie += "; Secure"
         rest = urlencode([pair for pair in query if pair[0] != "token"])
         scope = dict(scope, query_string=rest.encode("ascii"))
-        await _redirect(send, scope["path"][1:], scope, [(b"set-cookie", cookie.encode("latin-1"))])
+        await _redirect(send, scope["path"][1:], scope, [self._set_cookie(given[0])])
         return True
+
+    async def _sign_in(self, scope: Scope, body: Body, send: Send) -> None:
+        """Answer the form of the sign-in page: to the page that was asked for, with the cookie."""
+        try:
+            form = sign_in.read(await _whole(body))
+        except RequestError as error:
+            await _answer(send, error)
+            return
+        if not self._same(form.token):
+            page = sign_in.page(f"/{form.page}", form.query, wrong=True)
+            await _answer(send, _unauthorised(), page)
+            return
+        headers = [
+            (b"location", sign_in.place(form).encode("latin-1")), (b"content-length", b"0"),
+            self._set_cookie(form.token),
+        ]  # fmt: skip
+        await send({"type": "http.response.start", "status": 303, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    def _set_cookie(self, token: str) -> tuple[bytes, bytes]:
+        # Of no path: then it is for the folder of this address, which a proxy may have moved.
+        cookie = f"{self._cookie}={token}; HttpOnly; SameSite=Strict; Max-Age=2592000"
+        if self._settings.public and self._settings.public.scheme == "https":
+            cookie += "; Secure"
+        return b"set-cookie", cookie.encode("latin-1")
 
     def _holds_token(self, headers: Headers) -> bool:
         scheme, _, given = headers.get("authorization", "").partition(" ")
@@ -222,7 +256,8 @@ class Guard:
         headers = MutableHeaders(raw=list(message.get("headers", [])))
         for name, value in _HEADERS.items():
             headers[name] = value
-        headers["Content-Security-Policy"] = _DOCS_POLICY if scope["path"] == "/docs" else _POLICY
+        policy = _DOCS_POLICY if scope["path"] == "/docs" else _POLICY
+        headers.setdefault("Content-Security-Policy", policy)
         headers.setdefault("Cache-Control", "no-store")
         message["headers"] = headers.raw
 
@@ -257,10 +292,25 @@ def _ending() -> RequestError:
     )
 
 
-async def _answer(send: Send, error: RequestError, html: bool = False) -> None:
-    if html:
-        text = f"{error.cause}. {error.consequence}. {error.cure}."
-        content, kind = text.encode(), b"text/plain; charset=utf-8"
+async def _whole(body: Body) -> bytes:
+    """A body of a few lines; RequestError 413 where it is longer."""
+    content, more = b"", True
+    while more:
+        message = await body.receive()
+        content += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(content) > sign_in.MOST:
+            raise RequestError(
+                "too_large", f"The form is longer than {sign_in.MOST:,} bytes", "It was not read",
+                "Send the token alone",
+            )  # fmt: skip
+    return content
+
+
+async def _answer(send: Send, error: RequestError, page: bytes | None = None) -> None:
+    """The error as JSON, or as a page where it is one of `sign_in`."""
+    if page is not None:
+        content, kind = page, b"text/html; charset=utf-8"
     else:
         content, kind = json.dumps(faults.body(error)).encode(), b"application/json"
     headers = [
@@ -270,6 +320,8 @@ async def _answer(send: Send, error: RequestError, html: bool = False) -> None:
     ]
     if error.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
+    if page is not None:
+        headers.append((b"content-security-policy", sign_in.POLICY.encode("ascii")))
     await send({"type": "http.response.start", "status": error.status, "headers": headers})
     await send({"type": "http.response.body", "body": content})
 

@@ -47,6 +47,18 @@ class PublicUrl:
         return f"{self.origin}{self.path}"
 
 
+def origin(text: str) -> str:
+    """An origin such as https://shop.example, as browsers write it in Origin; ArgumentError for
+    what is none."""
+    found = parse(text)
+    if found.path != "/":
+        raise ArgumentError(
+            f"The origin {text!r} has a path", "The server was not started",
+            "Write scheme, host and port alone, such as https://shop.example",
+        )  # fmt: skip
+    return found.origin
+
+
 def parse(text: str) -> PublicUrl:
     """A public address from its text; ArgumentError for what is none."""
     problem = "is no address"

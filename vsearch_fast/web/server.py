@@ -15,7 +15,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import FrameType
 from typing import Any
@@ -26,7 +26,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..errors import ArgumentError, VsearchError
 from .faults import told
-from .public import PublicUrl, parse
+from .public import PublicUrl, origin, parse
 from .settings import Settings
 
 TOKEN_VARIABLE = "VSEARCH_TOKEN"
@@ -155,13 +155,16 @@ def token_for(host: str) -> str | None:
     return own or secrets.token_urlsafe(24)
 
 
-def settings_for(host: str, token: str | None, public_url: str | None = None) -> Settings:
+def settings_for(
+    host: str, token: str | None, public_url: str | None = None, cors: Sequence[str] = ()
+) -> Settings:
     """The usual limits of a server at `host`; by what names it is asked there is no matter where
-    others reach it. ArgumentError for a `public_url` that is none."""
+    others reach it. ArgumentError for a `public_url`, or an origin of `cors`, that is none."""
     usual = Settings()
     return replace(
         usual, token=token, hosts=usual.hosts if is_loopback(host) else None,
         public=None if public_url is None else parse(public_url),
+        cors=frozenset(map(origin, cors)),
     )  # fmt: skip
 
 

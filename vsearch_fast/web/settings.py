@@ -16,6 +16,7 @@ class Settings:
         hosts: names in a request's Host header that are answered; None for any. Only for a
             server without a token: a foreign page cannot then reach it by a name of its own
             that points to this machine (DNS rebinding).
+        cors: origins, such as https://shop.example, whose pages may use the API, too.
         public: where browsers reach the server behind a reverse proxy, if it was said.
         upload_bytes: largest body of a request.
         max_pixels: largest picture that is decoded, width times height.
@@ -33,6 +34,7 @@ class Settings:
     token: str | None = None
     hosts: frozenset[str] | None = frozenset({"localhost", "127.0.0.1", "[::1]"})
     public: PublicUrl | None = None
+    cors: frozenset[str] = frozenset()
     upload_bytes: int = 20_000_000
     max_pixels: int = 40_000_000
     largest_k: int = 100
