@@ -165,8 +165,6 @@ export function search(state, file, { offset = 0, k = state.k, ...options }) {
   return call("api/search", { ...options, method: "POST", body: form });
 }
 
-export const duplicates = (options) => call("api/duplicates", options);
-
 // CSV of these items, as a Blob.
 export function exported(ids, options) {
   return call("api/export", {
