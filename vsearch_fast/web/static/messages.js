@@ -32,7 +32,7 @@ const en = {
   "upload.large.consequence": "It was not sent.",
   "upload.large.cure": "Make it smaller, or cut out the item, and choose it again.",
 
-  "query.title": "Your picture",
+  "query.title": "Searched by",
   "query.uploaded": "Uploaded picture",
   "query.alt": "Searched by: {name}",
   "query.adjust": "Choose the part",
@@ -188,7 +188,7 @@ const de = {
   "upload.large.consequence": "Es wurde nicht gesendet.",
   "upload.large.cure": "Verkleinern oder den Gegenstand ausschneiden und neu wählen.",
 
-  "query.title": "Dein Bild",
+  "query.title": "Gesucht mit",
   "query.uploaded": "Hochgeladenes Bild",
   "query.alt": "Gesucht mit: {name}",
   "query.adjust": "Ausschnitt wählen",
