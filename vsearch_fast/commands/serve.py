@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 @click.option("--cors", multiple=True, metavar="ORIGIN",
               help="Let pages of this address, such as https://shop.example, use the API. Repeat "
               "for several.")  # fmt: skip
+@click.option("--fetch", multiple=True, metavar="HOST",
+              help="Fetch pictures that are searched for by an address of this host, such as "
+              "cdn.shop.example. No others are fetched. Repeat for several.")  # fmt: skip
 @options.titles
 @on_ray.option
 @options.photos
@@ -55,6 +58,7 @@ def command(
     max_pixels: int,
     ratings: Path | None,
     cors: tuple[str, ...],
+    fetch: tuple[str, ...],
     titles: list[tuple[str, str]],
     ray_address: str | None,
     photos_root: Path | None,
@@ -90,7 +94,9 @@ def command(
     shown = chosen(titles, "The server was not started")
     token = token_for(host)
     settings = replace(
-        settings_for(host, token, public_url, cors), upload_bytes=max_upload, max_pixels=max_pixels
+        settings_for(host, token, public_url, cors, fetch),
+        upload_bytes=max_upload,
+        max_pixels=max_pixels,
     )
     sock = bound(host, port)  # first: an address that is taken is told at once
     first = None if ray_address is None else on_ray.opened(

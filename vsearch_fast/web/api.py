@@ -4,7 +4,7 @@
 # name what only their enclosing function knows.
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, File, Form, UploadFile
+from fastapi import APIRouter, File, Form, Request, UploadFile
 
 from ..words import METRICS
 from . import schemas, shown
@@ -64,12 +64,14 @@ def router(service: Service, *, rating: bool) -> APIRouter:
         "/api/search",
         responses=errors(
             "one_query", "bad_filter", "bad_json", "bad_box", "no_locator", "no_such_item",
-            "no_picture", "not_kept", "unreadable_picture", "wrong_type", "busy",
+            "no_picture", "not_kept", "unreadable_picture", "url_not_fetched", "url_failed",
+            "wrong_type", "busy",
         ),
         tags=["search"],
         summary="The most similar pictures",
     )  # fmt: skip
     async def search(
+        request: Request,
         image: Annotated[
             UploadFile | None,
             File(description="A picture: JPEG, PNG, WebP, GIF, TIFF or BMP, told by its content"),
@@ -79,6 +81,14 @@ def router(service: Service, *, rating: bool) -> APIRouter:
         ] = None,
         query: Annotated[
             str | None, Form(description="`kept` of an earlier answer: that upload again")
+        ] = None,
+        url: Annotated[
+            str | None,
+            Form(
+                max_length=4000,
+                description="The address of a picture: one of this server's, or the link of a "
+                "picture of the catalogue; of other hosts only those that the server was told",
+            ),
         ] = None,
         box: Annotated[
             str | None,
@@ -130,20 +140,23 @@ def router(service: Service, *, rating: bool) -> APIRouter:
             ),
         ] = None,
     ) -> schemas.SearchAnswer:  # fmt: skip
-        """Exactly one of `image`, `id` and `query` says what is searched for. The answer is
+        """Exactly one of `image`, `id`, `query` and `url` says what is searched for. The answer is
         exact: equal to comparing the query with every picture within the filter. Without `image`
         the fields may also be sent as a JSON object."""
-        sources = (("image", image), ("id", id), ("query", query))
+        sources = (("image", image), ("id", id), ("query", query), ("url", url))
         given = [name for name, value in sources if value]
         if len(given) != 1:
             raise RequestError(
                 "one_query",
                 f"The request holds {' and '.join(given) if given else 'no picture'}",
                 "Nothing was searched",
-                "Send exactly one of image (a file), id (of the catalogue) and query (an "
-                "earlier upload)",
+                "Send exactly one of image (a file), id (of the catalogue), query (an earlier "
+                "upload) and url (an address)",
             )
         part = box or None
+        public = settings.public
+        own = () if public is None else (public.host,)
+        hosts = {request.headers.get("host", "").lower(), *own}
 
         def prepare() -> WhatToSearch:
             """In a thread: an upload is read when its turn has come."""
@@ -152,6 +165,8 @@ def router(service: Service, *, rating: bool) -> APIRouter:
                 return catalogue.query_of_upload(image.file.read(), name, part)
             if query:
                 return catalogue.query_of_kept(query, part)
+            if url:
+                return catalogue.query_of_url(url, hosts, part)
             return catalogue.query_of_item(id or "", part)
 
         grouped = group_by or None

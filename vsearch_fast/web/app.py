@@ -25,7 +25,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from ..errors import VsearchError
 from ..version import __version__
-from . import api, items_api, operation_api, static_files
+from . import api, duplicates_api, items_api, operation_api, static_files
 from .catalogue import Catalogue
 from .compressing import Compressing
 from .faults import RequestError, body, status_of, told
@@ -101,6 +101,7 @@ def create_app(
     app.include_router(operation_api.router(service, rating, metrics))
     if service is not None:
         app.include_router(api.router(service, rating=rating is not None))
+        app.include_router(duplicates_api.router(service))
         app.include_router(items_api.router(service))
     if rating is not None:
         from .rating_api import router as rating_router

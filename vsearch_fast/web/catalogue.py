@@ -6,7 +6,7 @@ Everything here is called from worker threads, never from the event loop.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,11 +27,13 @@ from ..index.titles import Titles
 from ..indexing.photos import Photos
 from ..shards.opening import identity_of, open_index
 from ..words import JUDGED, METRICS, Metric
+from .addresses import fetched, item_in
 from .asking import Asking
+from .copies import Copies
 from .current import Current, Facts, Opened
 from .faults import RequestError
 from .listings import Listings, no_such_item
-from .queries import Row
+from .queries import Query, Row
 from .scanning import Scanning
 from .settings import Settings
 
@@ -76,6 +78,7 @@ class Catalogue(Asking, Scanning, Listings):
         self._folder = path
         self._photos = Photos(index) if photos is None else photos
         self._current = Current(path, index, reopen or self._open, self._first_facts, identity)
+        self.copies = Copies(self._current, self._photos, settings, threads)
         self._failing: set[str] = set()
         self.locates = locates(embedder)
 
@@ -180,6 +183,21 @@ class Catalogue(Asking, Scanning, Listings):
     def shown_path(self, path: str | None) -> str | None:
         """An item's path as others may know it."""
         return self._photos.below(path)
+
+    def query_of_url(self, url: str, hosts: Collection[str], box: str | None) -> Query:
+        """The picture at an address: an item's where the address is one of this server's (`hosts`)
+        or an item's link, else fetched where that is allowed.
+
+        Raises:
+            RequestError: it is not, or cannot be had.
+        """
+        id_ = item_in(url, hosts)
+        if id_ is None:
+            id_ = self.linked(url)
+        if id_ is not None:
+            return self.query_of_item(id_, box)
+        content = fetched(url, self._settings.fetch, self._settings.upload_bytes)
+        return self.query_of_upload(content, "The picture of this address", box)
 
     def item(self, id_: str) -> Item:
         """The item of this id; RequestError (404) where there is none."""

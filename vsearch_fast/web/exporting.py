@@ -28,18 +28,18 @@ def csv_of(items: Sequence[Item], titles: Mapping[str, Any]) -> bytes:
     columns = list(dict.fromkeys([*leading, *others]))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow(["id", *map(_safe, columns)])
+    writer.writerow(["id", *map(safe, columns)])
     for item in items:
-        writer.writerow([_safe(item.id), *(_cell(item.metadata.get(name)) for name in columns)])
+        writer.writerow([safe(item.id), *(cell(item.metadata.get(name)) for name in columns)])
     return out.getvalue().encode("utf-8-sig", "replace")
 
 
-def _cell(value: Value) -> str:
+def cell(value: Value) -> str:
     if isinstance(value, list | tuple):
-        return _safe("; ".join(map(text_of, value)))
+        return safe("; ".join(map(text_of, value)))
     text = text_of(value)  # type: ignore[arg-type]
-    return _safe(text) if isinstance(value, str) else text
+    return safe(text) if isinstance(value, str) else text
 
 
-def _safe(text: str) -> str:
+def safe(text: str) -> str:
     return f"'{text}" if text.startswith(_FORMULA) else text

@@ -1,7 +1,7 @@
 """The routes to the catalogue itself: its items, their pictures, the values of its columns."""
 
 # Without `from __future__ import annotations`, as in `api.py`.
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Form, Query, Request, Response
 
@@ -9,12 +9,10 @@ from . import conditional, originals, schemas, shown
 from .exporting import csv_of
 from .faults import RequestError
 from .listings import Wanted
-from .schemas import FILTER, WHERE, errors
+from .schemas import FILTER, WHERE, Answers, errors
 from .service import Service
 from .strict import StrictRoute
 from .thumbnails import Size
-
-Answers = dict[int | str, dict[str, Any]]
 
 _JPEG: Answers = {200: {"content": {"image/jpeg": {}}, "description": "The picture, made small"}}
 

@@ -280,6 +280,20 @@ class Listings:
         found["columns"] = rest if told.columns is None else [c for c in told.columns if c in names]
         return found
 
+    def linked(self, url: str) -> str | None:
+        """The first item whose link is this address; None where none is, or too many items are
+        there to know."""
+
+        def find(opened: Opened) -> str | None:
+            column = opened.facts.titles.get("link")
+            directory = self._known(opened)
+            if column is None or directory is None:
+                return None
+            rows = np.flatnonzero(directory.among(column, [facet(url)]))
+            return directory.ids[rows[0]] if len(rows) else None
+
+        return self._current.on(find)
+
     def views(self, column: str, things: Sequence[Any], where: Condition | None) -> list[Any]:
         """How many items within a filter each of these values of a column has; None where there are
         too many items to know."""

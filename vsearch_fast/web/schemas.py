@@ -10,6 +10,9 @@ from .. import checks
 from ..checks import PixelBox, Scalar
 from .codes import CODES
 
+#: Descriptions of answers by their status.
+Answers = dict[int | str, dict[str, Any]]
+
 _BOX = "x1, y1, x2, y2 in pixels of the upright picture"
 
 
@@ -205,6 +208,38 @@ class TitlesAnswer(BaseModel):
     columns: list[str] = Field(description="The others, in the order to show them in")
 
 
+class Copy(Item):
+    """A picture of a group of copies."""
+
+    distance: int | float = Field(description="From the best copy of the group")
+    kind: Literal["file", "pixels", "near"] = Field(
+        description="What it is to the best copy: the same bytes, the same pixels, or nearly"
+    )
+    width: int | None = Field(description="Of the picture; null where it is gone")
+    height: int | None
+    bytes: int | None
+
+
+class DuplicateGroup(BaseModel):
+    """Pictures that are copies of one another, the best one first."""
+
+    kind: Literal["file", "pixels", "near"]
+    items: list[Copy]
+
+
+class DuplicatesAnswer(BaseModel):
+    """The last search for copies."""
+
+    state: Literal["none", "running", "done", "failed"]
+    done: int = Field(description="While it runs: rows compared, then pictures looked at")
+    total: int = Field(description="Of so many")
+    error: str = Field(description="Why it failed")
+    changed: bool = Field(description="Whether the catalogue was changed since")
+    groups: list[DuplicateGroup]
+    groups_in_all: int
+    copies: int = Field(description="Pictures that are copies of a better one")
+
+
 class Limits(BaseModel):
     """What a request may ask for."""
 
@@ -259,10 +294,10 @@ _COMMON = (
 )  # fmt: skip
 
 
-def errors(*codes: str) -> dict[int | str, dict[str, Any]]:
+def errors(*codes: str) -> Answers:
     """The errors that every route can answer with, and those of `codes`, for OpenAPI: by status,
     with an example of each code."""
-    found: dict[int | str, dict[str, Any]] = {}
+    found: Answers = {}
     for code, each in CODES.items():
         if code not in (*_COMMON, *codes):
             continue

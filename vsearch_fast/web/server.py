@@ -156,7 +156,11 @@ def token_for(host: str) -> str | None:
 
 
 def settings_for(
-    host: str, token: str | None, public_url: str | None = None, cors: Sequence[str] = ()
+    host: str,
+    token: str | None,
+    public_url: str | None = None,
+    cors: Sequence[str] = (),
+    fetch: Sequence[str] = (),
 ) -> Settings:
     """The usual limits of a server at `host`; by what names it is asked there is no matter where
     others reach it. ArgumentError for a `public_url`, or an origin of `cors`, that is none."""
@@ -164,7 +168,7 @@ def settings_for(
     return replace(
         usual, token=token, hosts=usual.hosts if is_loopback(host) else None,
         public=None if public_url is None else parse(public_url),
-        cors=frozenset(map(origin, cors)),
+        cors=frozenset(map(origin, cors)), fetch=frozenset(name.lower() for name in fetch),
     )  # fmt: skip
 
 

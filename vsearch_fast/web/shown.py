@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..index.duplicates import Duplicate
 from ..index.hits import Hit
 from ..index.items import Item
 from . import schemas
@@ -12,7 +13,7 @@ from .faults import RequestError
 from .service import Searched
 
 
-def item(catalogue: Catalogue, item: Item | Hit) -> dict[str, Any]:
+def item(catalogue: Catalogue, item: Item | Hit | Duplicate) -> dict[str, Any]:
     """The fields of `schemas.Item`: nothing of the server's folders."""
     return {
         "id": item.id, "path": catalogue.shown_path(item.path), "metadata": dict(item.metadata),
