@@ -2,61 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
-import socket
 import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--host-resolver-rules=MAP shop.example 127.0.0.1",  # where a test's proxy is
-]
-SECONDS_TO_START = 60
-
-
-def _browser_program() -> str | None:
-    named = os.environ.get("VSEARCH_BROWSER")
-    if named:
-        return shutil.which(named)
-    return next(filter(None, map(shutil.which, BROWSERS)), None)
+from browsers import Server, launched, serving, vsearch
 
 
 # Not for the session: Playwright's synchronous API leaves an event loop running in this thread,
 # in which tests of other modules could not start theirs.
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Playwright's Browser; skips where there is no browser or no Playwright."""
-    api = pytest.importorskip(
-        "playwright.sync_api", reason="Playwright is missing: pip install '.[test]'"
-    )
-    program = _browser_program()
-    if program is None:
-        named = os.environ.get("VSEARCH_BROWSER")
-        looked_for = f"VSEARCH_BROWSER is {named}" if named else f"none of {', '.join(BROWSERS)}"
-        pytest.skip(f"no browser ({looked_for}): name a Chromium in VSEARCH_BROWSER")
-    with api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Playwright's Browser, a Chromium; modules for others have a fixture of this name."""
+    with launched("chromium", tmp_path_factory.mktemp("browser")) as started:
         yield started
-        started.close()
 
 
 @dataclass
@@ -127,61 +89,15 @@ def page(new_page: Callable[..., Any]) -> Any:
     return new_page(viewport=DESKTOP)
 
 
-@dataclass(frozen=True)
-class Server:
-    """A running ``vsearch serve``, and the pictures it was made from."""
-
-    url: str
-    pictures: Path
-    index: Path
-
-
-def _vsearch(*arguments: str | Path) -> list[str]:
-    start = "import sys; from vsearch_fast.cli import main; sys.exit(main())"
-    return [sys.executable, "-c", start, *map(str, arguments)]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + SECONDS_TO_START
-    while time.monotonic() < end and process.poll() is None:
-        with (
-            contextlib.suppress(urllib.error.URLError, ConnectionError),
-            urllib.request.urlopen(f"{url}/healthz", timeout=5),
-        ):
-            return
-        time.sleep(0.05)
-    pytest.fail(f"the server did not start: {log.read_text(errors='replace')}")
-
-
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """``vsearch serve`` on a free port, over 14 drawn garments in three views each."""
     folder = tmp_path_factory.mktemp("catalogue")
     pictures, index, log = folder / "garments", folder / "garments.index", folder / "server.log"
     for command in (
-        _vsearch("garments", "-o", pictures, "--items", "14", "--size", "160x200"),
-        _vsearch("index", pictures, "-o", index, "--quiet"),
+        vsearch("garments", "-o", pictures, "--items", "14", "--size", "160x200"),
+        vsearch("index", pictures, "-o", index, "--quiet"),
     ):
         subprocess.run(command, check=True, capture_output=True)
-    port = _free_port()
-    url = f"http://127.0.0.1:{port}"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            _vsearch("serve", index, "--port", str(port)), stdout=output, stderr=output
-        )
-        try:
-            _wait_until_it_answers(url, process, log)
-            yield Server(url, pictures, index)
-        finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+    with serving(index, log) as url:
+        yield Server(url, pictures, index)

@@ -322,3 +322,25 @@ def test_axe_finds_no_violation(browser, server, scheme):
     page.wait_for_timeout(200)
     check("done")
     context.close()
+
+
+def test_rows_stay_rows_with_ranks_and_pictures_can_be_enlarged(new_page, server):
+    page = new_page(viewport={"width": 1440, "height": 900})
+    enter(page, "wide")
+    for side in ("left", "right"):
+        frames = page.locator(f".row.{side} .frame").all()
+        boxes = [frame.bounding_box() for frame in frames]
+        assert len(boxes) == 3 and len({box["y"] for box in boxes}) == 1
+        assert all(box["width"] > 200 for box in boxes)
+    assert page.locator(".row.left li").first.evaluate(
+        "item => getComputedStyle(item, '::after').content"
+    )
+    page.get_by_role("button", name="Row A, result 2 of 3: enlarge").click()
+    zoomed = page.get_by_role("dialog")
+    zoomed.wait_for()
+    page.keyboard.press("ArrowLeft")  # answers nothing from behind it
+    assert stored(server, "wide") == []
+    page.keyboard.press("Escape")
+    zoomed.wait_for(state="detached")
+    page.keyboard.press("ArrowLeft")
+    wait_stored(page, server, "wide", ["left"])

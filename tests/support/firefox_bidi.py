@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Debian's Firefox, as Playwright starts it, with the one command that it lacks answered here.
 
 Playwright drives a Firefox that is not its own by WebDriver BiDi, and begins with
@@ -17,9 +16,6 @@ import re
 import signal
 import sys
 from typing import Any
-
-from websockets.asyncio.client import connect
-from websockets.asyncio.server import serve
 
 LACKING = "emulation.setMediaFeaturesOverride"
 LISTENING = re.compile(r"WebDriver BiDi listening on (ws://\S+)")
@@ -41,6 +37,9 @@ async def _hand_back(browser: Any, client: Any) -> None:
 
 
 async def _run(arguments: list[str]) -> int:
+    from websockets.asyncio.client import connect
+    from websockets.asyncio.server import serve
+
     process = await asyncio.create_subprocess_exec(
         os.environ["VSEARCH_FIREFOX"], *arguments, stderr=asyncio.subprocess.PIPE
     )

@@ -119,8 +119,8 @@ def _places(study: Study) -> tuple[dict[str, float], float]:
     ran = {each.row.name for each in study.ran}
     places: dict[str, float] = {}
     at = 0.0
-    for row in study.rows:
-        # A row that did not run has no bars, and takes less of it.
+    for row in sorted(study.rows, key=lambda row: row.name not in ran):
+        # A row that did not run has no bars, takes less of it, and stands below those that did.
         step = 1.0 if row.name in ran else 0.55
         places[row.name] = at + step / 2 - 0.5
         at += step

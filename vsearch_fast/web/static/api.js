@@ -36,7 +36,7 @@ function pause(seconds, signal) {
   });
 }
 
-// The server speaks English; errors whose code is known are worded here.
+// The server speaks English; in another language errors whose code is known are worded here.
 function worded(error) {
   const known = `error.${error.code}`;
   return has(known) ? { code: error.code, cause: t(known) } : { ...error, lang: "en" };
@@ -146,6 +146,7 @@ export function itemsWith(column, value, limit, options) {
 export function values(column, text, state, options) {
   const asked = new URLSearchParams({ column });
   if (text) asked.set("text", text);
+  if (state.text) asked.set("items", state.text);
   addFilters(asked, state);
   return call(`api/values?${asked}`, options);
 }
@@ -164,16 +165,13 @@ export function search(state, file, { offset = 0, k = state.k, ...options }) {
   return call("api/search", { ...options, method: "POST", body: form });
 }
 
-export const duplicates = (options) => call("api/duplicates", options);
-
 // CSV of these items, as a Blob.
 export function exported(ids, options) {
   return call("api/export", {
     ...options,
     as: "blob",
     method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ ids }),
+    body: new URLSearchParams(ids.map((id) => ["ids", id])),
   });
 }
 

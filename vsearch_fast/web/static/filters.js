@@ -8,6 +8,7 @@ import { isFiltered, withoutFilters } from "./state.js";
 import { valueText } from "./words.js";
 
 const SHOWN = 8; // values of a column before "all of them"
+const FEW = 4; // different numbers that are ticked rather than given as a range
 const OPEN = 3; // groups that are open from the start
 const REST = 250; // milliseconds without a key before values are searched
 
@@ -20,8 +21,7 @@ const later = (act) => {
 };
 
 // Where many different numbers stand a range says more than ticks.
-const isRange = ({ kind, values, min }) =>
-  kind === "number" && min !== null && min !== undefined && values.length !== 1 && !(values.length && values.length < 5);
+const isRange = ({ kind, values }) => kind === "number" && (!values.length || values.length > FEW);
 
 class Group {
   constructor(column, { wish, failed }, open) {
@@ -48,6 +48,7 @@ class Group {
         type: "number", step: "any", placeholder: limit, "aria-label": t(`range.${side}`, { name: this.name }),
         inputmode: "decimal", "data-side": side,
         change: () => this.wishRange(),
+        keydown: (event) => event.key === "Enter" && this.wishRange(),
       });
       return element("label", {}, t(`range.${side}.short`), input);
     };
@@ -58,6 +59,9 @@ class Group {
   wishRange() {
     const [min, max] = [...this.body.querySelectorAll("[data-side]")].map((input) => input.value);
     const others = this.state.ranges.filter(({ column }) => column !== this.name);
+    const before = this.state.ranges.find(({ column }) => column === this.name);
+    // Enter and leaving the field tell of the same wish.
+    if (min === (before?.min ?? "") && max === (before?.max ?? "")) return;
     const ranges = min === "" && max === "" ? others : [...others, { column: this.name, min, max }];
     this.wish({ ranges });
   }
@@ -71,7 +75,7 @@ class Group {
         this.draw();
       },
     });
-    if (this.values.length > SHOWN) {
+    if (this.values.length > SHOWN || !this.values.length) {
       this.text = element("input", {
         type: "search", class: "within", "aria-label": t("filters.within", { name: this.name }),
         placeholder: t("filters.within", { name: this.name }),
@@ -106,7 +110,7 @@ class Group {
     if (!this.list) return;
     this.request?.abort();
     const text = this.text?.value.trim() ?? "";
-    if (!text && !isFiltered(this.state)) {
+    if (!text && !isFiltered(this.state) && !this.state.text && this.column.values.length) {
       this.values = this.column.values;
       this.draw();
       return;
@@ -128,11 +132,13 @@ class Group {
     const chosen = this.chosen;
     const listed = new Set(this.values.map(({ value }) => String(value)));
     // A link may ask for a value that is not listed.
+    const ticked = ({ value }) => chosen.includes(String(value));
     const known = [
       ...chosen.filter((value) => !listed.has(value)).map((value) => ({ value })),
-      ...this.values,
+      ...this.values.filter(ticked),
+      ...this.values.filter((each) => !ticked(each)),
     ];
-    const shown = this.all ? known : known.filter(({ value }, place) => place < SHOWN || chosen.includes(String(value)));
+    const shown = this.all ? known : known.filter((each, place) => place < SHOWN || ticked(each));
     this.list.replaceChildren(...shown.map((each) => this.tick(each, chosen)));
     this.rest.hidden = shown.length === known.length;
     this.rest.textContent = t("filters.all", { n: known.length });
@@ -165,7 +171,9 @@ function rangeText({ column, min, max }) {
 }
 
 export class Filters {
-  constructor(columns, { wish, failed }) {
+  // `without`: columns that the words find, and no choice.
+  constructor(columns, { wish, failed, without }) {
+    this.without = without;
     this.wish = wish;
     this.failed = failed;
     this.panel = byId("filters");
@@ -182,11 +190,12 @@ export class Filters {
   fill(columns) {
     // A condition ends the name at its first "=".
     const usable = columns.filter(({ name, values, ...column }) =>
-      !name.includes("=") && (values.length > 1 || isRange({ name, values, ...column })));
-    // A price or a size is what most people set after the first column.
-    const [first, ...others] = usable;
-    const ordered = first ? [first, ...others.filter(isRange), ...others.filter((each) => !isRange(each))] : [];
-    this.groups = ordered.map((column, place) => new Group(column, this, place < OPEN));
+      !name.includes("=") && !this.without.includes(name) && (values.length > 1 || column.distinct === null || column.distinct > 1));
+    // A price or a size is what most people set after the first column; columns of very many
+    // values come last.
+    const place = (column) => (column === usable[0] ? 0 : isRange(column) ? 1 : column.values.length ? 2 : 3);
+    const ordered = usable.toSorted((one, other) => place(one) - place(other));
+    this.groups = ordered.map((column, at) => new Group(column, this, at < OPEN));
     this.panel.hidden = !this.groups.length;
     byId("settings").replaceChildren(...this.groups.map((group) => group.element));
     if (this.state) this.show(this.state);

@@ -5,7 +5,6 @@ import { Alert } from "./alert.js";
 import { Browse, offerSorts, showSort } from "./browse.js";
 import { Detail } from "./detail.js";
 import { byId, element, say } from "./dom.js";
-import { Duplicates } from "./duplicates.js";
 import { Filters } from "./filters.js";
 import { count, offerLanguages, t, translate } from "./i18n.js";
 import { listen } from "./intake.js";
@@ -38,7 +37,7 @@ class Page {
     const grew = () => this.detail?.around();
     const wish = (change) => this.wish(change);
     this.selection = new Selection({
-      shown: () => this.shownIds(),
+      shown: () => this.listed().map(({ id }) => id),
       failed: (error, again) => this.failed(error, t("failed.export"), again),
     });
     const deck = {
@@ -48,14 +47,12 @@ class Page {
       searchLink: (id) => this.link(withItem(this.state, id)),
       pick: (id, whether) => this.selection.pick(id, whether),
       picked: (id) => this.selection.has(id),
-      pickAll: (ids) => this.selection.set([...this.selection.ids, ...ids]),
     };
     this.settings = new Settings(catalogue, wish);
-    this.filters = new Filters(catalogue.columns, { wish, failed });
+    this.filters = new Filters(catalogue.columns, { wish, failed, without: [catalogue.titles.title, catalogue.titles.link] });
     this.query = new Query({ catalogue, changed: (box) => this.wish({ box }), cancelled: () => this.cancel() });
     this.results = new Results({ deck, load: (offset, signal) => this.further(offset, signal), failed, clear, grew });
     this.browse = new Browse({ deck, catalogue, failed, clear, grew });
-    this.duplicates = new Duplicates({ deck, failed: (error, again) => this.failed(error, t("failed.duplicates"), again) });
     this.recent = new Recent({ go: (link) => this.attempt(fromLink(link, catalogue.default_metric), { focus: true }) });
     this.detail = new Detail({
       neighbour: (id, step) => this.neighbour(id, step),
@@ -82,7 +79,6 @@ class Page {
         this.attempt(next(), { focus: true });
       });
     going("home", () => ({ ...withoutQuery(this.state), text: "" }));
-    going("duplicates-link", () => ({ ...withoutFilters(withoutQuery(this.state)), text: "", view: "duplicates" }));
     byId("find").addEventListener("submit", (event) => {
       event.preventDefault();
       this.attempt({ ...withoutQuery(this.wanted.state), text: byId("text").value.trim() });
@@ -287,7 +283,9 @@ class Page {
   async further(offset, signal) {
     const answer = await api.search(this.state, this.state.local ? this.file : null, { signal, offset, k: offset ? NEXT : this.state.k });
     const { matches } = answer.results[0];
-    return { items: matches, next: matches.length === NEXT ? offset + NEXT : null };
+    const next = offset + matches.length;
+    const last = matches.length < (offset ? NEXT : this.state.k) || next > this.catalogue.limits.offset;
+    return { items: matches, next: last ? null : next };
   }
 
   // Where items of several pictures are told by a column each may be shown once.
@@ -358,13 +356,7 @@ class Page {
 
   // What is shown in order.
   listed() {
-    const { view } = document.body.dataset;
-    if (view === "search") return this.results.items;
-    return view === "browse" ? this.browse.feed.items : (this.duplicates.groups ?? []).flatMap(({ items }) => items);
-  }
-
-  shownIds() {
-    return document.body.dataset.view === "duplicates" ? this.duplicates.ids : this.listed().map(({ id }) => id);
+    return document.body.dataset.view === "search" ? this.results.items : this.browse.feed.items;
   }
 
   neighbour(id, step) {
@@ -374,13 +366,12 @@ class Page {
   }
 
   async showCatalogue(focus, from) {
-    const duplicates = this.state.view === "duplicates";
-    document.body.dataset.view = duplicates ? "duplicates" : "browse";
-    document.title = duplicates ? `${t("duplicates.title")} · ${t("brand")}` : t("brand");
+    document.body.dataset.view = "browse";
+    document.title = t("brand");
     this.file = null;
     this.results.clear();
     this.recent.show();
-    const shown = duplicates ? this.duplicates.show() : this.browse.show(this.state);
+    const shown = this.browse.show(this.state);
     if (focus) {
       window.scrollTo(0, 0);
       byId("main").focus({ preventScroll: true });
@@ -443,7 +434,6 @@ function introduce(catalogue) {
   if (catalogue.note) about.push(catalogue.note);
   byId("about").textContent = about.join(" · ");
   byId("rate-link").hidden = !catalogue.rating;
-  byId("duplicates-link").hidden = !catalogue.pictures;
   lead(catalogue.titles);
 }
 

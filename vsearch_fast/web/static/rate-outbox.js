@@ -5,6 +5,7 @@
 // task only while that is the last one, so sending again does no harm.
 
 import { call } from "./api.js";
+import { store, stored } from "./storage.js";
 
 const STORED = "vsearch-rate-outbox"; // and whose it is
 const WAITS = [1, 2, 4, 8, 15]; // seconds before another attempt
@@ -17,24 +18,6 @@ export function post(path, body) {
     // A request that hangs would hold back all that follow it.
     signal: AbortSignal.timeout(20_000),
   });
-}
-
-// Storage may be refused (a private window); the page then works, without remembering.
-export function stored(storage, name) {
-  try {
-    return window[storage].getItem(name);
-  } catch {
-    return null;
-  }
-}
-
-export function store(storage, name, value) {
-  try {
-    if (value === null) window[storage].removeItem(name);
-    else window[storage].setItem(name, value);
-  } catch {
-    // Not remembered.
-  }
 }
 
 export class Outbox {

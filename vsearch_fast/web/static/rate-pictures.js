@@ -9,12 +9,25 @@ function address({ key }, size) {
   return `api/rate/pictures?${new URLSearchParams({ key, size })}`;
 }
 
+// A picture over the page, as large as it fits, until it is clicked or Escape is pressed.
+function enlarge(shown, alt) {
+  const close = element("button", { type: "button", class: "button", click: () => dialog.close() }, "Close");
+  const image = element("img", { alt, src: address(shown, LARGE), click: () => dialog.close() });
+  const dialog = element("dialog", { class: "zoom", "aria-label": alt, close: () => dialog.remove() }, close, image);
+  document.body.append(dialog);
+  dialog.showModal();
+}
+
 // One picture in its frame. `settled` is true once it can be seen, or is known to be gone.
 class Picture {
   constructor(shown, size, alt) {
     this.settled = false;
     this.image = element("img", { alt, draggable: "false", decoding: "async" });
-    this.frame = element("div", { class: "frame" }, this.image);
+    this.frame = element(
+      "button",
+      { type: "button", class: "frame", "aria-label": `${alt}: enlarge`, click: () => enlarge(shown, alt) },
+      this.image,
+    );
     const settle = () => {
       this.settled = true;
     };
@@ -87,14 +100,14 @@ export class Pictures {
   better({ query, left, right }) {
     const asked = this.figure(query, LARGE, "The picture searched with", "Searched with");
     asked.classList.add("asked");
-    return element("div", { class: "better" }, asked, this.row(left, "Left"), this.row(right, "Right"));
+    return element("div", { class: "better" }, asked, this.row(left, "A"), this.row(right, "B"));
   }
 
   row(pictures, side) {
     return element(
       "section",
-      { class: `row ${side.toLowerCase()}`, "aria-label": `${side} row` },
-      element("h2", {}, side),
+      { class: side === "A" ? "row left" : "row right", "aria-label": `Row ${side}` },
+      element("h2", {}, `Row ${side}`),
       element(
         "ol",
         {},
@@ -102,7 +115,7 @@ export class Pictures {
           element(
             "li",
             {},
-            this.picture(shown, SMALL, `${side} row, result ${place + 1} of ${pictures.length}`),
+            this.picture(shown, SMALL, `Row ${side}, result ${place + 1} of ${pictures.length}`),
           ),
         ),
       ),

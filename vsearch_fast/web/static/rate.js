@@ -7,8 +7,9 @@
 import { Alert } from "./alert.js";
 import { call } from "./api.js";
 import { byId, element, say } from "./dom.js";
-import { Outbox, post, store, stored } from "./rate-outbox.js";
+import { Outbox, post } from "./rate-outbox.js";
 import { Pictures } from "./rate-pictures.js";
+import { store, stored } from "./storage.js";
 
 const NICKNAME = "vsearch-rate-nickname";
 const KEYS = "vsearch-rate-keys";
@@ -26,16 +27,16 @@ const ANSWERS = {
     ["unsure", "Can't say", ["0", "?"], "0"],
   ],
   better: [
-    ["left", "Left is better", ["ArrowLeft"], "←"],
+    ["left", "A is better", ["ArrowLeft"], "←"],
     ["equal", "Equally good", ["ArrowDown"], "↓"],
-    ["right", "Right is better", ["ArrowRight"], "→"],
+    ["right", "B is better", ["ArrowRight"], "→"],
     ["unsure", "Can't say", ["0", "?"], "0"],
   ],
 };
 const EXPLAINED = {
   match: "You will see two pictures at a time: one that was searched with, and one that was found. " +
     "Say whether they show the same item, a similar one, or a different one.",
-  better: "You will see a picture that was searched with between two rows of matches, best first. " +
+  better: "You will see a picture that was searched with beside two rows of matches, A and B, best first. " +
     "Say which row is better.",
   both: "You will see what was found for a picture: sometimes two rows of matches, of which you " +
     "choose the better one; sometimes one match, of which you say whether it is the same item.",
@@ -299,6 +300,7 @@ class Page {
     const { session } = this;
     // A key held down is one answer, not many.
     if (!session || event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (document.querySelector("dialog[open]")) return; // the pictures are hidden behind it
     if (event.target.matches?.("input:not([type=checkbox]), textarea, select")) return;
     if (!byId("keys").checked) return;
     if (event.key === "Backspace" || event.key.toLowerCase() === "u") {

@@ -2,8 +2,8 @@
 
 import { count, language, t } from "./i18n.js";
 
-// In the order in which they are offered and stand side by side.
-const METRICS = ["hamming", "l1", "l2", "cosine", "ip"];
+// In the order in which they are offered and stand side by side; null: the name has a translation.
+const NAMES = { hamming: "Hamming", l1: "L1", l2: "L2", cosine: null, ip: null };
 
 const LABELS = { "same item": "label.same", similar: "label.similar", "not similar": "label.other" };
 
@@ -12,10 +12,10 @@ const exact = new Intl.NumberFormat(language, { minimumSignificantDigits: 4, max
 const plain = new Intl.NumberFormat(language, { maximumFractionDigits: 6 });
 const money = new Intl.NumberFormat(language, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 
-export const metricName = (metric) => (METRICS.includes(metric) ? t(`metric.${metric}`) : metric);
+export const metricName = (metric) => NAMES[metric] ?? (metric in NAMES ? t(`metric.${metric}`) : metric);
 
 export function inOrder(metrics) {
-  const known = METRICS.filter((metric) => metrics.includes(metric));
+  const known = Object.keys(NAMES).filter((metric) => metrics.includes(metric));
   return [...known, ...metrics.filter((metric) => !known.includes(metric))];
 }
 
