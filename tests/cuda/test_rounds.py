@@ -203,6 +203,7 @@ def test_the_host_decides_each_pair_by_its_own_row(metric):
     ids = rng.permuted(np.tile(np.arange(40, dtype=np.uint32), (3, 1)), axis=1)[:, :32]
     keys = rng.integers(0, 100, (3, 32), np.uint64)
     uppers = keys + rng.integers(0, 2, (3, 32), np.uint64)
+    assert lists.uppers is not None
     for array, host in ((lists.keys, keys), (lists.uppers, uppers), (lists.ids, ids)):
         device.write(array, host)
     counts = np.array([32, 9, 0], np.uint32)

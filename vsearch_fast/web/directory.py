@@ -17,8 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..checks import Scalar
-from ..index.conditions import Condition, number_in
+from ..index.conditions import ORDERS, Condition, number_in
 from ..index.items import Item, facet
+
+#: Below it float64 holds every whole number.
+_EXACT = 2**53
 
 Kind = Literal["text", "number", "list"]
 
@@ -47,6 +50,13 @@ class Column:
     def numbers(self) -> NDArray[np.float64]:
         """The values as numbers; NaN where one is none."""
         return np.array([_number(value) for value in self.values], np.float64)
+
+    def comparable(self) -> NDArray[np.float64] | None:
+        """The same; None where float64 does not hold each of them as it is."""
+        found = [_number_of(value) for value in self.values]
+        if any(number is not None and not abs(number) < _EXACT for number in found):
+            return None
+        return np.array([np.nan if number is None else number for number in found], np.float64)
 
     def having(self, met: NDArray[np.bool_], rows: int) -> NDArray[np.bool_]:
         """bool (rows,): the items that have one of the values whose codes are `met`."""
@@ -88,6 +98,7 @@ class Directory:
                 gathered.setdefault(name, _Gathered()).add(row, value)
         self.columns = {name: gathered[name].column() for name in sorted(gathered)}
         folded = [id_.casefold() for id_ in self.ids]
+        self._comparable: dict[str, NDArray[np.float64] | None] = {}
         self._text = "\n".join(folded)  # words hold no white space, so none goes over a border
         lengths = np.array([len(text) + 1 for text in folded], np.int64)
         self._starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
@@ -112,6 +123,18 @@ class Directory:
         if known is None:
             return []
         return list(zip(known.facets, known.values, strict=True))
+
+    def compared(self, column: str, order: str, than: int | float) -> NDArray[np.bool_] | None:
+        """As `conditions.Columns`."""
+        known = self.columns.get(column)
+        if known is None:
+            return np.zeros(len(self), bool)
+        if column not in self._comparable:
+            self._comparable[column] = known.comparable()
+        numbers = self._comparable[column]
+        if numbers is None or abs(than) >= _EXACT:
+            return None
+        return known.having(np.asarray(ORDERS[order](numbers, than)), len(self))
 
     def live(self) -> NDArray[np.bool_]:
         """As `conditions.Columns`: all."""
@@ -215,11 +238,16 @@ class _Gathered:
         return Column(kind, self._values, self._facets, codes, rows)
 
 
+def _number_of(value: Scalar) -> int | float | None:
+    """A number, or a text that is one; None for anything else."""
+    if isinstance(value, bool):
+        return None
+    return number_in(value) if isinstance(value, str) else value
+
+
 def _number(value: Scalar) -> float:
-    """A number, or a text that is one, as float64; NaN for anything else, and what is too large."""
-    if isinstance(value, bool) or value is None:
-        return float("nan")
-    number = number_in(value) if isinstance(value, str) else value
+    """The same as float64; NaN for anything else, and what is too large."""
+    number = _number_of(value)
     try:
         return float("nan") if number is None else float(number)
     except OverflowError:
