@@ -94,7 +94,7 @@ def as_an_older_one(index: Path) -> None:
 
 @pytest.fixture(scope="module")
 def edges(tmp_path_factory: pytest.TempPathFactory) -> Index:
-    return filled(tmp_path_factory.mktemp("edges") / "i", EDGES * 70)
+    return filled(tmp_path_factory.mktemp("edges") / "i", EDGES * 36)
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -106,7 +106,7 @@ def test_every_edge(edges: Index, order: str, looked: list[str]) -> None:
         assert (len(looked) > before) == (abs(than) >= 2**63)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.lists(
         st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False)), max_size=8
