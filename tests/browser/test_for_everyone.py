@@ -127,6 +127,9 @@ def states(page: Any, broken: Path) -> Iterator[str]:
     page.locator("#file").set_input_files(broken)
     expect(page.get_by_role("alert")).to_be_visible()
     yield "error"
+    page.goto("/?view=duplicates")
+    expect(page.get_by_role("button", name="Look for copies")).to_be_enabled()
+    yield "duplicates"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

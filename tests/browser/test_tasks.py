@@ -1,13 +1,14 @@
 """What people come for, from beginning to end, in Chromium and Firefox, on three screens.
 
 Find this shirt from a photo and open its product page; find the dresses under a price that look
-like this one, and export them.
+like this one, and export them; find the copies in the catalogue, and list them for removal.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from playwright.sync_api import expect
 from search_page import cards, similar
 
 SCREENS = {"phone": (390, 844), "tablet": (1024, 768), "desk": (1440, 900)}
+COPIES = 10
 
 
 @pytest.fixture(scope="module", params=["chromium", "firefox"])
@@ -33,7 +35,7 @@ def browser(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[A
 
 @dataclass(frozen=True)
 class Shop(Server):
-    """A catalogue with titles, prices and product pages."""
+    """A catalogue with titles, prices and product pages, and some pictures twice."""
 
     rows: list[dict[str, str]]
 
@@ -53,6 +55,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         row["title"] = f"{row['colour']} {row['category']} no. {item}"
         row["price"] = f"{15 + 7 * item}.90"
         row["link"] = f"https://shop.example/{row['group']}"
+    for row in rows[:COPIES]:  # the same file under another name
+        path = row["path"].replace(".jpg", "-again.jpg")
+        shutil.copy(pictures / row["path"], pictures / path)
+        rows.append({**row, "path": path, "id": f"{row['id']}-again"})
     with table.open("w", newline="") as out:
         writer = csv.DictWriter(out, rows[0].keys())
         writer.writeheader()
@@ -145,3 +151,19 @@ def test_dresses_under_a_price_that_look_like_this_one(screen: Any, server: Shop
     assert {row["id"] for row in rows} < wanted
     assert all(float(row["price"]) <= 80 and row["category"] == category for row in rows)
     assert all(row["title"] and row["link"] for row in rows)
+
+
+def test_ten_duplicates_are_listed(screen: Any, server: Shop) -> None:
+    screen.goto("/")
+    screen.get_by_role("link", name="Duplicates").click()
+    screen.get_by_role("button", name="Look for copies").click()
+    expect(screen.locator("#duplicates-summary")).to_contain_text("copies in", timeout=60_000)
+    groups = screen.locator(".copies").filter(has_text="The same file")
+    expect(groups).to_have_count(COPIES)
+    expect(groups.first.locator(".label").first).to_have_text("Best copy")
+    for group in groups.all():
+        group.get_by_role("button", name="Select the").click()
+    rows = exported(screen)
+    twice = {row["id"].removesuffix("-again") for row in server.rows[-COPIES:]}
+    assert {row["id"].removesuffix("-again") for row in rows} >= twice
+    assert len(rows) < len(server.rows) - len(twice) + 1

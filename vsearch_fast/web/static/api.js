@@ -165,6 +165,12 @@ export function search(state, file, { offset = 0, k = state.k, ...options }) {
   return call("api/search", { ...options, method: "POST", body: form });
 }
 
+export function duplicates(offset, limit, options) {
+  return call(`api/duplicates?${new URLSearchParams({ offset, limit })}`, options);
+}
+
+export const lookForDuplicates = (options) => call("api/duplicates", { ...options, method: "POST" });
+
 // CSV of these items, as a Blob.
 export function exported(ids, options) {
   return call("api/export", {

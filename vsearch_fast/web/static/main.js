@@ -5,6 +5,7 @@ import { Alert } from "./alert.js";
 import { Browse, offerSorts, showSort } from "./browse.js";
 import { Detail } from "./detail.js";
 import { byId, element, say } from "./dom.js";
+import { Duplicates } from "./duplicates.js";
 import { Filters } from "./filters.js";
 import { count, offerLanguages, t, translate } from "./i18n.js";
 import { listen } from "./intake.js";
@@ -37,7 +38,7 @@ class Page {
     const grew = () => this.detail?.around();
     const wish = (change) => this.wish(change);
     this.selection = new Selection({
-      shown: () => this.listed().map(({ id }) => id),
+      shown: () => (this.state.view ? this.duplicates.ids : this.listed().map(({ id }) => id)),
       failed: (error, again) => this.failed(error, t("failed.export"), again),
     });
     const deck = {
@@ -47,12 +48,14 @@ class Page {
       searchLink: (id) => this.link(withItem(this.state, id)),
       pick: (id, whether) => this.selection.pick(id, whether),
       picked: (id) => this.selection.has(id),
+      pickAll: (ids) => this.selection.set([...this.selection.ids, ...ids]),
     };
     this.settings = new Settings(catalogue, wish);
     this.filters = new Filters(catalogue.columns, { wish, failed, without: [catalogue.titles.title, catalogue.titles.link] });
     this.query = new Query({ catalogue, changed: (box) => this.wish({ box }), cancelled: () => this.cancel() });
     this.results = new Results({ deck, load: (offset, signal) => this.further(offset, signal), failed, clear, grew });
     this.browse = new Browse({ deck, catalogue, failed, clear, grew });
+    this.duplicates = new Duplicates({ deck, failed: (error, again) => this.failed(error, t("failed.duplicates"), again) });
     this.recent = new Recent({ go: (link) => this.attempt(fromLink(link, catalogue.default_metric), { focus: true }) });
     this.detail = new Detail({
       neighbour: (id, step) => this.neighbour(id, step),
@@ -79,6 +82,7 @@ class Page {
         this.attempt(next(), { focus: true });
       });
     going("home", () => ({ ...withoutQuery(this.state), text: "" }));
+    going("duplicates-link", () => ({ ...withoutFilters(withoutQuery(this.state)), text: "", view: "duplicates" }));
     byId("find").addEventListener("submit", (event) => {
       event.preventDefault();
       this.attempt({ ...withoutQuery(this.wanted.state), text: byId("text").value.trim() });
@@ -356,7 +360,7 @@ class Page {
 
   // What is shown in order.
   listed() {
-    return document.body.dataset.view === "search" ? this.results.items : this.browse.feed.items;
+    return { search: this.results, duplicates: this.duplicates, browse: this.browse.feed }[document.body.dataset.view].items;
   }
 
   neighbour(id, step) {
@@ -366,12 +370,13 @@ class Page {
   }
 
   async showCatalogue(focus, from) {
-    document.body.dataset.view = "browse";
-    document.title = t("brand");
+    const duplicates = this.state.view === "duplicates";
+    document.body.dataset.view = duplicates ? "duplicates" : "browse";
+    document.title = duplicates ? `${t("duplicates.title")} · ${t("brand")}` : t("brand");
     this.file = null;
     this.results.clear();
     this.recent.show();
-    const shown = this.browse.show(this.state);
+    const shown = duplicates ? this.duplicates.show() : this.browse.show(this.state);
     if (focus) {
       window.scrollTo(0, 0);
       byId("main").focus({ preventScroll: true });
@@ -434,6 +439,7 @@ function introduce(catalogue) {
   if (catalogue.note) about.push(catalogue.note);
   byId("about").textContent = about.join(" · ");
   byId("rate-link").hidden = !catalogue.rating;
+  byId("duplicates-link").hidden = !catalogue.pictures;
   lead(catalogue.titles);
 }
 

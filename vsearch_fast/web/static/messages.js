@@ -154,6 +154,22 @@ const en = {
   "server.unreachable": "The server cannot be reached.",
   "server.unreachable.consequence": "What is shown here was not brought up to date.",
   "server.unreachable.cure": "Check the network and that the server is running, then try again.",
+
+  "nav.duplicates": "Duplicates",
+  "failed.duplicates": "Duplicates were not looked for",
+  bytes: "{n} byte|{n} bytes",
+  "duplicates.title": "Duplicates",
+  "duplicates.look": "Look for copies",
+  "duplicates.hint": "Pictures that are copies of each other; the best of each group comes first. Select those that are too many and export their list. The catalogue is left as it is.",
+  "duplicates.looking": "Looking for copies, {n}% …",
+  "duplicates.found": "{n} copy in {groups} groups|{n} copies in {groups} groups",
+  "duplicates.none": "There are none.",
+  "duplicates.best": "Best copy",
+  "duplicates.file": "The same file",
+  "duplicates.pixels": "The same pixels",
+  "duplicates.near": "Nearly the same",
+  "duplicates.pick": "Select the copy|Select the {n} copies",
+  "duplicates.of": "of {name}",
 };
 
 const de = {
@@ -310,6 +326,22 @@ const de = {
   "server.unreachable": "Der Server ist nicht zu erreichen.",
   "server.unreachable.consequence": "Was hier steht, wurde nicht erneuert.",
   "server.unreachable.cure": "Netz und Server prüfen, dann noch einmal versuchen.",
+
+  "nav.duplicates": "Dubletten",
+  "failed.duplicates": "Dubletten wurden nicht gesucht",
+  bytes: "{n} Byte|{n} Byte",
+  "duplicates.title": "Dubletten",
+  "duplicates.look": "Kopien suchen",
+  "duplicates.hint": "Bilder, die Kopien voneinander sind; das beste jeder Gruppe steht vorn. Die überzähligen auswählen und als Liste speichern. Der Katalog bleibt, wie er ist.",
+  "duplicates.looking": "Kopien werden gesucht, {n} % …",
+  "duplicates.found": "{n} Kopie in {groups} Gruppen|{n} Kopien in {groups} Gruppen",
+  "duplicates.none": "Es gibt keine.",
+  "duplicates.best": "Beste Kopie",
+  "duplicates.file": "Dieselbe Datei",
+  "duplicates.pixels": "Dieselben Pixel",
+  "duplicates.near": "Fast dasselbe",
+  "duplicates.pick": "Die Kopie auswählen|Die {n} Kopien auswählen",
+  "duplicates.of": "von {name}",
 
   // Errors of the server, which words them in English itself, by their codes.
   "error.unauthorised": "Dieser Server verlangt ein Kennwort in der Adresse, oder es stimmt nicht.",

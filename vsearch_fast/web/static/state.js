@@ -4,7 +4,7 @@
 // server keeps); box: "x1,y1,x2,y2", "auto", or "" for the server's own choice; metric, k;
 // where: "column=value" conditions; ranges: {column, min, max}, each "" where it is open;
 // text, sort: of the catalogue; group: the column of which each value is shown once;
-// show: the item whose details are open.
+// show: the item whose details are open; view: "duplicates" or "".
 
 import { inAddress } from "./i18n.js";
 
@@ -32,6 +32,7 @@ export function fromLink(text, defaultMetric) {
     sort: link.get("sort") ?? "",
     group: link.get("group") ?? "",
     show: link.get("show") ?? "",
+    view: link.get("view") === "duplicates" ? "duplicates" : "",
   };
 }
 
@@ -45,7 +46,7 @@ export function toLink(state, defaultMetric) {
   if (state.k !== DEFAULT_K) link.set("k", state.k);
   for (const condition of state.where) link.append("where", condition);
   for (const { column, min, max } of state.ranges) link.append("range", `${column}:${min}:${max}`);
-  for (const name of ["text", "sort", "group", "show"]) {
+  for (const name of ["text", "sort", "group", "show", "view"]) {
     if (state[name]) link.set(name, state[name]);
   }
   const text = link.toString();
@@ -62,7 +63,7 @@ export const isFiltered = (state) => state.where.length + state.ranges.length > 
 export const withoutFilters = (state) => ({ ...state, where: [], ranges: [] });
 
 export const withoutQuery = (state) => ({
-  ...state, query: "", id: "", local: false, box: "", show: "",
+  ...state, query: "", id: "", local: false, box: "", show: "", view: "",
 });
 
 // A new picture: a box of the old one would mean nothing on it.
