@@ -244,7 +244,7 @@ def test_kernels_are_chosen_by_what_they_need(capability):
     [(name, _)] = kernels_for("hamming", (9, 0), 4096, 512, 1 << 16, avoided)
     assert name == "hamming_warpgroup_resident"
     for family in ("hamming", "l2_sketches"):
-        chain = []  # of longer rows, as one after the other is found to be wrong
+        chain: list[str] = []  # of longer rows, as one after the other is found to be wrong
         while not chain or chain[-1] in sources.SIMPLER:
             chain += [name for name, _ in kernels_for(family, (9, 0), 999, 4096, 1 << 16, {*chain})]
         structures = ("_multicast", "_pipelined", "")
