@@ -240,7 +240,7 @@ def test_kernels_are_chosen_by_what_they_need(capability):
                         assert count <= int(name.rsplit("_", 1)[1])
     [(name, _)] = kernels_for("hamming", (9, 0), 4096, 512, 1 << 16)
     assert name == "hamming_pipelined_warpgroup_resident"
-    avoided = {name, "hamming_pipelined_warpgroup"}
+    avoided = {name, "hamming_multicast_warpgroup", "hamming_pipelined_warpgroup"}
     [(name, _)] = kernels_for("hamming", (9, 0), 4096, 512, 1 << 16, avoided)
     assert name == "hamming_warpgroup_resident"
     for family in ("hamming", "l2_sketches"):

@@ -153,7 +153,7 @@ MUTATIONS = (
     ),
     # Tensor cores
     Mutation(
-        f"{_CUDA}/tensor.cuh", "((piece ^ (row & 7)) << 4)", "((piece ^ (row & 3)) << 4)",
+        f"{_CUDA}/chunks.cuh", "((piece ^ (row & 7)) << 4)", "((piece ^ (row & 3)) << 4)",
         "another swizzle than the hardware's", (_scan("hamming_warpgroup"),),
     ),
     Mutation(
