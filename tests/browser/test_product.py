@@ -116,7 +116,7 @@ def test_words_orders_and_what_is_not_there(page: Any) -> None:
 
 def test_a_large_photo_is_seen_made_small_and_can_be_cancelled(page: Any, tmp_path: Path) -> None:
     photo = tmp_path / "IMG_0042.png"
-    Image.effect_noise((2400, 1800), 80).convert("RGB").save(photo)
+    Image.effect_noise((960, 1800), 80).convert("RGB").save(photo)
     assert photo.stat().st_size > 1_000_000
     page.route("**/api/search", lambda route: None)  # never answered
     page.goto("/")
@@ -248,7 +248,7 @@ def test_the_first_view_is_small_and_soon_there(page: Any) -> None:
 
 
 def test_a_long_list_keeps_few_cards(page: Any) -> None:
-    """2,400 pictures are scrolled through; the page holds those that are near."""
+    """960 pictures are scrolled through; the page holds those that are near."""
 
     def many(route: Any) -> None:
         after = re.search(r"after=(\d+)", route.request.url)
@@ -257,22 +257,22 @@ def test_a_long_list_keeps_few_cards(page: Any) -> None:
             {"id": f"picture-{n}", "path": None, "metadata": {"n": n}, "box": None}
             for n in range(first, first + 48)
         ]
-        following = first + 48 if first + 48 < 2400 else None
-        route.fulfill(json={"items": items, "next": following and str(following), "total": 2400})
+        following = first + 48 if first + 48 < 960 else None
+        route.fulfill(json={"items": items, "next": following and str(following), "total": 960})
 
     page.route("**/api/items?*", many)
     page.route("**/api/thumbnails?*", lambda route: route.fulfill(body=b"", status=204))
     page.goto("/")
     expect(page.locator("#items li").first).to_be_visible()
     most = 0
-    for _ in range(400):
+    for _ in range(150):
         page.mouse.wheel(0, 3000)
         most = max(most, page.locator("#items li").count())
-        if page.locator('#items li[aria-posinset="2400"]').count():
+        if page.locator('#items li[aria-posinset="960"]').count():
             break
         page.wait_for_timeout(20)
-    expect(page.locator('#items li[aria-posinset="2400"]')).to_have_count(1)
-    assert most < 1000
+    expect(page.locator('#items li[aria-posinset="960"]')).to_have_count(1)
+    assert most < 500
     page.evaluate("scrollTo(0, 0)")
     expect(page.locator('#items li[aria-posinset="1"]')).to_be_visible()
-    expect(page.locator('#items li[aria-posinset="2400"]')).to_have_count(0)
+    expect(page.locator('#items li[aria-posinset="960"]')).to_have_count(0)
