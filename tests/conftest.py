@@ -75,10 +75,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX"))
     if config.option.markexpr:
         return
-    long = [item for item in items if "full" in item.keywords]
+    # The marker, not the keyword, which a folder of that name gives to all of its tests.
+    long = [item for item in items if item.get_closest_marker("full")]
     if long:
         config.hook.pytest_deselected(items=long)
-        items[:] = [item for item in items if "full" not in item.keywords]
+        items[:] = [item for item in items if not item.get_closest_marker("full")]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
