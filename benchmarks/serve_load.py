@@ -26,7 +26,6 @@ import contextlib
 import json
 import platform
 import re
-import subprocess
 import sys
 import tempfile
 import time
@@ -38,6 +37,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+from server_process import server
 
 from vsearch_fast.bench.machine import command_line
 from vsearch_fast.images import find_images
@@ -80,42 +80,13 @@ def make_index(path: Path, rows: int, dim: int) -> None:
     print(file=sys.stderr)
 
 
-def serve(index_path: str, model: str) -> None:
-    """The server's process: says its port in a line, then serves until it is ended.
-
-    Rows that are made have no network; the package's own stands in for it, and is not asked.
-    """
-    from vsearch_fast.embedder import Embedder
-    from vsearch_fast.indexing.recorded import model_file
-    from vsearch_fast.web.app import create_app
-    from vsearch_fast.web.catalogue import Catalogue
-    from vsearch_fast.web.server import bound, run
-    from vsearch_fast.web.settings import Settings
-
-    path = Path(index_path)
-    embedder = Embedder() if model == "none" else Embedder(model_file(path))
-    sock = bound("127.0.0.1", 0)
-    settings = Settings()
-    with Index.open(path) as index:
-        app = create_app(Catalogue(path, index, embedder, settings), settings)
-        run(app, sock, token=None, say=lambda text: print(text.split()[2], flush=True))
-
-
 @contextlib.contextmanager
-def server(index_path: Path, own_model: bool) -> Iterator[str]:
-    """The address of a server in a process of its own, once its thresholds are taken."""
-    command = [sys.executable, __file__, "--serve", str(index_path), "own" if own_model else "none"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            address = process.stdout.readline().strip().rstrip("/")
-            if not address:
-                raise SystemExit("The server did not start; see above.")
-            while len(httpx.get(f"{address}/api/catalogue", timeout=60).json()["thresholds"]) < 3:
-                time.sleep(0.5)
-            yield address
-        finally:
-            process.terminate()
+def learnt(index_path: Path, *, own_model: bool) -> Iterator[str]:
+    """The address of a server that has learnt what distances say, and does nothing beside."""
+    with server(index_path, own_model=own_model) as served:
+        while len(httpx.get(f"{served.address}/api/catalogue", timeout=60).json()["labels"]) < 3:
+            time.sleep(0.5)
+        yield served.address
 
 
 async def load(
@@ -131,7 +102,7 @@ async def load(
     async def client(first: int) -> None:
         async with httpx.AsyncClient(base_url=address, timeout=60) as http:
             number = first
-            while time.perf_counter() < end:
+            while number == first or time.perf_counter() < end:  # one search at least
                 form = forms[number % len(forms)]
                 began = time.perf_counter()
                 answer = await http.post("/api/search", data=form["data"], files=form.get("files"))
@@ -194,7 +165,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--index", type=Path, help="an index of yours instead of made rows")
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--dim", type=int, default=4096)
@@ -206,9 +176,6 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, help="write the figures as JSON")
     asked = parser.parse_args()
-    if asked.serve:
-        serve(*asked.serve)
-        return
     if asked.pictures and not asked.index:
         parser.error("--pictures wants --index: made rows have no network")
     with tempfile.TemporaryDirectory() as folder:
@@ -225,7 +192,7 @@ def main() -> None:
 
 def measure(path: Path, asked: argparse.Namespace) -> tuple[list[Run], dict[str, Any]]:
     runs = []
-    with Index.open(path) as index, server(path, asked.index is not None) as address:
+    with Index.open(path) as index, learnt(path, own_model=asked.index is not None) as address:
         rng = np.random.default_rng(1)
         items = index.page(50_000)[0]
         ids = [items[n].id for n in rng.permutation(len(items))[:2000]]

@@ -19,7 +19,7 @@ if not hasattr(os, "fork"):
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The long ones take minutes each, on a busy machine more."""
     for item in items:
-        if "full" in item.keywords and item.path.parent == Path(__file__).parent:
+        if item.get_closest_marker("full") and item.path.parent == Path(__file__).parent:
             item.add_marker(pytest.mark.timeout(3600))
 
 

@@ -39,7 +39,7 @@ def ok(answer):
 def refused(answer, status):
     assert answer.status_code == status, answer.text
     error = answer.json()["error"]
-    assert set(error) == {"cause", "consequence", "cure"} and all(error.values())
+    assert set(error) == {"code", "cause", "consequence", "cure"} and all(error.values())
     return error
 
 

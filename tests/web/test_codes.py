@@ -51,8 +51,20 @@ def test_each_status_shows_an_example_of_each_code(client: httpx.Client) -> None
 
 
 def test_nothing_optional_is_filled_in_for_who_tries_it(client: httpx.Client) -> None:
-    """Examples of optional fields are sent along by *Try it out*, and contradict one another."""
+    """*Try it out* sends along what it finds as an example, else "string", and such fields
+    contradict one another."""
     schemas = client.get("/openapi.json").json()["components"]["schemas"]
     form = next(schema for name, schema in schemas.items() if name.startswith("Body_search"))
-    assert not any("examples" in each or "example" in each for each in form["properties"].values())
-    assert "required" not in form
+    kept = {"image", "k", "offset", "metric"}
+    assert kept < form["properties"].keys() and "required" not in form
+    for name, each in form["properties"].items():
+        assert "examples" not in each and (name in kept or each["example"] in ("", []))
+
+
+def test_fields_that_are_left_empty_are_left_out(client: httpx.Client) -> None:
+    empty = dict.fromkeys(("query", "url", "box", "filter", "group_by", "max_distance"), "")
+    asked = {"id": client.get("/api/items").json()["items"][0]["id"], "k": "3"}
+    left_out = client.post("/api/search", data=asked)
+    given = client.post("/api/search", data={**asked, **empty, "where": [""], "exclude": [""]})
+    assert given.status_code == left_out.status_code == 200
+    assert given.json()["results"][0]["matches"] == left_out.json()["results"][0]["matches"]

@@ -2,7 +2,7 @@
 
 # Without `from __future__ import annotations`: FastAPI reads the annotations of the routes, which
 # name what only their enclosing function knows.
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, File, Form, Request, UploadFile
 
@@ -18,6 +18,17 @@ DEFAULT_K = 12
 
 #: Items that a search leaves out at most.
 _MOST_LEFT_OUT = 500
+
+
+def _left_out(*, example: object = "", **about: Any) -> Any:
+    """A field of the form that may be left out. /docs fills nothing into it: its own guess,
+    "string", would be one query more, or a filter that no picture meets."""
+    return Form(**about, json_schema_extra={"example": example})
+
+
+def _written(values: list[str] | None) -> list[str]:
+    """The values of a field that are not empty: a form sends one where nothing was written."""
+    return [value for value in values or [] if value]
 
 
 def router(service: Service, *, rating: bool) -> APIRouter:
@@ -77,14 +88,14 @@ def router(service: Service, *, rating: bool) -> APIRouter:
             File(description="A picture: JPEG, PNG, WebP, GIF, TIFF or BMP, told by its content"),
         ] = None,
         id: Annotated[
-            str | None, Form(description="A picture of the catalogue, such as `dresses/17.jpg`")
+            str | None, _left_out(description="A picture of the catalogue: `dresses/17.jpg`, say")
         ] = None,
         query: Annotated[
-            str | None, Form(description="`kept` of an earlier answer: that upload again")
+            str | None, _left_out(description="`kept` of an earlier answer: that upload again")
         ] = None,
         url: Annotated[
             str | None,
-            Form(
+            _left_out(
                 max_length=4000,
                 description="The address of a picture: one of this server's, or the link of a "
                 "picture of the catalogue; of other hosts only those that the server was told",
@@ -92,7 +103,7 @@ def router(service: Service, *, rating: bool) -> APIRouter:
         ] = None,
         box: Annotated[
             str | None,
-            Form(
+            _left_out(
                 description='x1,y1,x2,y2 in pixels of the upright picture, or "auto": the item is '
                 "found. Without it the whole picture, of an `id` its own box. In a catalogue of "
                 "two `views` the whole is compared in any case, without a box the part found, too",
@@ -113,27 +124,28 @@ def router(service: Service, *, rating: bool) -> APIRouter:
                 "the same query"
             ),
         ] = "l2",
-        where: Annotated[list[str] | None, Form(description=WHERE)] = None,
-        filter: Annotated[str | None, Form(description=FILTER)] = None,
+        where: Annotated[list[str] | None, _left_out(description=WHERE, example=[])] = None,
+        filter: Annotated[str | None, _left_out(description=FILTER)] = None,
         group_by: Annotated[
             str | None,
-            Form(
+            _left_out(
                 description="A column that names things of several pictures, such as `item`: of "
                 "each thing the nearest picture alone is a match, and with `id` none of its own "
-                "thing"
+                "thing",
             ),
         ] = None,
         exclude: Annotated[
             list[str] | None,
-            Form(
+            _left_out(
                 max_length=_MOST_LEFT_OUT,
                 description="Pictures of the catalogue that are to be no matches; with `group_by` "
                 "nor are others of their things",
+                example=[],
             ),
         ] = None,
         max_distance: Annotated[
             float | None,
-            Form(
+            _left_out(
                 allow_inf_nan=False,
                 description="Only matches at this distance or nearer; never more than `k`. "
                 "At least 0, but for `ip`",
@@ -173,8 +185,8 @@ def router(service: Service, *, rating: bool) -> APIRouter:
         answer = await service.search(
             prepare,
             Asked(
-                k, metric, where or [], filter or None, offset, max_distance, exclude or [],
-                grouped,
+                k, metric, _written(where), filter or None, offset, max_distance,
+                _written(exclude), grouped,
             ),
         )  # fmt: skip
         asked = answer.query
