@@ -155,6 +155,41 @@ def serving(name: str = "serve-load.json") -> str:
     return "\n".join(lines)
 
 
+def lists(name: str = "serve-lists.json") -> str:
+    """Lists of a large catalogue over HTTP."""
+    record = _load(name)
+    lines = [
+        f"| asked of {record['rows']:,} items | p50 ms | p95 ms |",
+        "|---|--:|--:|",
+    ]
+    lines += [f"| {q['question']} | {q['p50']:.0f} | {q['p95']:.0f} |" for q in record["questions"]]
+    lines += [
+        "",
+        f"The server answered {record['start_seconds']:.0f} s after its start, with "
+        f"{record['memory_mb']:,} MB in memory, and had {record['grown_mb']:,} MB more at the end.",
+    ]
+    return "\n".join(lines)
+
+
+def page(name: str = "page.json") -> str:
+    """The search page in a browser."""
+    record = _load(name)
+    view, scroll = record["first_view"], record["scrolling"]
+    before, after = record["before"], record["after"]
+    rows = [
+        ("first cards", f"{view['cards_s']:.2f} s"),
+        ("no request open", f"{view['rest_s']:.2f} s"),
+        ("bytes of the first view, but for pictures", f"{view['bytes']:,}"),
+        (f"scrolling through {scroll['cards']:,} cards", f"{scroll['seconds']:.0f} s"),
+        ("frames a second, median", f"{scroll['frames_a_second']}"),
+        ("frames in the slowest second", f"{scroll['slowest_second']}"),
+        ("longest frame", f"{scroll['longest_frame_ms']} ms"),
+        ("scripts' memory, before and after", f"{before['heap_mb']}, {after['heap_mb']} MB"),
+        ("elements, before and after", f"{before['elements']:,}, {after['elements']:,}"),
+    ]
+    return "\n".join(["| Chromium | |", "|---|--:|", *(f"| {a} | {b} |" for a, b in rows)])
+
+
 def checksums(name: str = "checksums.json") -> str:
     """What checksums cost."""
     record = _load(name)
@@ -363,6 +398,8 @@ _TABLES: dict[str, Callable[..., str]] = {
     "by-rows": by_rows,
     "by-k": by_k,
     "serving": serving,
+    "lists": lists,
+    "page": page,
     "checksums": checksums,
     "accuracy": accuracy,
     "sender": sender,

@@ -36,7 +36,9 @@ WRITTEN = {
     "Reduced": "left",
 }
 
-_KERNEL = re.compile(r"\bKERNEL void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\(([^)]*)\)")
+_KERNEL = re.compile(
+    r"\bKERNEL void\s+(?:(?:__launch_bounds__|CLUSTERS_OF)\([^)]*\)[\s\\]*)*(\w+)\(([^)]*)\)"
+)
 _STRUCT = re.compile(r"\bstruct (\w+) \{\n(.*?)\n\};", re.DOTALL)
 _POINTER = re.compile(r"(const )?\w+\*\s*(\w+)$")
 
