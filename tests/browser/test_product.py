@@ -220,16 +220,21 @@ def test_both_languages_have_all_words_and_no_others_stand_elsewhere(page: Any) 
     for key, text in english.items():
         assert set(holes.findall(text)) == set(holes.findall(german[key])), key
         assert text.count("|") == german[key].count("|"), key
-    page_text = (STATIC / "index.html").read_text("utf-8")
-    body = re.sub(r"<noscript>.*?</noscript>|<option.*?</option>", "", page_text, flags=re.S)
-    body = body[body.index("<body") :]
-    assert not re.findall(r">\s*[A-Za-z][^<]*<", body)
-    for name in re.findall(r"modulepreload\" href=\"static/([\w-]+\.js)", page_text):
+    for page_name in ("index.html", "rate.html"):
+        page_text = (STATIC / page_name).read_text("utf-8")
+        body = re.sub(r"<(noscript|option|kbd).*?</\1>", "", page_text, flags=re.S)
+        body = body[body.index("<body") :]
+        assert not re.findall(r">\s*[A-Za-z][^<]*<", body), page_name
+        for key in re.findall(r"data-t[\w-]*=\"([\w.]+)\"", body):
+            assert key in english, (page_name, key)
+    names = {file.name for file in STATIC.glob("*.js")} - {"docs.js", "messages.js"}
+    assert {"main.js", "rate.js", "rate-pictures.js"} < names
+    for name in names:
         code = re.sub(r"//.*", "", (STATIC / name).read_text("utf-8"))
         for key in re.findall(r"\bt\(\"([\w.]+)\"", code):
             assert key in english, (name, key)
-        if name != "messages.js":  # words have a capital and a space
-            assert not re.findall(r"[\"'`][A-Z][a-z]+ [a-z][^\"'`]*[\"'`]", code), name
+        # Words have a capital and a space.
+        assert not re.findall(r"[\"'`][A-Z][a-z]+ [a-z][^\"'`]*[\"'`]", code), name
 
 
 def test_the_first_view_is_small_and_soon_there(page: Any) -> None:

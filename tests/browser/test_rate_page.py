@@ -344,3 +344,22 @@ def test_rows_stay_rows_with_ranks_and_pictures_can_be_enlarged(new_page, server
     zoomed.wait_for(state="detached")
     page.keyboard.press("ArrowLeft")
     wait_stored(page, server, "wide", ["left"])
+
+
+def test_in_german(new_page, server):
+    page = new_page(locale="de-DE", viewport={"width": 360, "height": 740})
+    page.goto("/rate")
+    page.get_by_label("Ihr Spitzname").fill("gerda")
+    page.keyboard.press("Enter")
+    page.locator("#pictures img").first.wait_for()
+    page.wait_for_function(SETTLED)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert page.locator("#question").inner_text() in (
+        "Ist das derselbe Gegenstand?", "Welche Reihe zeigt die besseren Treffer?",
+    )  # fmt: skip
+    assert page.locator("#place").inner_text() == f"1 von {TOTAL}"
+    page.keyboard.press("0")
+    wait_stored(page, server, "gerda", ["unsure"])
+    page.keyboard.press("u")
+    page.keyboard.press("u")
+    assert "Es gibt nichts zurückzunehmen." in page.locator("#status").inner_text()

@@ -1,6 +1,7 @@
 // The pictures of tasks: loaded ahead, and shown.
 
 import { element } from "./dom.js";
+import { t } from "./i18n.js";
 
 const LARGE = 1024;
 const SMALL = 448;
@@ -11,7 +12,7 @@ function address({ key }, size) {
 
 // A picture over the page, as large as it fits, until it is clicked or Escape is pressed.
 function enlarge(shown, alt) {
-  const close = element("button", { type: "button", class: "button", click: () => dialog.close() }, "Close");
+  const close = element("button", { type: "button", class: "button", click: () => dialog.close() }, t("rate.close"));
   const image = element("img", { alt, src: address(shown, LARGE), click: () => dialog.close() });
   const dialog = element("dialog", { class: "zoom", "aria-label": alt, close: () => dialog.remove() }, close, image);
   document.body.append(dialog);
@@ -25,7 +26,7 @@ class Picture {
     this.image = element("img", { alt, draggable: "false", decoding: "async" });
     this.frame = element(
       "button",
-      { type: "button", class: "frame", "aria-label": `${alt}: enlarge`, click: () => enlarge(shown, alt) },
+      { type: "button", class: "frame", "aria-label": t("rate.enlarge", { what: alt }), click: () => enlarge(shown, alt) },
       this.image,
     );
     const settle = () => {
@@ -35,7 +36,7 @@ class Picture {
     if (shown.region) this.mark(shown.region);
     this.image.addEventListener("error", () => {
       this.frame.classList.add("gone");
-      this.frame.replaceChildren(`${alt} cannot be shown. You may answer: can't say.`);
+      this.frame.replaceChildren(t("rate.gone", { what: alt }));
       settle();
     }, { once: true });
     this.image.src = address(shown, size);
@@ -88,17 +89,21 @@ export class Pictures {
     );
   }
 
+  asked(query) {
+    return this.figure(query, LARGE, t("rate.query"), t("rate.query.caption"));
+  }
+
   match({ query, result }) {
     return element(
       "div",
       { class: "match" },
-      this.figure(query, LARGE, "The picture searched with", "Searched with"),
-      this.figure(result, LARGE, "The picture found", "Found"),
+      this.asked(query),
+      this.figure(result, LARGE, t("rate.result"), t("rate.result.caption")),
     );
   }
 
   better({ query, left, right }) {
-    const asked = this.figure(query, LARGE, "The picture searched with", "Searched with");
+    const asked = this.asked(query);
     asked.classList.add("asked");
     return element("div", { class: "better" }, asked, this.row(left, "A"), this.row(right, "B"));
   }
@@ -106,8 +111,8 @@ export class Pictures {
   row(pictures, side) {
     return element(
       "section",
-      { class: side === "A" ? "row left" : "row right", "aria-label": `Row ${side}` },
-      element("h2", {}, `Row ${side}`),
+      { class: side === "A" ? "row left" : "row right", "aria-label": t("rate.row", { side }) },
+      element("h2", {}, t("rate.row", { side })),
       element(
         "ol",
         {},
@@ -115,7 +120,7 @@ export class Pictures {
           element(
             "li",
             {},
-            this.picture(shown, SMALL, `Row ${side}, result ${place + 1} of ${pictures.length}`),
+            this.picture(shown, SMALL, t("rate.row.result", { side, place: place + 1, total: pictures.length })),
           ),
         ),
       ),

@@ -7,6 +7,7 @@
 import { Alert } from "./alert.js";
 import { call } from "./api.js";
 import { byId, element, say } from "./dom.js";
+import { offerLanguages, t, translate } from "./i18n.js";
 import { Outbox, post } from "./rate-outbox.js";
 import { Pictures } from "./rate-pictures.js";
 import { store, stored } from "./storage.js";
@@ -14,32 +15,20 @@ import { store, stored } from "./storage.js";
 const NICKNAME = "vsearch-rate-nickname";
 const KEYS = "vsearch-rate-keys";
 
-const QUESTIONS = {
-  match: "Is this the same item?",
-  better: "Which row shows the better matches?",
-};
-// The answer, its words, its keys, and the key that is shown.
+// The answer (its words are rate.ANSWER), its keys, and the key that is shown.
 const ANSWERS = {
   match: [
-    ["same", "Same item", ["1"], "1"],
-    ["similar", "Similar", ["2"], "2"],
-    ["different", "Different", ["3"], "3"],
-    ["unsure", "Can't say", ["0", "?"], "0"],
+    ["same", ["1"], "1"],
+    ["similar", ["2"], "2"],
+    ["different", ["3"], "3"],
+    ["unsure", ["0", "?"], "0"],
   ],
   better: [
-    ["left", "A is better", ["ArrowLeft"], "←"],
-    ["equal", "Equally good", ["ArrowDown"], "↓"],
-    ["right", "B is better", ["ArrowRight"], "→"],
-    ["unsure", "Can't say", ["0", "?"], "0"],
+    ["left", ["ArrowLeft"], "←"],
+    ["equal", ["ArrowDown"], "↓"],
+    ["right", ["ArrowRight"], "→"],
+    ["unsure", ["0", "?"], "0"],
   ],
-};
-const EXPLAINED = {
-  match: "You will see two pictures at a time: one that was searched with, and one that was found. " +
-    "Say whether they show the same item, a similar one, or a different one.",
-  better: "You will see a picture that was searched with beside two rows of matches, A and B, best first. " +
-    "Say which row is better.",
-  both: "You will see what was found for a picture: sometimes two rows of matches, of which you " +
-    "choose the better one; sometimes one match, of which you say whether it is the same item.",
 };
 const KEPT_BEHIND = 5; // tasks whose pictures stay for undo
 
@@ -49,6 +38,9 @@ const sections = ["welcome", "task", "finished"].map(byId);
 function only(section) {
   for (const each of sections) each.hidden = each !== section;
 }
+
+// What is said of a request that was given up.
+const slow = () => ({ cause: t("rate.slow"), cure: t("rate.slow.cure") });
 
 class Session {
   constructor(study, nickname, ended) {
@@ -84,7 +76,7 @@ class Session {
       const asked = new URLSearchParams({ nickname: this.nickname });
       this.acknowledged(await call(`api/rate/next?${asked}`));
     } catch (error) {
-      this.failed(error, "Your place was not found", [["Try again", () => this.refresh()]]);
+      this.failed(error, t("rate.lost"), [[t("again"), () => this.refresh()]]);
     }
   }
 
@@ -108,7 +100,7 @@ class Session {
     const done = this.at - 1;
     byId("progress").max = this.total;
     byId("progress").value = done;
-    byId("place").textContent = `${Math.min(this.at, this.total)} of ${this.total}`;
+    byId("place").textContent = t("rate.place", { at: Math.min(this.at, this.total), total: this.total });
     byId("undo").disabled = done === 0;
     byId("undo-last").hidden = done === 0;
     if (done >= this.total) return this.finish();
@@ -126,7 +118,8 @@ class Session {
     const pictures = this.pictures.get(this.at);
     byId("pictures").replaceChildren(pictures.element);
     if (this.mode !== task.mode) this.ask(task.mode);
-    say(byId("status"), `${this.said ?? ""}${this.at} of ${this.total}. ${QUESTIONS[task.mode]}`);
+    const place = t("rate.place", { at: this.at, total: this.total });
+    say(byId("status"), `${this.said ?? ""}${place}. ${t(`rate.question.${task.mode}`)}`);
     this.said = "";
     return undefined;
   }
@@ -134,10 +127,10 @@ class Session {
   // The question and its answers, when they change.
   ask(mode) {
     this.mode = mode;
-    byId("question").textContent = QUESTIONS[mode];
+    byId("question").textContent = t(`rate.question.${mode}`);
     const had = byId("answers").contains(document.activeElement);
     byId("answers").replaceChildren(
-      ...ANSWERS[mode].map(([answer, words, keys, key]) =>
+      ...ANSWERS[mode].map(([answer, keys, key]) =>
         element(
           "button",
           {
@@ -147,7 +140,7 @@ class Session {
             "aria-keyshortcuts": keys.join(" "),
             click: () => this.judge(answer),
           },
-          words,
+          t(`rate.${answer}`),
           element("kbd", { "aria-hidden": "true" }, key),
         ),
       ),
@@ -164,8 +157,8 @@ class Session {
     }
     const first = byId("finished").hidden;
     byId("finished-text").textContent = this.total
-      ? `${this.nickname}, you have judged all ${this.total}. Every answer is saved.`
-      : "There is nothing to judge: all systems found the same.";
+      ? t("rate.thanks", { name: this.nickname, total: this.total })
+      : t("rate.nothing");
     only(byId("finished"));
     if (first) byId("finished-title").focus();
     return undefined;
@@ -175,13 +168,12 @@ class Session {
     const number = this.at;
     if (this.shown !== number || !this.pictures.get(number).settled) {
       // Nobody can judge what is not yet to be seen.
-      say(byId("status"), "The pictures are still loading. Answer when you see them.");
+      say(byId("status"), t("rate.wait"));
       return;
     }
-    const [, words] = ANSWERS[this.mode].find(([name]) => name === answer);
     this.flash(answer);
     alert.clear();
-    this.said = `${words}. `;
+    this.said = `${t(`rate.${answer}`)}. `;
     this.at += 1;
     this.outbox.add("judgements", { number, answer });
     this.show();
@@ -189,11 +181,11 @@ class Session {
 
   undo() {
     if (this.at === 1) {
-      say(byId("status"), "There is nothing to undo.");
+      say(byId("status"), t("rate.undo.none"));
       return;
     }
     alert.clear();
-    this.said = "Undone. ";
+    this.said = `${t("rate.undone")} `;
     this.at -= 1;
     this.outbox.add("undo", { number: this.at });
     this.show();
@@ -212,25 +204,24 @@ class Session {
       region.replaceChildren();
       return;
     }
-    const what = count === 1 ? "One answer is" : `${count} answers are`;
-    const why = error.parts?.cause ?? "The server did not answer in time.";
+    const why = error.parts?.cause ?? t("rate.slow");
     region.replaceChildren(
-      `${why} ${what} kept in this browser and sent again until saved.`,
-      element("button", { type: "button", class: "button", click: again }, "Send now"),
+      `${why} ${t("rate.unsent", { n: count })}`,
+      element("button", { type: "button", class: "button", click: again }, t("rate.send")),
     );
   }
 
   // An answer that the server will never take, such as one to a task that another window
   // answered: what it has instead is shown.
   refused(error) {
-    this.failed(error, "Your last answer was not taken", []);
+    this.failed(error, t("rate.refused"), []);
     if (error.status !== 401) this.refresh();
   }
 
   failed(error, title, actions) {
-    const parts = error.parts ?? { cause: "The server did not answer in time.", cure: "Try again." };
-    if (error.status === 404 && parts.cause.startsWith("There is no rater")) this.ended();
-    else alert.show(title, parts, actions);
+    // The rater is not (or no longer) in the file.
+    if (error.code === "no_such_item") this.ended();
+    else alert.show(title, error.parts ?? slow(), actions);
   }
 }
 
@@ -238,7 +229,7 @@ class Page {
   constructor(study) {
     this.study = study;
     this.session = null;
-    byId("explained").textContent = EXPLAINED[study.mode];
+    byId("explained").textContent = t(`rate.explained.${study.mode}`);
     byId("nickname").value = stored("localStorage", NICKNAME) ?? "";
     byId("join").addEventListener("submit", (event) => {
       event.preventDefault();
@@ -261,6 +252,7 @@ class Page {
     only(byId("welcome"));
     byId("who").hidden = true;
     byId("leave").hidden = true;
+    byId("language").hidden = false;
     byId("nickname").focus();
   }
 
@@ -273,13 +265,13 @@ class Page {
       byId("who").textContent = rater.nickname;
       byId("who").hidden = false;
       byId("leave").hidden = false;
+      byId("language").hidden = true; // the line is short on a phone
       this.session?.close();
       this.session = new Session(this.study, rater.nickname, () => this.leave());
       this.session.start();
     } catch (error) {
       this.welcome();
-      const parts = error.parts ?? { cause: "The server did not answer in time.", cure: "Try again." };
-      alert.show("You are not in yet", parts);
+      alert.show(t("rate.not_in"), error.parts ?? slow());
     }
   }
 
@@ -309,7 +301,7 @@ class Page {
       return;
     }
     if (byId("task").hidden || !session.mode) return;
-    const found = ANSWERS[session.mode].find(([, , keys]) => keys.includes(event.key));
+    const found = ANSWERS[session.mode].find(([, keys]) => keys.includes(event.key));
     if (!found) return;
     event.preventDefault();
     session.judge(found[0]);
@@ -321,8 +313,11 @@ async function begin() {
     new Page(await call("api/rate/study"));
   } catch (error) {
     const parts = error.parts ?? { cause: String(error) };
-    alert.show("The study was not loaded", parts, [["Try again", () => location.reload()]]);
+    alert.show(t("rate.no_study"), parts, [[t("again"), () => location.reload()]]);
   }
 }
 
+translate();
+offerLanguages(byId("language"));
+document.title = t("rate.title");
 begin();
