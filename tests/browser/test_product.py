@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -160,18 +161,33 @@ def test_of_several_files_the_others_are_a_click_away(page: Any, server: Any) ->
     expect(page.locator("#query-name")).to_have_text(files[1].name)
 
 
-def test_an_address_in_place_of_a_picture_is_answered(page: Any) -> None:
-    page.goto("/")
-    expect(page.locator("#items li")).to_have_count(42)
+def pasted(page: Any, text: str) -> None:
     page.evaluate(
-        """() => {
+        """(text) => {
             const clipboardData = new DataTransfer();
-            clipboardData.setData("text/plain", "https://shop.example/shirt.jpg");
+            clipboardData.setData("text/plain", text);
             document.body.dispatchEvent(
               new ClipboardEvent("paste", { bubbles: true, cancelable: true, clipboardData }));
-        }"""
+        }""",
+        text,
     )
+
+
+def test_an_address_in_place_of_a_picture_is_answered(new_page: Callable[..., Any]) -> None:
+    page = new_page(may_fail=(400,))
+    page.goto("/")
+    expect(page.locator("#items li")).to_have_count(42)
+    pasted(page, "https://shop.example/shirt.jpg")
     expect(page.get_by_role("alert")).to_contain_text("cannot fetch pictures from other sites")
+
+
+def test_the_address_of_a_picture_of_the_catalogue_is_searched_by(page: Any, server: Any) -> None:
+    page.goto("/")
+    expect(page.locator("#items li")).to_have_count(42)
+    id_ = page.request.get("/api/items?limit=1").json()["items"][0]["id"]
+    pasted(page, f"{server.url}/api/items/{quote(id_, safe='')}/picture")
+    expect(page).to_have_url(re.compile(rf"[?&]id={re.escape(quote(id_, safe=''))}"))
+    expect(page.locator("#results li").first).to_be_visible()
 
 
 def test_searches_are_remembered_here_until_they_are_forgotten(page: Any) -> None:

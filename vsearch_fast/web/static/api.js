@@ -165,6 +165,12 @@ export function search(state, file, { offset = 0, k = state.k, ...options }) {
   return call("api/search", { ...options, method: "POST", body: form });
 }
 
+// What the server takes an address for: an item of the catalogue, or a picture that it has fetched
+// and keeps.
+export function searchAddress(url, options) {
+  return call("api/search", { ...options, method: "POST", body: new URLSearchParams({ url, k: 1 }) });
+}
+
 export function duplicates(offset, limit, options) {
   return call(`api/duplicates?${new URLSearchParams({ offset, limit })}`, options);
 }

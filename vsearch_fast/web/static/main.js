@@ -121,9 +121,12 @@ class Page {
 
   upload(file, others) {
     this.offer(file, others);
-    // Compared as the catalogue was made: whole with whole, a part with parts.
-    const box = this.catalogue.boxed && this.catalogue.locates ? "auto" : "";
-    this.attempt({ ...withoutQuery(this.state), box, text: "" }, { file, focus: true });
+    this.attempt({ ...withoutQuery(this.state), box: this.ownBox(), text: "" }, { file, focus: true });
+  }
+
+  // Of a new picture: compared as the catalogue was made, whole with whole, a part with parts.
+  ownBox() {
+    return this.catalogue.boxed && this.catalogue.locates ? "auto" : "";
   }
 
   // Of several files one is searched by; the others are a click away.
@@ -143,16 +146,28 @@ class Page {
     );
   }
 
-  // An address in place of a picture: one of this page is gone to, others cannot be fetched.
-  address(text) {
+  // An address in place of a picture: one of this page is gone to; of others the server knows
+  // those of its catalogue, and fetches from the hosts that it was told.
+  async address(text) {
     const url = URL.parse?.(text) ?? null;
     if (url?.origin === location.origin && isShared(fromLink(url.search, ""))) {
       this.attempt(fromLink(url.search, this.catalogue.default_metric), { focus: true });
       return;
     }
-    alert.show(t("address.title"), {
-      cause: t("address.cause"), consequence: t("address.consequence"), cure: t("address.cure"),
-    }, [[t("intake.choose"), () => byId("file").click()]]);
+    let error = null;
+    try {
+      const { query } = await api.searchAddress(text);
+      if (query.id) this.attempt(withItem(this.wanted.state, query.id), { focus: true });
+      else this.attempt({ ...withoutQuery(this.state), query: query.kept, box: this.ownBox(), text: "" }, { focus: true });
+      return;
+    } catch (refused) {
+      error = refused;
+    }
+    const fetches = error.code && error.code !== "url_not_fetched";
+    const parts = fetches
+      ? error.parts
+      : { cause: t("address.cause"), consequence: t("address.consequence"), cure: t("address.cure") };
+    alert.show(t("address.title"), parts, [[t("intake.choose"), () => byId("file").click()]]);
   }
 
   // Try to reach a state. The page and its address change once the answer is there, so a failure
