@@ -92,6 +92,7 @@ def test_info(index: Index) -> None:
         "reductions": {},
         "thresholds": {},
         "likeness": {},
+        "titles": {},
     }
     assert repr(index).startswith("<Index '")
 
