@@ -25,6 +25,8 @@ def cupy(monkeypatch):
     module = types.ModuleType("cupy")
     known: dict[tuple[str, tuple[str, ...]], int] = {}
     together = threading.Barrier(2)
+    # Of an odd number the last comes alone.
+    pairs = iter(range(len(sources.units_for((9, 0))) // 2 * 2))
 
     class RawModule:
         def __init__(self, code, options):
@@ -32,7 +34,8 @@ def cupy(monkeypatch):
 
         def compile(self):
             if self.key not in known:
-                together.wait(timeout=20)  # raises where the other does not come
+                if next(pairs, None) is not None:
+                    together.wait(timeout=20)  # raises where the other does not come
             known[self.key] = known.get(self.key, 0) + 1
 
         def get_global(self, name):
