@@ -33,9 +33,8 @@ def cupy(monkeypatch):
             self.key = code, options
 
         def compile(self):
-            if self.key not in known:
-                if next(pairs, None) is not None:
-                    together.wait(timeout=20)  # raises where the other does not come
+            if self.key not in known and next(pairs, None) is not None:
+                together.wait(timeout=20)  # raises where the other does not come
             known[self.key] = known.get(self.key, 0) + 1
 
         def get_global(self, name):
