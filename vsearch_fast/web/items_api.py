@@ -28,6 +28,11 @@ _CACHED = "private, max-age=60"
 _MOST_EXPORTED = 10_000
 
 
+def _jpeg(request: Request, content: bytes) -> Response:
+    etag = conditional.etag_of(content)
+    return conditional.answer(request, content, "image/jpeg", etag, _CACHED)
+
+
 def router(service: Service) -> APIRouter:
     """The catalogue, to read."""
     routes = APIRouter(route_class=StrictRoute, tags=["catalogue"])
@@ -139,9 +144,7 @@ def router(service: Service) -> APIRouter:
                 "one_query", f"The request names {'two pictures' if id else 'no picture'}",
                 "Nothing was sent", "Give either id or query",
             )  # fmt: skip
-        content = await service.thumbnail(id, query, size)
-        etag = conditional.etag_of(content)
-        return conditional.answer(request, content, "image/jpeg", etag, _CACHED)
+        return _jpeg(request, await service.thumbnail(id, query, size))
 
     @routes.head("/api/items/{id:path}/thumbnail", include_in_schema=False)
     @routes.get(
@@ -155,9 +158,7 @@ def router(service: Service) -> APIRouter:
         id: str,
         size: Annotated[Size, Query(description="Pixels of the long side")] = Size.SMALL,
     ) -> Response:
-        content = await service.thumbnail(id, None, size)
-        etag = conditional.etag_of(content)
-        return conditional.answer(request, content, "image/jpeg", etag, _CACHED)
+        return _jpeg(request, await service.thumbnail(id, None, size))
 
     @routes.head("/api/items/{id:path}/picture", include_in_schema=False)
     @routes.get(
