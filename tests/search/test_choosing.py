@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 
 from vsearch_fast.kernels import reference
 from vsearch_fast.search import Sketched, topk
-from vsearch_fast.search.choosing import building, scanning, sketching, strategy_for
+from vsearch_fast.search.choosing import (
+    building,
+    reductions_pay,
+    scanning,
+    sketching,
+    strategy_for,
+)
 
 SIZES = (st.integers(0, 10**8), st.integers(1, 10**4), st.integers(1, 10**5), st.integers(1, 10**4))
 
@@ -63,3 +69,10 @@ def test_auto_does_so(metric: str, rows: int, queries: int) -> None:
         distances, ids, proof = topk(asked, given_rows, 4, metric=metric, explain=True)  # type: ignore[call-overload]
         assert proof.strategy == strategy_for(rows, queries, 640, 4, sketched=sketched)
         assert np.array_equal(distances[:3], want[0]) and np.array_equal(ids[:3], want[1])
+
+
+def test_reductions_are_learnt_where_they_save_more() -> None:
+    """What learning them costs is the same however many pairs there are."""
+    assert not reductions_pay(10_000**2 // 2, 10_000, 4096)
+    assert reductions_pay(40_000**2 // 2, 40_000, 4096)
+    assert not reductions_pay(40_000 * 256, 40_000, 4096)

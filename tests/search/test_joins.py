@@ -27,9 +27,10 @@ from hypothesis import strategies as st
 
 from vsearch_fast.errors import ArgumentError
 from vsearch_fast.kernels import reference
-from vsearch_fast.search import Sketched, self_join, self_join_blocks
+from vsearch_fast.search import Sketched, joins, learning, self_join, self_join_blocks
 from vsearch_fast.search.arguments import Strategy
 from vsearch_fast.search.cpu import within
+from vsearch_fast.search.sketches import REDUCED
 from vsearch_fast.search.tiling import Tiling
 from vsearch_fast.words import LEAST
 
@@ -110,7 +111,8 @@ def test_no_two_rows_are_compared_twice(metric, strategy, cut, monkeypatch):
         return work
 
     monkeypatch.setattr(within, "_QUERIES", size)
-    monkeypatch.setattr("vsearch_fast.search.joins.on_processor", lambda: _told(watched))
+    monkeypatch.setattr(joins, "on_processor", lambda: _told(watched))
+    monkeypatch.setattr(joins, "reductions_pay", lambda *_: True)
     radius = 10**6 if metric == "hamming" else 1.0
     with cut_as(cut):
         got = self_join(database, radius, metric=metric, strategy=strategy)
@@ -201,6 +203,20 @@ def test_odd_arrays_are_converted_once(monkeypatch):
             got = self_join(rows.astype(np.float64), 6, metric="l2", strategy=strategy)
             assert_same(got, reference.self_join(rows, 6, "l2"))
     assert not converted
+
+
+@pytest.mark.parametrize("metric", FLOAT_METRICS)
+def test_reductions_are_learnt_for_the_metric_alone_and_where_they_pay(metric, monkeypatch):
+    learnt: list[str] = []
+    monkeypatch.setattr(learning, "learn", lambda rows, metric: learnt.append(metric))
+    rows = gaussian(90, 40)
+    want = reference.self_join(rows, 6, metric)
+    with cut_as(Tiling(reduce_rows=16)):
+        assert_same(self_join(rows, 6, metric=metric, strategy="sketch"), want)
+        assert learnt == []
+        monkeypatch.setattr(joins, "reductions_pay", lambda pairs, rows, dim: pairs == 90 * 90 // 2)
+        assert_same(self_join(rows, 6, metric=metric, strategy="sketch"), want)
+    assert learnt == [metric] * (metric in REDUCED)
 
 
 @pytest.mark.parametrize("radius", [np.nan, -1.0, [1.0, 2.0], "near"])

@@ -14,7 +14,7 @@ from .roofs import last_level_cache
 
 _PACKAGES = (
     "vsearch_fast", "numpy", "numba", "llvmlite", "scipy", "scikit-learn", "faiss-cpu",
-    "usearch", "numkong", "pynear", "threadpoolctl",
+    "usearch", "numkong", "pynear", "imagededup", "torch", "threadpoolctl",
 )  # fmt: skip
 #: Variables that change how libraries compute. Those that hold folders are not recorded.
 _VARIABLES = ("BLIS_", "GOMP_", "KMP_", "MKL_", "NUMBA_", "OMP_", "OPENBLAS_", "VSEARCH_SIMD")

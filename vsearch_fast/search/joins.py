@@ -28,6 +28,7 @@ from .arguments import (
     checked_segments,
     checked_words,
 )
+from .choosing import reductions_pay
 from .cpu.chunks import Problem
 from .ranges import (
     LIMIT,
@@ -39,7 +40,7 @@ from .ranges import (
 )
 from .resident import Resident
 from .rows import Reading, converted, live_rows, not_finite, readable, segment_name
-from .sketches import Sketch, Sketched, build
+from .sketches import REDUCED, Sketch, Sketched, build
 
 #: Pairs of a block of `self_join_blocks` at most.
 BLOCK = 1 << 22
@@ -251,6 +252,24 @@ class _Rows:
         return rows
 
 
+def _sketched(
+    arrays: Sequence[NDArray],
+    sketches: Sequence[Sketch | None],
+    metric: str,
+    pairs: int,
+    threads: int | None,
+) -> list[Sketch | None]:
+    """Sketches of arrays, made where there are none; and, for so many pairs, reductions by the
+    metric where it has any and these pay."""
+    made = list(sketches)
+    for number, array in enumerate(arrays):
+        if made[number] is None and len(array):
+            rows, dim = array.shape
+            pay = metric in REDUCED and reductions_pay(pairs, rows, dim)
+            made[number] = build(array, threads, (metric,) if pay else ())
+    return made
+
+
 def _live_ids(arrays: Sequence[NDArray], lives: Sequence[NDArray[np.uint8] | None]) -> NDArray:
     """Ids of the rows that live, ascending, int64."""
     starts = np.cumsum([0, *map(len, arrays)])
@@ -298,10 +317,7 @@ class _Join:
             arrays = [each if readable(each) else converted(each) for each in arrays]
         made = list(sketches or [None] * len(arrays))
         if strategy == "sketch":
-            made = [
-                build(array, threads) if sketch is None and len(array) else sketch
-                for array, sketch in zip(arrays, made, strict=True)
-            ]
+            made = _sketched(arrays, made, metric, rows * rows // 2, threads)
         problem = Problem(metric, arrays, lives, made, 1, reading)
         self._task = cpu.Task(problem, self._kernels, strategy == "sketch")
         if rows:
@@ -417,10 +433,7 @@ class _Cross:
         self._workers = workers_for(work, threads)
         made = list(sketches or [None] * len(arrays))
         if strategy == "sketch":
-            made = [
-                build(array, threads) if sketch is None and len(array) else sketch
-                for array, sketch in zip(arrays, made, strict=True)
-            ]
+            made = _sketched(arrays, made, metric, rows * len(self.order), threads)
         problem = Problem(metric, arrays, lives, made, 1, reading)
         self._task = cpu.Task(problem, self._kernels, strategy == "sketch")
         if rows and len(self.order):

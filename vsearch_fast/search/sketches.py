@@ -28,6 +28,8 @@ from . import learning, tiling
 from .reductions import Reduced, Reduction
 from .rows import Live, converted
 
+#: Metrics that rows can be reduced for.
+REDUCED = ("l1", "l2")
 #: Rows that parameters are chosen by, of each run.
 _SAMPLE = 32
 #: Rows that show whether the parameters of the run before serve, and residuals at which they do.
@@ -161,9 +163,12 @@ def sketch_live(
 
 
 @usually
-def build(array: NDArray, threads: int | None = None) -> Sketch:
-    """Sketch all rows of an array of floats, in parallel."""
+def build(array: NDArray, threads: int | None = None, reduced: Sequence[str] = REDUCED) -> Sketch:
+    """Sketch all rows of an array of floats, in parallel.
 
+    Args:
+        reduced: metrics whose reductions are learnt, too, and taken where they pay: seconds each.
+    """
     rows, dim = array.shape
     data = aligned((rows, layout.width_of(dim)), np.uint8)
     facts = np.empty((rows, layout.FACTS))
@@ -184,16 +189,18 @@ def build(array: NDArray, threads: int | None = None) -> Sketch:
 
     run(work, workers, stop)
     bad = np.flatnonzero(~np.isfinite(facts[:, layout.E2]))
-    return Sketch(data, facts, runs, bad, _reduced(array, workers, stop))
+    return Sketch(data, facts, runs, bad, _reduced(array, reduced, workers, stop))
 
 
-def _reduced(array: NDArray, workers: int, stop: Event) -> dict[str, list[Reduced]]:
+def _reduced(
+    array: NDArray, metrics: Sequence[str], workers: int, stop: Event
+) -> dict[str, list[Reduced]]:
     """The rows of an array reduced, by metric, where that pays."""
     made: dict[str, list[Reduced]] = {}
     count = len(array) // layout.PAGE * layout.PAGE
     if len(array) < tiling.TILING.reduce_rows:
         return made
-    for metric in ("l1", "l2"):
+    for metric in metrics:
         reduction = learning.learn(array, metric)
         if reduction is None:
             continue
