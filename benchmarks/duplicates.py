@@ -3,30 +3,25 @@
     python benchmarks/duplicates.py photos/ --json results.json       both
     python benchmarks/duplicates.py --rows 100000                     time alone, on drawn rows
 
-**Time**: all pairs of rows within a cosine distance of each other. `self_join` (which makes its
-sketches meanwhile), `Index.duplicates` (groups, of an index on disk that has them; no picture is
-looked at) and FAISS' `range_search` of all rows among all (`IndexFlatIP` on rows of length 1) take
-turns. Rows are the features of the photos repeated with noise of 1%, or clusters without photos;
-every hundredth is a copy of another one, with less noise. FAISS finds every pair twice and every
-row itself: both are left out of its pairs.
+**Time**: all pairs of rows within a cosine distance of each other, and all pairs of 64-bit hashes
+within 10 bits, by the package and by others (`duplicate_times.py`).
 
 **Truth**: of some photos copies are made, and kinds of them looked for among all photos:
 recompressed (JPEG quality 40), resized (half the width and height), cropped (90% of both),
 mirrored, watermarked. *Recall* is the share of copies whose photo lies within the threshold;
 *precision* the share of (copy, photo) pairs within it that are of one photo. *Photos* counts the
 pairs among the photos themselves: nobody made those, some are two shots of one thing. Beside the
-network's features and codes stands a perceptual hash (DCT), as imagededup defines its PHash: grey,
-32 x 32 by Lanczos, the 8 x 8 lowest frequencies of the cosine transform, a bit each, whether it
-reaches the median of all but the first; 10 of 64 bits may differ there by default.
+network's features and codes stands a perceptual hash (DCT), as imagededup defines its PHash: 32 x
+32 by Lanczos, grey, the 8 x 8 lowest frequencies of the cosine transform, a bit each, whether it
+reaches the median of all but the first; 10 of 64 bits may differ there by default. (Its network,
+MobileNetV3, is not measured: its weights come from the network alone.)
 """
 
 from __future__ import annotations
 
-import gc
 import io
 import json
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -34,20 +29,15 @@ from typing import Any
 
 import click
 import numpy as np
+from duplicate_times import RADIUS, feature_times, hash_times, hashes_to_join, rows_to_join
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from vsearch_fast import Embedder, Index, range_search, self_join, self_join_blocks
-from vsearch_fast.bench.cases import Case
-from vsearch_fast.bench.data import Data
+from vsearch_fast import Embedder, range_search, self_join_blocks
 from vsearch_fast.bench.machine import command_line, environment
 from vsearch_fast.images import find_images
 from vsearch_fast.machine import available_threads
-from vsearch_fast.system import average_load
 from vsearch_fast.words import Metric
-
-#: Cosine distance of the pairs that are timed.
-RADIUS = 0.02
 
 #: By measure: the thresholds that are told, as distances.
 THRESHOLDS: dict[str, tuple[float, ...]] = {
@@ -55,8 +45,6 @@ THRESHOLDS: dict[str, tuple[float, ...]] = {
     "hamming": (164, 245, 286, 327, 409),
     "phash": (0, 2, 4, 6, 8, 10),
 }
-
-_NOISE, _COPY_NOISE, _COPIES = 0.01, 0.002, 100
 
 
 def _jpeg(image: Image.Image, quality: int) -> bytes:
@@ -103,7 +91,8 @@ def phash(image: Image.Image) -> NDArray[np.uint8]:
     """The perceptual hash (DCT) of a picture, uint8 (8,)."""
     from scipy.fft import dct
 
-    grey = np.asarray(image.convert("L").resize((32, 32), Image.Resampling.LANCZOS), np.float64)
+    small = image.convert("RGB").resize((32, 32), Image.Resampling.LANCZOS)
+    grey = np.asarray(small.convert("L"), np.float64)
     low = dct(dct(grey, axis=0), axis=1)[:8, :8].ravel()
     return np.packbits(low >= np.median(low[1:]))
 
@@ -212,76 +201,6 @@ def truth(
     return record, features["photos"]
 
 
-def rows_to_join(count: int, dim: int, features: NDArray | None) -> NDArray[np.float32]:
-    """float32 (count, dim), of length 1: every hundredth is nearly another one."""
-    rng = np.random.default_rng(1)
-    if features is None:
-        case = Case("cosine", rows=count, queries=1, dim=dim, data="clusters")
-        rows = Data().load(case)[1]
-    else:
-        rows = np.ascontiguousarray(features[np.arange(count) % len(features)], np.float32)
-    size = float(np.sqrt(np.mean(np.square(rows[:1000]))))
-    for start in range(0, count, 2048):
-        part = rows[start : start + 2048]
-        if features is not None:
-            part += _NOISE * size * rng.standard_normal(part.shape, np.float32)
-    copies = np.arange(_COPIES - 1, count, _COPIES)
-    noise = _COPY_NOISE * size * rng.standard_normal((len(copies), rows.shape[1]), np.float32)
-    rows[copies] = rows[copies - _COPIES // 2] + noise
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows
-
-
-def _timed(run: Callable[[], int]) -> tuple[int, float, float]:
-    """What it finds, and the seconds that pass and that processors work for it."""
-    gc.collect()
-    began, worked = time.perf_counter(), time.process_time()
-    return run(), time.perf_counter() - began, time.process_time() - worked
-
-
-def times(rows: NDArray[np.float32], runs: int, threads: int) -> dict[str, Any]:
-    """Seconds of each way, taking turns, and the pairs that each finds; seconds of work of all
-    threads, which other programs disturb less, beside them."""
-    import faiss
-
-    faiss.omp_set_num_threads(threads)
-    peer = faiss.IndexFlatIP(rows.shape[1])
-    peer.add(rows)
-    self_join(rows[:1000], RADIUS, metric="cosine", threads=threads)  # compiles
-
-    def by_faiss() -> int:
-        limits, _, _ = peer.range_search(rows, 1 - RADIUS)
-        return (int(limits[-1]) - len(rows)) // 2
-
-    def by_join() -> int:
-        return len(self_join(rows, RADIUS, metric="cosine", threads=threads)[0])
-
-    ways: dict[str, Callable[[], int]] = {"self_join": by_join, "faiss": by_faiss}
-    found: dict[str, Any] = {"seconds": {}, "work": {}, "pairs": {}, "load": []}
-    with tempfile.TemporaryDirectory() as place:
-        with Index.create(Path(place) / "index", rows.shape[1]) as index:
-            for start in range(0, len(rows), 4096):
-                part = rows[start : start + 4096]
-                index.add([str(start + number) for number in range(len(part))], part)
-        with Index.open(Path(place) / "index") as index:
-
-            def by_index() -> int:
-                return len(index.duplicates(within=RADIUS, threads=threads))
-
-            ways["index"] = by_index
-            for run in range(runs):
-                found["load"].append(average_load())
-                for name, way in ways.items():
-                    if run == 0 and name == "index":  # checks what is on the disk
-                        way()
-                    pairs, seconds, work = _timed(way)
-                    found["seconds"].setdefault(name, []).append(seconds)
-                    found["work"].setdefault(name, []).append(work)
-                    found["pairs"][name] = pairs  # of the index: groups
-                    click.echo(f"{name:10} {seconds:8.2f} s  {work:8.2f} s  {pairs:,}", err=True)
-    return found
-
-
 def shown(record: dict[str, Any]) -> str:
     """The record in lines."""
     lines = []
@@ -300,16 +219,18 @@ def shown(record: dict[str, Any]) -> str:
                     f"{outcome['threshold']:<10g}" + "".join(f"{text:>22}" for text in each)
                     + f"{outcome['photos']:9,}"
                 )  # fmt: skip
-    if "time" in record:
-        found = record["time"]
-        lines.append(f"\n{record['rows']:,} rows of {record['dim']:,}, within {RADIUS}")
-        for name, seconds in found["seconds"].items():
-            work = statistics.median(found["work"][name])
+    for name, of in (("time", "rows of {dim:,}, within {radius}"), ("hash_time", "hashes")):
+        if name not in record:
+            continue
+        lines.append(f"\n{record['rows']:,} " + of.format(**record))
+        for way, seconds in record[name]["seconds"].items():
+            work = statistics.median(record[name]["work"][way])
             lines.append(
-                f"{name:10} {statistics.median(seconds):8.2f} s, {work:8.2f} s of work, "
-                f"{found['pairs'][name]:,} "
-                f"{'groups' if name == 'index' else 'pairs'}"
+                f"{way:10} {statistics.median(seconds):8.2f} s, {work:8.2f} s of work, "
+                f"{record[name]['pairs'][way]:,} {'groups' if way == 'index' else 'pairs'}"
             )
+        for way, why in record[name].get("not_run", {}).items():
+            lines.append(f"{way:10} not run: {why}")
     return "\n".join(lines)
 
 
@@ -346,7 +267,8 @@ def main(
         made = rows_to_join(rows, dim, features)
         record |= {"rows": rows, "dim": made.shape[1], "radius": RADIUS}
         record["data"] = "clusters" if features is None else "features of the photos, with noise"
-        record["time"] = times(made, runs, threads)
+        record["time"] = feature_times(made, runs, threads)
+        record["hash_time"] = hash_times(hashes_to_join(rows), runs, threads)
         click.echo(shown({name: each for name, each in record.items() if name != "truth"}))
     if json_file:
         json_file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

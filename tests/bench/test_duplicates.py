@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -75,11 +76,19 @@ def test_recall_and_precision_are_what_they_are_defined_as(script, metric):
 
 def test_the_perceptual_hash_is_a_cosine_transform(script):
     image = picture(1)
-    grey = np.asarray(image.convert("L").resize((32, 32), Image.Resampling.LANCZOS), float)
+    grey = np.asarray(image.resize((32, 32), Image.Resampling.LANCZOS).convert("L"), float)
     places = np.arange(32)
     waves = np.cos(np.pi * np.outer(np.arange(8), 2 * places + 1) / 64)  # DCT-II, lowest eight
     low = (waves @ grey @ waves.T).ravel()
     assert script.phash(image).tolist() == np.packbits(low >= np.median(low[1:])).tolist()
+
+
+def test_the_perceptual_hash_is_imagededups(script):
+    hashing = pytest.importorskip("imagededup.methods", reason="imagededup is not installed")
+    for seed in range(20):
+        image = picture(seed)
+        theirs = bytes.fromhex(hashing.PHash().encode_image(image_array=np.asarray(image)))
+        assert script.phash(image).tobytes() == theirs
 
 
 def test_copies_are_pictures_of_their_kind(script):
@@ -106,6 +115,25 @@ def test_every_hundredth_row_is_a_copy(script):
         assert reference.cosine(rows[copy], rows[[copy - 50]])[0] < 0.001
 
 
+def test_every_hundredth_hash_is_a_copy(script):
+    hashes = script.hashes_to_join(600)
+    for copy in range(99, 600, 100):
+        assert 0 < reference.hamming(hashes[copy], hashes[[copy - 50]])[0] <= 6
+
+
+def test_what_the_memory_does_not_hold_is_told(script, monkeypatch):
+    """imagededup's matrix of all similarities, before it is made."""
+    import duplicate_times
+
+    stand_in = types.SimpleNamespace(CNN=None, CustomModel=None)
+    for name in ("torch", "imagededup", "imagededup.methods", "imagededup.utils"):
+        monkeypatch.setitem(sys.modules, name, stand_in)
+    monkeypatch.setattr(duplicate_times, "available_memory", lambda: 4 << 30)
+    way, why = duplicate_times._imagededup_of_features(np.empty((100_000, 2), np.float32))
+    assert way is None
+    assert "takes 37 GiB of memory while it is made, and 4 are free" in why
+
+
 def test_a_record(script, tmp_path):
     pytest.importorskip("faiss", reason="the peer is not installed: .[bench]")
     pytest.importorskip("scipy", reason="the perceptual hash needs it: .[bench]")
@@ -125,7 +153,11 @@ def test_a_record(script, tmp_path):
     assert first["truth"]["measures"] == second["truth"]["measures"]
     assert (first["truth"]["photos"], first["truth"]["copied"]) == (12, 4)
     assert set(first["truth"]["measures"]) == {"cosine", "hamming", "phash"}
+    hashes = first["hash_time"]
+    assert hashes["pairs"]["self_join"] == hashes["pairs"]["faiss"] >= 3
     found = first["time"]
+    for each in (found, hashes):
+        assert "imagededup" in each["seconds"] or "imagededup" in each["not_run"]
     assert found["pairs"]["self_join"] == found["pairs"]["faiss"] >= 3
     assert len(found["work"]["faiss"]) == len(found["seconds"]["index"]) == 1
     assert 0 < found["pairs"]["index"] <= found["pairs"]["self_join"]
