@@ -9,8 +9,9 @@ Of **features**, all pairs within a cosine distance of each other:
 - imagededup's `CNN.find_duplicates` of encodings, where imagededup is installed and its matrix of
   all similarities fits the memory; above 10,000 rows it rounds them to float16.
 
-Rows are the features of photos repeated with noise of 1%, or clusters without photos; every
-hundredth is a copy of another one, with less noise.
+Rows are the features of photos, and, where there are more rows than photos, each photo's again with
+half of those of another one, drawn; or clusters, without photos. Every hundredth is a copy of
+another one, with noise of 0.2%.
 
 Of **hashes** of 64 bits, drawn, every hundredth a copy of another one with up to 6 bits turned: all
 pairs that differ in 10 bits at most, which is imagededup's default, by `self_join`, FAISS
@@ -47,10 +48,11 @@ RADIUS = 0.02
 #: Bits that two hashes of a pair differ in at most.
 BITS = 10
 
-_NOISE, _COPY_NOISE, _COPIES, _TURNED = 0.01, 0.002, 100, 6
+_MIXED, _COPY_NOISE, _COPIES, _TURNED = 0.5, 0.002, 100, 6
 
 #: Finds pairs, and says how many.
 Way = Callable[[], int]
+_LEFT_OUT: tuple[Way | None, str] = None, "it was left out (--no-imagededup)"
 
 
 def rows_to_join(count: int, dim: int, features: NDArray | None) -> NDArray[np.float32]:
@@ -61,11 +63,10 @@ def rows_to_join(count: int, dim: int, features: NDArray | None) -> NDArray[np.f
         rows = Data().load(case)[1]
     else:
         rows = np.ascontiguousarray(features[np.arange(count) % len(features)], np.float32)
+        for start in range(len(features), count, 2048):
+            part = rows[start : start + 2048]
+            part += _MIXED * features[rng.integers(0, len(features), len(part))]
     size = float(np.sqrt(np.mean(np.square(rows[:1000]))))
-    for start in range(0, count, 2048):
-        part = rows[start : start + 2048]
-        if features is not None:
-            part += _NOISE * size * rng.standard_normal(part.shape, np.float32)
     copies = np.arange(_COPIES - 1, count, _COPIES)
     noise = _COPY_NOISE * size * rng.standard_normal((len(copies), rows.shape[1]), np.float32)
     rows[copies] = rows[copies - _COPIES // 2] + noise
@@ -158,16 +159,18 @@ def _taking_turns(ways: dict[str, Way], runs: int) -> dict[str, Any]:
     return found
 
 
-def _with_peers(
-    ways: dict[str, Way], runs: int, imagededup: tuple[Way | None, str]
+def _with_imagededup(
+    ways: dict[str, Way], runs: int, found: tuple[Way | None, str]
 ) -> dict[str, Any]:
-    way, why_not = imagededup
+    way, why_not = found
     if way is not None:
         return _taking_turns(ways | {"imagededup": way}, runs)
     return _taking_turns(ways, runs) | {"not_run": {"imagededup": why_not}}
 
 
-def feature_times(rows: NDArray[np.float32], runs: int, threads: int) -> dict[str, Any]:
+def feature_times(
+    rows: NDArray[np.float32], runs: int, threads: int, *, imagededup: bool = True
+) -> dict[str, Any]:
     """The times of all ways for these features, float32 (rows, dim), of length 1."""
     import faiss
 
@@ -195,10 +198,14 @@ def feature_times(rows: NDArray[np.float32], runs: int, threads: int) -> dict[st
 
             index.search(rows[:1])  # checks what is on the disk
             ways = {"self_join": by_join, "index": by_index, "faiss": by_faiss}
-            return _with_peers(ways, runs, _imagededup_of_features(rows))
+            return _with_imagededup(
+                ways, runs, _imagededup_of_features(rows) if imagededup else _LEFT_OUT
+            )
 
 
-def hash_times(hashes: NDArray[np.uint8], runs: int, threads: int) -> dict[str, Any]:
+def hash_times(
+    hashes: NDArray[np.uint8], runs: int, threads: int, *, imagededup: bool = True
+) -> dict[str, Any]:
     """The times of all ways for these hashes, uint8 (rows, 8)."""
     import faiss
 
@@ -215,4 +222,4 @@ def hash_times(hashes: NDArray[np.uint8], runs: int, threads: int) -> dict[str, 
         return len(self_join(hashes, BITS, metric="hamming", threads=threads)[0])
 
     ways = {"self_join": by_join, "faiss": by_faiss}
-    return _with_peers(ways, runs, _imagededup_of_hashes(hashes))
+    return _with_imagededup(ways, runs, _imagededup_of_hashes(hashes) if imagededup else _LEFT_OUT)

@@ -244,10 +244,15 @@ def shown(record: dict[str, Any]) -> str:
 @click.option("--dim", default=4096, show_default=True, help="Numbers a row without photos.")
 @click.option("--runs", default=3, show_default=True)
 @click.option("--threads", type=int, default=available_threads, help="All by default.")
+@click.option(
+    "--imagededup/--no-imagededup",
+    default=True,
+    help="Time it too, where it is installed: 100,000 hashes take it most of an hour.",
+)
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the record.")
 def main(
     photos: Path | None, model: str | None, copies: int, limit: int | None, keep: Path | None,
-    rows: int, dim: int, runs: int, threads: int, json_file: Path | None,
+    rows: int, dim: int, runs: int, threads: int, imagededup: bool, json_file: Path | None,
 ) -> None:  # fmt: skip
     """Measure duplicates: time, and truth on PHOTOS."""
     record: dict[str, Any] = {
@@ -266,9 +271,12 @@ def main(
     if rows:
         made = rows_to_join(rows, dim, features)
         record |= {"rows": rows, "dim": made.shape[1], "radius": RADIUS}
-        record["data"] = "clusters" if features is None else "features of the photos, with noise"
-        record["time"] = feature_times(made, runs, threads)
-        record["hash_time"] = hash_times(hashes_to_join(rows), runs, threads)
+        record["data"] = (
+            "clusters" if features is None else "features of the photos, and mixtures of two"
+        )
+        record["time"] = feature_times(made, runs, threads, imagededup=imagededup)
+        hashes = hashes_to_join(rows)
+        record["hash_time"] = hash_times(hashes, runs, threads, imagededup=imagededup)
         click.echo(shown({name: each for name, each in record.items() if name != "truth"}))
     if json_file:
         json_file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

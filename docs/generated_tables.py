@@ -379,6 +379,30 @@ def duplicates(name: str) -> str:
     return "\n".join(lines) + "\n\n*Recall / precision, by kind of copy.*"
 
 
+def duplicate_times(name: str) -> str:
+    """Medians of the seconds that pass, and that processors work, for all pairs of near rows."""
+    record = _load(name)
+    called = {
+        "self_join": "`self_join`, of an array", "index": "`Index.duplicates`",
+        "faiss": "FAISS, `range_search`", "imagededup": "imagededup, `find_duplicates`",
+    }  # fmt: skip
+    of = {
+        "time": f"{record['rows']:,} x {record['dim']:,} features",
+        "hash_time": f"{record['rows']:,} hashes of 64 bits",
+    }
+    lines = ["| of | by | seconds | of work | found |", "|---|---|--:|--:|--:|"]
+    for part, rows in of.items():
+        for way, seconds in record[part]["seconds"].items():
+            work = statistics.median(record[part]["work"][way])
+            found = f"{record[part]['pairs'][way]:,} {'groups' if way == 'index' else 'pairs'}"
+            lines.append(
+                f"| {rows} | {called[way]} | {statistics.median(seconds):.2f} | {work:.2f} | {found} |"
+            )
+        for way, why in record[part].get("not_run", {}).items():
+            lines.append(f"| {rows} | {called[way]} | not run: {why} | | |")
+    return "\n".join(lines)
+
+
 def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
@@ -409,4 +433,5 @@ _TABLES: dict[str, Callable[..., str]] = {
     "labels": labels,
     "scale": scale,
     "duplicates": duplicates,
+    "duplicate-times": duplicate_times,
 }
