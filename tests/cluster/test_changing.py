@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from index_data import described, features
-from on_nodes import DIM, rows_with_ties, spread
+from on_nodes import DIM, connect, rows_with_ties, spread
 from ray_nodes import Nodes
 
-import vsearch_fast as vs
 from vsearch_fast.errors import (
     ArgumentError,
     ClusterError,
@@ -29,7 +28,7 @@ def test_adding_and_removing(cluster: Nodes, tmp_path: Path) -> None:
     spread(whole, [], [])
     fresh = features(4, DIM, 99)
     rows = rows_with_ties()
-    with vs.connect(cluster.address, whole) as connected, ShardedIndex.open(whole) as here:
+    with connect(cluster.address, whole) as connected, ShardedIndex.open(whole) as here:
 
         def same() -> None:
             for metric in ("l2", "hamming"):
@@ -67,7 +66,7 @@ def test_adding_and_removing(cluster: Nodes, tmp_path: Path) -> None:
         assert len(connected) == count
         same()
     with (
-        vs.connect(cluster.address, whole, groups=1, replicas=2) as several,
+        connect(cluster.address, whole, groups=1, replicas=2) as several,
         pytest.raises(ClusterError, match="would differ"),
     ):
         several.remove(["item 7"])
@@ -81,7 +80,7 @@ def test_a_reader_sees_whole_commits(cluster: Nodes, tmp_path: Path) -> None:
     names = [f"new {number}" for number in range(10)]
     seen: list[int] = []
     done = threading.Event()
-    with vs.connect(cluster.address, whole, groups=1) as connected:
+    with connect(cluster.address, whole, groups=1) as connected:
 
         def read() -> None:
             while not done.is_set():

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from on_nodes import rows_with_ties, spread
-from ray_nodes import Nodes
+from on_nodes import connect, rows_with_ties, spread
+from ray_nodes import PATIENCE, Nodes
 
-import vsearch_fast as vs
 from vsearch_fast.shards import ShardedIndex
 
 DRIVER = """
@@ -22,7 +21,7 @@ import numpy as np
 import vsearch_fast as vs
 address, place, queries, new = sys.argv[1:]
 rows = np.load(queries)
-with vs.connect(address, place, groups=1, timeout=120) as index:
+with vs.connect(address, place, groups=1, timeout=300) as index:
     found = [[[hit.id, hit.distance] for hit in hits] for hits in index.search(rows, 30, "l1")]
     threshold = index.threshold("l2").distance
     index.add([new], rows[:1])
@@ -47,7 +46,7 @@ assert met and int(ray.cluster_resources()["CPU"]) == 4
 
 
 def test_a_client_whose_first_server_dies(cluster: Nodes) -> None:
-    subprocess.run([sys.executable, "-c", UNLUCKY, cluster.client], check=True, timeout=240)
+    subprocess.run([sys.executable, "-c", UNLUCKY, cluster.client], check=True, timeout=PATIENCE)
 
 
 @pytest.mark.parametrize("way", ["address", "client"])
@@ -57,7 +56,7 @@ def test_two_drivers(cluster: Nodes, tmp_path: Path, way: str) -> None:
     rows = rows_with_ties()[[0, 33, 61]]
     queries = tmp_path / "queries.npy"
     np.save(queries, rows)
-    with ShardedIndex.open(whole) as here, vs.connect(cluster.address, whole) as connected:
+    with ShardedIndex.open(whole) as here, connect(cluster.address, whole) as connected:
         before = [[[hit.id, hit.distance] for hit in hits] for hits in here.search(rows, 30, "l1")]
         threshold = here.threshold("l2")
         other = subprocess.Popen(

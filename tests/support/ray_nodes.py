@@ -14,6 +14,10 @@ from vsearch_fast.cluster.joining import join
 
 DISK = "VSEARCH_TEST_DISK"
 
+#: Seconds for what comes about for certain, however busy the machine is: processes begin by then,
+#: import what they need, and compile it.
+PATIENCE = 300.0
+
 
 def free_port() -> int:
     with socket.socket() as taken:
@@ -53,6 +57,7 @@ class Nodes:
         folder: for the nodes' disks.
 
     Attributes:
+        cluster: Ray's own of the nodes.
         address: of the cluster.
         client: of its server for Ray Client, ray://...
         disks: a folder a node, in the order in which nodes were added.
@@ -66,9 +71,11 @@ class Nodes:
         self.disks: list[Path] = []
         port = free_port()
         self.client = f"ray://127.0.0.1:{port}"
-        head = self._node() | {"ray_client_server_port": port}
-        self._cluster: Any = _begun(lambda: Cluster(initialize_head=True, head_node_args=head))
-        self.address = str(self._cluster.address)
+        # Nobody reads what its watchers of logs and of loads tell, and they take long to begin.
+        unwatched = {"no_monitor": True, "include_log_monitor": False}
+        head = self._node() | {"ray_client_server_port": port} | unwatched
+        self.cluster: Any = _begun(lambda: Cluster(initialize_head=True, head_node_args=head))
+        self.address = str(self.cluster.address)
         # While it is the only one, so that this process hangs by no node that a test kills.
         join(self.address, "Nothing was tested")
         self._begin()
@@ -85,27 +92,29 @@ class Nodes:
 
     def _begin(self) -> Any:
         options = self._node()
-        return _begun(lambda: self._cluster.add_node(**options))
+        return _begun(lambda: self.cluster.add_node(**options))
 
     def add(self) -> tuple[Any, Path]:
         """Another node, and its disk."""
         node = self._begin()
         self._added.append(node)
-        self._cluster.wait_for_nodes(timeout=120)
+        self.cluster.wait_for_nodes(timeout=PATIENCE)
         return node, self.disks[-1]
 
     def kill(self, node: Any) -> None:
         """Kill an added node, without any notice."""
         self._added.remove(node)
-        self._cluster.remove_node(node, allow_graceful=False)
+        self.cluster.remove_node(node, allow_graceful=False)
 
     def tidy(self) -> None:
-        """Kill those that were added."""
+        """Kill those that were added, and wait until the cluster knows: who asked next which nodes
+        there are would be told of them."""
         for node in list(self._added):
             self.kill(node)
+        self.cluster.wait_for_nodes(timeout=PATIENCE)
 
     def close(self) -> None:
         import ray
 
         ray.shutdown()
-        self._cluster.shutdown()
+        self.cluster.shutdown()
