@@ -10,14 +10,14 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from index_data import SEARCHED
 from on_nodes import DIM, connect, rows_with_ties, spread
-from ray_nodes import PATIENCE, Nodes
+from ray_nodes import Nodes, wait_for
 
 from vsearch_fast.cluster.index import ClusterIndex
 from vsearch_fast.errors import ClusterError, DamagedError, ModelMismatchError
@@ -41,14 +41,6 @@ def expected(whole: Path, **options: Any) -> Any:
 
 def asked(connected: ClusterIndex, **options: Any) -> Any:
     return connected.search(rows_with_ties()[[0, 33, 61]], **options)
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Wait until it holds."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.05)
 
 
 def one_node(connected: ClusterIndex) -> bool:
@@ -176,7 +168,7 @@ def test_shards_that_are_wrong(cluster: Nodes, whole: Path, tmp_path: Path) -> N
         connect(cluster.address, whole)
     Index.create(whole / "c", DIM, model_id="another").close()
     with pytest.raises(ModelMismatchError, match=r"c holds features of model another, and"):
-        connect(cluster.address, whole)
+        connect(cluster.address, whole, groups=1)
     shutil.rmtree(whole / "c")
     shutil.copytree(tmp_path / "kept", whole / "c")
     with (whole / "c" / "vectors-00000.npy").open("r+b") as file:

@@ -19,6 +19,7 @@ from vsearch_fast.index import Answers, Index
 from vsearch_fast.shards import ShardedIndex
 from vsearch_fast.shards import manifest as manifests
 from vsearch_fast.shards.manifest import Likewise, Listed, Manifest
+from vsearch_fast.shards.merging import merge
 
 pytestmark = pytest.mark.posix
 
@@ -83,6 +84,11 @@ def test_more_shards_than_files_may_be_open(tmp_path: Path) -> None:
         assert [verified.sound for verified in many.verify_each()] == [True] * 45
         with pytest.raises(ArgumentError, match="no metadata column"):
             many.search(rows[0], where={"size": 1})
+        with many.snapshot() as held:
+            assert held.search(rows[:5], 60) == index.search(rows[:5], 60)
+        merge([folder], tmp_path / "all")
+        with Index.open(tmp_path / "all") as merged:
+            assert list(merged) == list(index)
 
 
 def shards_of_one(monkeypatch: pytest.MonkeyPatch) -> None:

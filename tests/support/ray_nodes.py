@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,14 @@ DISK = "VSEARCH_TEST_DISK"
 #: Seconds for what comes about for certain, however busy the machine is: processes begin by then,
 #: import what they need, and compile it.
 PATIENCE = 300.0
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait until it holds."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.05)
 
 
 def free_port() -> int:
