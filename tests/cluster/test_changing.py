@@ -83,7 +83,7 @@ def test_a_reader_sees_whole_commits(cluster: Nodes, tmp_path: Path) -> None:
     with connect(cluster.address, whole, groups=1) as connected:
 
         def read() -> None:
-            while not done.is_set():
+            while not done.wait(0.01):
                 [hits] = connected.search(fresh[0], 10, "l1")
                 seen.append(sum(hit.id in names for hit in hits))
 
