@@ -105,7 +105,8 @@ def may_still_open() -> int:
     if limit >= UNLIMITED:
         return UNLIMITED
     try:
-        return limit - len(os.listdir("/dev/fd"))
+        # Those above a limit that was lowered since take nothing of it.
+        return limit - sum(int(each) < limit for each in os.listdir("/dev/fd"))
     except OSError:  # none even for this look
         return 0
 

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from index_data import described, features
-from on_nodes import DIM, rows_with_ties, spread
-from ray_nodes import Nodes
+from on_nodes import DIM, connect, rows_with_ties, spread
+from ray_nodes import Nodes, wait_for
 
-import vsearch_fast as vs
 from vsearch_fast.errors import (
     ArgumentError,
     ClusterError,
@@ -29,7 +28,7 @@ def test_adding_and_removing(cluster: Nodes, tmp_path: Path) -> None:
     spread(whole, [], [])
     fresh = features(4, DIM, 99)
     rows = rows_with_ties()
-    with vs.connect(cluster.address, whole) as connected, ShardedIndex.open(whole) as here:
+    with connect(cluster.address, whole) as connected, ShardedIndex.open(whole) as here:
 
         def same() -> None:
             for metric in ("l2", "hamming"):
@@ -67,33 +66,42 @@ def test_adding_and_removing(cluster: Nodes, tmp_path: Path) -> None:
         assert len(connected) == count
         same()
     with (
-        vs.connect(cluster.address, whole, groups=1, replicas=2) as several,
+        connect(cluster.address, whole, groups=1, replicas=2) as several,
         pytest.raises(ClusterError, match="would differ"),
     ):
         several.remove(["item 7"])
 
 
 def test_a_reader_sees_whole_commits(cluster: Nodes, tmp_path: Path) -> None:
-    """Ten rows are always added, and removed, together."""
+    """Ten rows are always added, and removed, together: all of them are seen, or none."""
     whole = tmp_path / "whole"
     spread(whole, [], [])
     fresh = np.repeat(features(1, DIM, 99) + np.float32(9), 10, axis=0)
     names = [f"new {number}" for number in range(10)]
     seen: list[int] = []
     done = threading.Event()
-    with vs.connect(cluster.address, whole, groups=1) as connected:
+    with connect(cluster.address, whole, groups=1) as connected:
 
         def read() -> None:
-            while not done.is_set():
+            while not done.wait(0.01):
                 [hits] = connected.search(fresh[0], 10, "l1")
                 seen.append(sum(hit.id in names for hit in hits))
 
+        def another() -> int:
+            """What a search sees that has begun by now, or later."""
+            count = len(seen)
+            wait_for(lambda: len(seen) >= count + 2)
+            return seen[-1]
+
         thread: Any = threading.Thread(target=read)
         thread.start()
-        for _ in range(4):
-            connected.add(names, fresh)
-            connected.remove(names)
-        done.set()
-        thread.join()
-    assert seen
-    assert set(seen) <= {0, 10}
+        try:
+            for _ in range(4):
+                assert another() == 0
+                connected.add(names, fresh)
+                assert another() == 10
+                connected.remove(names)
+        finally:
+            done.set()
+            thread.join()
+    assert set(seen) == {0, 10}

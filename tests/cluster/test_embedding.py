@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from embedding_cluster import assert_same, assert_shards, draw, on_one_machine, workers_of
 from processes import SUPPORT
+from ray_nodes import Nodes, patiently
 from tiny_model import write_tiny_model
 
 from vsearch_fast.embedder.embedder import Embedder
@@ -27,35 +28,25 @@ PATIENCE = 400.0
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """Two nodes; this process is not connected to them."""
+def apart() -> Iterator[Any]:
+    """Two nodes of their own, which may be killed; this process is not connected to them."""
     pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
     with contextlib.ExitStack() as ends:
-        made = _started(Cluster)
+        with patiently():
+            made = Cluster(
+                initialize_head=True, head_node_args={**NODE, "include_dashboard": False}
+            )
         ends.callback(made.shutdown)
-        for _ in range(3):
-            if len(made.list_all_nodes()) < 2:
-                _added(made)
+        _added(made)
         yield made
 
 
 def _added(cluster: Any) -> None:
-    """Another node, which Ray gives 30 s, too; without one the cluster is smaller."""
-    with contextlib.suppress(Exception):
+    """Another node."""
+    with patiently():
         cluster.add_node(**NODE)
-
-
-def _started(kind: Any) -> Any:
-    """A head node: Ray gives it 30 s to come up, which a busy machine may not."""
-    for attempt in range(3):
-        try:
-            return kind(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
-        except Exception:
-            if attempt == 2:
-                raise
-    return None
 
 
 class Command:
@@ -93,8 +84,9 @@ def finished_in(target: Path) -> int:
 
 
 @pytest.mark.filterwarnings("ignore::vsearch_fast.embedder.ImageSkippedWarning")
-def test_a_worker_is_killed(cluster: Any, tmp_path: Path) -> None:
+def test_a_worker_is_killed(nodes: Nodes, tmp_path: Path) -> None:
     """The run ends well, and the index is that of one machine, broken pictures included."""
+    cluster = nodes.cluster
     model = write_tiny_model(tmp_path / "tiny.onnx")
     folder = draw(tmp_path / "pictures", 300)
     (folder / "lamp" / "00001.png").write_bytes(b"broken")
@@ -119,7 +111,7 @@ def test_a_worker_is_killed(cluster: Any, tmp_path: Path) -> None:
 
 @pytest.mark.full
 @pytest.mark.timeout(1800)
-def test_memory_is_bounded(cluster: Any, tmp_path: Path) -> None:
+def test_memory_is_bounded(apart: Any, tmp_path: Path) -> None:
     """Of 385 MB of pixels no more are on their way than the stores have room for, and nothing is
     put on disks for lack of it; the command holds less than them, too."""
     count, size = 40 * 64, 224
@@ -127,10 +119,10 @@ def test_memory_is_bounded(cluster: Any, tmp_path: Path) -> None:
     model = write_tiny_model(tmp_path / "tiny.onnx", size, 64)
     folder = draw(tmp_path / "pictures", count)
     watch = subprocess.Popen(
-        [sys.executable, str(SUPPORT / "store_watch.py"), cluster.address],
+        [sys.executable, str(SUPPORT / "store_watch.py"), apart.address],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
-    command, resident, first = Command(cluster, folder, tmp_path / "many", model), 0, 0
+    command, resident, first = Command(apart, folder, tmp_path / "many", model), 0, 0
     while command.process.poll() is None:
         with contextlib.suppress(OSError, IndexError):
             status = Path(f"/proc/{command.process.pid}/status").read_text()
@@ -150,7 +142,7 @@ def test_memory_is_bounded(cluster: Any, tmp_path: Path) -> None:
 
 @pytest.mark.full
 @pytest.mark.timeout(3600)
-def test_twenty_kills(cluster: Any, tmp_path: Path) -> None:
+def test_twenty_kills(apart: Any, tmp_path: Path) -> None:
     """Workers, nodes and the driver, at random moments: the same shards, and nothing that was
     finished is embedded again."""
     chance, count = random.Random(18), 640
@@ -164,12 +156,12 @@ def test_twenty_kills(cluster: Any, tmp_path: Path) -> None:
     while kinds:
         trial += 1
         target = tmp_path / f"many{trial}"
-        command, finished = Command(cluster, folder, target, model), 0
+        command, finished = Command(apart, folder, target, model), 0
         while command.process.poll() != 0:
             if command.process.poll() is None:
                 time.sleep(chance.uniform(0, 10) if kinds else 0.1)
                 alive = bool(kinds) and command.process.poll() is None
-                if alive and _kill(kinds[-1], cluster, command, chance):
+                if alive and _kill(kinds[-1], apart, command, chance):
                     done.append((trial, kinds.pop(), round(time.monotonic() - begun)))
                     print(*done[-1], flush=True)
                 continue
@@ -177,7 +169,7 @@ def test_twenty_kills(cluster: Any, tmp_path: Path) -> None:
             complained = command.process.communicate()[1]
             assert done[-1][1] in ("driver", "node"), complained
             finished = finished_in(target)
-            command = Command(cluster, folder, target, model)
+            command = Command(apart, folder, target, model)
         facts = command.wait()
         assert facts["embedded"] == count - finished
         assert_same(tmp_path / "one", target)

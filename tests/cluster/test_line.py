@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,7 +43,7 @@ def test_what_waits_goes_together() -> None:
     for thread in threads[2:]:
         thread.start()
     while len(line) < 40:
-        pass
+        time.sleep(0.001)
     gate.set()
     for thread in threads:
         thread.join()
@@ -78,7 +79,7 @@ def test_an_error_is_everybodys_of_the_batch_and_nobody_elses() -> None:
     for thread in threads[1:]:
         thread.start()
     while len(line) < 2:
-        pass
+        time.sleep(0.001)
     gate.set()
     for thread in threads:
         thread.join()

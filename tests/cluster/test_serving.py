@@ -15,12 +15,12 @@ from typing import Any
 
 import httpx
 import pytest
-from ray_nodes import Nodes
+from on_nodes import connect
+from ray_nodes import PATIENCE, Nodes
 from served import make_catalogue, search, serving, wait_for
 
 pytest.importorskip("fastapi", reason="the server's packages are not installed: .[serve]")
 
-import vsearch_fast as vs
 from vsearch_fast.cluster.index import ClusterIndex
 from vsearch_fast.shards.splitting import split
 
@@ -67,8 +67,8 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def served(shards: Path, address: str) -> Iterator[tuple[Any, Any]]:
-    with serving(shards, lambda: vs.connect(address, shards)) as pair:
-        wait_for(lambda: len(pair[1].facts.likeness) == 3, 120)
+    with serving(shards, lambda: connect(address, shards)) as pair:
+        wait_for(lambda: len(pair[1].facts.likeness) == 3, PATIENCE)
         assert isinstance(pair[1].index, ClusterIndex)
         yield pair
 
@@ -84,7 +84,9 @@ def catalogue(served: tuple[Any, Any]) -> Any:
 
 
 def test_what_was_learnt_is_kept_in_the_list(catalogue: Any, shards: Path) -> None:
-    wait_for(lambda: "likeness l2" in json.loads((shards / "shards.json").read_text())["notes"])
+    wait_for(
+        lambda: "likeness l2" in json.loads((shards / "shards.json").read_text())["notes"], PATIENCE
+    )
 
 
 def test_vsearch_search(vsearch: Any, cluster: Nodes, shards: Path) -> None:
@@ -110,16 +112,16 @@ def test_vsearch_serve(cluster: Nodes, shards: Path) -> None:
                 break
         else:
             raise AssertionError(said)
-        with httpx.Client(base_url=match[1], timeout=120) as client:
+        with httpx.Client(base_url=match[1], timeout=PATIENCE) as client:
             assert client.get("/api/catalogue").json()["pictures"] == 30
             found = search(client, id="001.png", k=5)["results"][0]["matches"]
-            with vs.connect(cluster.address, shards) as here:
+            with connect(cluster.address, shards) as here:
                 hits = here.search(here.features(["001.png"]), 6)[0]
             expected = [hit.id for hit in hits if hit.id != "001.png"][:5]
             assert [match["id"] for match in found] == expected
         process.send_signal(signal.SIGTERM)
         # Ray, where it is in a process, makes an exit of the signal.
-        assert process.wait(60) in (-signal.SIGTERM, signal.SIGTERM)
+        assert process.wait(PATIENCE) in (-signal.SIGTERM, signal.SIGTERM)
     finally:
         process.kill()
         process.communicate()

@@ -19,6 +19,7 @@ from vsearch_fast.index import Answers, Index
 from vsearch_fast.shards import ShardedIndex
 from vsearch_fast.shards import manifest as manifests
 from vsearch_fast.shards.manifest import Likewise, Listed, Manifest
+from vsearch_fast.shards.merging import merge
 
 pytestmark = pytest.mark.posix
 
@@ -26,16 +27,22 @@ pytestmark = pytest.mark.posix
 DIM = 12
 
 
-@pytest.fixture
-def few_descriptors() -> Iterator[int]:
-    """A limit of open files little above what this process has open."""
+@pytest.fixture(params=[0, 400], ids=["alone", "beside 400 others"])
+def few_descriptors(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A limit of open files that leaves 20, to a process that has many or few others open."""
     import resource
 
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    limit = max(map(int, os.listdir("/proc/self/fd"))) + 20
-    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, before[1]))
-    yield limit
+    others = [os.open(os.devnull, os.O_RDONLY) for _ in range(request.param)]
+    last = max(map(int, os.listdir("/proc/self/fd")))
+    while (other := os.open(os.devnull, os.O_RDONLY)) <= last:  # no number is free below it
+        others.append(other)
+    os.close(other)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (last + 21, before[1]))
+    yield
     resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    for other in others:
+        os.close(other)
 
 
 def descriptors() -> int:
@@ -60,7 +67,8 @@ def test_a_thousand_shards_open_in_an_instant(tmp_path: Path) -> None:
         assert len(many.shards) == 1000
 
 
-def test_more_shards_than_files_may_be_open(tmp_path: Path, few_descriptors: int) -> None:
+@pytest.mark.usefixtures("few_descriptors")
+def test_more_shards_than_files_may_be_open(tmp_path: Path) -> None:
     rows = features(45, DIM)
     one, folder = sharded(tmp_path, rows, list(range(1, 45)), removed=["item 7"])
     with Index.open(one) as index, ShardedIndex.open(folder) as many:
@@ -76,11 +84,16 @@ def test_more_shards_than_files_may_be_open(tmp_path: Path, few_descriptors: int
         assert [verified.sound for verified in many.verify_each()] == [True] * 45
         with pytest.raises(ArgumentError, match="no metadata column"):
             many.search(rows[0], where={"size": 1})
+        with many.snapshot() as held:
+            assert held.search(rows[:5], 60) == index.search(rows[:5], 60)
+        merge([folder], tmp_path / "all")
+        with Index.open(tmp_path / "all") as merged:
+            assert list(merged) == list(index)
 
 
 def shards_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the first shard alone keep its descriptors."""
-    monkeypatch.setattr("vsearch_fast.shards.pool._may_stay_open", lambda: 1)
+    monkeypatch.setattr("vsearch_fast.shards.pool._may_stay_open", lambda _: 1)
 
 
 def test_descriptors_are_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,11 +161,42 @@ def test_a_change_beside_a_reading_of_what_rests(
         assert len(store.groups("colour", 5, "Nothing was read")) == 5
 
 
-def test_the_limit_of_open_files_may_be_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shards_make_room_for_what_was_opened_since(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = [64]
+    monkeypatch.setattr("vsearch_fast.shards.pool.may_still_open", lambda: room[0])
+    _, folder = sharded(tmp_path, features(9, DIM), [2, 4, 6])
+    before = descriptors()
+    with ShardedIndex.open(folder) as many:
+        shards = many._store.shards
+        for number in range(3):
+            with shards.use(number):
+                pass
+        assert shards.held() == range(4)
+        assert descriptors() == before + 3 * 2
+        room[0] = 2  # beside those of the four
+        with shards.use(3):
+            assert shards.held() == range(1)
+        assert descriptors() == before + 2
+        assert len(many.search(features(1, DIM), 9)[0]) == 9
+        assert descriptors() == before + 2
+
+
+def test_how_many_keep_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what is left, not by the limit, of which other files of the process have their part."""
     import resource
 
     from vsearch_fast.shards import pool
 
-    for limit, kept in ((resource.RLIM_INFINITY, 1 << 17), (1024, 128), (4, 1)):
-        monkeypatch.setattr(resource, "getrlimit", lambda _, limit=limit: (limit, limit))
-        assert pool._may_stay_open() == kept
+    def limit(count: int) -> None:
+        monkeypatch.setattr(resource, "getrlimit", lambda _: (count, count))
+
+    limit(resource.RLIM_INFINITY)
+    assert pool._may_stay_open(0) == 1 << 17
+    others = descriptors()  # the one by which they are counted included
+    limit(1 << 16)
+    assert pool._may_stay_open(0) == ((1 << 16) - others) // 8
+    assert pool._may_stay_open(100) == ((1 << 16) - others + 200) // 8
+    limit(4)  # lowered below what is open
+    assert pool._may_stay_open(0) == 1

@@ -32,7 +32,7 @@ def many(tmp_path: Path) -> Path:
 def test_a_writer_beside_searches(many: Path, awake: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Items go, come and are renumbered in one shard; those of the other are always there, and of
     the first always all that one commit has."""
-    monkeypatch.setattr("vsearch_fast.shards.pool._may_stay_open", lambda: awake)
+    monkeypatch.setattr("vsearch_fast.shards.pool._may_stay_open", lambda _: awake)
     stop = threading.Event()
     rows = features(8, DIM)
 
@@ -69,7 +69,7 @@ def test_what_changes_before_every_look_is_told(
 ) -> None:
     """A shard that rests cannot be held still. After three attempts that is an error, and no
     answer is of two states."""
-    monkeypatch.setattr("vsearch_fast.shards.pool._may_stay_open", lambda: 1)
+    monkeypatch.setattr("vsearch_fast.shards.pool._may_stay_open", lambda _: 1)
     rows = features(8, DIM)
     with ShardedIndex.open(many) as found:
         store, attempts = found._store, []

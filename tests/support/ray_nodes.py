@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from vsearch_fast.cluster.joining import join
 
 DISK = "VSEARCH_TEST_DISK"
+
+#: Seconds for what comes about for certain, however busy the machine is: processes begin by then,
+#: import what they need, and compile it.
+PATIENCE = 300.0
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait until it holds."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.05)
 
 
 def free_port() -> int:
@@ -21,29 +34,24 @@ def free_port() -> int:
         return int(taken.getsockname()[1])
 
 
-def _children() -> set[int]:
-    """Processes that this one has started."""
-    found = set()
-    for task in Path("/proc/self/task").iterdir():
-        with contextlib.suppress(OSError):
-            found |= {int(child) for child in (task / "children").read_text().split()}
-    return found
+class _SlowerTime:
+    """Python's `time`, with a clock in which `PATIENCE` is half a minute."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)
+
+    def monotonic(self) -> float:
+        return time.monotonic() * 30 / PATIENCE
 
 
-def _begun(begin: Callable[[], Any]) -> Any:
-    """A node that is begun; again where it was not there in the half minute that Ray gives it, as
-    on a machine with much else to do."""
-    for attempt in range(5):
-        before = _children()
-        try:
-            return begin()
-        except Exception as error:
-            if "timed out during startup" not in str(error) or attempt == 4:
-                raise
-            for process in _children() - before:  # which Ray has left
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process, signal.SIGKILL)
-    raise AssertionError
+@contextlib.contextmanager
+def patiently() -> Iterator[None]:
+    """A node that is begun within has `PATIENCE` for it, and not the half minute that Ray gives it,
+    in which a machine with much else to do may not begin its processes."""
+    from ray._private import node
+
+    with mock.patch.object(node, "time", _SlowerTime()):
+        yield
 
 
 class Nodes:
@@ -53,6 +61,7 @@ class Nodes:
         folder: for the nodes' disks.
 
     Attributes:
+        cluster: Ray's own of the nodes.
         address: of the cluster.
         client: of its server for Ray Client, ray://...
         disks: a folder a node, in the order in which nodes were added.
@@ -66,9 +75,12 @@ class Nodes:
         self.disks: list[Path] = []
         port = free_port()
         self.client = f"ray://127.0.0.1:{port}"
-        head = self._node() | {"ray_client_server_port": port}
-        self._cluster: Any = _begun(lambda: Cluster(initialize_head=True, head_node_args=head))
-        self.address = str(self._cluster.address)
+        # Nobody reads what its watchers of logs and of loads tell, and they take long to begin.
+        unwatched = {"no_monitor": True, "include_log_monitor": False}
+        head = self._node() | {"ray_client_server_port": port} | unwatched
+        with patiently():
+            self.cluster: Any = Cluster(initialize_head=True, head_node_args=head)
+        self.address = str(self.cluster.address)
         # While it is the only one, so that this process hangs by no node that a test kills.
         join(self.address, "Nothing was tested")
         self._begin()
@@ -84,28 +96,30 @@ class Nodes:
         }  # fmt: skip
 
     def _begin(self) -> Any:
-        options = self._node()
-        return _begun(lambda: self._cluster.add_node(**options))
+        with patiently():
+            return self.cluster.add_node(**self._node())
 
     def add(self) -> tuple[Any, Path]:
         """Another node, and its disk."""
         node = self._begin()
         self._added.append(node)
-        self._cluster.wait_for_nodes(timeout=120)
+        self.cluster.wait_for_nodes(timeout=PATIENCE)
         return node, self.disks[-1]
 
     def kill(self, node: Any) -> None:
         """Kill an added node, without any notice."""
         self._added.remove(node)
-        self._cluster.remove_node(node, allow_graceful=False)
+        self.cluster.remove_node(node, allow_graceful=False)
 
     def tidy(self) -> None:
-        """Kill those that were added."""
+        """Kill those that were added, and wait until the cluster knows: who asked next which nodes
+        there are would be told of them."""
         for node in list(self._added):
             self.kill(node)
+        self.cluster.wait_for_nodes(timeout=PATIENCE)
 
     def close(self) -> None:
         import ray
 
         ray.shutdown()
-        self._cluster.shutdown()
+        self.cluster.shutdown()

@@ -52,7 +52,8 @@ def connect(
             less work in all, and a longer wait. 0: all at once.
         timeout: seconds in which all shards must have answered.
         slow: seconds after which another replica is asked, too.
-        opening: seconds in which an actor must have opened its shards, copied ones included.
+        opening: seconds in which an actor must have opened its shards, copied ones included, and
+            compiled what searches by L2 need, where its node has not done so before.
 
     Raises:
         MissingDependencyError: ray is not installed.

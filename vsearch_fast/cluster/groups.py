@@ -22,8 +22,9 @@ from .placing import Seen, Share, located, look_everywhere, on_node, still_there
 
 #: Calls that an actor does at a time; others wait in its queue.
 _AT_ONCE = 16
-#: Seconds between two attempts to begin a lost actor anew.
-_AGAIN = 0.5
+#: Seconds between two attempts to begin a lost actor anew: at first, and at most. Each asks all
+#: nodes, and may begin processes, of which nodes that have lost others have little to spare.
+_AGAIN, _AGAIN_AT_MOST = 0.5, 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,17 +223,18 @@ class Group:
         threading.Thread(target=self._revive, daemon=True, name="vsearch-revive").start()
 
     def _revive(self) -> None:
-        end = time.monotonic() + self.plan.open_seconds
+        end, wait = time.monotonic() + self.plan.open_seconds, _AGAIN
         try:
             while not self._closed and len(self.replicas) < self.plan.replicas:
                 try:
                     self._replace_one()
-                    self.why = ""
+                    self.why, wait = "", _AGAIN
                 except Exception as error:  # whatever Ray raises of a cluster that is falling
                     self.why = error.cause if isinstance(error, VsearchError) else str(error)
                     if self.replicas or time.monotonic() > end:
                         return  # what is left serves; the next loss, or query, asks again
-                    time.sleep(_AGAIN)
+                    time.sleep(wait)
+                    wait = min(2 * wait, _AGAIN_AT_MOST)
         finally:
             with self._lock:
                 self._reviving = False

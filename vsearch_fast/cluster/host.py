@@ -26,6 +26,7 @@ from ..index.schema import Meta
 from ..index.snapshot import State
 from ..index.store import Store
 from ..search.proof import Proof
+from ..search.warming import warm
 from ..shards.manifest import Manifest
 from ..shards.reading import Numbers, ShardedState
 from ..shards.store import ShardedStore
@@ -124,7 +125,8 @@ class Host:
     # Opening
 
     def open(self, device: str) -> Opened:
-        """Open all shards, after copying those that are to be copied."""
+        """Open all shards, after copying those that are to be copied, and load or compile what
+        searches by L2 need: it may take longer than an answer may."""
         if self._store is None:
             listed = self._manifest.shards
             if self._lender is not None:
@@ -139,6 +141,8 @@ class Host:
             self._finder = Finder(store)
             self._store = store
         self._finder.to(device)
+        if device == "cpu":
+            warm(["l2"], self._store.meta.dim)
         return Opened(__version__, os.getpid())
 
     @property

@@ -11,10 +11,12 @@ from ..errors import StoreError
 from ..index.reading import Checks
 from ..index.schema import DATABASE_NAME
 from ..index.store import Store
-from ..system import may_open
+from ..system import may_still_open
 from .manifest import Likewise, Manifest
 
-#: Of the files that a process may open, one in so many is a shard's that stays open. It has two.
+#: Descriptors of a shard that stays open: its folder's and its database's.
+_EACH = 2
+#: Of the files that a process may yet open, one in so many stands for a shard that stays open.
 _SHARE = 8
 
 _CONSEQUENCE = "The sharded index was not opened"
@@ -25,18 +27,20 @@ def place_of(folder: Path, path: str) -> Path:
     return Path(os.path.normpath(folder / path))
 
 
-def _may_stay_open() -> int:
-    """Shards that keep their descriptors between two uses."""
-    return may_open() // _SHARE or 1
+def _may_stay_open(open_now: int) -> int:
+    """Shards that keep their descriptors between two uses, where so many have them now: by what
+    the process, which may have hundreds of other files and connections, has left."""
+    return (may_still_open() + _EACH * open_now) // _SHARE or 1
 
 
 class Shards(Sequence[Path]):
     """The places of the shards, in order, and their stores, for several threads.
 
     A store that was opened stays so, with what it has mapped and found right. The first ones keep
-    their descriptors (two each), as many as an eighth of the process's limit; those behind them
-    give theirs back after each use. Uses go through all shards in turn, so that to keep those that
-    were used last would be to keep the wrong ones.
+    their descriptors (two each), as many as an eighth of the files that the process may yet open,
+    which is looked at whenever a shard is opened; those behind them give theirs back after each
+    use. Uses go through all shards in turn, so that to keep those that were used last would be to
+    keep the wrong ones.
 
     Args:
         folder: of the list.
@@ -52,7 +56,7 @@ class Shards(Sequence[Path]):
         self._places = [place_of(folder, shard.path) for shard in manifest.shards]
         self._stores: dict[int, Store] = {}
         self._numbers: dict[str, int] = {}  # by identity, of those that were opened
-        self._awake = _may_stay_open()
+        self._awake = _may_stay_open(0)
         self._closed = False
         for shard, place in zip(manifest.shards, self._places, strict=True):
             if not os.path.isfile(place / DATABASE_NAME):
@@ -132,4 +136,13 @@ class Shards(Sequence[Path]):
         kept = self._stores.setdefault(number, store)
         if kept is not store:
             store.close()
+        self._look_for_room()
         return kept
+
+    def _look_for_room(self) -> None:
+        """Decide anew how many keep their descriptors."""
+        before = self._awake
+        self._awake = _may_stay_open(min(before, len(self._stores)))
+        for number in range(self._awake, before):
+            if (store := self._stores.get(number)) is not None:
+                store.rest()
