@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from browsers import Server, launched, serving, vsearch
+from browsers import PATIENCE, Server, launched, patient_context, serving, vsearch
 
 
 # Not for the session: Playwright's synchronous API leaves an event loop running in this thread,
@@ -19,6 +19,13 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Playwright's Browser, a Chromium; modules for others have a fixture of this name."""
     with launched("chromium", tmp_path_factory.mktemp("browser")) as started:
         yield started
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patient() -> None:
+    """`expect` waits as long as pages do."""
+    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    api.expect.set_options(timeout=1000 * PATIENCE)
 
 
 @dataclass
@@ -63,8 +70,7 @@ def new_page(browser: Any, server: Server) -> Iterator[Callable[..., Any]]:
 
     def make(*, may_fail: tuple[int, ...] = (), **options: Any) -> Any:
         expected.update(may_fail)
-        context = browser.new_context(base_url=server.url, **options)
-        context.set_default_timeout(15_000)
+        context = patient_context(browser, base_url=server.url, **options)
         contexts.append(context)
         page = context.new_page()
         watch.page(page)

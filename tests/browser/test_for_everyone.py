@@ -17,6 +17,7 @@ from search_page import (
     by_item,
     cards,
     open_figures,
+    opened,
     picture,
     searching,
     similar,
@@ -35,7 +36,7 @@ def test_a_phone_needs_no_sideways_scrolling(new_page: Callable[..., Any], serve
     fits()
     upload(page, picture(server))
     fits()
-    page.locator("#filters > summary").click()
+    opened(page.locator("#filters"))
     fits()
     cards(page).first.locator(".open").click()
     expect(page.locator("#detail")).to_be_visible()
@@ -117,8 +118,7 @@ def states(page: Any, broken: Path) -> Iterator[str]:
     expect(page.locator("#detail")).to_be_visible()
     yield "details"
     page.get_by_role("button", name="Close").click()
-    if page.locator("#filters").get_attribute("open") is None:
-        page.locator("#filters > summary").click()
+    opened(page.locator("#filters"))
     cards(page).first.locator(".pick input").check()
     open_figures(page)
     page.get_by_role("radio", name="All, side by side").check(force=True)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import socket
+import json
 import sqlite3
-import subprocess
-import sys
-import time
-import urllib.request
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from browsers import answering, patient_context, wait_until
 from PIL import Image, ImageDraw
 
 from vsearch_fast.index import Index, Item
 
 pytest.importorskip("uvicorn", reason="uvicorn is missing: pip install '.[serve]'")
+pytest.importorskip("playwright.sync_api")
+from playwright.sync_api import expect
 
 NAMES = ("vgg-secret", "trained-secret")
 QUERIES = 4
@@ -56,32 +55,11 @@ def server(tmp_path_factory):
     """``vsearch rate`` on a free port; ``new_page`` opens its pages here."""
     folder = tmp_path_factory.mktemp("rate")
     file = folder / "ratings.sqlite"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    command = [
-        sys.executable, "-c", "from vsearch_fast.cli import main; main()", "rate",
-        *map(str, _indexes(folder)), "--mode", "both", "--queries", str(QUERIES), "--results",
-        "3", "-o", str(file), "--port", str(port),
-    ]  # fmt: skip
-    log = folder / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output)
-        try:
-            end = time.monotonic() + 60
-            while True:
-                try:
-                    urllib.request.urlopen(f"{url}/rate", timeout=5).close()
-                    break
-                except OSError:
-                    if time.monotonic() > end or process.poll() is not None:
-                        pytest.fail(f"the server did not start: {log.read_text()}")
-                    time.sleep(0.05)
-            yield SimpleNamespace(url=url, file=file)
-        finally:
-            process.terminate()
-            process.wait(20)
+    with answering(
+        folder / "log", "rate", *_indexes(folder), "--mode", "both", "--queries", str(QUERIES),
+        "--results", "3", "-o", file,
+    ) as url:  # fmt: skip
+        yield SimpleNamespace(url=url, file=file)
 
 
 def stored(server, nickname):
@@ -98,23 +76,28 @@ def stored(server, nickname):
 
 
 def wait_stored(page, server, nickname, answers):
-    end = time.monotonic() + 15
-    while stored(server, nickname) != answers and time.monotonic() < end:
-        page.wait_for_timeout(50)  # not time.sleep: requests are routed in this thread
-    assert stored(server, nickname) == answers
+    wait_until(page, lambda: stored(server, nickname) == answers)
 
 
-SETTLED = "() => [...document.querySelectorAll('#pictures img')].every((i) => i.complete)"
+def at(page, number, of="of"):
+    """Wait until this task is shown and can be judged: all its pictures are there."""
+    expect(page.locator("#place")).to_have_text(f"{number} {of} {TOTAL}")
+    expect(page.locator("#pictures")).to_have_attribute("aria-busy", "false")
 
 
-def at(page, number):
-    """Wait until this task is shown with its pictures."""
+def loaded_ahead(page, tasks):
+    """Wait until as many tasks behind the one that is shown could be judged at once."""
     page.wait_for_function(
-        "n => document.getElementById('place').textContent.startsWith(`${n} of `)"
-        " && document.querySelector('#pictures img')",
-        arg=number,
+        "tasks => Number(document.getElementById('pictures').dataset.ahead) >= tasks", arg=tasks
     )
-    page.wait_for_function(SETTLED)
+
+
+def still(page):
+    """Wait until nothing on the page is in motion, or shows that it was pressed."""
+    page.wait_for_function(
+        "() => !document.querySelector('.given')"
+        " && document.getAnimations().every((each) => each.playState === 'finished')"
+    )
 
 
 def enter(page, nickname):
@@ -169,11 +152,14 @@ def test_rating_by_keyboard_with_undo_and_resume(new_page, server):
 def test_nothing_that_a_page_gets_names_a_system_a_file_or_an_item(new_page, server):
     page = new_page()
     texts = []
-    page.on("response", lambda a: texts.append(a.text()) if "pictures" not in a.url else None)
+    begun = []
+    page.on("request", lambda r: begun.append(r.url) if "/pictures" not in r.url else None)
+    page.on("response", lambda a: texts.append(a.text()) if "/pictures" not in a.url else None)
     enter(page, "blind")
     page.keyboard.press("ArrowLeft")
     at(page, 2)
-    page.wait_for_load_state("networkidle")
+    wait_until(page, lambda: any(url.endswith("/judgements") for url in begun))
+    wait_until(page, lambda: len(texts) == len(begun))
     assert len(texts) > 4
     everything = "".join(texts) + page.content()
     assert "secret" not in everything and "hamming" not in everything and "l2" not in everything
@@ -182,12 +168,12 @@ def test_nothing_that_a_page_gets_names_a_system_a_file_or_an_item(new_page, ser
 def test_quick_keys_are_neither_lost_nor_doubled(new_page, server):
     page = new_page()
     enter(page, "quick")
-    page.wait_for_load_state("networkidle")  # the next ones are loaded ahead
+    loaded_ahead(page, 2)
     for key in ("ArrowLeft", "ArrowDown", "ArrowRight"):
         page.keyboard.press(key)
     wait_stored(page, server, "quick", ["left", "equal", "right"])
     at(page, 4)
-    page.wait_for_load_state("networkidle")
+    loaded_ahead(page, 1)
     page.keyboard.down("ArrowLeft")  # held down: the system repeats it
     for _ in range(5):
         page.keyboard.down("ArrowLeft")
@@ -196,8 +182,97 @@ def test_quick_keys_are_neither_lost_nor_doubled(new_page, server):
     wait_stored(page, server, "quick", ["left", "equal", "right", "left"])
 
 
+def test_an_answer_before_the_pictures_are_there_is_not_kept_and_that_is_said(new_page, server):
+    page = new_page()
+    go, held = [], []
+
+    def hold(route):
+        if go:
+            route.continue_()
+        else:
+            held.append(route)
+
+    page.route("**/api/rate/pictures?*", hold)
+    page.goto("/rate")
+    page.get_by_label("Your nickname").fill("early")
+    page.keyboard.press("Enter")
+    place, wait = page.locator("#place"), page.locator("#wait")
+    expect(place).to_have_text(f"1 of {TOTAL}")
+    expect(page.locator("#pictures img")).to_have_count(7)
+    expect(wait).to_be_hidden()
+    page.keyboard.press("ArrowLeft")
+    expect(wait).to_have_text("The pictures are still loading. Answer when you see them.")
+    expect(wait).to_be_in_viewport()
+    expect(page.locator("#status")).to_have_text(wait.inner_text())
+    go.append(True)
+    for route in held:
+        route.continue_()
+    at(page, 1)
+    expect(wait).to_be_hidden()
+    page.keyboard.press("ArrowRight")
+    wait_stored(page, server, "early", ["right"])
+
+
+def test_a_quick_double_undo_is_two(new_page, server):
+    """Keys outrun the answers of the server, here the first one by far."""
+    page = new_page()
+    enter(page, "hasty")
+    loaded_ahead(page, 2)
+    held = []
+
+    def hold_the_first(route):
+        if held:
+            route.continue_()
+        else:
+            held.append(route)
+
+    page.route("**/api/rate/judgements", hold_the_first)
+    for key in ("ArrowLeft", "ArrowRight", "u", "u", "u"):
+        page.keyboard.press(key)
+    expect(page.locator("#place")).to_have_text(f"1 of {TOTAL}")
+    expect(page.locator("#status")).to_have_text("There is nothing to undo.")
+    assert stored(server, "hasty") == []
+    page.keyboard.press("ArrowDown")
+    wait_until(page, lambda: held)
+    held[0].continue_()
+    wait_stored(page, server, "hasty", ["equal"])
+    at(page, 2)
+    expect(page.get_by_role("alert")).to_be_hidden()
+
+
+def test_what_the_server_said_before_an_answer_does_not_undo_it(new_page, server):
+    """An answer is given while the rater's place is being asked for, and overtakes it."""
+    one, other = new_page(may_fail=(400,)), new_page(may_fail=(400,))
+    enter(one, "overtaken")
+    enter(other, "overtaken")
+    one.keyboard.press("ArrowLeft")
+    wait_stored(one, server, "overtaken", ["left"])
+    loaded_ahead(other, 2)
+    held = []
+
+    def hold(route):
+        held.append((route, route.fetch()))
+
+    other.route("**/api/rate/next?*", hold)
+    other.keyboard.press("ArrowRight")  # refused: the other window was first
+    other.get_by_role("alert").wait_for()
+    wait_until(other, lambda: held)
+    with other.expect_response("**/api/rate/judgements"):
+        other.keyboard.press("ArrowDown")
+    wait_stored(other, server, "overtaken", ["left", "equal"])
+    at(other, 3)
+    route, answer = held[0]
+    with other.expect_response("**/api/rate/next?*"):
+        route.fulfill(response=answer)
+    assert json.loads(answer.text())["done"] == 1
+    other.evaluate("fetch('api/rate/study').then((answer) => answer.json())")  # heard after it
+    other.keyboard.press("ArrowLeft")  # to the third task
+    wait_stored(other, server, "overtaken", ["left", "equal", "left"])
+    at(other, 4)
+
+
 def test_what_the_network_loses_is_sent_again_and_stored_once(browser, server):
-    context = browser.new_context(base_url=server.url)
+    context = patient_context(browser, base_url=server.url)
     page = context.new_page()
     enter(page, "lossy")
     fate = iter(["lost before", "lost after", "through"])
@@ -258,17 +333,23 @@ def test_a_phone_without_keys(new_page, server):
 def test_the_item_is_outlined_in_its_picture(new_page, server):
     page = new_page(viewport={"width": 1000, "height": 900})
     enter(page, "outlined")
+
+    def is_outlined(frame):
+        around, outline = frame.bounding_box(), frame.locator(".region").bounding_box()
+        scale = min((around["width"] - 2) / 240, (around["height"] - 2) / 300)
+        middle = outline["x"] + outline["width"] / 2
+        return (
+            abs(outline["width"] - 120 * scale) < 2
+            and abs(outline["height"] - 180 * scale) < 2
+            and abs(middle - (around["x"] + around["width"] / 2)) < 2
+        )
+
     for size in (1000, 400):
         page.set_viewport_size({"width": size, "height": 900})
-        page.wait_for_timeout(200)
-        for frame in page.locator(".frame").all():
-            around, outline = frame.bounding_box(), frame.locator(".region").bounding_box()
-            inside_width, inside_height = around["width"] - 2, around["height"] - 2
-            scale = min(inside_width / 240, inside_height / 300)
-            assert abs(outline["width"] - 120 * scale) < 2
-            assert abs(outline["height"] - 180 * scale) < 2
-            middle = outline["x"] + outline["width"] / 2
-            assert abs(middle - (around["x"] + around["width"] / 2)) < 2
+        frames = page.locator(".frame").all()
+        assert len(frames) == 7
+        # An outline follows its frame, a moment later.
+        wait_until(page, lambda frames=frames: all(map(is_outlined, frames)))
 
 
 def test_another_window_that_answered_first_is_told(new_page, server):
@@ -300,10 +381,11 @@ def test_keys_can_be_switched_off(new_page, server):
 def test_axe_finds_no_violation(browser, server, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     # axe is injected as an inline script, which the page's policy rightly forbids.
-    context = browser.new_context(base_url=server.url, bypass_csp=True, color_scheme=scheme)
+    context = patient_context(browser, base_url=server.url, bypass_csp=True, color_scheme=scheme)
     page = context.new_page()
 
     def check(state):
+        still(page)
         found = axe.run(page)
         assert not found.response["violations"], f"{state}: {found.generate_report()}"
 
@@ -319,7 +401,6 @@ def test_axe_finds_no_violation(browser, server, scheme):
             check("match")
         page.keyboard.press("0")
     page.get_by_role("heading", name="All done").wait_for()
-    page.wait_for_timeout(200)
     check("done")
     context.close()
 
@@ -332,14 +413,13 @@ def test_rows_stay_rows_with_ranks_and_pictures_can_be_enlarged(new_page, server
         boxes = [frame.bounding_box() for frame in frames]
         assert len(boxes) == 3 and len({box["y"] for box in boxes}) == 1
         assert all(box["width"] > 200 for box in boxes)
-    assert page.locator(".row.left li").first.evaluate(
-        "item => getComputedStyle(item, '::after').content"
-    )
+    ranks = "item => getComputedStyle(item, '::after').content"
+    assert page.locator(".row.left li").first.evaluate(ranks) == "counter(rank)"
     page.get_by_role("button", name="Row A, result 2 of 3: enlarge").click()
     zoomed = page.get_by_role("dialog")
     zoomed.wait_for()
     page.keyboard.press("ArrowLeft")  # answers nothing from behind it
-    assert stored(server, "wide") == []
+    assert page.locator("#place").inner_text() == f"1 of {TOTAL}"  # an answer shows at once
     page.keyboard.press("Escape")
     zoomed.wait_for(state="detached")
     page.keyboard.press("ArrowLeft")
@@ -351,15 +431,15 @@ def test_in_german(new_page, server):
     page.goto("/rate")
     page.get_by_label("Ihr Spitzname").fill("gerda")
     page.keyboard.press("Enter")
-    page.locator("#pictures img").first.wait_for()
-    page.wait_for_function(SETTLED)
+    at(page, 1, "von")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     assert page.locator("#question").inner_text() in (
         "Ist das derselbe Gegenstand?", "Welche Reihe zeigt die besseren Treffer?",
     )  # fmt: skip
-    assert page.locator("#place").inner_text() == f"1 von {TOTAL}"
     page.keyboard.press("0")
     wait_stored(page, server, "gerda", ["unsure"])
     page.keyboard.press("u")
     page.keyboard.press("u")
-    assert "Es gibt nichts zurückzunehmen." in page.locator("#status").inner_text()
+    # Said in the next frame: see say() of static/dom.js.
+    expect(page.locator("#status")).to_have_text("Es gibt nichts zurückzunehmen.")
+    wait_stored(page, server, "gerda", [])

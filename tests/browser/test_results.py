@@ -13,9 +13,9 @@ from playwright.sync_api import expect
 from search_page import (
     DESKTOP,
     answering,
-    asked,
     by_item,
     cards,
+    expect_asked,
     ids,
     open_figures,
     picture,
@@ -30,17 +30,17 @@ def test_each_distance_and_all_side_by_side(page: Any) -> None:
     for name, value in (("Hamming", "hamming"), ("L1", "l1")):
         page.get_by_role("radio", name=name).check(force=True)
         expect(page.locator("#measured")).to_contain_text(f"{name}: nearest")
-        assert asked(page)["metric"] == [value]
+        expect_asked(page, metric=[value])
     page.get_by_role("radio", name="All, side by side").check(force=True)
     expect(page.locator(".side")).to_have_count(3)
     expect(page.locator(".side h3")).to_have_text(["Hamming", "L1", "L2"])
     for side in page.locator(".side").all():
         expect(side.locator("li")).to_have_count(24)
-    assert asked(page)["metric"] == ["all"]
+    expect_asked(page, metric=["all"])
     page.locator("#k").select_option("12")
     for side in page.locator(".side").all():
         expect(side.locator("li")).to_have_count(12)
-    assert asked(page)["k"] == ["12"]
+    expect_asked(page, k=["12"])
 
 
 def test_a_link_may_ask_for_several_values_and_other_amounts(page: Any) -> None:
@@ -95,7 +95,7 @@ def test_back_restores_the_search_before(page: Any) -> None:
     first = ids(page)
     similar(cards(page).nth(1)).click()
     expect(page.locator("#query-name")).to_contain_text(first[1])
-    assert asked(page)["id"] == [first[1]]
+    expect_asked(page, id=[first[1]])
     assert first[1] not in ids(page)[:12]
     page.go_back()
     expect(page.locator("#query-name")).to_contain_text("garment-00000")
@@ -140,4 +140,4 @@ def test_a_modified_click_is_left_to_the_browser(page: Any) -> None:
     with page.context.expect_page() as opened:
         similar(cards(page).first).click(modifiers=["Control"])
     expect(cards(opened.value)).not_to_have_count(0)
-    assert asked(page)["id"] == ["garment-00000"]
+    expect_asked(page, id=["garment-00000"])

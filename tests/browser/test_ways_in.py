@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 import pytest
 
 pytest.importorskip("playwright.sync_api")
+from browsers import wait_until
 from playwright.sync_api import expect
-from search_page import DESKTOP, PHONE, asked, cards, picture, searching, upload
+from search_page import DESKTOP, PHONE, asked, cards, expect_asked, picture, searching, upload
 
 
 def give(page: Any, kind: str, file: Path, target: str = "document.body") -> None:
@@ -70,10 +71,8 @@ def test_more_pictures_come_as_the_page_is_scrolled(page: Any) -> None:
     page.goto("/")
     expect(page.locator("#items li").first).to_be_visible()
     assert page.locator("#items li").count() < 42
-    for _ in range(6):
-        page.keyboard.press("End")
-        page.wait_for_timeout(100)
-    expect(page.locator("#items .more")).to_be_hidden()
+    more = page.locator("#items .more")
+    wait_until(page, more.is_hidden, lambda: page.keyboard.press("End"))
     last = page.locator("#items li").last
     expect(last).to_have_attribute("aria-posinset", "42")
     expect(last).to_have_attribute("aria-setsize", "42")
@@ -114,7 +113,7 @@ def test_in_a_catalogue_of_boxes_a_box_is_proposed(page: Any, server: Any) -> No
     assert box["y"] - stage["y"] == pytest.approx(y1 * scale, abs=1)
     assert box["width"] == pytest.approx((x2 - x1) * scale, abs=1)
     assert box["height"] == pytest.approx((y2 - y1) * scale, abs=1)
-    assert asked(page)["query"] == [answer.value.json()["query"]["kept"]]
+    expect_asked(page, query=[answer.value.json()["query"]["kept"]])
     expect(page.locator("#query-title")).to_be_focused()
 
 

@@ -10,9 +10,8 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,9 @@ ARGUMENTS = [
     "--disable-sync",
     "--host-resolver-rules=MAP shop.example 127.0.0.1",  # where a test's proxy is
 ]
-SECONDS_TO_START = 60
+#: Seconds after which something has hung: a page, a server that starts and compiles its kernels
+#: anew. A busy machine takes many of them; what has ended, or tells its error, is not waited for.
+PATIENCE = 120
 
 
 def _program(variable: str, names: Sequence[str]) -> str | None:
@@ -74,6 +75,13 @@ def launched(kind: str, folder: Path) -> Iterator[Any]:
         started.close()
 
 
+def patient_context(browser: Any, **options: Any) -> Any:
+    """A context of the browser whose pages wait as long as `expect` does."""
+    context = browser.new_context(**options)
+    context.set_default_timeout(1000 * PATIENCE)
+    return context
+
+
 @dataclass(frozen=True)
 class Server:
     """A running ``vsearch serve``, and the pictures it was made from."""
@@ -95,10 +103,11 @@ def _free_port() -> int:
 
 
 def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + SECONDS_TO_START
+    end = time.monotonic() + PATIENCE
     while time.monotonic() < end and process.poll() is None:
+        # Of OSError are refusals, statuses that are errors, and an answer that is not there yet.
         with (
-            contextlib.suppress(urllib.error.URLError, ConnectionError),
+            contextlib.suppress(OSError),
             urllib.request.urlopen(f"{url}/healthz", timeout=5),
         ):
             return
@@ -107,13 +116,13 @@ def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes], log: Path
 
 
 @contextlib.contextmanager
-def serving(index: Path, log: Path) -> Iterator[str]:
-    """``vsearch serve`` of an index on a free port: its address."""
+def answering(log: Path, *arguments: str | Path) -> Iterator[str]:
+    """A command of ``vsearch`` that serves, on a free port: its address."""
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            vsearch("serve", index, "--port", str(port)), stdout=output, stderr=output
+            vsearch(*arguments, "--port", str(port)), stdout=output, stderr=output
         )
         try:
             _wait_until_it_answers(url, process, log)
@@ -121,7 +130,30 @@ def serving(index: Path, log: Path) -> Iterator[str]:
         finally:
             process.terminate()
             try:
-                process.wait(20)
+                process.wait(PATIENCE)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+@contextlib.contextmanager
+def serving(index: Path, log: Path) -> Iterator[str]:
+    """``vsearch serve`` of an index on a free port: its address."""
+    with answering(log, "serve", index) as url:
+        yield url
+
+
+def wait_until(
+    page: Any, condition: Callable[[], bool], step: Callable[[], Any] = lambda: None
+) -> None:
+    """Wait until a condition outside of the page holds, taking a `step` before each look.
+
+    Of what is on the page Playwright's `expect` waits; `time.sleep` would hold back its events.
+    """
+    end = time.monotonic() + PATIENCE
+    while True:
+        step()
+        if condition():
+            return
+        assert time.monotonic() < end, "it did not come about"
+        page.wait_for_timeout(30)

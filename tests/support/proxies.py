@@ -45,6 +45,10 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     return file, key
 
 
+#: Seconds after which a proxy has hung that is not up, or not gone.
+_HANGS = 120
+
+
 @contextlib.contextmanager
 def _process(command: list[str | Path], port: int, folder: Path) -> Iterator[None]:
     log = folder / "proxy.log"
@@ -53,7 +57,7 @@ def _process(command: list[str | Path], port: int, folder: Path) -> Iterator[Non
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=os.environ | own)
     try:
-        end = time.monotonic() + 30
+        end = time.monotonic() + _HANGS
         while True:
             with contextlib.suppress(OSError):
                 socket.create_connection(("127.0.0.1", port), timeout=5).close()
@@ -64,7 +68,7 @@ def _process(command: list[str | Path], port: int, folder: Path) -> Iterator[Non
         yield
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(_HANGS)
 
 
 @contextlib.contextmanager

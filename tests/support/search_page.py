@@ -23,11 +23,32 @@ def cards(page: Any) -> Any:
 
 
 def ids(page: Any) -> list[str]:
-    return [card.get_attribute("data-id") for card in cards(page).all()]
+    return list(cards(page).evaluate_all("all => all.map((each) => each.dataset.id)"))
 
 
 def asked(page: Any) -> dict[str, list[str]]:
     return parse_qs(urlsplit(page.url).query)
+
+
+def expect_asked(page: Any, **values: list[str]) -> None:
+    """Wait until the address asks for these values; for none of a name of []."""
+    page.wait_for_function(
+        """wanted => {
+            const asked = new URLSearchParams(location.search);
+            return Object.entries(wanted).every(
+              ([name, values]) => JSON.stringify(asked.getAll(name)) === JSON.stringify(values));
+        }""",
+        arg=values,
+    )
+
+
+def expect_within(locator: Any, height: float) -> None:
+    """Wait until it ends above this line of the screen, as it does once the page is laid out."""
+    expect(locator).to_be_visible()
+    locator.page.wait_for_function(
+        "([element, height]) => element.getBoundingClientRect().bottom <= height",
+        arg=[locator.element_handle(), height],
+    )
 
 
 def is_search(answer: Any) -> bool:
@@ -50,10 +71,16 @@ def upload(page: Any, file: Path) -> None:
     expect(cards(page)).not_to_have_count(0)
 
 
+def opened(details: Any) -> None:
+    """Open what can be opened, unless it is."""
+    if details.get_attribute("open") is None:
+        details.locator("> summary").click()
+    expect(details).to_have_attribute("open", "")
+
+
 def open_figures(page: Any) -> None:
     """Open the panel of distances and figures."""
-    if page.locator("#figures").get_attribute("open") is None:
-        page.locator("#figures summary").click()
+    opened(page.locator("#figures"))
 
 
 def similar(card: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from served import make_catalogue, refused, serving, wait_for
+from served import PATIENCE, make_catalogue, refused, serving, wait_for
 
 pytest.importorskip("fastapi", reason="the server's packages are not installed: .[serve]")
 
@@ -37,7 +37,7 @@ def ended(client: httpx.Client) -> dict[str, Any]:
         answer.update(client.get("/api/duplicates").json())
         return bool(answer["state"] != "running")
 
-    wait_for(over, 120)
+    wait_for(over)
     return answer
 
 
@@ -76,7 +76,9 @@ def test_one_search_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with serving(make_catalogue(tmp_path, 3), compared_items=3) as (client, catalogue):
         kind = type(catalogue.index)
         plain = kind.duplicates
-        monkeypatch.setattr(kind, "duplicates", lambda *a, **k: (go.wait(60), plain(*a, **k))[1])
+        monkeypatch.setattr(
+            kind, "duplicates", lambda *a, **k: (go.wait(PATIENCE), plain(*a, **k))[1]
+        )
         assert client.post("/api/duplicates").status_code == 202
         assert client.get("/api/duplicates").json()["state"] == "running"
         assert refused(client.post("/api/duplicates"), 409)["code"] == "busy_job"

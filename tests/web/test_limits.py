@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from PIL import Image
-from served import make_catalogue, refused, serving, wait_for
+from served import PATIENCE, make_catalogue, refused, serving, wait_for
 
 pytest.importorskip("fastapi", reason="the server's packages are not installed: .[serve]")
 
@@ -30,7 +30,7 @@ def test_a_body_too_large(index_path: Path) -> None:
 def test_a_body_too_slow(index_path: Path) -> None:
     with serving(index_path, seconds=0.5) as (client, _):
         address = urlsplit(str(client.base_url))
-        with socket.create_connection((address.hostname, address.port), timeout=20) as slow:
+        with socket.create_connection((address.hostname, address.port), PATIENCE) as slow:
             slow.sendall(
                 b"POST /api/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n"
                 b"Content-Type: multipart/form-data; boundary=b\r\n\r\n--b"
@@ -43,10 +43,12 @@ def test_more_than_may_wait_are_told_to_come_again(
     index_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go = threading.Event()
-    with serving(index_path, waiting=2) as (client, catalogue):
+    with serving(index_path, waiting=2, seconds=PATIENCE) as (client, catalogue):
         wait_for(lambda: len(catalogue.facts.likeness) == 3)
         plain = catalogue.query_of_item
-        monkeypatch.setattr(catalogue, "query_of_item", lambda *a: (go.wait(30), plain(*a))[1])
+        monkeypatch.setattr(
+            catalogue, "query_of_item", lambda *a: (go.wait(PATIENCE), plain(*a))[1]
+        )
         statuses: list[httpx.Response] = []
         threads = [
             threading.Thread(
@@ -71,7 +73,9 @@ def test_a_search_that_takes_too_long(index_path: Path, monkeypatch: pytest.Monk
     go = threading.Event()
     with serving(index_path, seconds=3) as (client, catalogue):  # enough to read the request
         plain = catalogue.query_of_item
-        monkeypatch.setattr(catalogue, "query_of_item", lambda *a: (go.wait(30), plain(*a))[1])
+        monkeypatch.setattr(
+            catalogue, "query_of_item", lambda *a: (go.wait(PATIENCE), plain(*a))[1]
+        )
         answer = client.post("/api/search", data={"id": "001.png"})
         refused(answer, 503, "3 seconds")
         assert answer.headers["retry-after"]
@@ -81,19 +85,20 @@ def test_a_search_that_takes_too_long(index_path: Path, monkeypatch: pytest.Monk
 def test_a_connection_that_stops_in_its_second_request_is_closed(
     index_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vsearch_fast.web.server._HEADER_SECONDS", 0.6)
+    limit = 2.0  # between two requests: no pause of a busy machine is as long
+    monkeypatch.setattr("vsearch_fast.web.server._HEADER_SECONDS", limit)
     with serving(index_path) as (client, _):
         address = urlsplit(str(client.base_url))
         head = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
-        with socket.create_connection((address.hostname, address.port), timeout=20) as stuck:
-            for _ in range(5):  # one that goes on asking is served longer than that
+        began = time.monotonic()
+        with socket.create_connection((address.hostname, address.port), PATIENCE) as stuck:
+            while time.monotonic() < began + 1.5 * limit:  # one that goes on asking is served on
                 stuck.sendall(head)
                 answer = b""
                 while not answer.endswith(b"}"):
                     part = stuck.recv(10_000)
                     assert part, "closed between requests"
                     answer += part
-                time.sleep(0.2)
             stuck.sendall(b"GET / HT")
             assert stuck.recv(10) == b""
 
@@ -102,19 +107,17 @@ def test_silent_connections_are_closed(index_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("vsearch_fast.web.server._HEADER_SECONDS", 0.3)
     with serving(index_path) as (client, _):
         address = urlsplit(str(client.base_url))
-        began = time.monotonic()
-        with socket.create_connection((address.hostname, address.port), timeout=20) as silent:
+        with socket.create_connection((address.hostname, address.port), PATIENCE) as silent:
             assert silent.recv(10) == b""
-        assert time.monotonic() - began < 10
 
 
 def asked_raw(client: httpx.Client, request: bytes) -> bytes:
-    """The answer to these bytes, up to the end of the connection or 3 seconds of silence."""
+    """The answer to these bytes, up to the end of the connection."""
     address = urlsplit(str(client.base_url))
-    with socket.create_connection((address.hostname, address.port), timeout=3) as connection:
+    with socket.create_connection((address.hostname, address.port), PATIENCE) as connection:
         connection.sendall(request)
         answer = b""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(ConnectionError):  # of what it did not read to the end
             while part := connection.recv(65_536):
                 answer += part
     return answer

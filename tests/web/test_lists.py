@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from served import CATEGORIES, make_catalogue, refused, serving
+from served import CATEGORIES, make_catalogue, refused, serving, wait_for
 
 pytest.importorskip("fastapi", reason="the server's packages are not installed: .[serve]")
 
@@ -112,7 +112,9 @@ def test_values_are_counted_under_the_other_filters(client: httpx.Client) -> Non
     )
 
 
-def test_lists_follow_what_is_committed(tmp_path: Path) -> None:
+def test_lists_follow_what_is_committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # However long a busy machine took to read it: one that is small is read before each answer.
+    monkeypatch.setattr("vsearch_fast.web.listings._AT_ONCE", float("inf"))
     with serving(make_catalogue(tmp_path, 3)) as (client, catalogue):
         assert listed(client, sort="-price")["total"] == 3
         with Index.open(catalogue.index.path, mode="rw") as writer:
@@ -126,6 +128,18 @@ def test_lists_follow_what_is_committed(tmp_path: Path) -> None:
         assert ids(listed(client, text="new x")) == ["new one"]
         values = client.get("/api/values", params={"column": "a=b", "where": "a=b=x"}).json()
         assert values["kind"] == "list" and values["distinct"] == 2
+
+
+def test_what_takes_long_to_read_is_read_behind_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vsearch_fast.web.listings._AT_ONCE", -1.0)
+    with serving(make_catalogue(tmp_path, 3)) as (client, catalogue):
+        assert listed(client, sort="-price")["total"] == 3
+        with Index.open(catalogue.index.path, mode="rw") as writer:
+            writer.add(["new one"], writer.features(["001.png"]), [{"price": 99}])
+        # Who asks again gets it, soon.
+        wait_for(lambda: ids(listed(client, sort="-price"))[0] == "new one")
 
 
 def test_a_catalogue_too_large_for_such_lists(index_path: Path) -> None:

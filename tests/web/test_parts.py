@@ -60,7 +60,7 @@ def test_what_comes_while_a_batch_runs_is_the_next_one() -> None:
 
     def work(requests: Any) -> list[int]:
         seen.append(list(requests))
-        go.wait(20)
+        go.wait(60)
         return list(requests)
 
     async def ask() -> None:
@@ -90,7 +90,7 @@ def test_who_gives_up_leaves_the_queue_though_requests_hold_arrays() -> None:
 
     def work(requests: Any) -> list[int]:
         seen.append(len(requests))
-        go.wait(20)
+        go.wait(60)
         return [int(request[0]) for request in requests]
 
     async def ask() -> None:
@@ -140,14 +140,16 @@ def test_workers_are_bounded_and_free_again() -> None:
 
     async def ask() -> None:
         workers = Workers(2, 1)
-        tasks = [asyncio.create_task(workers.run(go.wait, 20)) for _ in range(3)]
-        await asyncio.sleep(0.01)
+        tasks = [asyncio.create_task(workers.run(go.wait, 60)) for _ in range(3)]
+        await asyncio.sleep(0)  # each has begun, in its order
         with pytest.raises(BusyError):
-            await workers.run(go.wait, 20)
+            await workers.run(go.wait, 60)
         go.set()
         assert await asyncio.gather(*tasks) == [True] * 3
-        await asyncio.sleep(0.01)
-        assert await workers.run(lambda: 7) == 7
+        while workers._pending:  # of what threads say to the loop as they end
+            await asyncio.sleep(0.001)
+        for _ in range(3):
+            assert await workers.run(lambda: 7) == 7
         with pytest.raises(KeyError):
             await workers.run(dict[str, int]().__getitem__, "no")
         workers.close()

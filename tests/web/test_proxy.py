@@ -21,7 +21,7 @@ from proxies import (
     nginx_server,
     of_the_guide,
 )  # fmt: skip
-from served import png, refused, running
+from served import PATIENCE, png, refused, running
 
 pytest.importorskip("fastapi", reason="the server's packages are not installed: .[serve]")
 
@@ -46,7 +46,7 @@ class Visitor:
         self.scheme = "https" if tls else "http"
         self.origin = f"{self.scheme}://{NAME}:{port}"
         self.base = f"{self.scheme}://127.0.0.1:{port}{path}"
-        self.client = httpx.Client(verify=False, timeout=30)
+        self.client = httpx.Client(verify=False, timeout=PATIENCE)
         self.headers = {"Host": f"{NAME}:{port}"}
 
     def ask(self, method: str, path: str, site: str = "same-origin", **more: Any) -> httpx.Response:

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from served import make_catalogue, png, refused, search, serving, wait_for
+from served import PATIENCE, make_catalogue, png, refused, search, serving, wait_for
 
 pytest.importorskip("fastapi", reason="the server's packages are not installed: .[serve]")
 
@@ -132,25 +132,28 @@ def test_searches_never_fail_while_links_are_moved(tmp_path: Path) -> None:
     place = tmp_path / "a" / "served.index"
     place.symlink_to(real)
     new = another(tmp_path, real, count=6)
-    ended = threading.Event()
+    begun, moved = threading.Semaphore(0), threading.Semaphore(0)
+    searches = 60
 
     def move() -> None:
-        for n in range(40):
-            swap_links(place, (new, real)[n % 2])
-            time.sleep(0.03)
-        ended.set()
+        # One move a search, at another moment of each, however fast or slow it is.
+        for number in range(searches):
+            begun.acquire()
+            time.sleep(number % 5 * 0.004)
+            swap_links(place, (new, real)[number % 2])
+            moved.release()
 
     with serving(place) as (client, _):
         kept = search(client, png())["query"]["kept"]
-        mover = threading.Thread(target=move)
-        mover.start()
+        threading.Thread(target=move, daemon=True).start()
         seen: set[bool] = set()
-        while not ended.is_set():
-            found = search(client, query=kept, metric=("l2", "l1", "hamming")[len(seen) % 3])
+        for number in range(searches):
+            begun.release()
+            found = search(client, query=kept, metric=("l2", "l1", "hamming")[number % 3])
             kinds = {match["id"].startswith("new-") for match in found["results"][0]["matches"]}
             assert len(kinds) == 1
             seen |= kinds
-        mover.join()
+            assert moved.acquire(timeout=PATIENCE)
         assert seen == {True, False}
 
 
@@ -182,7 +185,7 @@ def test_what_goes_wrong_does_not_end_the_watch(
 
 def test_health_tells_the_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vsearch_fast.web.service._LOOK", 0.0)
-    monkeypatch.setattr("vsearch_fast.web.service._HEALTHY", 0.5)
+    monkeypatch.setattr("vsearch_fast.web.service._HEALTHY", PATIENCE)
     place = make_catalogue(tmp_path, 4)
     broken = StoreError(f"{tmp_path} is damaged", "Nothing was searched", "Restore it")
 
@@ -211,10 +214,9 @@ def test_health_tells_the_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         # What an index does that waits for another process's lock.
         with monkeypatch.context() as patched:
             go = threading.Event()
-            patched.setattr(Index, "__len__", lambda self: (go.wait(20), 4)[1])
-            began = time.monotonic()
+            patched.setattr(Index, "__len__", lambda self: (go.wait(PATIENCE), 4)[1])
+            patched.setattr("vsearch_fast.web.service._HEALTHY", 0.5)
             refused(client.get("/healthz"), 503, "has not answered")
-            assert time.monotonic() - began < 5
             go.set()
         wait_for(lambda: client.get("/healthz").status_code == 200)
 
@@ -274,7 +276,9 @@ def test_a_client_that_goes_while_it_waits(tmp_path: Path, monkeypatch: pytest.M
     with serving(place, seconds=3, waiting=32) as (client, catalogue):
         go = threading.Event()
         plain = catalogue._scan
-        monkeypatch.setattr(catalogue, "_scan", lambda requests: (go.wait(20), plain(requests))[1])
+        monkeypatch.setattr(
+            catalogue, "_scan", lambda requests: (go.wait(PATIENCE), plain(requests))[1]
+        )
         for _ in range(2):  # the wait of each ends while others are queued with equal arrays
             answers: list[int] = []
             threads = [
@@ -283,7 +287,8 @@ def test_a_client_that_goes_while_it_waits(tmp_path: Path, monkeypatch: pytest.M
             for thread in threads:
                 thread.start()
             with pytest.raises(httpx.ReadTimeout):
-                client.post("/api/search", data={"id": "001.png"}, timeout=0.3)
+                impatient = httpx.Timeout(PATIENCE, read=0.3)
+                client.post("/api/search", data={"id": "001.png"}, timeout=impatient)
             for thread in threads:
                 thread.join()
             assert set(answers) == {503}

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from served import make_catalogue, refused, serving
 
 pytest.importorskip("fastapi", reason="the server's packages are not installed: .[serve]")
 
 from vsearch_fast.errors import ArgumentError
+from vsearch_fast.web.language import LANGUAGES, preferred
 from vsearch_fast.web.public import origin
-from vsearch_fast.web.sign_in import Form, place
+from vsearch_fast.web.sign_in import WORDS, Form, place
 
 TOKEN = "t0ken-" + "x" * 20
 PAGE = {"Accept": "text/html"}
+
+
+@pytest.fixture(scope="module")
+def closed(index_path: Path) -> Iterator[httpx.Client]:
+    """A server that wants a token."""
+    with serving(index_path, token=TOKEN, hosts=None) as (client, _):
+        yield client
 
 
 def test_the_form_opens_the_page_that_was_asked_for(index_path: Path) -> None:
@@ -46,6 +57,45 @@ def test_the_form_opens_the_page_that_was_asked_for(index_path: Path) -> None:
         refused(foreign, 403)
         refused(client.post("/sign-in", content=b"x" * 20_000), 413)
         assert "<script>" not in client.get("/?<script>=1", headers=PAGE).text
+
+
+@pytest.mark.parametrize(
+    ("wishes", "query", "language"),
+    [
+        ("", "", "en"),
+        ("de-AT,de;q=0.9,en;q=0.8", "", "de"),
+        ("en-GB,en;q=0.9,de;q=0.8", "", "en"),
+        ("fr-FR,fr;q=0.9,de;q=0.8,en;q=0.7", "", "de"),
+        ("fr", "", "en"),
+        ("en;q=0.3, DE ; q=0.7", "", "de"),
+        ("de;q=0, *", "", "en"),
+        ("en;q=0.1, *;q=0.5", "", "de"),
+        ("de;q=nan, en;q=0.1", "", "en"),
+        ("en", "lang=de", "de"),
+        ("de", "lang=en", "en"),
+        ("de", "lang=fr", "de"),
+    ],
+)
+def test_it_speaks_the_browsers_language(
+    wishes: str, query: str, language: str, closed: httpx.Client
+) -> None:
+    headers = PAGE | {"Accept-Language": wishes}
+    asked = closed.get(f"/?{query}", headers=headers)
+    form = {"page": "", "query": query, "token": "wrong"}
+    wrong = closed.post("/sign-in", data=form, headers=headers)
+    for answer in (asked, wrong):
+        assert answer.status_code == 401 and f'<html lang="{language}">' in answer.text
+        assert WORDS[language]["wanted"] in answer.text
+        assert f"<title>{WORDS[language]['title']} – vsearch</title>" in answer.text
+        assert answer.headers["vary"] == "Accept-Language"
+    assert WORDS[language]["wrong"] in wrong.text and WORDS[language]["wrong"] not in asked.text
+
+
+@given(st.text(st.characters(max_codepoint=255)), st.text())
+def test_any_wish_is_a_language(wishes: str, address: str) -> None:
+    assert preferred(wishes, address) in WORDS
+    assert set(WORDS) == set(LANGUAGES)
+    assert len({frozenset(words) for words in WORDS.values()}) == 1
 
 
 @pytest.mark.parametrize(

@@ -127,11 +127,10 @@ class Guard:
                 if await self._signed_in(scope, sending):
                     return
                 if scope["path"] == f"/{sign_in.NAME}" and scope["method"] == "POST":
-                    await self._sign_in(scope, body, sending)
+                    await self._sign_in(headers, body, sending)
                     return
                 if not self._holds_token(headers):
-                    query = scope["query_string"].decode("latin-1")
-                    asked = sign_in.page(scope["path"], query) if _wants_page(headers) else None
+                    asked = _sign_in_page(scope, headers) if _wants_page(headers) else None
                     await _answer(sending, _unauthorised(), asked)
                     return
             await self._app(scope, body.receive, sending)
@@ -210,7 +209,7 @@ class Guard:
         await _redirect(send, scope["path"][1:], scope, [self._set_cookie(given[0])])
         return True
 
-    async def _sign_in(self, scope: Scope, body: Body, send: Send) -> None:
+    async def _sign_in(self, headers: Headers, body: Body, send: Send) -> None:
         """Answer the form of the sign-in page: to the page that was asked for, with the cookie."""
         try:
             form = sign_in.read(await _whole(body))
@@ -218,14 +217,15 @@ class Guard:
             await _answer(send, error)
             return
         if not self._same(form.token):
-            page = sign_in.page(f"/{form.page}", form.query, wrong=True)
+            wishes = headers.get("accept-language", "")
+            page = sign_in.page(f"/{form.page}", form.query, wishes, wrong=True)
             await _answer(send, _unauthorised(), page)
             return
-        headers = [
+        answered = [
             (b"location", sign_in.place(form).encode("latin-1")), (b"content-length", b"0"),
             self._set_cookie(form.token),
         ]  # fmt: skip
-        await send({"type": "http.response.start", "status": 303, "headers": headers})
+        await send({"type": "http.response.start", "status": 303, "headers": answered})
         await send({"type": "http.response.body", "body": b""})
 
     def _set_cookie(self, token: str) -> tuple[bytes, bytes]:
@@ -270,6 +270,11 @@ def _without_port(host: str) -> str:
 
 def _wants_page(headers: Headers) -> bool:
     return "text/html" in headers.get("accept", "")
+
+
+def _sign_in_page(scope: Scope, headers: Headers) -> bytes:
+    query = scope["query_string"].decode("latin-1")
+    return sign_in.page(scope["path"], query, headers.get("accept-language", ""))
 
 
 def _unauthorised() -> RequestError:
@@ -322,6 +327,7 @@ async def _answer(send: Send, error: RequestError, page: bytes | None = None) ->
         headers.append((b"www-authenticate", b"Bearer"))
     if page is not None:
         headers.append((b"content-security-policy", sign_in.POLICY.encode("ascii")))
+        headers.append((b"vary", b"Accept-Language"))
     await send({"type": "http.response.start", "status": error.status, "headers": headers})
     await send({"type": "http.response.body", "body": content})
 

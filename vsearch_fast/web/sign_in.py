@@ -13,6 +13,8 @@ from hashlib import sha256
 from html import escape
 from urllib.parse import parse_qsl, quote, urlencode
 
+from .language import preferred
+
 #: Where the form is sent, from the folder of the pages.
 NAME = "sign-in"
 
@@ -38,32 +40,48 @@ POLICY = (
 )
 
 _PAGE = """<!doctype html>
-<html lang="en">
+<html lang="{language}">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Sign in – vsearch</title>
+<title>{title} – vsearch</title>
 <style>{style}</style>
 </head>
 <body>
 <main>
-<h1>Sign in</h1>
-{wrong}<p>This server wants a token. It is in the address that <code>vsearch serve</code> printed,
-behind <code>token=</code>; whoever runs the server knows it.</p>
+<h1>{title}</h1>
+{wrong}<p>{wanted}</p>
 <form method="post" action="{action}">
 <input type="hidden" name="page" value="{page}">
 <input type="hidden" name="query" value="{query}">
 <input type="text" name="username" value="vsearch" autocomplete="username" hidden>
-<label for="token">Token</label>
+<label for="token">{token}</label>
 <input id="token" name="token" type="password" autocomplete="current-password" required autofocus>
-<button>Sign in</button>
+<button>{title}</button>
 </form>
 </main>
 </body>
 </html>
 """
 
-_WRONG = '<p role="alert">That is not the token of this server. Nothing was opened.</p>\n'
+#: Its words, by language; markup, so that nothing of a request may come into them.
+WORDS = {
+    "en": {
+        "title": "Sign in",
+        "wanted": "This server wants a token. It is in the address that <code>vsearch serve</code> "
+        "printed, behind <code>token=</code>; whoever runs the server knows it.",
+        "token": "Token",
+        "wrong": "That is not the token of this server. Nothing was opened.",
+    },
+    "de": {
+        "title": "Anmelden",
+        "wanted": "Dieser Server verlangt ein Token. Es steht in der Adresse, die "
+        "<code>vsearch serve</code> ausgegeben hat, hinter <code>token=</code>; wer den Server "
+        "betreibt, kennt es.",
+        "token": "Token",
+        "wrong": "Das ist nicht das Token dieses Servers. Es wurde nichts geöffnet.",
+    },
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +93,20 @@ class Form:
     query: str
 
 
-def page(path: str, query: str, *, wrong: bool = False) -> bytes:
-    """The page in place of what was asked for at a path of the server's own."""
+def page(path: str, query: str, wishes: str, *, wrong: bool = False) -> bytes:
+    """The page in place of what was asked for at a path of the server's own, in the language that
+    the browser `wishes` for (Accept-Language)."""
     depth = max(0, path.count("/") - 1)
     # Deeper addresses are no pages: from there it goes to the first one.
     name, query = ("", "") if depth else (path.rpartition("/")[2], query)
+    language = preferred(wishes, dict(parse_qsl(query)).get("lang", ""))
+    words = dict(WORDS[language])
+    told = words.pop("wrong")
     return _PAGE.format(
-        style=_STYLE, wrong=_WRONG if wrong else "", action=f"{'../' * depth or './'}{NAME}",
-        page=escape(name), query=escape(_without_token(query)),
+        **words, language=language, style=_STYLE,
+        wrong=f'<p role="alert">{told}</p>\n' if wrong else "",
+        action=f"{'../' * depth or './'}{NAME}", page=escape(name),
+        query=escape(_without_token(query)),
     ).encode()  # fmt: skip
 
 

@@ -29,6 +29,7 @@ export class Outbox {
     this.nickname = nickname;
     this.heard = { acknowledged, waiting, refused };
     this.sending = false;
+    this.added = 0; // answers given here so far
     this.failures = 0;
     this.closed = false;
     this.queue = this.left();
@@ -55,6 +56,7 @@ export class Outbox {
   }
 
   add(path, body) {
+    this.added += 1;
     this.queue.push({ path, body });
     this.keep();
     this.send();

@@ -19,7 +19,8 @@ function enlarge(shown, alt) {
   dialog.showModal();
 }
 
-// One picture in its frame. `settled` is true once it can be seen, or is known to be gone.
+// One picture in its frame. `settled` is true, and `ready` resolves, once it can be seen, or is
+// known to be gone.
 class Picture {
   constructor(shown, size, alt) {
     this.settled = false;
@@ -29,9 +30,13 @@ class Picture {
       { type: "button", class: "frame", "aria-label": t("rate.enlarge", { what: alt }), click: () => enlarge(shown, alt) },
       this.image,
     );
-    const settle = () => {
-      this.settled = true;
-    };
+    let settle;
+    this.ready = new Promise((resolve) => {
+      settle = () => {
+        this.settled = true;
+        resolve();
+      };
+    });
     this.image.addEventListener("load", settle, { once: true });
     if (shown.region) this.mark(shown.region);
     this.image.addEventListener("error", () => {
@@ -68,6 +73,7 @@ export class Pictures {
   constructor(task) {
     this.all = [];
     this.element = task.mode === "match" ? this.match(task) : this.better(task);
+    this.ready = Promise.all(this.all.map((picture) => picture.ready));
   }
 
   get settled() {

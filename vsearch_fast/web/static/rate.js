@@ -51,6 +51,8 @@ class Session {
     this.at = 1; // the number of the task that is shown, or is to be
     this.total = study.judgements_total;
     this.shown = null;
+    this.early = false; // somebody answered before the pictures were there
+    this.closed = false;
     this.mode = null;
     this.outbox = new Outbox({
       study: study.id,
@@ -67,16 +69,20 @@ class Session {
   }
 
   close() {
+    this.closed = true;
     this.outbox.close();
     this.waiting(0, null);
   }
 
   async refresh() {
+    const { added } = this.outbox;
     try {
       const asked = new URLSearchParams({ nickname: this.nickname });
-      this.acknowledged(await call(`api/rate/next?${asked}`));
+      const progress = await call(`api/rate/next?${asked}`);
+      // What was answered meanwhile has an answer of its own, and this one may be of before.
+      if (!this.closed && this.outbox.added === added) this.acknowledged(progress);
     } catch (error) {
-      this.failed(error, t("rate.lost"), [[t("again"), () => this.refresh()]]);
+      if (!this.closed) this.failed(error, t("rate.lost"), [[t("again"), () => this.refresh()]]);
     }
   }
 
@@ -92,7 +98,32 @@ class Session {
 
   learn(task) {
     this.tasks.set(task.number, task);
-    if (!this.pictures.has(task.number)) this.pictures.set(task.number, new Pictures(task));
+    this.picturesOf(task);
+  }
+
+  picturesOf(task) {
+    let pictures = this.pictures.get(task.number);
+    if (!pictures) {
+      pictures = new Pictures(task);
+      this.pictures.set(task.number, pictures);
+      pictures.ready.then(() => this.mark());
+    }
+    return pictures;
+  }
+
+  // Whether what is shown can be judged, and how many tasks behind it could be at once.
+  mark() {
+    if (this.closed) return;
+    const settled = (number) => this.pictures.get(number)?.settled ?? false;
+    const unseen = this.shown === null || !settled(this.shown);
+    let ahead = 0;
+    while (!unseen && settled(this.shown + ahead + 1)) ahead += 1;
+    const region = byId("pictures");
+    region.setAttribute("aria-busy", String(unseen));
+    region.dataset.ahead = ahead;
+    this.early &&= unseen;
+    byId("wait").textContent = t(this.early ? "rate.wait" : "rate.loading");
+    byId("wait").hidden = this.at > this.total || !(this.early || this.shown === null);
   }
 
   // Shows the task that is due, unless it is shown already.
@@ -106,17 +137,17 @@ class Session {
     if (done >= this.total) return this.finish();
     only(byId("task"));
     const task = this.tasks.get(this.at);
-    byId("wait").hidden = task !== undefined;
     if (!task) {
       this.shown = null;
       byId("pictures").replaceChildren();
+      this.mark();
       return undefined;
     }
     if (this.shown === this.at) return undefined;
     this.shown = this.at;
-    if (!this.pictures.has(this.at)) this.pictures.set(this.at, new Pictures(task));
-    const pictures = this.pictures.get(this.at);
-    byId("pictures").replaceChildren(pictures.element);
+    this.early = false;
+    byId("pictures").replaceChildren(this.picturesOf(task).element);
+    this.mark();
     if (this.mode !== task.mode) this.ask(task.mode);
     const place = t("rate.place", { at: this.at, total: this.total });
     say(byId("status"), `${this.said ?? ""}${place}. ${t(`rate.question.${task.mode}`)}`);
@@ -153,6 +184,7 @@ class Session {
     if (!this.outbox.empty) {
       // Thanked for only when everything has arrived.
       byId("pictures").replaceChildren();
+      this.mark();
       return undefined;
     }
     const first = byId("finished").hidden;
@@ -166,8 +198,11 @@ class Session {
 
   judge(answer) {
     const number = this.at;
+    if (number > this.total) return;
     if (this.shown !== number || !this.pictures.get(number).settled) {
-      // Nobody can judge what is not yet to be seen.
+      // Nobody can judge what is not yet to be seen: the answer is not kept, and that is said.
+      this.early = true;
+      this.mark();
       say(byId("status"), t("rate.wait"));
       return;
     }
