@@ -103,3 +103,32 @@ def test_codes(vsearch: Any, folder: Path) -> None:
         assert out.endswith(" of a sample's rows remain to be read whole\n")
     out = vsearch("info", folder)[1]
     assert "reduced       hamming: 130 rows, 32 sums of bits, 32 bytes a row; of a sample" in out
+
+
+def test_small_segments_are_joined(vsearch: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "i"
+    rows = np.random.default_rng(0).integers(-3, 4, (130, 20)).astype(np.float32)
+    with Index.create(folder, 20, segment_rows=16) as index:
+        index.add([f"{i}" for i in range(130)], rows)
+        index.remove(["3", "99"])
+        right = index.search(rows[:2], 9)
+    told = "segments      9, small ones: vsearch optimize would leave 1\nsegment_rows  16\n"
+    assert told in vsearch("info", folder)[1]
+    assert json.loads(vsearch("info", folder, "--json")[1])["joined"] == 1
+    code, out, _ = vsearch("optimize", folder, "--quiet", "--segment-rows", "50")
+    assert code == 0 and out == (
+        "Segments: 9 of 16 rows were rewritten as 3 of 50; 2 removed rows dropped\n"
+    )
+    assert "segments      3\nsegment_rows  50\n" in vsearch("info", folder)[1]
+    out = vsearch("optimize", folder, "--quiet")[1]
+    assert out.startswith("Nothing to do: rows of 20 numbers, 128 of them")  # no more than four
+    vsearch("optimize", folder, "--quiet", "--segment-rows", "16")
+    code, out, _ = vsearch("optimize", folder, "--json")
+    assert code == 0 and json.loads(out) == {
+        "path": str(folder), "upgraded": False, "metrics": [], "segments": 1,
+        "segment_rows": (256 << 20) // 80, "segments_before": 8, "dropped": 0,
+    }  # fmt: skip
+    assert vsearch("verify", folder)[0] == 0
+    with Index.open(folder) as index:
+        assert index.search(rows[:2], 9) == right
+    assert vsearch("optimize", folder, "--segment-rows", "0")[0] == 2

@@ -92,8 +92,9 @@ def put(index: Index, truth: Truth, ids: list[str], seed: int, replace_: bool = 
 
 
 STEPS = st.sampled_from(
-    ["add 1", "add 40", "add 90", "remove", "replace", "compact", "optimize", "reopen", "undone"]
-)
+    ["add 1", "add 40", "add 90", "remove", "replace", "compact", "optimize", "join 37",
+     "join 1000", "reopen", "undone"]
+)  # fmt: skip
 
 
 @given(

@@ -206,6 +206,10 @@ def test_many_flips_of_the_database(copy: Path, right: list[Any], seed: int) -> 
         "UPDATE checksums SET rows = rows - 1",
         "DELETE FROM checksums WHERE kind = 'codes'",
         "DELETE FROM segments WHERE kind = 'sketches' AND segment = 0",
+        "UPDATE meta SET value = '3000' WHERE key = 'segment_rows'",
+        "UPDATE meta SET value = '750' WHERE key = 'segment_rows'",
+        "UPDATE meta SET value = '-1' WHERE key = 'segment_rows'",
+        "UPDATE meta SET value = x'31' WHERE key = 'segment_rows'",
     ],
 )
 def test_every_table_is_checked(copy: Path, right: list[Any], statement: str) -> None:
@@ -225,6 +229,7 @@ def test_every_table_is_checked(copy: Path, right: list[Any], statement: str) ->
         "UPDATE state SET rows = 'x'",
         "UPDATE meta SET value = '21' WHERE key = 'dim'",
         "UPDATE meta SET value = 'other' WHERE key = 'model_id'",
+        "UPDATE meta SET value = '3000' WHERE key = 'segment_rows'",
         "UPDATE meta SET value = replace(value, '0.95', '0.96') WHERE key = 'threshold hamming'",
         "UPDATE columns SET name = 'nrx' WHERE name = 'nr'",
         "UPDATE kinds SET width = 65 WHERE name = 'sketches'",

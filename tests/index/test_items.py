@@ -86,6 +86,7 @@ def test_info(index: Index) -> None:
         "removed": 1,
         "segments": 6,
         "segment_rows": 16,
+        "joined": 1,
         "columns": ["colour", "new", "nr", "price"],
         "boxed": sum(item.box is not None for item in index),
         "checksums": True,

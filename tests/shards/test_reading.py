@@ -92,7 +92,7 @@ def test_pages(both: tuple[Path, Path], limit: int, where: dict[str, list[str]] 
 def test_info(both: tuple[Path, Path]) -> None:
     with Index.open(both[0]) as one, ShardedIndex.open(both[1]) as many:
         told, alike = many.info(), one.info()
-        own = {"path", "format", "created", "segments", "bytes", "shards", "reductions"}
+        own = {"path", "format", "created", "segments", "joined", "bytes", "shards", "reductions"}
         assert {name: told[name] for name in alike if name not in own} == {
             name: value for name, value in alike.items() if name not in own
         }
@@ -116,6 +116,26 @@ def test_what_is_committed_in_a_shard_is_seen(both: tuple[Path, Path]) -> None:
             shard.compact()
         assert many.search(rows[0], 2)[0] == hits
         assert (len(many), "item 28" in many) == (28, False)
+
+
+def test_segments_of_shards_are_joined(both: tuple[Path, Path]) -> None:
+    """One shard's, and another's to another size, beside who has all of them open."""
+    rows = features(3, DIM, 5)
+
+    def answers(many: Index) -> list[object]:
+        found: list[object] = [many.search(rows, 9, metric) for metric in ("l2", "l1", "hamming")]
+        found += [many.search(rows, 5, where={"colour": "red"}), list(many), many.page(9)[0]]
+        return [*found, many.features(["item 3", "item 28"]).tolist()]
+
+    with ShardedIndex.open(both[1]) as many, many.snapshot() as held:
+        right, before = answers(many), many.info()["segments"]
+        for shard, segment_rows in ((0, 3), (3, 1000), (0, 64)):
+            with Index.open(many.shards[shard], mode="rw") as one:
+                one.optimize(segment_rows=segment_rows)
+            assert answers(many) == answers(held) == right and many.verify().sound
+        assert many.info()["segments"] < before
+        with many.snapshot() as fresh:
+            assert answers(fresh) == right
 
 
 def test_a_snapshot_stays_as_it_is(both: tuple[Path, Path]) -> None:

@@ -112,6 +112,7 @@ if hasattr(Index, "backup"):
     OPERATIONS.append(Operation("backup", lambda i: i.backup(copy_of(i.path)), copy=True))
 if hasattr(Index, "optimize"):
     OPERATIONS.append(Operation("optimize", lambda i: i.optimize()))
+    OPERATIONS.append(Operation("join", lambda i: i.optimize(segment_rows=4096)))
 
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
 

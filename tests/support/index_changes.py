@@ -19,7 +19,8 @@ def changed(
 
     Args:
         put: called with index, truth, ids, seed and whether they are replaced, adds rows to both.
-        what: "add N", "remove", "replace", "compact", "optimize", "undone" or "reopen".
+        what: "add N", "remove", "replace", "compact", "optimize", "join N" (to segments
+            of so many rows, or of fewer than before), "undone" or "reopen".
         step: of how many before; seeds and chooses.
         number: of ids that were ever added; they count up.
 
@@ -42,6 +43,8 @@ def changed(
         index.compact()
     elif what == "optimize":
         index.optimize()
+    elif what.startswith("join"):
+        index.optimize(segment_rows=int(what.split()[1]))
     elif what == "undone":
         with pytest.raises(KeyError), index.transaction():
             put(index, type(truth)(), [f"{number + i}" for i in range(70)], step)

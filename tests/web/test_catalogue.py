@@ -99,6 +99,22 @@ def test_what_is_added_meanwhile_is_found(tmp_path: Path) -> None:
         assert (first["id"], first["distance"]) == ("new", 0)
 
 
+def test_segments_are_joined_beside_a_server(tmp_path: Path) -> None:
+    index_path = make_catalogue(tmp_path, 4)
+    with serving(index_path) as (client, _):
+
+        def matches() -> list[object]:
+            results = search(client, id="001.png", metric="all")["results"]
+            return [result["matches"] for result in results]
+
+        before = matches()
+        for segment_rows in (1, 3):
+            with Index.open(index_path, mode="rw") as writer:
+                writer.optimize(segment_rows=segment_rows)
+            assert matches() == before
+            assert client.get("/api/catalogue").json()["pictures"] == 4
+
+
 def test_an_empty_index_is_served(tmp_path: Path) -> None:
     index_path = make_catalogue(tmp_path, 2)
     with Index.open(index_path, mode="rw") as writer:

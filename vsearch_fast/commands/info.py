@@ -27,10 +27,13 @@ def command(index_path: Path, as_json: bool) -> None:
     model = facts.pop("model")
     likeness = facts.pop("likeness")
     reductions = facts.pop("reductions")
+    joined = facts.pop("joined")
     limits = told(facts.pop("thresholds")) or ["none taken yet (vsearch calibrate)"]
     for name, value in facts.items():
         if name == "bytes":
             value = f"{value:,}"
+        elif name == "segments" and joined < value:
+            value = f"{value:,}, small ones: vsearch optimize would leave {joined:,}"
         elif name == "titles":
             value = ", ".join(f"{role}={column}" for role, column in value.items()) or "by name"
         elif name == "columns":

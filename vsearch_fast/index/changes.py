@@ -126,6 +126,7 @@ class Written:
     Attributes:
         start: the first of them.
         rows: how many there are with them.
+        segment_rows: of the files that they are in.
         running: their sums, by kind.
         sketched: what of them is sketched; None where no sketches are kept.
         plans: what is reduced.
@@ -133,13 +134,14 @@ class Written:
 
     start: int
     rows: int
+    segment_rows: int
     running: dict[str, sums.RunningSums]
     sketched: stored_sketches.Extension | None
     plans: Sequence[reducing.Planned]
 
     def note(self, sql: sqlite3.Connection, store: Store) -> None:
         """Write what tables `segments`, `checksums` and `kinds` say of them."""
-        schema.write_segments(sql, store.meta.segment_rows, self.start, self.rows)
+        schema.write_segments(sql, self.segment_rows, self.start, self.rows)
         for plan in self.plans:
             plan.note(sql)
             if plan.extension:
@@ -150,7 +152,7 @@ class Written:
             schema.write_kinds(sql, store.meta.kinds)
             stored_sketches.write(sql, self.sketched)
         if self.plans:
-            held = store.reduced(sql, State(self.rows, 0, 0))
+            held = store.reduced(sql, State(self.rows, 0, 0, segment_rows=self.segment_rows))
             stored_reductions.drop_unused(sql, held)
 
 
@@ -204,7 +206,7 @@ def write_rows(
                 running |= running_sums(store, sql, files, starts, consequence)
             files.append(extension.start, extension.blocks(), running, consequence, later)
         later.flush(consequence)
-    return Written(state.rows, rows, running, sketched, plans)
+    return Written(state.rows, rows, files.segment_rows, running, sketched, plans)
 
 
 class Changes:

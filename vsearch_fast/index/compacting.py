@@ -4,7 +4,8 @@ All of it is one change. The files of the next generation are written and flushe
 this one; then one transaction gives every item its new row and says which generation counts.
 Readers go on: who has mapped the old files keeps them, and finds at its next look at the database
 that rows have other numbers by now. The old files are removed after the commit. A crash leaves the
-one generation or the other; the next writer removes what is of neither.
+one generation or the other; the next writer removes what is of neither. The next generation's files
+may have another number of rows (`optimizing.py`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 from ..checks import Progress
 from ..errors import StoreError
 from . import item_rows, numbers, schema, sealing
-from .changes import write_rows
+from .changes import Written, write_rows
 from .kept import renumbered
 from .reading import Reading
 from .snapshot import Snapshot, State
@@ -26,6 +27,9 @@ from .store import Store
 
 #: Bytes of rows that are copied at a time.
 _COPY_BYTES = 16 << 20
+
+#: Segments, of two kinds, that are mapped at a time: a process may have some 65,000 maps in all.
+_MAPPED = 1024
 
 _NOT_COMPACTED = "The index was not compacted, and is as it was"
 
@@ -50,43 +54,86 @@ def compact(store: Store, progress: Progress | None = None) -> int:
         old = store.found_by_change
         if old.live is None:
             return 0
-        _compact(store, old, progress)
+        written = write_generation(
+            store, old, old.state.segment_rows, _NOT_COMPACTED, copied=progress
+        )
+        with store.statements(_NOT_COMPACTED) as sql:
+            begin_generation(sql, store, old, written)
     store.tidy()
     return old.state.removed
 
 
-def _compact(store: Store, old: Snapshot, progress: Progress | None) -> None:
-    assert old.live is not None
+def write_generation(
+    store: Store,
+    old: Snapshot,
+    segment_rows: int,
+    consequence: str,
+    *,
+    copied: Progress | None = None,
+    reduced: Progress | None = None,
+    anew: bool = False,
+) -> Written:
+    """Write the rows that live, in a change, to the files of the next generation.
+
+    Args:
+        old: the index as the change found it.
+        segment_rows: rows a file of the next generation.
+        copied: called with the rows that are copied and those to do.
+        reduced: called, for each metric, with the rows that are reduced and those to do.
+        anew: reduce them by what is learnt from them; else by what the old ones are reduced by.
+
+    Raises:
+        DamagedError: a row that lives is not as it was written.
+        StoreError: a full disk, say.
+    """
     held = {metric: replace(each, parts=()) for metric, each in old.reduced.items()}
-    rows = np.flatnonzero(old.live)
-    state = State(0, 0, 0, old.state.generation + 1, 0)
-    files = store.files_of(state, held)
-    reading = Reading(old.files, old.state.rows, schema.KINDS, [], "always", 1, _NOT_COMPACTED)
-    written = write_rows(
-        store, files, state, [], len(rows), _blocks(store, reading, rows, progress),
-        _NOT_COMPACTED, held,
+    rows = np.arange(old.state.rows) if old.live is None else np.flatnonzero(old.live)
+    state = State(0, 0, 0, old.state.generation + 1, 0, segment_rows)
+    return write_rows(
+        store, store.files_of(state, held), state, [], len(rows),
+        _blocks(store, old, rows, consequence, copied), consequence, held, reduced, anew=anew,
     )  # fmt: skip
-    with store.statements(_NOT_COMPACTED) as sql:
-        _renumber(sql, store, rows)
-        sql.execute("DELETE FROM checksums")
-        sql.execute("DELETE FROM segments")
-        written.note(sql, store)
+
+
+def begin_generation(
+    sql: sqlite3.Connection, store: Store, old: Snapshot, written: Written
+) -> None:
+    """Have the rows that `write_generation` wrote, and no others, count from the commit on."""
+    if old.live is None:  # each has the number that it had
+        sql.execute("UPDATE state SET edits = edits + 1, generation = generation + 1")
+    else:
+        _renumber(sql, store, np.flatnonzero(old.live))
+    sql.execute(
+        "UPDATE meta SET value = ? WHERE key = 'segment_rows'", (str(written.segment_rows),)
+    )
+    sql.execute("DELETE FROM checksums")
+    sql.execute("DELETE FROM segments")
+    written.note(sql, store)
 
 
 def _blocks(
-    store: Store, reading: Reading, rows: np.ndarray, progress: Progress | None
+    store: Store, old: Snapshot, rows: np.ndarray, consequence: str, progress: Progress | None
 ) -> Iterator[dict[str, np.ndarray]]:
     """The rows that live, checked, as `SegmentFiles.append` takes them."""
-    row_bytes = sum(reading.files.kinds[kind].row_bytes for kind in schema.KINDS)
+    row_bytes = sum(old.files.kinds[kind].row_bytes for kind in schema.KINDS)
     step = max(1, _COPY_BYTES // max(1, row_bytes))
-    for start in range(0, len(rows), step):
-        part = rows[start : start + step]
-        block = {kind: reading.copied(kind, part) for kind in schema.KINDS}
-        with store.statements(_NOT_COMPACTED) as sql:
-            reading.settle(sql, store.database.file)
-        yield block
-        if progress:
-            progress(min(start + step, len(rows)), len(rows))
+    for first in range(0, old.state.segments, _MAPPED):
+        among = range(first, first + _MAPPED)
+        # Files of their own, so that the maps are gone when the rows are copied.
+        reading = Reading(
+            store.files_of(old.state, {}), old.state.rows, schema.KINDS, [], "always", 1,
+            consequence, among=among,
+        )  # fmt: skip
+        borders = [old.state.segment_rows * segment for segment in (among.start, among.stop)]
+        begin, end = np.searchsorted(rows, borders).tolist()
+        for start in range(begin, end, step):
+            stop = min(start + step, end)
+            block = {kind: reading.copied(kind, rows[start:stop]) for kind in schema.KINDS}
+            with store.statements(consequence) as sql:
+                reading.settle(sql, store.database.file)
+            yield block
+            if progress:
+                progress(stop, len(rows))
 
 
 def _renumber(sql: sqlite3.Connection, store: Store, rows: np.ndarray) -> None:

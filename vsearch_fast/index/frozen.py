@@ -33,6 +33,11 @@ class FrozenStore(Store):
             for metric in stored_reductions.METRICS:
                 self.view(None, kinds, consequence, metric)
             self.files.pin()
+            self._bytes = super().bytes_on_disk()
+
+    def bytes_on_disk(self) -> int:
+        """As it was then: a compaction may have removed the files."""
+        return self._bytes
 
     def close(self) -> None:
         super().close()

@@ -483,11 +483,12 @@ class Index(Listing, Telling, Duplicating, Exchanging, Showing):
 
     def info(self) -> dict[str, Any]:
         """What the index is: path, format, created, dim, dtype, views, model, model_id, rows (ever
-        added), live, removed, segments, segment_rows, bytes (on disk), columns (of metadata), boxed
-        (items whose features are of a box, not of the whole picture), reductions (by metric: rows
-        that are reduced, bytes of one, share of a sample that is left, and so on), thresholds
-        and likeness (by metric, what is kept: attributes of `Threshold` and `Likeness`, and changes
-        since), titles (the columns that `show_as` has chosen, by role)."""
+        added), live, removed, segments, segment_rows, joined (segments that `optimize` leaves),
+        bytes (on disk), columns (of metadata), boxed (items whose features are of a box, not of the
+        whole picture), reductions (by metric: rows that are reduced, bytes of one, share of a
+        sample that is left, and so on), thresholds and likeness (by metric, what is kept:
+        attributes of `Threshold` and `Likeness`, and changes since), titles (the columns that
+        `show_as` has chosen, by role)."""
         state = self._store.state()
         return {
             **self._store.facts(state),

@@ -1,8 +1,11 @@
-"""An index's rows reduced anew, all of them by what is learnt from all of them.
+"""An index's rows reduced anew, all of them by what is learnt from all of them; and in few large
+files, where they stood in many small ones.
 
 An index that grows keeps for old rows what was learnt when there were few; one that was made before
 there were reductions has none. All of it is one change: files of other names are written beside
 those that are there, and one transaction says which count. A crash leaves the one or the other.
+Small segment files are joined by writing all rows that live to the next generation, as a compaction
+does (`compacting.py`), with another number of rows a file.
 """
 
 from __future__ import annotations
@@ -12,8 +15,10 @@ from typing import Any
 
 from ..checks import Progress
 from ..errors import StoreError
-from . import item_rows, numbers, stored_reductions
+from . import item_rows, numbers, schema, sealing, stored_reductions
 from .changes import write_rows
+from .compacting import begin_generation, write_generation
+from .joining import segment_rows_for
 from .store import Store
 
 _NOT_OPTIMIZED = "The index was not optimised, and is as it was"
@@ -51,9 +56,12 @@ class Optimized:
         return {**asdict(self), "pays": self.pays}
 
 
-def optimize(store: Store, progress: Progress | None = None) -> list[Optimized]:
-    """Reduce all rows anew; see `Index.optimize`."""
-    views = len(store.meta.views)
+def optimize(
+    store: Store, progress: Progress | None = None, segment_rows: int | None = None
+) -> list[Optimized]:
+    """Reduce all rows anew, in files of another size where that is due; see `Index.optimize`."""
+    if segment_rows is not None:
+        segment_rows = schema.checked_segment_rows(segment_rows, _NOT_OPTIMIZED)
     with store.change(_NOT_OPTIMIZED):
         if store.database.nested:
             raise StoreError(
@@ -62,17 +70,28 @@ def optimize(store: Store, progress: Progress | None = None) -> list[Optimized]:
                 "Optimise it before or after",
             )
         old = store.found_by_change
-        written = write_rows(
-            store, store.files, old.state, old.covered, 0, iter(()), _NOT_OPTIMIZED, old.reduced,
-            progress, anew=True,
-        )  # fmt: skip
+        wanted = segment_rows or segment_rows_for(store.meta, old.state)
+        joined = wanted != old.state.segment_rows
+        if joined:
+            written = write_generation(
+                store, old, wanted, _NOT_OPTIMIZED, copied=progress, reduced=progress, anew=True
+            )
+        else:
+            written = write_rows(
+                store, store.files, old.state, old.covered, 0, iter(()), _NOT_OPTIMIZED,
+                old.reduced, progress, anew=True,
+            )  # fmt: skip
         with store.statements(_NOT_OPTIMIZED) as sql:
-            if written.plans:
-                sql.execute("UPDATE state SET edits = edits + 1")
-            written.note(sql, store)
+            if joined:
+                begin_generation(sql, store, old, written)
+            else:
+                if written.plans:
+                    sql.execute("UPDATE state SET edits = edits + 1")
+                written.note(sql, store)
             if not numbers.there(sql):
                 item_rows.number_all(sql, store.rows)
-            held = store.reduced(sql, old.state)
+            state = sealing.read_state(sql)
+            held = store.reduced(sql, state)
             told = stored_reductions.newest(sql, store.database.file)
     store.tidy()
     made = []
@@ -82,11 +101,11 @@ def optimize(store: Store, progress: Progress | None = None) -> list[Optimized]:
         made.append(
             Optimized(
                 plan.metric,
-                old.state.rows * views,
-                found.lines(views) if found else 0,
+                state.rows * store.views,
+                found.lines(store.views) if found else 0,
                 facts.get("bytes", 0),
                 tuple(facts["left"]) if "left" in facts else None,
-                before.lines(views) if before else 0,
+                before.lines(store.views) if before else 0,
             )
         )
     return made

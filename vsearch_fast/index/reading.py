@@ -72,6 +72,7 @@ class Reading:
         reductions: by which, by id.
         kept: sketches and sums as they were handed out, by metric and segment, for as long as their
             files are the same.
+        among: the segments that are read, where that is not all: the others are not mapped.
 
     Raises:
         DamagedError: a file is missing or cut short.
@@ -89,6 +90,7 @@ class Reading:
         held: Held | None = None,
         reductions: Mapping[int, Reducing] | None = None,
         kept: dict[tuple[str, int], tuple[list[Any], Any]] | None = None,
+        among: range | None = None,
     ) -> None:
         self.files = files
         self._reduced = held if reductions else None
@@ -113,7 +115,7 @@ class Reading:
         self._parts: dict[str, list[_Part | None]] = {
             kind: [
                 _Part(files.mapped(kind, segment, consequence), count, self._granule(kind), checks)
-                if count
+                if count and (among is None or segment in among)
                 else None
                 for segment, count in enumerate(of)
             ]

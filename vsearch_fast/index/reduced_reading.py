@@ -38,8 +38,7 @@ class ReducedReading:
         """
         if not (self.meta.sketched and self.meta.summed):
             return {}
-        segments = -(-state.rows // self.meta.segment_rows)
-        return stored_reductions.held(sql, self.database.file, segments, whole=self._whole)
+        return stored_reductions.held(sql, self.database.file, state.segments, whole=self._whole)
 
     def reduction(self, sql: sqlite3.Connection, id_: int, metric: str) -> Reducing | None:
         """A reduction of this index, always the same object; None: of an unknown layout.

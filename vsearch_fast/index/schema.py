@@ -84,10 +84,10 @@ INSERT INTO state VALUES (1, 0, 0, 0, 0, 0);
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """What an index is for as long as it exists: tables `meta` and `kinds` (those known here)."""
+    """What an index is for as long as it exists: tables `meta` and `kinds` (those known here).
+    How many rows its files have is not of it, and is read with each `State`."""
 
     dim: int
-    segment_rows: int
     model_id: str
     model: dict[str, Any]
     created: str
@@ -119,6 +119,20 @@ def default_segment_rows(dim: int) -> int:
     return max(1024, SEGMENT_BYTES // (4 * dim))
 
 
+def checked_segment_rows(segment_rows: int, consequence: str) -> int:
+    """The number, as an int.
+
+    Raises:
+        ArgumentError: it is below 1, or more rows than a file can have.
+    """
+    segment_rows = positive(segment_rows, "segment_rows", consequence)
+    if segment_rows > _LARGEST:
+        raise ArgumentError(
+            f"segment_rows is {segment_rows}", consequence, f"Use at most {_LARGEST}"
+        )
+    return segment_rows
+
+
 def ensure(
     folder: Path,
     dim: int,
@@ -141,13 +155,9 @@ def ensure(
     dim = positive(dim, "dim", _NOT_CREATED)
     if segment_rows is None:
         segment_rows = default_segment_rows(dim * len(views or SINGLE))
-    segment_rows = positive(segment_rows, "segment_rows", _NOT_CREATED)
-    if dim > _LARGEST or segment_rows > _LARGEST:
-        raise ArgumentError(
-            f"dim is {dim} and segment_rows {segment_rows}",
-            _NOT_CREATED,
-            f"Use at most {_LARGEST} of each",
-        )
+    segment_rows = checked_segment_rows(segment_rows, _NOT_CREATED)
+    if dim > _LARGEST:
+        raise ArgumentError(f"dim is {dim}", _NOT_CREATED, f"Use at most {_LARGEST}")
     if dtype is not None and dtype not in DTYPES:
         raise ArgumentError(f"dtype is {dtype!r}", _NOT_CREATED, f"Use one of {', '.join(DTYPES)}")
     check_text(model_id, "model_id", _NOT_CREATED)
@@ -408,13 +418,13 @@ def read_meta(sql: sqlite3.Connection, folder: Path) -> Meta:
             raise ValueError(f"vectors of {kinds[0].width} numbers and the views {views}")
         if kinds[1].width != len(views) * -(-bits // 8):
             raise ValueError(f"codes of {kinds[1].width} bytes and {bits} bits")
+        sealing.segment_rows(meta["segment_rows"])
         # Sketches of another make are no use here, and are left alone.
         sketched = stored_sketches.kinds(dim, len(views))
         if all(found.get(kind.name, kind) == kind for kind in sketched):
             kinds += sketched
         return Meta(
             dim,
-            int(meta["segment_rows"]),
             meta["model_id"],
             json.loads(meta["model"]),
             meta["created"],

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +23,30 @@ from .sums import CURE, signed
 
 _KEY = "seal"
 
+_STATE = "SELECT *, (SELECT value FROM meta WHERE key = 'segment_rows') FROM state"
+
 
 def read_state(sql: sqlite3.Connection) -> State:
-    """Table `state`, of either format."""
-    line = sql.execute("SELECT * FROM state").fetchone()
-    if line is None or len(line) not in (4, 6):
+    """Table `state`, of either format, and the line of `meta` that follows it."""
+    line = sql.execute(_STATE).fetchone()
+    if line is None or len(line) not in (5, 7):
         raise sqlite3.DatabaseError("the line of table state")
-    return State(*line[1:])
+    state = State(*line[1:-1])
+    try:
+        return replace(state, segment_rows=segment_rows(line[-1]))
+    except ValueError as error:
+        raise sqlite3.DatabaseError(str(error)) from error
+
+
+def segment_rows(text: object) -> int:
+    """That line of `meta` as a number.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not (isinstance(text, str) and text.isascii() and text.isdigit() and int(text)):
+        raise ValueError(f"segment_rows is {text!r}")
+    return int(text)
 
 
 def seal(sql: sqlite3.Connection) -> str:

@@ -265,7 +265,8 @@ class SegmentFiles:
                 raise StoreError(
                     f"{path} cannot be mapped: this process has no address space left",
                     f"{consequence}; it is not damaged",
-                    "Raise the limits (ulimit -v, vm.max_map_count), or close what is not needed",
+                    "Raise the limits (ulimit -v, vm.max_map_count), close what is not needed, or"
+                    " join small segments (`vsearch optimize`)",
                 ) from error
             raise self._damaged(f"{path} cannot be read ({error})", consequence) from error
 

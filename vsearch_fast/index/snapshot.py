@@ -15,14 +15,16 @@ from .stored_sketches import Covered
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The line of table `state`. Two equal states of one index are the same content.
+    """The line of table `state`, and how its rows are cut into files. Two equal states of one index
+    are the same content.
 
     Attributes:
         rows: committed, removed ones included.
         removed: how many of them.
         edits: count of changes to what existed.
-        generation: count of compactions: in each of them rows got new numbers.
+        generation: count of compactions: in each of them rows got other numbers, or other files.
         tombs: the sum of the removed rows' numbers (`sealing.tombs`); None in format 1.
+        segment_rows: rows a segment file, of `meta`: another generation may have another number.
     """
 
     rows: int
@@ -30,6 +32,12 @@ class State:
     edits: int
     generation: int = 0
     tombs: int | None = None
+    segment_rows: int = 1
+
+    @property
+    def segments(self) -> int:
+        """How many segments the rows take."""
+        return -(-self.rows // self.segment_rows)
 
 
 @dataclass(slots=True, eq=False)

@@ -15,7 +15,7 @@
 index is compacted: row r is line r % segment_rows of segment r // segment_rows, in every kind of
 segment. Removing a row sets a tombstone; adding its id again makes a new row. A compaction drops
 the removed rows and numbers those that live anew, in their order: that is another *generation*,
-whose files are named `vectors-GENERATION-00000.npy`.
+whose files are named `vectors-GENERATION-00000.npy` and may have other segment_rows.
 
 **index.sqlite** has the application id 0x56534658 ("VSFX") and `user_version` = FORMAT:
 
@@ -82,7 +82,7 @@ from ..errors import (
     ReplacedError,
     StoreError,
 )
-from . import numbers, schema, sealing, stored_sketches
+from . import joining, numbers, schema, sealing, stored_sketches
 from .conditions import Condition
 from .item_reading import ItemReading
 from .item_rows import ItemRows
@@ -192,7 +192,7 @@ class Store(ItemReading, ReducedReading, Notes):
     def files_of(self, state: State, held: Mapping[str, Held]) -> SegmentFiles:
         """Segment files of a state's generation, none of them mapped yet."""
         kinds = [*self.meta.kinds, *(kind for each in held.values() for kind in each.kinds)]
-        return SegmentFiles(self.place, kinds, self.meta.segment_rows, state.generation)
+        return SegmentFiles(self.place, kinds, state.segment_rows, state.generation)
 
     @property
     def files(self) -> SegmentFiles:
@@ -236,9 +236,9 @@ class Store(ItemReading, ReducedReading, Notes):
         """What is sketched of each segment."""
         if not self.meta.sketched:
             return []
-        segments = -(-state.rows // self.meta.segment_rows)
+        file, segments = self.database.file, state.segments
         try:
-            return stored_sketches.read(sql, self.database.file, segments, summed=self.meta.summed)
+            return stored_sketches.read(sql, file, segments, summed=self.meta.summed)
         except DamagedError:
             if self._whole:
                 raise
@@ -424,8 +424,7 @@ class Store(ItemReading, ReducedReading, Notes):
             "rows": state.rows,
             "live": state.rows - state.removed,
             "removed": state.removed,
-            "segments": -(-state.rows // self.meta.segment_rows),
-            "segment_rows": self.meta.segment_rows,
+            **joining.facts(self.meta, state),
             "bytes": self.bytes_on_disk(),
             "columns": self.columns(),
             "boxed": self.boxed(),

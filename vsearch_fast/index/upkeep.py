@@ -105,9 +105,17 @@ class Upkeep:
         """
         return compact(self._store, progress)
 
-    def optimize(self, progress: Progress | None = None) -> list[Optimized]:
+    def optimize(
+        self, progress: Progress | None = None, *, segment_rows: int | None = None
+    ) -> list[Optimized]:
         """Reduce all rows anew for L1, L2 and Hamming searches, by what is learnt from a sample of
-        all of them. Results stay the same; searches of long rows become faster where it pays.
+        all of them, and join small segment files. Results stay the same; searches of long rows
+        become faster where it pays.
+
+        Where there are more than four times as many segments as a new index would have (`joined` of
+        `info` says how many would be left), the rows are copied to such as a new one has; that
+        drops the removed rows, too, as `compact` does, and takes the disk space of those that live
+        once more while it runs.
 
         An index of an older version gains the numbers of its metadata, too (`numbers.py`), by which
         ranges such as ``price < 50`` are found.
@@ -118,17 +126,20 @@ class Upkeep:
         is as before, or optimised.
 
         Args:
-            progress: called, for each metric, with the rows that are done and those to do.
+            progress: called with the rows that are done and those to do, where they are copied and
+                for each metric.
+            segment_rows: rows a segment file from now on, more or fewer than before.
 
         Returns:
             What was done for each metric, and what is expected of it. Empty for an index of rows
             that are too short or too few, or without sketches.
 
         Raises:
+            ArgumentError: segment_rows below 1.
             DamagedError: a row is not as it was written.
             StoreError: the index is open for reading, or the disk is full.
         """
-        return optimize(self._store, progress)
+        return optimize(self._store, progress, segment_rows)
 
     def backup(
         self,

@@ -133,7 +133,7 @@ class ShardedStore(Store):
         rows, removed, edits = (
             sum(getattr(part, name) for part in parts) for name in ("rows", "removed", "edits")
         )
-        return ShardedState(rows, removed, edits, count, None, tuple(parts))
+        return ShardedState(rows, removed, edits, count, parts=tuple(parts))
 
     def state(self) -> State:
         return self._state_of([store.state() for _, store in self.shards.each()])
@@ -411,7 +411,8 @@ class ShardedStore(Store):
 
     def _facts_together(self, state: State, each: Sequence[dict[str, Any]]) -> dict[str, Any]:
         summed = {
-            name: sum(facts[name] for facts in each) for name in ("segments", "bytes", "boxed")
+            name: sum(facts[name] for facts in each)
+            for name in ("segments", "joined", "bytes", "boxed")
         }
         return {
             **each[0],
