@@ -40,7 +40,7 @@ class Sizes:
     code_rows: int = 2_000_000  # of the kernels' rates
     float_rows: int = 200_000
     queries: dict[str, int] = field(
-        default_factory=lambda: {"hamming": 4096, "l1": 512, "l2": 1024, "cosine": 1024}
+        default_factory=lambda: {"hamming": 4096, "l1": 512, "l2": 1024, "cosine": 1024, "ip": 1024}
     )
     stream_rows: int = 20_000_000  # of topk: Hamming, 1 query
     batch_rows: dict[str, int] = field(
@@ -52,7 +52,7 @@ class Sizes:
         }
     )
     peer_rows: dict[str, int] = field(
-        default_factory=lambda: {"hamming": 1_000_000, "l1": 1_000_000, "l2": 1_000_000}
+        default_factory=lambda: dict.fromkeys(("hamming", "l1", "l2", "cosine", "ip"), 1_000_000)
     )
     # Rows, numbers and kind of data that L2 is compared on by batches of these sizes.
     versus: tuple[tuple[int, int, str], ...] = (
@@ -102,7 +102,13 @@ QUICK = Sizes(
     float_rows=50_000,
     stream_rows=2_000_000,
     batch_rows={"hamming": 400_000, "l1": 100_000, "l2": 100_000, "cosine": 100_000},
-    peer_rows={"hamming": 200_000, "l1": 100_000, "l2": 100_000},
+    peer_rows={
+        "hamming": 200_000,
+        "l1": 100_000,
+        "l2": 100_000,
+        "cosine": 100_000,
+        "ip": 100_000,
+    },
     versus=((100_000, 4096, "relu"), (1_000_000, 128, "clusters")),
     test_rows=8_000,
     test_queries=(1, 260),

@@ -41,7 +41,7 @@ class Absent(Exception):
 def run(bench: Bench, found: dict[str, Any]) -> None:
     """Every metric: ours and each peer in turn; then L2 by batches."""
     require_trust(bench)
-    for metric in ("hamming", "l2", "l1"):
+    for metric in ("hamming", "l2", "l1", "cosine", "ip"):
         _one_metric(bench, found, metric)
         release()  # of a database that nothing holds any more
     for rows, dim, kind in bench.sizes.versus:
@@ -318,15 +318,20 @@ def _cuvs(database: NDArray, case: Case) -> Search:
 
 
 def _certex(database: NDArray, case: Case) -> Search:
-    """Squared distances by certified exclusion, arXiv 2610.21325; version 0.1.0 is known."""
+    """By certified exclusion, arXiv 2610.21325. As version 0.1.0 documents `certex.Index`, it gives
+    squared distances, ascending; or cosines or inner products, descending. float32 arrays of NumPy
+    in, of NumPy out."""
     certex = _module("certex")
-    index = certex.Index(dim=database.shape[1], metric="l2")
+    index = certex.Index(dim=database.shape[1], metric=case.metric)
     for _, rows in _cut(database):
         index.add(rows)
 
     def search(queries: NDArray) -> Answer:
-        distances, ids = index.search(queries, k=case.k)
-        return np.sqrt(np.maximum(np.asarray(distances), 0)), np.asarray(ids)
+        found, ids = index.search(queries, k=case.k)
+        found = np.asarray(found)
+        if case.metric == "l2":
+            return np.sqrt(np.maximum(found, 0)), np.asarray(ids)
+        return (1 - found if case.metric == "cosine" else -found), np.asarray(ids)
 
     return search
 
@@ -335,5 +340,5 @@ PEERS: dict[str, tuple[tuple[str, ...], Callable[[NDArray, Case], Search]]] = {
     "PyTorch": (("hamming", "l1", "l2"), _torch_peer),
     "FAISS": (("hamming", "l1", "l2"), _faiss),
     "cuVS": (("l1", "l2"), _cuvs),
-    "certex": (("l2",), _certex),
+    "certex": (("l2", "cosine", "ip"), _certex),
 }

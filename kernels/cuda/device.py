@@ -1,8 +1,9 @@
 """What a search asks of a device, so that it can run on a CUDA device or on an emulated one.
 
-Arrays are whatever the device makes of them: they have a shape, a dtype and slices, and are
-handed back to the device for everything else. `launch` takes arrays, None for a null pointer,
-NumPy scalars of exactly the types of the kernel's parameters, and `arguments.Record` for a struct.
+Arrays are whatever the device makes of them: they have a shape, a dtype, slices and `view`s of
+another dtype, and are handed back to the device for everything else. `launch` takes arrays, None
+for a null pointer, NumPy scalars of exactly the types of the kernel's parameters, and
+`arguments.Record` for a struct.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ struct Reduced {
     double growth;     // how limits of rounded distances become those of true ones
     double slack;      // factors a little below and above 1, for the roundings of both tests
     double reach;
-    u64* left;         // pairs that coarse and that fine numbers leave
+    u64* left;         // pairs that coarse and that fine numbers leave (select.cu)
 };
 
 constexpr int PAGE = 16;

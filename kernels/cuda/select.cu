@@ -11,6 +11,14 @@ SELECT_SHAPE(drop_listed)
 // Per pair that is sorted in shared memory: a key and an id.
 SHAPE(keep_nearest, BLOCK, 1, 0, (sizeof(SelectShared) + 15) / 16 * 16, 12, 2)
 
+// The round that is due: any, by reductions, and by sketches in their stead.
+enum Due { DUE, DUE_BY_REDUCTIONS, DUE_INSTEAD };
+constexpr u32 NEVER_DUE = ~0u;
+
+// What reductions have left (reduced.cu): in this round, and of all rounds that stay the pairs left, the
+// rows that were reduced and the bytes that were read for them.
+enum Left { COARSE, FINE, ALL_COARSE, ALL_FINE, ROWS, BYTES, LEFT };
+
 // Lists without pairs and without limits, and what is told of them.
 KERNEL void __launch_bounds__(BLOCK, 2)
     begin_lists(u32* counts, u32* kept, u64* limits, int query_count, u32* refined, u32* bad, u32* due,
@@ -23,8 +31,9 @@ KERNEL void __launch_bounds__(BLOCK, 2)
     if (query == 0) {
         *refined = 0;
         *bad = ~0u;
-        *due = 0;
-        left[0] = left[1] = 0;
+        due[DUE] = due[DUE_BY_REDUCTIONS] = 0;
+        due[DUE_INSTEAD] = NEVER_DUE;
+        for (int i = 0; i < LEFT; i++) left[i] = 0;
     }
 }
 
@@ -50,16 +59,32 @@ KERNEL void __launch_bounds__(BLOCK, 2) longest_list(const u32* counts, int quer
 
 // A round has been scanned: the next is due if this one was, and every list had room for what it
 // found. Else what it found is forgotten, and rounds behind it, which were queued before anybody knew,
-// scan nothing: the host begins again with the one that is due. One block.
+// scan nothing: the host begins again with the one that is due. Of the round, `rows` are reduced; if
+// reductions scanned them and left more than `most_left` pairs, rounds from now on are due by sketches in
+// their stead. A reduced row is so many bytes, coarse and fine, and its sketch. One block.
 KERNEL void __launch_bounds__(BLOCK, 2) end_round(u32* counts, const u32* kept, int query_count,
-                                               int capacity, u32 round, u32* due) {
+                                               int capacity, u32 round, u32* due, u64* left, i64 rows,
+                                               i64 most_left, i64 coarse_bytes, i64 fine_bytes,
+                                               i64 sketch_bytes) {
     u32 most = largest_count(counts, query_count);
-    bool stays = *due == round && most <= (u32)capacity;
+    bool stays = due[DUE] == round && most <= (u32)capacity;
     __syncthreads();  // all have read what is due
-    if (stays) {
-        if (threadIdx.x == 0) *due = round + 1;
-        return;
+    if (threadIdx.x == 0) {
+        u64 coarse = left[COARSE], fine = left[FINE];
+        left[COARSE] = left[FINE] = 0;
+        if (stays) {
+            bool flat = due[DUE_BY_REDUCTIONS] == NEVER_DUE;
+            if (rows && !flat) {
+                left[ALL_COARSE] += coarse, left[ALL_FINE] += fine, left[ROWS] += rows;
+                left[BYTES] += rows * coarse_bytes + coarse * fine_bytes + fine * sketch_bytes;
+                flat = fine > (u64)most_left;
+            }
+            due[DUE] = round + 1;
+            due[DUE_BY_REDUCTIONS] = flat ? NEVER_DUE : round + 1;
+            due[DUE_INSTEAD] = flat ? round + 1 : NEVER_DUE;
+        }
     }
+    if (stays) return;
     for (int query = threadIdx.x; query < query_count; query += BLOCK) counts[query] = kept[query];
 }
 
@@ -93,12 +118,12 @@ KERNEL void __launch_bounds__(BLOCK, 2) most_promising(const u64* keys, const u3
 KERNEL void __launch_bounds__(BLOCK, 2) drop_listed(u64* keys, u64* uppers, u32* ids, u32* counts,
                                                  int capacity, const u64* limits) {
     SelectShared& shared = *(SelectShared*)shared_memory();
-    u32 query = blockIdx.x;
+    u32 query = blockIdx.x, count = counts[query];
     i64 at = (i64)query * capacity;
     u64 limit = limits[query];
-    u32 kept = compact(shared, counts[query], keys + at, uppers + at, ids + at,
+    u32 kept = compact(shared, count, keys + at, uppers + at, ids + at,
                        [&](u32 i) { return keys[at + i] <= limit; });
-    if (threadIdx.x == 0) counts[query] = kept;
+    if (threadIdx.x == 0 && kept < count) counts[query] = kept;
 }
 
 // Keep the k smallest pairs (key, id) of each query, sorted. Keys of so many `bits` are distances.
@@ -141,8 +166,7 @@ KERNEL void __launch_bounds__(BLOCK, 2) keep_nearest(u64* keys, u64* uppers, u32
     __syncthreads();
     sort_pairs(sorted, sorted_ids, size);
     for (u32 i = threadIdx.x; i < count; i += BLOCK) {
-        mine[i] = sorted[i];
-        my_ids[i] = sorted_ids[i];
+        if (apart) mine[i] = sorted[i], my_ids[i] = sorted_ids[i];
         if (my_uppers) my_uppers[i] = sorted[i];
     }
     if (threadIdx.x == 0) {

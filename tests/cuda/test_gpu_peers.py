@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from benchmark_scripts import importable
+from contract_data import DEVICE_METRICS
 from emulated import EmulatedDevice
 
 from vsearch_fast.kernels import reference
@@ -25,8 +26,8 @@ def modules():
 @pytest.fixture
 def bench(modules, with_devices):
     sizes = replace(
-        modules[0].FULL, dim=48, k=3, repeats=1, queries={"hamming": 5, "l1": 5, "l2": 5},
-        peer_rows={"hamming": 40, "l1": 40, "l2": 40},
+        modules[0].FULL, dim=48, k=3, repeats=1, queries=dict.fromkeys(DEVICE_METRICS, 5),
+        peer_rows=dict.fromkeys(DEVICE_METRICS, 40),
         versus=((50, 40, "relu"), (60, 128, "clusters")), versus_batches=(1, 4),
     )  # fmt: skip
     return modules[0].Bench(with_devices(EmulatedDevice()), sizes, {})
@@ -48,15 +49,25 @@ class Rows:
 
 
 def certex():
-    """certex 0.1.0: squared distances of an index by its dimension."""
+    """certex 0.1.0 as its documentation has it: an index by its dimension; squared distances, or
+    likenesses, the largest first."""
     module = types.ModuleType("certex")
-
-    def index(dim, metric):
-        assert metric == "l2"
-        return Rows("l2", squared=True)
-
-    module.Index = index  # type: ignore[attr-defined]
+    module.Index = Likenesses  # type: ignore[attr-defined]
     return {"certex": module}
+
+
+class Likenesses(Rows):
+    def __init__(self, dim, metric):
+        super().__init__(metric, squared=metric == "l2")
+        self.dim = dim
+
+    def add(self, rows):
+        assert rows.shape[1:] == (self.dim,)
+        super().add(rows)
+
+    def search(self, queries, k):
+        found, ids = super().search(queries, k)
+        return {"l2": found, "cosine": 1 - found, "ip": -found}[self.metric], ids
 
 
 def faiss():

@@ -20,7 +20,7 @@ from vsearch_fast.kernels.cuda.arguments import Record
 WRITTEN = {
     "begin_lists": "counts kept limits refined bad due left",
     "longest_list": "longest",
-    "end_round": "counts due",
+    "end_round": "counts due left",
     "lower_limits": "limits",
     "most_promising": "most",
     "drop_listed": "keys uppers ids counts",

@@ -24,6 +24,15 @@ _ALL = 2**64 - 1
 _SPARE_BYTES = 16 << 20
 _SPARE_LISTS = 2
 _NO_ROW = 2**32 - 1
+#: Words of the device's state, each of 32 bits (`end_round` of `select.cu` has what is due), and
+#: numbers of 64 bits behind them.
+_LONGEST, _REFINED, _BAD, _DUE, _DUE_REDUCED, _DUE_INSTEAD, _WORDS = range(7)
+_NUMBERS = 6
+_NEVER_DUE = 2**32 - 1
+
+#: Which of what is queued for a round scans it, by the word that says so: whatever is due;
+#: reductions, as long as they do not leave too much; or sketches in their stead.
+ALWAYS, REDUCED, INSTEAD = _DUE, _DUE_REDUCED, _DUE_INSTEAD
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,39 @@ class State:
     refined: int
     bad: int | None  # lowest id of a row that holds NaN or infinity, where one was computed
     due: int  # rounds that have ended one after the other, each with room for what it found
+    flat: bool  # whether reductions left too much, by which the device scans no more then
+    left: tuple[int, int]  # pairs that coarse and fine numbers left in a round that was not ended
+    reduced: Reduced  # by all rounds that were
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """What reductions did in rounds that the device ended."""
+
+    after_coarse: int = 0  # pairs
+    after_fine: int = 0
+    rows: int = 0  # of the database
+    bytes_read: int = 0
+
+
+@dataclass(frozen=True)
+class ByReductions:
+    """What `Lists.end_round` must know of a round that reductions scan, as long as they are due.
+
+    Attributes:
+        rows: of the round.
+        most_left: pairs of sketches from which more are too many.
+        coarse_bytes, fine_bytes, sketch_bytes: of a row.
+    """
+
+    rows: int
+    most_left: int
+    coarse_bytes: int
+    fine_bytes: int
+    sketch_bytes: int
+
+
+_NO_REDUCTIONS = ByReductions(0, 0, 0, 0, 0)
 
 
 def capacity_for(k: int, smallest: int) -> int:
@@ -98,9 +140,10 @@ class Lists:
         self.ids = device.empty((queries, capacity), np.uint32)
         self.limits = device.empty((queries,), np.uint64)
         self.most = device.empty((queries,), np.uint64)
-        # Longest list, pairs refined, bad row, the round that is due.
-        self._state = device.empty((4,), np.uint32)
-        self.left = device.empty((2,), np.uint64)  # pairs that reductions left
+        # One array, so that the host learns all by one copy.
+        self._told = device.empty((_WORDS + 2 * _NUMBERS,), np.uint32)
+        self._state = self._told[:_WORDS]
+        self.left = self._told[_WORDS:].view(np.uint64)  # what reductions left
         self.begin()
 
     def begin(self) -> None:
@@ -109,8 +152,8 @@ class Lists:
         threads = self.device.shape_of("begin_lists").threads
         self.device.launch(
             "begin_lists", (-(-self.queries // threads), 1), threads, 0,
-            (self.counts, self.kept, self.limits, I32(self.queries), self._state[1:],
-             self._state[2:], self._state[3:], self.left),
+            (self.counts, self.kept, self.limits, I32(self.queries), self._state[_REFINED:],
+             self._state[_BAD:], self._state[_DUE:], self.left),
         )  # fmt: skip
         if self.metric in PRODUCTS:
             self.device.fill(self.limits, no_limit(self.metric))
@@ -123,41 +166,48 @@ class Lists:
             I32(self.capacity),
         )  # fmt: skip
 
-    def turn(self) -> tuple[Any, Any]:
-        """By which a scan knows, when it begins, whether its round is due."""
-        return self._state[3:], U32(self.ended)
+    def turn(self, word: int = ALWAYS) -> tuple[Any, Any]:
+        """By which a scan knows, when it begins, whether its round is due, and by it."""
+        return self._state[word:], U32(self.ended)
 
     def state(self) -> State:
-        """Wait for the device; what has become of the lists."""
+        """Wait for the device; what has become of the lists. What is left is forgotten then."""
         shape = self.device.shape_of("longest_list")
         self.device.launch(
             "longest_list", (1, 1), shape.threads, shape.shared,
             (self.counts, I32(self.queries), self._state),
         )  # fmt: skip
-        longest, refined, bad, due = map(int, self.device.download(self._state))
-        bad_row = None if bad == _NO_ROW else bad
-        return State(longest > self.capacity, longest, refined, bad_row, due)
+        told = self.device.download(self._told)
+        words, numbers = told[:_WORDS].tolist(), told[_WORDS:].view(np.uint64).tolist()
+        if any(numbers[:2]):
+            self.device.fill(self.left[:2], 0)
+        return State(
+            words[_LONGEST] > self.capacity,
+            words[_LONGEST],
+            words[_REFINED],
+            None if words[_BAD] == _NO_ROW else words[_BAD],
+            words[_DUE],
+            words[_DUE_REDUCED] == _NEVER_DUE,
+            (numbers[0], numbers[1]),
+            Reduced(*numbers[2:]),
+        )
 
-    def end_round(self) -> None:
+    def end_round(self, by: ByReductions = _NO_REDUCTIONS) -> None:
         """Let the device itself forget what came since `keep`, if a list had no room for it, and
-        what comes until it is asked (`State.due`) and told to `resume`."""
+        what comes until it is asked (`State.due`) and told to `resume`. If reductions left too much
+        of a round that stays, they are not due from now on."""
         shape = self.device.shape_of("end_round")
         self.device.launch(
             "end_round", (1, 1), shape.threads, shape.shared,
             (self.counts, self.kept, I32(self.queries), I32(self.capacity), U32(self.ended),
-             self._state[3:]),
+             self._state[_DUE:], self.left, I64(by.rows), I64(by.most_left), I64(by.coarse_bytes),
+             I64(by.fine_bytes), I64(by.sketch_bytes)),
         )  # fmt: skip
         self.ended += 1
 
     def resume(self, due: int) -> None:
         """Go on with the round that is due: those behind it have not been."""
         self.ended = due
-
-    def take_left(self) -> tuple[int, int]:
-        """Pairs that coarse and that fine numbers have left since this was asked."""
-        coarse, fine = map(int, self.device.download(self.left))
-        self.device.fill(self.left, 0)
-        return coarse, fine
 
     def keep(self) -> None:
         """What is listed now stays, whatever comes."""
@@ -224,7 +274,7 @@ class Lists:
              I32(vectors.halves), I32(dim), U32(block.first), U32(block.first + block.count),
              self.most, self.counts, self.keys, self.uppers, self.ids, I32(self.capacity),
              *((squares, I32(metric == "cosine")) if products else (I32(metric == "l2"),)),
-             self._state[1:], self._state[2:]),
+             self._state[_REFINED:], self._state[_BAD:]),
         )  # fmt: skip
 
     def listed(self) -> tuple[NDArray, NDArray, NDArray, NDArray]:

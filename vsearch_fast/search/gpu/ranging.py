@@ -68,8 +68,8 @@ class RangeBatch(_Batch):
             if part is not None and not self._flat:
                 asked = self._reduced(part)
             self._scan(block, live, queries, scale, products, first, first + size, part, asked)
-            left = None if asked is None else lists.take_left()
             state = self._state()
+            left = None if asked is None else state.left
             if state.overflowed:  # which as many rows as there is room for cannot
                 lists.rewind()
                 size = max(lists.capacity, size // _SHRINK)

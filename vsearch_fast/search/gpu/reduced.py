@@ -14,6 +14,7 @@ from ...loading import once, package
 from .. import tiling
 from ..reductions import ReducedQueries, Reduction
 from .blocks import ReducedPart
+from .lists import REDUCED as BY_REDUCTIONS
 from .lists import Lists
 from .scans import Compared
 
@@ -114,7 +115,7 @@ def scan_reduced(
         kernel, (across, down), shape.threads, shape.shared_bytes(width),
         (
             Record(SCAN, (
-                *lists.turn(),
+                *lists.turn(BY_REDUCTIONS),
                 queries.rows, I64(width), I32(count), queries.errors, queries.sums,
                 rows.rows, I64(width), rows.errors, rows.bounds_by(device, step), rows.sums,
                 live, I64(first), I64(last), U32(base), I32(width),

@@ -12,7 +12,9 @@ the device, and keeps what the limits do not exclude. What is left at the end is
 that the k nearest are the result.
 
 Rows that are reduced, too, pass by their reductions once a first round has lowered the limits, and
-their sketches are read for what these leave; until a round shows that they leave too much.
+their sketches are read for what these leave; until a round shows that they leave too much. That,
+too, the device sees to: once there was a round that may show it, sketches are queued behind the
+reductions, and the device does either.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ from . import lists as _lists
 from .blocks import Block, ReducedPart, padded
 from .bounds import bounds_of
 from .host import HostRows
-from .lists import Lists
+from .lists import ALWAYS, INSTEAD, ByReductions, Lists
 from .products import (
     NO_PRODUCTS,
     Products,
@@ -51,6 +53,8 @@ from .scans import Compared, scan
 
 #: Share of its list's room that a round may be expected to fill.
 _FILL = 8
+#: More pairs than any round has.
+_ANY = np.iinfo(np.int64).max
 #: Bytes of lists for which there is room on any device.
 _SMALL_LISTS = 4 << 20
 
@@ -78,11 +82,13 @@ class Problem:
 
 @dataclass(frozen=True)
 class _Ahead:
-    """A round that was queued and not asked about: its rows, and those scanned before it."""
+    """A round that was queued and not asked about: its rows, those scanned before it, and whether
+    it may have been reductions that scanned it."""
 
     first: int
     size: int
     seen: int
+    reduced: bool
 
 
 def search(
@@ -138,6 +144,9 @@ class _Batch:
         self._sketched: dict[tuple[float, float], Compared] = {}
         self._asked: dict[int, Asked] = {}  # queries by the reduction, whose id it is
         self._flat = False  # reductions leave too much: sketches alone are cheaper
+        self._may_be_flat = False  # which the device may know, and nobody has asked
+        self._told = _lists.Reduced()  # what it has said of reductions, and is counted
+        self._offered = 0  # rows of rounds of which the device said what scanned them
         self._seen = 0  # rows that were scanned
         host = np.zeros((len(queries), padded(queries.shape[1] * queries.itemsize)), np.uint8)
         host[:, : queries.shape[1] * queries.itemsize] = np.ascontiguousarray(queries).view(
@@ -214,10 +223,7 @@ class _Batch:
         ahead: list[_Ahead] = []
         careful = False
         while True:
-            asked = None
-            if part is not None and first < last and self._seen >= wanted and not self._flat:
-                asked = self._reduced(part)
-            if ahead and (first == last or asked is not None):
+            if ahead and first == last:
                 failed = self._look_back(block, ahead)
                 ahead = []
                 if failed is not None:
@@ -226,20 +232,30 @@ class _Batch:
                     continue
             if first == last:
                 return
+            asked = None
+            if part is not None and self._seen >= wanted and not self._flat:
+                asked = self._reduced(part)
             size = wanted - self._seen if self._seen < wanted else self._seen * growth
             size = min(size, most, last - first)
             self._scan(block, live, queries, scale, products, first, first + size, part, asked)
-            if asked is None and not careful:
-                ahead.append(_Ahead(first, size, self._seen))
-                self._end_unasked(block, size)
+            if not careful:
+                ahead.append(_Ahead(first, size, self._seen, asked is not None))
+                if asked is not None and self._may_be_flat:
+                    self._scan(
+                        block, live, queries, scale, products, first, first + size, word=INSTEAD
+                    )
+                self._end_unasked(block, size, None if asked is None else part)
             else:
-                left = None if asked is None else lists.take_left()
                 # Asking the device waits for it: only where a list may have more than it has room
-                # for.
-                if self._longest + size > lists.capacity and self._state().overflowed:
-                    lists.rewind()
-                    most = max(safe, size // 8)
-                    continue
+                # for, or reductions may have left too much.
+                left = None
+                if asked is not None or self._longest + size > lists.capacity:
+                    state = self._state()
+                    if state.overflowed:
+                        lists.rewind()
+                        most = max(safe, size // 8)
+                        continue
+                    left = None if asked is None else state.left
                 self._longest += size
                 if block.runs:
                     self._count(block, size, part, left)
@@ -250,7 +266,8 @@ class _Batch:
 
     def _scan(
         self, block: Block, live: Any, queries: Compared, scale: float, products: Products,
-        first: int, last: int, part: ReducedPart | None, asked: Asked | None,
+        first: int, last: int, part: ReducedPart | None = None, asked: Asked | None = None,
+        word: int = ALWAYS,
     ) -> None:  # fmt: skip
         """Scan positions of a block: by their reductions, where these are asked."""
         rows = Compared(block.rows, block.errors, block.sums, block.bounds, block.totals)
@@ -262,13 +279,23 @@ class _Batch:
         else:
             scan(
                 self.device, block.family, queries, rows, live, first, last, block.first,
-                self.lists, scale, self.gamma, self.lost, block.kernel, products,
+                self.lists, scale, self.gamma, self.lost, block.kernel, products, word,
             )  # fmt: skip
 
-    def _end_unasked(self, block: Block, size: int) -> None:
-        """End a round without asking whether its pairs had room: the device sees to it."""
+    def _end_unasked(self, block: Block, size: int, part: ReducedPart | None) -> None:
+        """End a round without asking whether its pairs had room, and what reductions left of a
+        ``part``: the device sees to it."""
         lists = self.lists
-        lists.end_round()
+        if part is None:
+            lists.end_round()
+        else:
+            most, shape = self._most_left(size), part.reduction.shape
+            self._may_be_flat |= most < _ANY
+            lists.end_round(
+                ByReductions(
+                    size, most, shape.coarse_bytes, shape.fine_bytes, int(block.rows.shape[1])
+                )
+            )
         self._unsure |= self._longest + size > lists.capacity
         self._longest = min(lists.capacity, self._longest + size)
         self._narrow(block)
@@ -284,7 +311,10 @@ class _Batch:
             self._longest, self._unsure = state.longest, False
         if block.runs:
             for one in ahead[:done]:
-                self._count(block, one.size, None, None)
+                if one.reduced:
+                    self._offered += one.size
+                else:
+                    self._count(block, one.size, None, None)
         if done == len(ahead):
             return None
         if self._longest > lists.capacity // 2:
@@ -305,10 +335,16 @@ class _Batch:
         work.reduced += pairs
         work.after_coarse += coarse
         work.after_fine += fine
-        work.bytes_read += size * int(part.coarse.shape[1]) + fine * width
-        work.bytes_read += coarse * int(part.fine.shape[1])
-        if size >= tiling.TILING.device_rows and fine > tiling.TILING.reduced_left * pairs:
-            self._flat = True
+        shape = part.reduction.shape
+        work.bytes_read += size * shape.coarse_bytes + coarse * shape.fine_bytes + fine * width
+        self._flat |= fine > self._most_left(size)
+
+    def _most_left(self, size: int) -> int:
+        """Pairs of a round from which more are too many for reductions to go on; `_ANY` where it
+        has too few rows to tell."""
+        if size < tiling.TILING.device_rows:
+            return _ANY
+        return int(tiling.TILING.reduced_left * size * len(self.queries))
 
     def _reduced(self, part: ReducedPart) -> Asked | None:
         """The queries by a part's reduction; None where it would leave too much."""
@@ -380,9 +416,20 @@ class _Batch:
         state = self.lists.state()
         self._account(state.refined - self._refined)
         self._refined = state.refined
+        self._flat |= state.flat
+        self._count_told(state.reduced)
         if state.bad is not None:
             raise self.problem.refuse(state.bad)
         return state
+
+    def _count_told(self, reduced: _lists.Reduced) -> None:
+        """Count what the device says of reductions, as far as that is new."""
+        work, told, many = self.work, self._told, len(self.queries)
+        work.reduced += (reduced.rows - told.rows) * many
+        work.after_coarse += reduced.after_coarse - told.after_coarse
+        work.after_fine += reduced.after_fine - told.after_fine
+        work.bytes_read += reduced.bytes_read - told.bytes_read
+        self._told = reduced
 
     def _sketch(self, lo: float, step: float) -> Compared:
         """The queries as the rows of a run are sketched."""
@@ -406,6 +453,10 @@ class _Batch:
         """(counts, keys, ids) of the k nearest of each query, in order."""
         if not self.problem.exact:
             self._decide(None)
+            # What reductions might have scanned, and did not, sketches have.
+            instead = self._offered - self._told.rows
+            self.work.sketched += instead * len(self.queries)
+            self.work.bytes_read += instead * layout.width_of(self.problem.dim)
         counts, keys, _, ids = self.lists.listed()
         _lists.give_back(self.lists)
         return counts.astype(np.int64), keys, ids

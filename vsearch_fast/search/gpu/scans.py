@@ -14,7 +14,7 @@ from ...kernels.cuda.arguments import SCAN, Record
 from ...kernels.cuda.device import F64, I32, I64, U32, Device, Shape
 from ..sketches import Run
 from .bounds import bounds_of
-from .lists import Lists
+from .lists import ALWAYS, Lists
 from .products import NO_PRODUCTS, Products
 
 #: Passes of few queries that are as fast as one of many. A stream of rows is bound by memory; a
@@ -136,6 +136,7 @@ def scan(
     lost: float,
     kernel: str | None = None,
     products: Products = NO_PRODUCTS,
+    word: int = ALWAYS,
 ) -> None:
     """Scan positions ``first`` to ``last`` for all queries of the lists.
 
@@ -145,6 +146,7 @@ def scan(
         scale, gamma, lost: as the kernels take them (kernels/cuda/common.cuh).
         kernel: instead of the one that fits best.
         products: what scans of products take besides.
+        word: of the lists' state, by which the scan knows whether it is due (`Lists.turn`).
     """
     width = rows.rows.shape[1]
     passes = (
@@ -167,7 +169,8 @@ def scan(
         needs_sums = "warp" in name or family == "l2_sketches"
         arguments = _arguments(
             queries, some, rows, bounds, needs_sums, live, first, last, base, scale, gamma, lost,
-            lists, products, queries.images_for(device, shape) if shape.cluster > 1 else None,
+            lists, products, word,
+            queries.images_for(device, shape) if shape.cluster > 1 else None,
         )  # fmt: skip
         device.launch(
             name,
@@ -180,7 +183,7 @@ def scan(
     if family == "dot_sketches":
         every = _arguments(
             queries, slice(start), rows, bounds, True, live, first, last, base, scale, gamma, lost,
-            lists, products,
+            lists, products, word,
         )  # fmt: skip
         _bound(device, every, lists)
 
@@ -188,12 +191,12 @@ def scan(
 def _arguments(
     queries: Compared, some: slice, rows: Compared, bounds: Any, sums: bool, live: Any, first: int,
     last: int, base: int, scale: float, gamma: float, lost: float, lists: Lists,
-    products: Products, images: Any = None,
+    products: Products, word: int, images: Any = None,
 ) -> Record:  # fmt: skip
     """A scan of some queries as kernels take it."""
     width, mine = rows.rows.shape[1], queries.rows[some]
     return Record(SCAN, (
-        *lists.turn(), mine, I64(width), I32(len(mine)),
+        *lists.turn(word), mine, I64(width), I32(len(mine)),
         None if queries.errors is None else queries.errors[some],
         queries.sums[some] if sums and queries.sums is not None else None,
         rows.rows, I64(width), rows.errors, bounds, rows.sums if sums else None,
