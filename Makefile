@@ -7,6 +7,8 @@ PYTHON ?= python3
 VENV ?= .venv
 # Processes that run tests; each takes whole files.
 JOBS ?= 2
+# Of whole files, in the order of collection: the longest first (tests/conftest.py).
+IN_PROCESSES = -n $(JOBS) --dist loadfile --no-loadscope-reorder
 PIP = $(VENV)/bin/pip --disable-pip-version-check install --quiet
 SOURCES = pyproject.toml constraints.txt
 
@@ -20,12 +22,14 @@ ifdef COVERAGE
 	$(VENV)/bin/coverage erase
 	@# Kernels are compiled anew, so that what makes their code is counted every time.
 	cache=$$(mktemp -d) && trap 'rm -rf "$$cache"' EXIT && \
-	  VSEARCH_CACHE_DIR="$$cache" $(VENV)/bin/coverage run -m pytest -n $(JOBS) --dist loadfile
+	  VSEARCH_CACHE_DIR="$$cache" \
+	  PYTHONPATH="$(CURDIR)/tests/support/counted$${PYTHONPATH:+:$$PYTHONPATH}" \
+	  $(VENV)/bin/coverage run -m pytest $(IN_PROCESSES)
 	@# Of processes that are killed, or may write no more, there is nothing to combine.
 	$(VENV)/bin/coverage combine --quiet
 	$(VENV)/bin/coverage report
 else
-	$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile
+	$(VENV)/bin/python -m pytest $(IN_PROCESSES)
 endif
 
 # The long matrices too.

@@ -26,6 +26,7 @@ from onnx import TensorProto, helper, numpy_helper
 from ..embedder.runtime import runtime
 from ..errors import ExportError
 from .binarize import Rule, zero
+from .canonical import settle
 from .files import first_line
 from .scaling import BGR_MEAN, scaling
 
@@ -244,6 +245,7 @@ def finish(graph: Graph, outputs: Sequence[onnx.ValueInfoProto] = ()) -> onnx.Mo
             "layer, or use --precision fp16",
         )
     names = [output.name for output in outputs]
+    settled(graph, names)
     nodes = ordered(graph, names)
     _name_stably(nodes, graph, names)
     used = {name for node in nodes for name in node.input}
@@ -304,6 +306,12 @@ def make_model(graph: onnx.GraphProto, domains: dict[str, int]) -> onnx.ModelPro
         ir_version=_IR_VERSION,
         producer_name="vsearch_fast",
     )
+
+
+def settled(graph: Graph, outputs: Sequence[str]) -> None:
+    """Bring the nodes that ``outputs`` need into the form that only what they compute decides."""
+    nodes = ordered(graph, outputs)
+    graph.nodes = settle(nodes, graph.constants, tuple(sorted(graph.weights)), outputs)
 
 
 def ordered(graph: Graph, outputs: Iterable[str] | None = None) -> list[onnx.NodeProto]:

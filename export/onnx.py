@@ -20,8 +20,10 @@ from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
 from ..errors import ExportError
+from .canonical import renumbered
 from .files import first_line
-from .graph import OPSET, PIXELS, Graph, from_proto, ordered, rename_inputs, value_info
+from .graph import OPSET, PIXELS, Graph, from_proto, ordered, rename_inputs, settled, value_info
+from .steady import steady
 from .strange import expressible, known
 
 
@@ -33,7 +35,7 @@ def convert(model: keras.Model) -> Graph:
     size = model.inputs[0].shape[1]
     dim = math.prod(side or 1 for side in model.outputs[0].shape[1:])
     trainable, fixed = list(model.trainable_variables), list(model.non_trainable_variables)
-    names = _weight_names(trainable + fixed)
+    names = _weight_names(model, trainable + fixed)
 
     @tf.function
     def network(pixels: tf.Tensor, *weights: tf.Tensor) -> tf.Tensor:
@@ -47,7 +49,7 @@ def convert(model: keras.Model) -> Graph:
         for i, variable in enumerate(trainable + fixed)
     ]
     try:
-        with expressible(model):
+        with expressible(model), steady():
             proto, _ = tf2onnx.convert.from_function(
                 network, input_signature=signature, opset=OPSET, inputs_as_nchw=[f"{PIXELS}:0"]
             )
@@ -69,6 +71,7 @@ def convert(model: keras.Model) -> Graph:
             rename[f"weight_{i}"] = name
             graph.constants[name] = keras.ops.convert_to_numpy(variable)
     rename_inputs(graph.nodes, rename)
+    settled(graph, [graph.output])
     fold_constants(graph)
     return graph
 
@@ -127,11 +130,14 @@ def fold_constants(graph: Graph) -> None:
     graph.constants = kept
 
 
-def _weight_names(variables: list[keras.Variable]) -> list[str]:
+def _weight_names(model: keras.Model, variables: list[keras.Variable]) -> list[str]:
     """``layer/kernel`` for each variable, made unique."""
+    layers = model._flatten_layers(include_self=False)
+    numbered = renumbered({layer.name: type(layer).__name__ for layer in layers})
     names: list[str] = []
     for variable in variables:
         # Folders further up are models in models, which Keras numbers as it goes.
-        name = "/".join(variable.path.split("/")[-2:])
+        *layer, own = variable.path.split("/")[-2:]
+        name = "/".join([*(numbered.get(each, each) for each in layer), own])
         names.append(name if name not in names else f"{name}_{len(names)}")
     return names

@@ -27,6 +27,12 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 PHOTOS_VARIABLE = "VSEARCH_PHOTOS"
 DEFAULT_PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "data" / "clothing"
 
+# Of two processes that take whole files, none should begin a long one when the other is done.
+LONGEST_FIRST = [
+    "cuda/test_backend.py", "export/test_train.py", "evaluate/test_recipes.py",
+    "cuda/test_kernels.py", "web/test_fuzz.py",
+]  # fmt: skip
+
 # What helpers assert is explained like the tests' own assertions.
 pytest.register_assert_rewrite(
     *(file.stem for file in (Path(__file__).parent / "support").glob("*.py"))
@@ -69,7 +75,11 @@ def vsearch(capsys):
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave the long matrices to ``make test-full``, which asks for them by ``-m``, and what needs
-    POSIX to systems that have it."""
+    POSIX to systems that have it. Files that take minutes come first."""
+    tests = Path(__file__).parent
+    places = {tests / file: place for place, file in enumerate(LONGEST_FIRST)}
+    assert all(file.is_file() for file in places), "LONGEST_FIRST names a file that is gone"
+    items.sort(key=lambda item: places.get(item.path, len(places)))
     for item in items:
         if item.get_closest_marker("posix") is not None:
             item.add_marker(pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX"))

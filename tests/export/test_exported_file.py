@@ -14,7 +14,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, numpy_helper
-from slim_models import fill, slim_model, write_slim_model
+from slim_models import branched_model, fill, slim_model, write_slim_model
 
 from vsearch_fast.errors import ArgumentError, ExportError, ImageError
 from vsearch_fast.export import ExportReport, export, write_classes
@@ -146,20 +146,27 @@ def test_report_holds_the_figures(exported: ExportReport) -> None:
 def test_same_weights_give_the_same_model_id_in_any_process(
     slim: Path, exported: ExportReport, tmp_path: Path
 ) -> None:
-    again = export(slim, output=tmp_path / "again.onnx")
-    assert again.model_id == exported.model_id
+    branched = tmp_path / "branched.keras"
+    branched_model(before=9).save(branched)
+    options: dict[str, Any] = {"layer": "end", "preprocess": "tf"}
+    ids = [
+        export(slim, output=tmp_path / "again.onnx").model_id,
+        export(branched, output=tmp_path / "again.onnx", **options).model_id,
+    ]
+    assert ids[0] == exported.model_id
     program = (
         "import sys; from vsearch_fast.export import export; "
-        "print(export(sys.argv[1], output=sys.argv[2]).model_id)"
+        "print(export(sys.argv[1], output=sys.argv[3]).model_id, "
+        "export(sys.argv[2], output=sys.argv[3], layer='end', preprocess='tf').model_id)"
     )
     other = subprocess.run(
-        [sys.executable, "-c", program, slim, tmp_path / "other.onnx"],
+        [sys.executable, "-c", program, slim, branched, tmp_path / "other.onnx"],
         env={**os.environ, "PYTHONHASHSEED": "12345"},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert other.stdout.strip() == exported.model_id
+    assert other.stdout.split() == ids
 
 
 def test_another_layer_or_weights_give_another_model_id(

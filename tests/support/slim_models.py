@@ -58,3 +58,43 @@ def write_slim_model(path: Path, size: int | None = 64, units: int = 40, seed: i
     """Save :func:`slim_model` as a ``.keras`` file; returns ``path``."""
     slim_model(size, units, seed).save(path)
     return path
+
+
+def branched_model(before: int = 0, blocks: int = 3) -> Any:
+    """Keras model of layers that Keras names: gates, sums and maps of one pixel, whose graph has
+    operands that may change places.
+
+    ``before`` layers of each of its classes are named before it. The last layer, 5 wide, is
+    ``end``; 32 pixels.
+    """
+    from vsearch_fast.export import backend
+
+    backend.prepare()
+    import keras
+    from keras.src.utils.naming import to_snake_case
+
+    layers = keras.layers
+    keras.backend.clear_session()
+    for kind in (
+        layers.Conv2D, layers.BatchNormalization, layers.ReLU, layers.Activation, layers.Dense,
+        layers.GlobalAveragePooling2D, layers.Multiply, layers.Add, layers.InputLayer,
+    ):  # fmt: skip
+        for _ in range(before):
+            keras.backend.get_uid(to_snake_case(kind.__name__))
+    image = keras.Input((32, 32, 3))
+    output = layers.Conv2D(8, 3, strides=4, activation="hard_silu")(image)
+    for _ in range(blocks):
+        inner = layers.BatchNormalization()(layers.Conv2D(8, 3, padding="same")(output))
+        inner = layers.Activation("hard_silu")(inner)
+        gate = layers.GlobalAveragePooling2D(keepdims=True)(inner)
+        gate = layers.ReLU()(layers.Conv2D(4, 1)(gate))
+        gate = layers.Activation("hard_sigmoid")(layers.Conv2D(8, 1)(gate))
+        output = layers.Add()([output, layers.Multiply()([inner, gate])])
+    output = layers.GlobalAveragePooling2D()(output)
+    output = layers.Dense(6, activation="relu")(output)
+    model = keras.Model(image, layers.Dense(5, name="end")(output))
+    rng = np.random.default_rng(3)
+    for variable in model.weights:
+        if variable.name != "moving_variance":
+            variable.assign(rng.standard_normal(variable.shape) * 0.3)
+    return model
