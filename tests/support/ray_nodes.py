@@ -45,7 +45,8 @@ def _children() -> set[int]:
 
 def _begun(begin: Callable[[], Any]) -> Any:
     """A node that is begun; again where it was not there in the half minute that Ray gives it, as
-    on a machine with much else to do."""
+    on a machine with much else to do. To wait for longer is of no use: a node that has waited 15 s
+    for one of its helpers has ended."""
     for attempt in range(5):
         before = _children()
         try:
