@@ -76,7 +76,7 @@ def test_segments_are_joined_beside_a_connection(cluster: Nodes, tmp_path: Path)
     whole = tmp_path / "whole"
     spread(whole, [], [])
     queries = rows_with_ties()[[0, 33, 64]]
-    with vs.connect(cluster.address, whole) as connected:
+    with connect(cluster.address, whole) as connected:
         right = [connected.search(queries, 30, metric) for metric in ("l2", "l1", "hamming")]
         items, features_of = list(connected), connected.features(["item 5", "item 70"])
         for place, segment_rows in (("b", 3), ("a", 1000), ("b", 64)):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 from vsearch_fast.cluster.joining import join
 
@@ -34,24 +34,30 @@ def free_port() -> int:
         return int(taken.getsockname()[1])
 
 
-class _SlowerTime:
-    """Python's `time`, with a clock in which `PATIENCE` is half a minute."""
+def _children() -> set[int]:
+    """Processes that this one has started."""
+    found = set()
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):
+            found |= {int(child) for child in (task / "children").read_text().split()}
+    return found
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(time, name)
 
-    def monotonic(self) -> float:
-        return time.monotonic() * 30 / PATIENCE
-
-
-@contextlib.contextmanager
-def patiently() -> Iterator[None]:
-    """A node that is begun within has `PATIENCE` for it, and not the half minute that Ray gives it,
-    in which a machine with much else to do may not begin its processes."""
-    from ray._private import node
-
-    with mock.patch.object(node, "time", _SlowerTime()):
-        yield
+def _begun(begin: Callable[[], Any]) -> Any:
+    """A node that is begun; again where it was not there in the half minute that Ray gives it, as
+    on a machine with much else to do. To wait for longer is of no use: a node that has waited 15 s
+    for one of its helpers has ended."""
+    for attempt in range(5):
+        before = _children()
+        try:
+            return begin()
+        except Exception as error:
+            if "timed out during startup" not in str(error) or attempt == 4:
+                raise
+            for process in _children() - before:  # which Ray has left
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+    raise AssertionError
 
 
 class Nodes:
@@ -78,8 +84,7 @@ class Nodes:
         # Nobody reads what its watchers of logs and of loads tell, and they take long to begin.
         unwatched = {"no_monitor": True, "include_log_monitor": False}
         head = self._node() | {"ray_client_server_port": port} | unwatched
-        with patiently():
-            self.cluster: Any = Cluster(initialize_head=True, head_node_args=head)
+        self.cluster: Any = _begun(lambda: Cluster(initialize_head=True, head_node_args=head))
         self.address = str(self.cluster.address)
         # While it is the only one, so that this process hangs by no node that a test kills.
         join(self.address, "Nothing was tested")
@@ -96,8 +101,8 @@ class Nodes:
         }  # fmt: skip
 
     def _begin(self) -> Any:
-        with patiently():
-            return self.cluster.add_node(**self._node())
+        options = self._node()
+        return _begun(lambda: self.cluster.add_node(**options))
 
     def add(self) -> tuple[Any, Path]:
         """Another node, and its disk."""
