@@ -68,7 +68,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def served(shards: Path, address: str) -> Iterator[tuple[Any, Any]]:
     with serving(shards, lambda: vs.connect(address, shards)) as pair:
-        wait_for(lambda: len(pair[1].facts.likeness) == 3, 120)
+        wait_for(lambda: len(pair[1].facts.likeness) == 3)
         assert isinstance(pair[1].index, ClusterIndex)
         yield pair
 
