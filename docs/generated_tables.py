@@ -395,9 +395,8 @@ def duplicate_times(name: str) -> str:
         for way, seconds in record[part]["seconds"].items():
             work = statistics.median(record[part]["work"][way])
             found = f"{record[part]['pairs'][way]:,} {'groups' if way == 'index' else 'pairs'}"
-            lines.append(
-                f"| {rows} | {called[way]} | {statistics.median(seconds):.2f} | {work:.2f} | {found} |"
-            )
+            passed = statistics.median(seconds)
+            lines.append(f"| {rows} | {called[way]} | {passed:.2f} | {work:.2f} | {found} |")
         for way, why in record[part].get("not_run", {}).items():
             lines.append(f"| {rows} | {called[way]} | not run: {why} | | |")
     return "\n".join(lines)

@@ -142,7 +142,7 @@ def test_the_answer_to_an_earlier_wish_is_dropped(page: Any) -> None:
     page.route("**/api/search", hold_the_first)
     open_figures(page)
     page.get_by_text("Hamming", exact=True).click()
-    wait_until(page, lambda: bool(held))
+    wait_until(page, lambda: held)
     page.get_by_text("L1", exact=True).click()
     expect(page.locator("#measured")).to_contain_text("L1: nearest")
     expect_asked(page, metric=["l1"])

@@ -87,7 +87,7 @@ def test_a_busy_server_is_asked_again(new_page: Callable[..., Any]) -> None:
     expect(page.locator("#waiting")).to_have_text(
         "Too many searches. Trying again in 1 second (2 of 3)."
     )
-    wait_until(page, lambda: bool(held))
+    wait_until(page, lambda: held)
     held[0].continue_()
     expect(cards(page).nth(11)).to_be_attached()
     expect(page.locator("#waiting")).to_have_count(0)

@@ -307,7 +307,7 @@ def test_a_long_list_keeps_few_cards(page: Any) -> None:
         seen.append(page.locator("#items li").count())
 
     last = page.locator('#items li[aria-posinset="960"]')
-    wait_until(page, lambda: bool(last.count()), scroll)
+    wait_until(page, lambda: last.count(), scroll)
     assert max(seen) < 500
     page.evaluate("scrollTo(0, 0)")
     expect(page.locator('#items li[aria-posinset="1"]')).to_be_visible()

@@ -7,6 +7,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -184,7 +185,8 @@ def test_quick_keys_are_neither_lost_nor_doubled(new_page, server):
 
 def test_an_answer_before_the_pictures_are_there_is_not_kept_and_that_is_said(new_page, server):
     page = new_page()
-    go, held = [], []
+    go: list[bool] = []
+    held: list[Any] = []
 
     def hold(route):
         if go:
@@ -218,7 +220,7 @@ def test_a_quick_double_undo_is_two(new_page, server):
     page = new_page()
     enter(page, "hasty")
     loaded_ahead(page, 2)
-    held = []
+    held: list[Any] = []
 
     def hold_the_first(route):
         if held:
@@ -248,7 +250,7 @@ def test_what_the_server_said_before_an_answer_does_not_undo_it(new_page, server
     one.keyboard.press("ArrowLeft")
     wait_stored(one, server, "overtaken", ["left"])
     loaded_ahead(other, 2)
-    held = []
+    held: list[Any] = []
 
     def hold(route):
         held.append((route, route.fetch()))
@@ -346,10 +348,8 @@ def test_the_item_is_outlined_in_its_picture(new_page, server):
 
     for size in (1000, 400):
         page.set_viewport_size({"width": size, "height": 900})
-        frames = page.locator(".frame").all()
-        assert len(frames) == 7
-        # An outline follows its frame, a moment later.
-        wait_until(page, lambda frames=frames: all(map(is_outlined, frames)))
+        expect(page.locator(".frame")).to_have_count(7)
+        wait_until(page, lambda: all(map(is_outlined, page.locator(".frame").all())))  # soon
 
 
 def test_another_window_that_answered_first_is_told(new_page, server):

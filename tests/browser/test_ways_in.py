@@ -48,6 +48,30 @@ def test_the_catalogue_is_shown_before_a_query(page: Any) -> None:
     expect(page.locator("#matches")).to_be_hidden()
 
 
+@pytest.mark.parametrize("kind", ["file", "drop", "words"])
+def test_what_is_given_before_the_page_is_ready_waits_for_it(
+    kind: str, page: Any, server: Any
+) -> None:
+    held: list[Any] = []
+    page.route("**/api/catalogue", lambda route: held.append(route))
+    page.goto("/")
+    wait_until(page, lambda: held)
+    if kind == "file":
+        page.locator("#file").set_input_files(picture(server, 5))
+    elif kind == "drop":
+        give(page, kind, picture(server, 5))
+    else:
+        page.locator("#text").fill("garment-00004")
+        page.keyboard.press("Enter")
+    held[0].continue_()
+    if kind == "words":
+        expect(page.locator("#items li")).to_have_count(3)
+        expect_asked(page, text=["garment-00004"])
+    else:
+        expect(cards(page).nth(11)).to_be_attached()
+        expect(page.locator("#query-name")).to_have_text(picture(server, 5).name)
+
+
 def test_notes_and_ratings_of_the_catalogue_are_shown(page: Any) -> None:
     def rated(route: Any) -> None:
         body = route.fetch().json()

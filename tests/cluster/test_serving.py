@@ -68,7 +68,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def served(shards: Path, address: str) -> Iterator[tuple[Any, Any]]:
     with serving(shards, lambda: connect(address, shards)) as pair:
-        wait_for(lambda: len(pair[1].facts.likeness) == 3, PATIENCE)
+        wait_for(lambda: len(pair[1].facts.likeness) == 3)
         assert isinstance(pair[1].index, ClusterIndex)
         yield pair
 
@@ -84,9 +84,7 @@ def catalogue(served: tuple[Any, Any]) -> Any:
 
 
 def test_what_was_learnt_is_kept_in_the_list(catalogue: Any, shards: Path) -> None:
-    wait_for(
-        lambda: "likeness l2" in json.loads((shards / "shards.json").read_text())["notes"], PATIENCE
-    )
+    wait_for(lambda: "likeness l2" in json.loads((shards / "shards.json").read_text())["notes"])
 
 
 def test_vsearch_search(vsearch: Any, cluster: Nodes, shards: Path) -> None:

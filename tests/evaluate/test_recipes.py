@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from vsearch_fast.cli import main
 from vsearch_fast.datasets import detect, garments, splits
 from vsearch_fast.errors import ArgumentError, DatasetError, ExportError
+from vsearch_fast.evaluate import recipes
 from vsearch_fast.evaluate.recipes import _Steps, check_groups, training_words
 from vsearch_fast.export.training.catalogue import gather
 from vsearch_fast.export.training.recipe import Recipe
@@ -53,13 +57,57 @@ def deepfashion(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_one_command_makes_the_whole_table(deepfashion: Path, tmp_path: Path) -> None:
+Done = subprocess.CompletedProcess[str]
+
+
+@pytest.fixture
+def in_processes() -> Callable[[Sequence[str]], Done]:
+    """A command of the shell, whose steps are processes of their own."""
+    return lambda command: subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.fixture
+def in_this_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[Sequence[str]], Done]:
+    """The same words in this process: TensorFlow is then started once, not for each of a dozen
+    steps."""
+
+    def called(command: Sequence[str]) -> int:
+        assert command[:3] == [sys.executable, "-m", "vsearch_fast.cli"]
+        with pytest.raises(SystemExit) as left:
+            main(list(command[3:]))
+        assert isinstance(left.value.code, int)
+        return left.value.code
+
+    def step(command: Sequence[str], **options: object) -> Done:
+        assert options == {"stdout": None, "stderr": None, "check": False}
+        return Done(command, called(command))
+
+    monkeypatch.setattr(recipes, "subprocess", SimpleNamespace(run=step))
+
+    def run(command: Sequence[str]) -> Done:
+        capsys.readouterr()
+        code = called(command)
+        said = capsys.readouterr()
+        return Done(command, code, said.out, said.err)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "way", ["in_this_process", pytest.param("in_processes", marks=pytest.mark.full)]
+)
+def test_one_command_makes_the_whole_table(
+    way: str, request: pytest.FixtureRequest, deepfashion: Path, tmp_path: Path
+) -> None:
+    run: Callable[[Sequence[str]], Done] = request.getfixturevalue(way)
     output = tmp_path / "results"
     command = [
         sys.executable, "-m", "vsearch_fast.cli", "eval", str(deepfashion), "-o", str(output),
         "--train", "tiny", "--queries", "20",
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
+    done = run(command)
     assert done.returncode == 0, done.stderr
     table = (output / "table.md").read_text(encoding="utf-8")
     ran = (
@@ -86,7 +134,7 @@ def test_one_command_makes_the_whole_table(deepfashion: Path, tmp_path: Path) ->
     assert (output / "accuracy.png").stat().st_size > 10_000
     (work,) = output.glob("models/*/work")
     assert {file.name.partition("-")[0] for file in work.iterdir()} == {"outputs"}
-    again = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    again = run(command)
     assert again.returncode == 0 and "training:" not in again.stderr
 
 

@@ -144,7 +144,7 @@ def serving(index: Path, log: Path) -> Iterator[str]:
 
 
 def wait_until(
-    page: Any, condition: Callable[[], bool], step: Callable[[], Any] = lambda: None
+    page: Any, condition: Callable[[], object], step: Callable[[], Any] = lambda: None
 ) -> None:
     """Wait until a condition outside of the page holds, taking a `step` before each look.
 

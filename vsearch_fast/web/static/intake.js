@@ -1,4 +1,5 @@
-// The ways a picture comes in: chosen, photographed, dropped, pasted; and what cannot come in.
+// The ways a picture comes in: chosen, photographed, dropped, pasted; and what cannot come in. And
+// words to find items by.
 
 import { byId } from "./dom.js";
 
@@ -11,9 +12,33 @@ const isPicture = ({ type }) => type.startsWith("image/");
 // Whether a person is writing: a paste there is text.
 const writes = (target) => target.closest?.("input, textarea, [contenteditable]");
 
+let page = null;
+let last = null;
+
+function give(kind, ...what) {
+  if (page) page[kind](...what);
+  else last = [kind, what];
+}
+
+const take = (file, others) => give("take", file, others);
+const address = (url) => give("address", url);
+
+// To whom it goes. What came before the page was ready has waited for it; of several things the
+// last.
 // `take(file, others)`: the file to search by, and those that came with it; `address(url)`: an
-// address was pasted or dropped in place of a picture.
-export function listen({ take, address }) {
+// address was pasted or dropped in place of a picture; `find(text)`: words were sent.
+export function deliver(to) {
+  page = to;
+  if (last) page[last[0]](...last[1]);
+  last = null;
+}
+
+export function listen() {
+  byId("find").addEventListener("submit", (event) => {
+    event.preventDefault();
+    give("find", byId("text").value.trim());
+  });
+
   for (const input of [byId("file"), byId("camera")]) {
     input.addEventListener("change", () => {
       const [file] = input.files;

@@ -8,7 +8,7 @@ import { byId, element, say } from "./dom.js";
 import { Duplicates } from "./duplicates.js";
 import { Filters } from "./filters.js";
 import { count, offerLanguages, t, translate } from "./i18n.js";
-import { listen } from "./intake.js";
+import { deliver, listen } from "./intake.js";
 import { Place } from "./place.js";
 import { prepared } from "./prepare.js";
 import { Query } from "./query.js";
@@ -73,7 +73,6 @@ class Page {
   }
 
   listen() {
-    listen({ take: (file, others) => this.upload(file, others), address: (url) => this.address(url) });
     share();
     const going = (id, next) =>
       byId(id).addEventListener("click", (event) => {
@@ -83,10 +82,6 @@ class Page {
       });
     going("home", () => ({ ...withoutQuery(this.state), text: "" }));
     going("duplicates-link", () => ({ ...withoutFilters(withoutQuery(this.state)), text: "", view: "duplicates" }));
-    byId("find").addEventListener("submit", (event) => {
-      event.preventDefault();
-      this.attempt({ ...withoutQuery(this.wanted.state), text: byId("text").value.trim() });
-    });
     // The browser's own cross in the field clears it.
     byId("text").addEventListener("search", () => {
       if (!byId("text").value && this.wanted.state.text) this.wish({ text: "" });
@@ -335,7 +330,8 @@ class Page {
     this.settings.show(state);
     if (!this.started || !onlyDetails(before, state)) this.filters.show(state);
     showSort(state.sort);
-    byId("text").value = state.text;
+    // Words may be half written before the page is ready.
+    if (this.started || !byId("text").value) byId("text").value = state.text;
     const link = this.link(state);
     const here = location.search || "./";
     if (from === "history" || from === "replace" || link === here) {
@@ -469,7 +465,13 @@ async function start() {
     if (catalogue.pictures && !catalogue.columns.length) {
       setTimeout(async () => page.filters.fill((await api.catalogue()).columns), FILTERS_WAIT);
     }
-    await page.attempt(page.read(), { from: "history" });
+    const shown = page.attempt(page.read(), { from: "history" });
+    deliver({
+      take: (file, others) => page.upload(file, others),
+      address: (url) => page.address(url),
+      find: (text) => page.attempt({ ...withoutQuery(page.wanted.state), text }),
+    });
+    await shown;
   } catch (error) {
     document.body.classList.remove("busy");
     if (!(error instanceof api.ApiError)) throw error;
@@ -479,4 +481,5 @@ async function start() {
 
 translate();
 offerLanguages(byId("language"));
+listen();
 start();
