@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from contract_data import FLOAT_DATA, FLOAT_METRICS
+from device_scans import CAPABILITIES, SCANS, UNLIKE
 from emulated import REAL_TILES, TILES, EmulatedDevice
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -31,15 +32,6 @@ from vsearch_fast.search.gpu.resident_rows import count_bits
 from vsearch_fast.search.gpu.scans import Compared, kernels_for, scan
 from vsearch_fast.search.sketches import build
 from vsearch_fast.search.tiling import Tiling
-
-#: A device of each set of kernels.
-CAPABILITIES = [(7, 5), (8, 0), (9, 0), (10, 0)]
-SCANS = [
-    (capability, name)
-    for capability in CAPABILITIES
-    for family in sources.SCANS
-    for name in sources.scans_for(family, capability)
-]
 
 
 def test_every_kernel_of_a_device_is_known():
@@ -80,7 +72,7 @@ def cases(draw):
     }
 
 
-@pytest.mark.parametrize("scanned", SCANS, ids=lambda s: f"{sources.architecture(s[0])}-{s[1]}")
+@pytest.mark.parametrize("scanned", UNLIKE)
 @settings(max_examples=25)
 @given(cases())
 def test_a_scan_lists_what_may_be_near(scanned, case):

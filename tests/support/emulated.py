@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import portalocker
 import pytest
 from kernel_access import accesses
 from ordering import TRANSFERS, WORK, Mark, Order
@@ -34,7 +35,8 @@ from vsearch_fast.kernels.cuda import sources
 from vsearch_fast.kernels.cuda.arguments import Record
 from vsearch_fast.kernels.cuda.device import Shape
 
-#: Sizes of `tiles.cuh`; the second set has other proportions. `REAL_TILES` are those of a device.
+#: Sizes of `tiles.cuh`; the second set has other proportions. `REAL_TILES` are those of a device:
+#: of them there are the kernels' shapes alone, and nothing to launch.
 TILES = {
     "small": {
         "TILE_THREADS": 8, "TILE_QUERIES": 2, "TILE_ROWS": 2, "TILE_BYTES": 32, "TILE_STAGES": 3,
@@ -53,7 +55,9 @@ TILES = {
 REAL_TILES = "real"
 
 #: How the compiler works, and where what it made is kept.
-OPTIMISED = ("-O1", "-Wall", "-Werror", "-Wno-unknown-pragmas")
+WARNING = ("-Wall", "-Werror", "-Wno-unknown-pragmas")
+OPTIMISED = ("-O1", *WARNING, "-fsanitize=alignment")
+SHAPES = ("-O0", *WARNING, "-DSHAPES_ALONE")
 KEPT = Path(tempfile.gettempdir()) / f"vsearch-emulation-{os.getuid()}"
 
 #: The emulation's state is global, as a device's is to its kernels.
@@ -63,11 +67,21 @@ _one_at_a_time = threading.Lock()
 @cache
 def _library(unit: str, tiles: str, capability: tuple[int, int]) -> ctypes.CDLL:
     """The unit, for a device, with these tiles."""
+    text, asked = machine_code(unit, capability)
+    if tiles == REAL_TILES:
+        text = f'#include "{unit}.cu"\n'
+    return compiled(unit, text, sources.source(unit), tiles, asked)
+
+
+def machine_code(unit: str, capability: tuple[int, int]) -> tuple[str, tuple[str, ...]]:
+    """What decides how a unit is compiled for a device: its text, and features that it asks for.
+
+    Devices of which both are equal run the same code: it is compiled once for all of them.
+    """
     names = sources.kernels_of(unit, capability)
     text = f'#include "{unit}.cu"\n' + "".join(f"EXPORT({name})\n" for name in names)
-    # Those that the unit asks for: it is compiled once for all devices that are alike to it.
-    asked = [name for name in sources.features_of(capability) if name in sources.source(unit)]
-    return compiled(unit, text, sources.source(unit), tiles, asked)
+    features = sources.features_of(capability)
+    return text, tuple(name for name in features if name in sources.source(unit))
 
 
 def compiled(
@@ -84,8 +98,8 @@ def compiled(
         pytest.skip("g++ is not installed: CUDA kernels are not emulated")
     here = Path(__file__).resolve().parent
     flags = [
-        "-std=c++17", *OPTIMISED, "-fPIC", "-fno-gnu-unique", "-fsanitize=alignment",
-        "-ffp-contract=off", "-DEMULATION", f"-I{sources.FOLDER}", f"-I{here}",
+        "-std=c++17", *(SHAPES if tiles == REAL_TILES else OPTIMISED), "-fPIC",
+        "-fno-gnu-unique", "-ffp-contract=off", "-DEMULATION", f"-I{sources.FOLDER}", f"-I{here}",
         *(f"-D{size}={value}" for size, value in TILES.get(tiles, {}).items()),
         *(f"-D{feature}" for feature in features),
     ]  # fmt: skip
@@ -95,17 +109,24 @@ def compiled(
     KEPT.mkdir(mode=0o700, exist_ok=True)
     library = KEPT / f"{name}-{key}.so"
     if not library.exists():
-        building = library.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
-        made = building.with_suffix(f"{building.suffix}.o")
-        subprocess.run(
-            ["g++", *flags, "-c", "-x", "c++", "-", "-o", str(made)],
-            input=text, text=True, check=True,
-        )  # fmt: skip
-        # Without -fsanitize: its library would answer in place of the emulation.
-        subprocess.run(["g++", "-shared", str(made), "-o", str(building)], check=True)
-        made.unlink()
-        building.replace(library)
+        # Who comes second waits: tests run in several processes, which need the same units.
+        with portalocker.Lock(library.with_suffix(".lock"), timeout=300):
+            if not library.exists():
+                _compile(text, flags, library)
     return ctypes.CDLL(str(library))
+
+
+def _compile(text: str, flags: Sequence[str], library: Path) -> None:
+    building = library.with_suffix(".building")
+    made = library.with_suffix(".o")
+    subprocess.run(
+        ["g++", *flags, "-c", "-x", "c++", "-", "-o", str(made)],
+        input=text, text=True, check=True,
+    )  # fmt: skip
+    # Without -fsanitize: its library would answer in place of the emulation.
+    subprocess.run(["g++", "-shared", str(made), "-o", str(building)], check=True)
+    made.unlink()
+    building.replace(library)
 
 
 class EmulatedDevice:

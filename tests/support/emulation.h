@@ -28,7 +28,11 @@
 #include <vector>
 #include <xmmintrin.h>
 
+#ifdef SHAPES_ALONE
+#define KERNEL [[maybe_unused]] static  // read, and not compiled
+#else
 #define KERNEL extern "C"
+#endif
 #define DEVICE inline
 #define __launch_bounds__(...)
 #define APART inline __attribute__((noinline))
