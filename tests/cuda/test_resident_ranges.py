@@ -202,6 +202,7 @@ def test_what_is_not_covered_passes_once(lengths, borders, sketched, metric):
             ids = np.arange(part.first, part.first + len(part.rows))
             stacked = np.concatenate(segments)
             assert (stacked[ids] == part.rows).all()
+            assert part.mask is not None
             assert (part.mask == live[ids]).all()
             assert part.mask.any()
             found += ids[live[ids]].tolist()
