@@ -293,7 +293,7 @@ MUTATIONS = (
         f"{_CUDA}/select.cu", "if (apart) mine[i] = sorted[i], my_ids[i] = sorted_ids[i];",
         "mine[i] = sorted[i], my_ids[i] = sorted_ids[i];",
         "pairs that lie sorted are stored while another loads the last",
-        (f"{_WATCHED}test_selection[70-small]", f"{_WATCHED}test_selection[70-odd]"),
+        (f"{_WATCHED}test_selection[70-small]",),
     ),
     Mutation(
         f"{_CUDA}/select.cu", "    __syncthreads();  // all have read what is due\n", "",
