@@ -91,7 +91,8 @@ def kernel_rate(
     device = bench.devices[0]
     with device.use():
         strategy = "scan" if family.endswith("floats") else "auto"
-        blocks = list(resident.blocks(device, metric, resident.rows, None, strategy))
+        covered = resident.covered(resident.rows, strategy)
+        blocks = list(resident.blocks(device, metric, covered, None, strategy))
         if not blocks:
             return {"skipped": "the rows are not on the device"}
         width = blocks[0].rows.shape[1]
@@ -227,7 +228,8 @@ def search_rate(bench: Bench, case: Any) -> dict[str, Any]:
     with device.use():
 
         def blocks() -> list[Block]:
-            return list(rows_there.blocks(device, metric, rows_there.rows, None))
+            covered = rows_there.covered(rows_there.rows)
+            return list(rows_there.blocks(device, metric, covered, None))
 
         def on_device() -> None:
             # Queries are sent again by each repeat: a batch is used once. That is some

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from benchmark_scripts import BENCHMARKS, importable
 from click.testing import CliRunner
-from contract_data import FLOAT_METRICS
+from contract_data import DEVICE_METRICS, FLOAT_METRICS
 from emulated import EmulatedDevice
 
 from vsearch_fast.errors import ArgumentError
@@ -59,9 +59,9 @@ def call(report, with_devices, monkeypatch, tmp_path):
     monkeypatch.setattr(trials, "_LONG", {})  # tried elsewhere, and slow on the emulation
     tiny = replace(
         base.FULL, dim=48, k=3, repeats=1, copy_bytes=1 << 14, code_rows=24, float_rows=20,
-        queries={"hamming": 5, "l1": 5, "l2": 5, "cosine": 5}, stream_rows=60,
+        queries=dict.fromkeys(DEVICE_METRICS, 5), stream_rows=60,
         batch_rows={"hamming": 60, "l1": 40, "l2": 40, "cosine": 40},
-        peer_rows={"hamming": 40, "l1": 40, "l2": 40},
+        peer_rows=dict.fromkeys(DEVICE_METRICS, 40),
         versus=((50, 40, "relu"), (60, 16, "clusters")), versus_batches=(1, 4),
         test_rows=40, test_dims={"hamming": (24,)} | dict.fromkeys(FLOAT_METRICS, (24,)),
         test_queries=(3,), test_ks=(9,),

@@ -11,7 +11,7 @@ from itertools import pairwise, product
 
 import pytest
 from benchmark_scripts import BENCHMARKS, importable
-from contract_data import FLOAT_METRICS
+from contract_data import DEVICE_METRICS, FLOAT_METRICS
 from emulated import EmulatedDevice
 
 from vsearch_fast.kernels.cuda import sources
@@ -36,9 +36,9 @@ def bench(modules, with_devices, monkeypatch):
     monkeypatch.setattr(selfcheck, "check", lambda device: "")  # tested on its own
     tiny = replace(
         base.FULL, dim=48, k=3, repeats=1, copy_bytes=1 << 14, code_rows=24, float_rows=20,
-        queries={"hamming": 5, "l1": 5, "l2": 5, "cosine": 5}, stream_rows=60,
+        queries=dict.fromkeys(DEVICE_METRICS, 5), stream_rows=60,
         batch_rows={"hamming": 60, "l1": 40, "l2": 40, "cosine": 40},
-        peer_rows={"hamming": 40, "l1": 40, "l2": 40},
+        peer_rows=dict.fromkeys(DEVICE_METRICS, 40),
         versus=((50, 40, "relu"), (60, 16, "clusters")), versus_batches=(1, 4),
         test_rows=40, test_dims={"hamming": (24, 160)} | dict.fromkeys(FLOAT_METRICS, (24,)),
         test_queries=(3,), test_ks=(1, 9),
@@ -142,7 +142,7 @@ def test_peers_that_are_not_there_are_named(modules, bench):
     assert record["sections"]["peers"]["state"] == "done", record["sections"]
     assert record["peers"].keys() == {
         "PyTorch hamming", "FAISS hamming", "PyTorch l1", "FAISS l1", "cuVS l1",
-        "PyTorch l2", "FAISS l2", "cuVS l2", "certex l2",
+        "PyTorch l2", "FAISS l2", "cuVS l2", "certex l2", "certex cosine", "certex ip",
         *(f"{peer} l2 {size}" for peer in ("PyTorch", "FAISS", "cuVS", "certex")
           for size in ("50 x 40", "60 x 16")),
     }  # fmt: skip

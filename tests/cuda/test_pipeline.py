@@ -202,6 +202,11 @@ CASES = [
 ]
 
 
+def test_the_kernels_page_says_how_many():
+    page = (sources.FOLDER / "README.md").read_text(encoding="utf-8")
+    assert f"{len(CASES)} wrong lines of" in page
+
+
 @pytest.mark.full
 @pytest.mark.parametrize(
     ("unit", "mutation", "lines"), CASES, ids=[f"{unit} {mutation}" for unit, mutation, _ in CASES]

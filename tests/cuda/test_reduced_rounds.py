@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -115,7 +116,7 @@ def test_the_device_itself_gives_reductions_up(metric, with_devices, monkeypatch
     """Noise leaves nearly all pairs: the round that shows it is the last that they scan, and the
     host has not asked for it."""
     [device] = with_devices(EmulatedDevice())
-    sizes = {"device_rows": 8, "device_list": 1024}
+    sizes: dict[str, Any] = {"device_rows": 8, "device_list": 1024}
     monkeypatch.setattr(tiling, "TILING", cut(**sizes))
     rows = np.random.default_rng(0).standard_normal((600, 60)).astype(np.float32)
     base = Resident(rows)

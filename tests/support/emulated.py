@@ -65,12 +65,14 @@ _one_at_a_time = threading.Lock()
 
 
 @cache
-def _library(unit: str, tiles: str, capability: tuple[int, int]) -> ctypes.CDLL:
+def _library(
+    unit: str, tiles: str, capability: tuple[int, int], watched: bool = False
+) -> ctypes.CDLL:
     """The unit, for a device, with these tiles."""
     text, asked = machine_code(unit, capability)
     if tiles == REAL_TILES:
         text = f'#include "{unit}.cu"\n'
-    return compiled(unit, text, sources.source(unit), tiles, asked)
+    return compiled(unit, text, sources.source(unit), tiles, asked, watched)
 
 
 def machine_code(unit: str, capability: tuple[int, int]) -> tuple[str, tuple[str, ...]]:
@@ -85,7 +87,7 @@ def machine_code(unit: str, capability: tuple[int, int]) -> tuple[str, tuple[str
 
 
 def compiled(
-    name: str, text: str, includes: str, tiles: str, features: Sequence[str]
+    name: str, text: str, includes: str, tiles: str, features: Sequence[str], watched: bool = False
 ) -> ctypes.CDLL:
     """A source, compiled against the emulation; kept by what it was made of.
 
@@ -93,6 +95,7 @@ def compiled(
         includes: the text of what it includes, but for headers.
         tiles: a key of `TILES`, or `REAL_TILES`.
         features: of the device, as `sources.features_of` has them.
+        watched: whether plain loads and stores have clocks, too (`emulation_watch.h`).
     """
     if shutil.which("g++") is None:
         pytest.skip("g++ is not installed: CUDA kernels are not emulated")
@@ -102,6 +105,7 @@ def compiled(
         "-fno-gnu-unique", "-ffp-contract=off", "-DEMULATION", f"-I{sources.FOLDER}", f"-I{here}",
         *(f"-D{size}={value}" for size, value in TILES.get(tiles, {}).items()),
         *(f"-D{feature}" for feature in features),
+        *(("-fsanitize=thread", "-DWATCHED") if watched else ()),
     ]  # fmt: skip
     headers = [header.read_text() for header in sorted(here.glob("emulation*.h"))]
     made_of = (text, includes, flags, sources.digest(), *headers)
@@ -135,8 +139,9 @@ class EmulatedDevice:
     shared_limit = 227 << 10
 
     def __init__(
-        self, capability: tuple[int, int] = (9, 0), tiles: str = "small", memory: int = 1 << 30
-    ) -> None:
+        self, capability: tuple[int, int] = (9, 0), tiles: str = "small", memory: int = 1 << 30,
+        watched: bool = False,
+    ) -> None:  # fmt: skip
         self.name = f"emulation of {sources.architecture(capability)}"
         self.capability = capability
         # On one processor, one block takes all tiles of rows one after the other.
@@ -147,6 +152,7 @@ class EmulatedDevice:
         _devices.add(self)
         self.avoided: set[str] = set()
         self._tiles = tiles
+        self.watched = watched  # whether plain loads and stores of its kernels have clocks
         self._memory = memory
 
     def use(self) -> Any:
@@ -185,8 +191,14 @@ class EmulatedDevice:
         self.order.host_waits()
         return inside(source).copy()
 
+    def _library_of(self, kernel: str) -> ctypes.CDLL:
+        unit = sources.unit_of(kernel)
+        if self.watched:
+            return _library(unit, self._tiles, self.capability, True)
+        return _library(unit, self._tiles, self.capability)
+
     def shape_of(self, kernel: str) -> Shape:
-        library = _library(sources.unit_of(kernel), self._tiles, self.capability)
+        library = self._library_of(kernel)
         return Shape(*(ctypes.c_int * 7).in_dll(library, f"{kernel}_shape"))
 
     def launch(
@@ -201,7 +213,7 @@ class EmulatedDevice:
         assert shared <= self.shared_limit
         assert min(grid) > 0
         assert grid[1] <= 65535
-        library = _library(sources.unit_of(kernel), self._tiles, self.capability)
+        library = self._library_of(kernel)
         signature = getattr(library, f"signature_{kernel}")
         signature.restype = ctypes.c_char_p
         types = signature().decode().split(",")[:-1]
@@ -225,6 +237,11 @@ class EmulatedDevice:
         run.restype = ctypes.c_char_p
         seed = ctypes.c_ulonglong(seed_of(arguments))
         with _one_at_a_time:
+            for array, writes in accesses(kernel, arguments) if self.watched else ():
+                if writes:
+                    library.watch_array(
+                        ctypes.c_void_p(address(array)), ctypes.c_ulonglong(array.nbytes)
+                    )
             trouble = run(
                 seed, *map(ctypes.c_uint, (*grid, threads, self.shape_of(kernel).cluster)),
                 ctypes.c_ulonglong(shared), pointers,

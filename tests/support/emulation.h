@@ -8,7 +8,7 @@
 // between their barriers, and when asynchronous copies and products take place, from at once to the
 // moment that they are waited for. The blocks of a cluster run together. The machine's instructions
 // are in emulation_machine.h; who has seen what of shared memory is in emulation_order.h, mbarriers are
-// in emulation_mbarrier.h.
+// in emulation_mbarrier.h, plain loads and stores in emulation_watch.h.
 #pragma once
 #include <csetjmp>
 #include <cmath>
@@ -94,6 +94,39 @@ inline void report(const std::string& what) {
     if (trouble.empty()) trouble = what;
 }
 
+// Whether what is loaded and stored is a thread's (emulation_watch.h).
+#ifdef WATCHED
+void begin_watch();
+void end_watch();
+void watch_shared();
+inline bool watching = false, atomically = false;
+inline void watch(bool on) { watching = on; }
+// What the emulation itself does in place of a copy or of a product.
+struct Unwatched {
+    bool before = std::exchange(watching, false);
+    ~Unwatched() { watching = before; }
+};
+struct Atomically {
+    bool before = std::exchange(atomically, true);
+    ~Atomically() {
+        atomically = before;
+        asm volatile("" ::: "memory");  // what is loaded behind it, the compiler does not know
+    }
+};
+#else
+inline void watch(bool) {}
+inline void begin_watch() {}
+inline void end_watch() {}
+inline void watch_shared() {}
+struct Unwatched {
+    ~Unwatched() {}
+};
+struct Atomically {
+    ~Atomically() {}
+};
+#endif
+
+inline u32 current = 0;
 #include "emulation_order.h"
 
 // Operations of a thread in groups that it waits for. Some may have taken place before.
@@ -185,7 +218,6 @@ inline std::vector<Warp> warps;
 inline std::vector<Block> blocks;
 inline Barrier cluster;
 inline int alive = 0;  // threads of the cluster
-inline u32 current = 0;
 inline u64 progress = 0;
 inline Index block_size, grid_size;
 // By 16 bytes of shared memory: the thread, from 1, that wrote them and has set no fence since.
@@ -213,15 +245,16 @@ inline void release(Barrier& barrier) {
     progress++;
 }
 
-inline void wait_at(Barrier& barrier, const int& count) {
-    publish(current, barrier.coming);
+// What a warp's lanes exchange orders nothing else that they do.
+inline void wait_at(Barrier& barrier, const int& count, bool orders = true) {
+    if (orders) publish(current, barrier.coming);
     u64 generation = barrier.generation;
     if (++barrier.waiting == count) release(barrier);
     while (barrier.generation == generation) yield();
-    learn(current, barrier.gone);
+    if (orders) learn(current, barrier.gone);
 }
 
-inline void sync_warp() { wait_at(my_warp().barrier, my_warp().alive); }
+inline void sync_warp(bool orders = false) { wait_at(my_warp().barrier, my_warp().alive, orders); }
 inline void sync_block() { wait_at(my_block().barrier, my_block().alive); }
 
 inline void end_thread() {
@@ -244,7 +277,11 @@ inline void enter() {
 inline void resume(u32 number) {
     current = number;
     Thread& thread = threads[number];
-    if (_setjmp(scheduler)) return;
+    watch(true);
+    if (_setjmp(scheduler)) {
+        watch(false);
+        return;
+    }
     if (thread.started) _longjmp(thread.place, 1);
     thread.started = true;
     getcontext(&thread.start);
@@ -285,7 +322,8 @@ inline void run_cluster() {
     }
     memset(shared, 0xa5, shared_bytes.size() - 1024);
     std::fill(unfenced_by.begin(), unfenced_by.end(), 0);
-    begin_order();
+    begin_order(size);
+    begin_watch();
     begin_mbarriers();
     std::vector<u32> turns(size);
     std::iota(turns.begin(), turns.end(), 0);
@@ -326,6 +364,7 @@ const char* launch(void (*kernel)(Parameters...), u64 seed, u32 x, u32 y, u32 si
     shared = (u8*)(((u64)shared_bytes.data() + 1023) & ~1023ull);
     blocks.assign(together, Block());
     for (u32 i = 0; i < together; i++) blocks[i].shared = shared + i * each;
+    watch_shared();
     body = [=] { kernel(*(Parameters*)arguments[I]...); };
     Flushing flushing;
     if (x % together) return "a grid is not of whole clusters";
@@ -340,6 +379,7 @@ const char* launch(void (*kernel)(Parameters...), u64 seed, u32 x, u32 y, u32 si
         run_cluster();
         if (!trouble.empty()) break;
     }
+    end_watch();
     return trouble.empty() ? nullptr : trouble.c_str();
 }
 
@@ -389,5 +429,8 @@ extern "C" inline __attribute__((used)) void __ubsan_handle_type_mismatch_v1(voi
     emulation::report("a load or store is not aligned");
 }
 
+#ifdef WATCHED
+#include "emulation_watch.h"
+#endif
 #include "emulation_machine.h"
 #include "emulation_mbarrier.h"

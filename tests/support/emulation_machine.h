@@ -50,6 +50,7 @@ inline void note_written(const void* target, u32 thread) {
 inline void Copy::make() {
     if (made) return;
     made = true;
+    Unwatched now;
     if (wanted) {
         memcpy(target, source, 16);
     } else {
@@ -85,6 +86,7 @@ inline void WarpgroupProduct::waited() {
 inline void WarpgroupProduct::make() {
     if (made) return;
     made = true;
+    Unwatched now;
     for (int i = 0; i < WGMMA_ROWS / 2; i++) {
         int row = row_of(thread, i), column = column_of(thread, i);
         u8 left[32], right[32];
@@ -113,7 +115,7 @@ inline void WarpgroupProduct::make() {
 #define gridDim emulation::grid_size
 
 inline void __syncthreads() { emulation::sync_block(); }
-inline void __syncwarp() { emulation::sync_warp(); }
+inline void __syncwarp() { emulation::sync_warp(true); }
 template <class T>
 T __shfl_xor_sync(u32, T value, int mask) {
     return emulation::exchange_as(value, emulation::lane() ^ mask);
@@ -138,12 +140,20 @@ inline u32 __ballot_sync(u32, bool vote) {
     return votes;
 }
 
-inline u32 atomicAdd(u32* target, u32 value) { return std::exchange(*target, *target + value); }
-inline u64 atomicAdd(u64* target, u64 value) { return std::exchange(*target, *target + value); }
+inline u32 atomicAdd(u32* target, u32 value) {
+    emulation::Atomically now;
+    return std::exchange(*target, *target + value);
+}
+inline u64 atomicAdd(u64* target, u64 value) {
+    emulation::Atomically now;
+    return std::exchange(*target, *target + value);
+}
 inline u32 atomicMax(u32* target, u32 value) {
+    emulation::Atomically now;
     return std::exchange(*target, *target > value ? *target : value);
 }
 inline u32 atomicMin(u32* target, u32 value) {
+    emulation::Atomically now;
     return std::exchange(*target, *target < value ? *target : value);
 }
 

@@ -101,6 +101,7 @@ inline void land(size_t number) {
     bulk_copies.erase(bulk_copies.begin() + (long)number);
     MBarrier& barrier = mbarriers[one.barrier];
     if (blocks.size() > 1) comes_from_outside(block_with(one.target), barrier.engine);
+    Unwatched now;
     memcpy(one.target, one.source, one.bytes);
     for (u32 at = 0; at < one.bytes; at += 16) has_landed(piece_of(one.target + at), barrier.engine);
     publish(barrier.engine, barrier.coming);

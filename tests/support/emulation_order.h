@@ -8,6 +8,7 @@
 
 typedef std::vector<u32> Clock;  // by thread: the last of its moments that is known
 inline bool tracked = false;
+inline bool clocked = false;  // clocks are kept: of what is tracked, and of all that is watched
 inline std::vector<Clock> clocks;
 inline std::vector<Clock> fenced;  // what a thread knew at its last fence
 // The number, behind the threads, of what copies when nobody waits for it: one for each mbarrier, since
@@ -25,18 +26,36 @@ inline std::vector<u8> shared_bytes;
 inline u8* shared = nullptr;
 inline u32 piece_of(const void* pointer) { return (u32)(((const u8*)pointer - shared) / 16); }
 
-inline void begin_order() { tracked = false; }
-
-inline void track(u32 size) {
-    if (tracked) return;
-    tracked = true;
+inline void keep_clocks(u32 size) {
+    if (clocked) return;
+    clocked = true;
     engine = size;
     u32 all = size + ENGINES;
     clocks.assign(all, Clock(all, 0));
-    fenced.assign(all, Clock(all, 0));
     for (u32 i = 0; i < all; i++) clocks[i][i] = 1;
+}
+
+inline void begin_order(u32 size) {
+    tracked = clocked = false;
+#ifdef WATCHED
+    keep_clocks(size);
+#endif
+}
+
+inline void track(u32 size) {
+    if (tracked) return;
+    keep_clocks(size);
+    tracked = true;
+    fenced.assign(size + ENGINES, Clock(size + ENGINES, 0));
     pieces.assign(shared_bytes.size() / 16, Piece());
 }
+
+// A copy by 16 bytes begins, or is there: emulation_watch.h.
+#ifdef WATCHED
+inline void watch_copy(u32 piece, u32 thread, bool lands);
+#else
+inline void watch_copy(u32, u32, bool) {}
+#endif
 
 inline void join(Clock& clock, const Clock& other) {
     if (clock.size() < other.size()) clock.resize(other.size(), 0);
@@ -44,12 +63,12 @@ inline void join(Clock& clock, const Clock& other) {
 }
 // What a thread has done and seen becomes part of what a barrier passes on.
 inline void publish(u32 thread, Clock& clock) {
-    if (!tracked) return;
+    if (!clocked) return;
     join(clock, clocks[thread]);
     clocks[thread][thread]++;
 }
 inline void learn(u32 thread, const Clock& clock) {
-    if (tracked) join(clocks[thread], clock);
+    if (clocked) join(clocks[thread], clock);
 }
 inline bool knows(u32 thread, u32 other, u32 moment) {
     return thread == other || clocks[thread][other] >= moment;
@@ -57,6 +76,7 @@ inline bool knows(u32 thread, u32 other, u32 moment) {
 
 // A copy into a piece is begun: nobody may read what was there, or write it.
 inline void begins_to_land(u32 piece, u32 thread, u32 writer = UNDER_WAY) {
+    watch_copy(piece, thread, false);
     if (!tracked) return;
     Piece& one = pieces[piece];
     for (u32 reader = 0; reader < one.readers.size(); reader++) {
@@ -80,6 +100,7 @@ inline void lands_by_itself(u32 piece, u32 writer) {
 }
 // The one who copied has waited for it.
 inline void has_landed(u32 piece, u32 writer) {
+    watch_copy(piece, writer, true);
     if (tracked && pieces[piece].written == UNDER_WAY) pieces[piece].written = clocks[writer][writer];
 }
 // A thread's fence is of what it knows, too: what others wrote before a barrier that it waited for.

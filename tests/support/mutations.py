@@ -14,6 +14,9 @@ _QUICK = "tests/cuda/test_quick_tests.py::"
 _ROUNDS = "tests/cuda/test_rounds.py::"
 _COMPILE = "tests/cuda/test_compile.py::"
 _REDUCED = "tests/cuda/test_reduced.py::"
+_ENDED = "tests/cuda/test_reduced_rounds.py::"
+_WATCHED = "tests/cuda/test_watched.py::"
+_DECIDES = f"{_ENDED}test_the_device_decides_as_the_host_would"
 _RESIDUAL = (
     f"{_QUICK}test_either_sides_residual_may_be_all_that_lies_between"
     "[l1_sketches-l1_sketches_stream_1-row]"
@@ -186,7 +189,7 @@ MUTATIONS = (
     Mutation(
         f"{_CUDA}/select.cuh", "if (before <= k && k < up_to) {",
         "if (before <= k && k <= up_to) {",
-        "a digit too high", (f"{_KERNELS}test_keep_nearest",),
+        "a digit too high", (f"{_KERNELS}test_keep_nearest", f"{_WATCHED}test_selection"),
     ),
     Mutation(
         f"{_CUDA}/select.cuh", "(keys[low] == keys[high] && ids[low] > ids[high])",
@@ -222,7 +225,7 @@ MUTATIONS = (
          f"{_SEARCH}test_rows_that_come_ever_nearer_overflow_lists"),
     ),
     Mutation(
-        f"{_CUDA}/select.cu", "bool stays = *due == round && most <= (u32)capacity;",
+        f"{_CUDA}/select.cu", "bool stays = due[DUE] == round && most <= (u32)capacity;",
         "bool stays = most <= (u32)capacity;", "rounds behind one that was forgotten stay",
         (f"{_ROUNDS}test_a_round_that_does_not_fit_is_forgotten_with_those_behind_it",),
     ),
@@ -251,7 +254,8 @@ MUTATIONS = (
         "        __syncwarp();  // all lanes have read the bounds",
         "defined_distance<false>(mine, row, dim, squared);",
         "a lane finds the bounds that another has replaced",
-        (f"{_KERNELS}test_refining_gives_the_defined_distance",),
+        (f"{_KERNELS}test_refining_gives_the_defined_distance",
+         f"{_WATCHED}test_reduced_rows_and_refinement[l2]"),
     ),
     Mutation(
         f"{_CUDA}/refine.cu", "if (!(bits_of(distance) < 0x7ff0000000000000ull))",
@@ -278,6 +282,46 @@ MUTATIONS = (
         f"{_CUDA}/reduced.cu", "real && !(near > reach)", "!(near > reach)",
         "the last row stays several times",
         (f"{_REDUCED}test_the_kernel_leaves_what_its_definition_leaves",),
+    ),
+    # What only clocks of plain loads and stores show
+    Mutation(
+        f"{_CUDA}/select.cu", "if (threadIdx.x == 0 && kept < count) counts[query] = kept;",
+        "if (threadIdx.x == 0) counts[query] = kept;",
+        "an empty list's count is stored while others load it", (f"{_WATCHED}test_selection",),
+    ),
+    Mutation(
+        f"{_CUDA}/select.cu", "if (apart) mine[i] = sorted[i], my_ids[i] = sorted_ids[i];",
+        "mine[i] = sorted[i], my_ids[i] = sorted_ids[i];",
+        "pairs that lie sorted are stored while another loads the last",
+        (f"{_WATCHED}test_selection[70-small]",),
+    ),
+    Mutation(
+        f"{_CUDA}/select.cu", "    __syncthreads();  // all have read what is due\n", "",
+        "what is due is stored while others load it", (f"{_WATCHED}test_selection",),
+    ),
+    # Rounds that the device ends
+    Mutation(
+        f"{_CUDA}/select.cu", "        left[COARSE] = left[FINE] = 0;\n", "",
+        "what a round left counts for the next", (_DECIDES,),
+    ),
+    Mutation(
+        f"{_CUDA}/select.cu", "flat = fine > (u64)most_left;", "flat = false;",
+        "reductions are never given up", (_DECIDES,),
+    ),
+    Mutation(
+        f"{_CUDA}/select.cu", "due[DUE_INSTEAD] = flat ? round + 1 : NEVER_DUE;",
+        "due[DUE_INSTEAD] = round + 1;", "sketches list once more what reductions have listed",
+        (_DECIDES,),
+    ),
+    Mutation(
+        f"{_GPU}/rounds.py", "if asked is not None and self._may_be_flat:", "if False:",
+        "nothing scans what reductions no longer do",
+        (f"{_ENDED}test_the_device_itself_gives_reductions_up",),
+    ),
+    Mutation(
+        f"{_GPU}/rounds.py", "            if ahead and first == last:\n", "            if ahead:\n",
+        "the host waits after each round",
+        (f"{_ENDED}test_one_wait_for_all_rounds_of_reduced_rows",),
     ),
     # The launcher: streams and events
     Mutation(
@@ -329,8 +373,8 @@ MUTATIONS = (
         (f"{_KERNELS}test_what_came_since_keep_is_forgotten",),
     ),
     Mutation(
-        f"{_GPU}/lists.py", "State(longest > self.capacity,", "State(longest > 2 * self.capacity,",
-        "a list that overflowed is believed",
+        f"{_GPU}/lists.py", "words[_LONGEST] > self.capacity,",
+        "words[_LONGEST] > 2 * self.capacity,", "a list that overflowed is believed",
         (f"{_ROUNDS}test_a_list_overflows_by_the_first_pair_that_it_has_no_room_for",),
     ),
     Mutation(

@@ -105,7 +105,7 @@ class _Plan:
     request: Request
     devices: Sequence[Device]
     problem: Problem
-    covered: int  # rows that are resident
+    covered: tuple[range, ...]  # rows that are resident
     mask: NDArray[np.uint8] | None
     shares: list[list[list[Passing]]]  # of each device
 

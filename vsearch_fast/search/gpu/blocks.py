@@ -33,8 +33,10 @@ class Vectors:
 class Live:
     """Numbers of a block's rows that live, ascending, on the host and on its device."""
 
+    begin = 0  # the first position
+
     def __init__(self, rows: NDArray[np.uint32]) -> None:
-        self.rows = rows
+        self.rows, self.count = rows, len(rows)
         self._there: Any = None
 
     def on(self, device: Device) -> Any:
@@ -43,13 +45,37 @@ class Live:
             self._there = device.upload(self.rows)
         return self._there
 
+    def position(self, row: int) -> int:
+        """The first position of rows from this one on."""
+        return int(np.searchsorted(self.rows, row))
 
-def live_rows(mask: NDArray[np.uint8] | None) -> Live | None:
+
+class Stretch:
+    """Consecutive rows of a block live, and no others: positions are their numbers, as where all
+    rows live, and nothing is copied."""
+
+    def __init__(self, begin: int, count: int) -> None:
+        self.begin, self.count = begin, count
+
+    def on(self, _: Device) -> None:
+        """Nothing."""
+
+    def position(self, row: int) -> int:
+        """The first position of rows from this one on."""
+        return min(max(row, self.begin), self.begin + self.count)
+
+
+def live_rows(mask: NDArray[np.uint8] | None) -> Live | Stretch | None:
     """The rows that a mask (bytes, one a row) leaves; None where it leaves all."""
     if mask is None:
         return None
-    live = np.flatnonzero(mask).astype(np.uint32)
-    return None if len(live) == len(mask) else Live(live)
+    count = int(np.count_nonzero(mask))
+    if count == len(mask):
+        return None
+    begin = int(np.argmax(mask != 0))
+    if np.count_nonzero(mask[begin : begin + count]) == count:
+        return Stretch(begin, count)
+    return Live(np.flatnonzero(mask).astype(np.uint32))
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +127,7 @@ class Block:
     bounds: Any = None
     totals: Any = None
     runs: tuple[Run, ...] = ()
-    live: Live | None = None
+    live: Live | Stretch | None = None
     vectors: Vectors | None = None
     leaves: bool = False
     kernel: str | None = None
@@ -111,11 +137,11 @@ class Block:
     @property
     def live_count(self) -> int:
         """How many rows live."""
-        return self.count if self.live is None else len(self.live.rows)
+        return self.count if self.live is None else self.live.count
 
     def _position(self, row: int) -> int:
         """The first position of rows from this one on."""
-        return row if self.live is None else int(np.searchsorted(self.live.rows, row))
+        return row if self.live is None else self.live.position(row)
 
     def cut(self, first: int, last: int) -> Iterator[tuple[int, int, ReducedPart | None]]:
         """Positions cut where reduced rows begin and end."""
@@ -132,11 +158,11 @@ class Block:
 
     def pieces(self) -> Iterator[tuple[int, int, Run | None]]:
         """(first, last, run) of positions among the live rows that share a run."""
+        position = 0 if self.live is None else self.live.begin
         if not self.runs:
-            yield 0, self.live_count, None
+            yield position, position + self.live_count, None
             return
         stops = [*(run.start for run in self.runs[1:]), self.count]
-        position = 0
         for number, (run, stop) in enumerate(zip(self.runs, stops, strict=True)):
             following = self.runs[number + 1] if number + 1 < len(self.runs) else None
             if following and (following.lo, following.step) == (run.lo, run.step):

@@ -214,15 +214,30 @@ def _runs_of(part: Passing) -> tuple[Run, ...]:
     return part.sketch.runs_within(part.start, part.start + len(part.rows))
 
 
+def _uncovered(
+    rows: int, first: int, covered: Sequence[range], border: int, sketch: Sketch | None
+) -> Iterator[tuple[int, int, Sketch | None]]:
+    """(start, stop, sketch) of a segment's rows that are not covered, cut where its sketch ends."""
+    start = 0
+    for some in (*covered, range(first + rows, first + rows)):
+        stop = min(rows, max(start, some.start - first))
+        if start < min(stop, border):
+            yield start, min(stop, border), sketch
+        if max(start, border) < stop:
+            yield max(start, border), stop, None
+        start = min(rows, max(start, some.stop - first))
+
+
 def parts_of(
     metric: str,
     segments: Sequence[NDArray],
     masks: Sequence[NDArray[np.uint8] | None],
     sketches: Sequence[Sketch | None],
-    covered: int,
+    covered: Sequence[range],
     strategy: str,
 ) -> list[list[Passing]]:
-    """The rows from id ``covered`` on, grouped by kind, each in ascending order of id.
+    """The rows of no id that is ``covered`` (ascending), grouped by kind, each in ascending order
+    of id; none of parts without a live row.
 
     Under the strategy ``sketch`` rows without a sketch are sketched on the way.
     """
@@ -230,12 +245,11 @@ def parts_of(
     sketched: list[Passing] = []
     first = 0
     for rows, mask, sketch in zip(segments, masks, sketches, strict=True):
-        skip = min(len(rows), max(0, covered - first))
-        border = skip  # where rows without a sketch begin
+        border = 0  # where rows without a sketch begin
         if metric != "hamming" and strategy != "scan" and sketch is not None:
-            border = max(skip, len(sketch))
-        for start, stop, using in ((skip, border, sketch), (border, len(rows), None)):
-            if start == stop:
+            border = len(sketch)
+        for start, stop, using in _uncovered(len(rows), first, covered, border, sketch):
+            if mask is not None and not mask[start:stop].any():
                 continue
             part = Passing(
                 rows[start:stop], first + start, None if mask is None else mask[start:stop],

@@ -83,15 +83,9 @@ class Request:
             return f"sketches of {dim:,} numbers"
         return None
 
-    def covered(self) -> int:
-        """Rows that the devices hold as the strategy needs them: the first so many."""
-        if self.resident is None:
-            return 0
-        rows = min(self.resident.rows, self.rows)
-        if self.metric != "hamming" and self.strategy == "scan":
-            # Scans read float32; rows of which the devices hold less are sent.
-            return rows if self.resident.all_vectors_wide() else 0
-        return rows
+    def covered(self) -> tuple[range, ...]:
+        """Rows that the devices hold as the strategy needs them; the others are sent."""
+        return () if self.resident is None else self.resident.covered(self.rows, self.strategy)
 
     def worth_it(self) -> bool:
         """Whether a device is likely the faster one."""

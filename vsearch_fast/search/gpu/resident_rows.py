@@ -20,7 +20,7 @@ from ...kernels.cuda.device import I32, I64, Device
 from ...kernels.cuda.sources import PRODUCTS, family_of
 from .. import tiling
 from ..sketches import Run, Sketch, choose_run, sketch_block
-from .blocks import Block, Live, Vectors, live_rows, padded
+from .blocks import Block, Live, Stretch, Vectors, live_rows, padded
 from .bounds import write_bounds
 from .products import FACTS, totals_of, write_facts, write_squares
 from .reducing import Learnt, ReducedRows
@@ -59,14 +59,18 @@ class _Extent:
     reduced: ReducedRows
     count: int = 0
     runs: list[Run] = field(default_factory=list)
-    live: tuple[NDArray[np.uint8], Live | None] | None = None  # by the last mask
+    live: tuple[NDArray[np.uint8], Live] | None = None  # by the last mask that leaves gaps
 
-    def live_rows(self, mask: NDArray[np.uint8]) -> Live | None:
-        """The rows that a mask leaves: searches with the same mask send them once."""
+    def live_rows(self, mask: NDArray[np.uint8]) -> Live | Stretch | None:
+        """The rows that a mask leaves: searches with the same mask send them once, and of
+        consecutive ones nothing is sent."""
         kept = self.live  # by another search, perhaps, at the same time
-        if kept is None or not np.array_equal(kept[0], mask):
-            kept = self.live = (mask.copy(), live_rows(mask))
-        return kept[1]
+        if kept is not None and np.array_equal(kept[0], mask):
+            return kept[1]
+        live = live_rows(mask)
+        if isinstance(live, Live):
+            self.live = (mask.copy(), live)
+        return live
 
 
 class ResidentRows:
@@ -252,24 +256,36 @@ class ResidentRows:
             )  # fmt: skip
         extent.runs += added
 
-    def all_vectors_wide(self) -> bool:
-        """Whether the vectors of all rows are here, as float32."""
-        return not self.halves and self.vectors == self.rows
+    def covered(self, rows: int, strategy: str = "auto") -> tuple[range, ...]:
+        """Ids, of the first ``rows``, of what is here as a strategy needs it, ascending: all rows,
+        and for ``scan``, which reads float32, those whose vectors are here."""
+        rows = min(rows, self.rows)
+        if self.kind == "codes" or strategy != "scan":
+            return (range(rows),) if rows else ()
+        if self.halves:
+            return ()
+        found = (
+            range(extent.first, min(extent.first + extent.count, rows))
+            for extent in self._extents
+            if "vectors" in extent.arrays
+        )
+        return tuple(some for some in found if some)
 
     def blocks(
         self,
         device: Device,
         metric: str,
-        rows: int,
+        covered: Sequence[range],
         mask: NDArray[np.uint8] | None,
         strategy: str = "auto",
     ) -> Iterator[Block]:
-        """What a device holds of the first ``rows`` rows; ``mask`` is of all rows, or None.
+        """What a device holds of rows that are `covered`; ``mask`` is of all rows, or None.
 
-        For the strategy ``scan`` these are vectors, of which it must have all.
+        For the strategy ``scan`` these are vectors.
         """
         for extent in self._extents:
-            count = min(extent.count, rows - extent.first)
+            stop = next((some.stop for some in covered if extent.first in some), 0)
+            count = min(extent.count, stop - extent.first)
             if extent.device is not device or count <= 0:
                 continue
             arrays = extent.arrays
@@ -297,7 +313,7 @@ class ResidentRows:
                 block.live = extent.live_rows(mask[extent.first : extent.first + count])
             yield block
 
-    def lowest_bad(self, rows: int, mask: NDArray[np.uint8] | None) -> int | None:
-        """The lowest id of a live row that holds NaN or infinity."""
-        bad = [row for row in self._bad if row < rows and (mask is None or mask[row])]
-        return min(bad, default=None)
+    def lowest_bad(self, covered: Sequence[range], mask: NDArray[np.uint8] | None) -> int | None:
+        """The lowest id of a live row of these that holds NaN or infinity."""
+        there = (row for row in self._bad if any(row in some for some in covered))
+        return min((row for row in there if mask is None or mask[row]), default=None)

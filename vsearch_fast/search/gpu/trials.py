@@ -209,7 +209,7 @@ def _passing(device: Device, asked: _Asked) -> Answer:
     masks = [part.astype(np.uint8) for part in np.array_split(asked.live, _PARTS)]
     sketched = asked.metric == "l2"  # floats pass as sketches or as they are
     sketches = [build(part, 1) if sketched else None for part in rows]
-    kinds = parts_of(asked.metric, rows, masks, sketches, 0, "auto")
+    kinds = parts_of(asked.metric, rows, masks, sketches, (), "auto")
 
     def blocks() -> Generator[Block]:
         for kind in kinds:
