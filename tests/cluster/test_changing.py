@@ -72,22 +72,6 @@ def test_adding_and_removing(cluster: Nodes, tmp_path: Path) -> None:
         several.remove(["item 7"])
 
 
-def test_segments_are_joined_beside_a_connection(cluster: Nodes, tmp_path: Path) -> None:
-    whole = tmp_path / "whole"
-    spread(whole, [], [])
-    queries = rows_with_ties()[[0, 33, 64]]
-    with connect(cluster.address, whole) as connected:
-        right = [connected.search(queries, 30, metric) for metric in ("l2", "l1", "hamming")]
-        items, features_of = list(connected), connected.features(["item 5", "item 70"])
-        for place, segment_rows in (("b", 3), ("a", 1000), ("b", 64)):
-            with Index.open(whole / place, mode="rw") as shard:
-                shard.optimize(segment_rows=segment_rows)
-            found = [connected.search(queries, 30, metric) for metric in ("l2", "l1", "hamming")]
-            assert found == right and list(connected) == items
-            assert (connected.features(["item 5", "item 70"]) == features_of).all()
-        assert connected.info()["segments"] == 1 + 1 + 3 + 3
-
-
 def test_a_reader_sees_whole_commits(cluster: Nodes, tmp_path: Path) -> None:
     """Ten rows are always added, and removed, together: all of them are seen, or none."""
     whole = tmp_path / "whole"

@@ -106,7 +106,8 @@ class Index(Listing, Telling, Duplicating, Exchanging, Showing):
             model: more about the model, kept as JSON, such as `Embedder.description`. Its
                 "binarize" and "bits" say how codes are made where they are not features > 0: they
                 are then to be given.
-            segment_rows: rows a segment file; by default about 256 MiB of float32 vectors.
+            segment_rows: rows a segment file, which `optimize` may change; by default about
+                256 MiB of float32 vectors.
             dtype: of the stored features: "float32", or "float16" for half the disk space.
                 Features are rounded to it as they are added, and searches are exact for what
                 is stored. None: float32, or what an index that exists has.
