@@ -31,7 +31,7 @@ def made(steps: list[tuple[str, int, int, bool]], seed: int) -> onnx.ModelProto:
     """The finished graph of the steps, as another seed names, orders and doubles its nodes."""
     chance = random.Random(seed)
     names = [f"t{number}" for number in chance.sample(range(1000), 99)]
-    constants = {names.pop(): np.float32(number) for number in (2, 3)}
+    constants = {names.pop(): np.array(number, np.float32) for number in (2, 3)}
     image = names.pop()
     nodes = [helper.make_node("Cast", ["image"], [image], to=TensorProto.FLOAT)]
     values = [[image], *([name] for name in constants)]
@@ -58,10 +58,10 @@ def expected(steps: list[tuple[str, int, int, bool]], image: np.ndarray) -> np.n
         "Add": np.add, "Mul": np.multiply, "Sub": np.subtract, "Max": np.maximum,
         "Relu": lambda one, _: np.maximum(one, np.float32(0)),
     }  # fmt: skip
-    values = [image.astype(np.float32), np.float32(2), np.float32(3)]
+    values: list[Any] = [image.astype(np.float32), np.float32(2), np.float32(3)]
     for kind, first, second, _ in steps:
         values.append(operations[kind](values[first % len(values)], values[second % len(values)]))
-    return values[-1]
+    return np.asarray(values[-1])
 
 
 @settings(max_examples=100)
