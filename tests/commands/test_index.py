@@ -194,7 +194,7 @@ def test_stopped_index_goes_on(vsearch, pictures, model, tmp_path, how):
             with Index.open(path) as index:
                 rows = len(index)
     child.send_signal(how)
-    _, err = child.communicate(timeout=60)
+    _, err = child.communicate(timeout=300)
     assert rows, err
     if how == signal.SIGINT:
         assert child.returncode == 130

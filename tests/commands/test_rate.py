@@ -160,7 +160,7 @@ def test_a_server_that_is_killed_keeps_what_it_acknowledged(tmp_path):
                 json.dumps({"nickname": "ann", **body}).encode(),
                 {"Content-Type": "application/json"},
             )
-            with urllib.request.urlopen(request, timeout=20) as answer:
+            with urllib.request.urlopen(request, timeout=300) as answer:
                 return json.load(answer)
 
         end = time.monotonic() + 60

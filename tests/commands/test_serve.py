@@ -68,7 +68,7 @@ def test_it_serves_until_it_is_ended(serve: Any, ending: signal.Signals, code: i
     assert httpx.get(f"{url}api/catalogue").json()["pictures"] == 6
     assert not httpx.get(f"{url}api/catalogue").json()["rating"]
     process.send_signal(ending)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=300)
     assert "Traceback" not in err and not out
     assert process.returncode == code
 
@@ -96,12 +96,12 @@ def test_ratings_beside_the_search(serve: Any, tmp_path: Path) -> None:
         study = httpx.get(f"{url}api/rate/study").json()
         assert study["systems_count"] == 3
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=30)
+        process.communicate(timeout=300)
 
 
 def refused(*arguments: str | Path, **environment: str) -> str:
     process = command(*arguments, **environment)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 1 and "Traceback" not in err
     return err
 

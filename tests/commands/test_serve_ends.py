@@ -99,7 +99,7 @@ def test_it_ends_amid(index_path: Path, work: str, ending: signal.Signals) -> No
 
         def ask() -> None:
             picture = {"image": ("a.png", png())}
-            answers.append(httpx.post(f"{url}api/search", files=picture, timeout=60))
+            answers.append(httpx.post(f"{url}api/search", files=picture, timeout=300))
 
         askers = [threading.Thread(target=ask) for _ in range(3)]
         for asker in askers:
@@ -137,17 +137,17 @@ def test_idle_connections_beyond_the_descriptors(index_path: Path) -> None:
         try:
             for _ in range(200):
                 with contextlib.suppress(OSError):
-                    idle.append(socket.create_connection((url.host, url.port or 0), timeout=20))
+                    idle.append(socket.create_connection((url.host, url.port or 0), timeout=300))
             statuses = []
             for _ in range(20):
                 with contextlib.suppress(httpx.TransportError):
-                    answer = httpx.post(f"{url}api/search", data={"id": "001.png"}, timeout=20)
+                    answer = httpx.post(f"{url}api/search", data={"id": "001.png"}, timeout=300)
                     statuses.append(answer.status_code)
                     assert answer.status_code == 200 or answer.json()["error"]["cure"]
             assert statuses and set(statuses) <= {200, 503}
             assert process.poll() is None
             end = time.monotonic() + 20  # the silent are closed by and by
-            while httpx.get(f"{url}healthz", timeout=20).status_code != 200:
+            while httpx.get(f"{url}healthz", timeout=300).status_code != 200:
                 assert time.monotonic() < end
                 time.sleep(0.2)
             upload = {"image": ("a.png", png(size=(1500, 1500)))}

@@ -193,9 +193,9 @@ except KeyboardInterrupt:
     process.send_signal(signal.SIGINT)
     interrupted = time.perf_counter()
     try:
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=300)
     finally:
         process.kill()  # of an endless run nothing may be left
-    assert time.perf_counter() - interrupted < 5
+    assert time.perf_counter() - interrupted < 60  # and not to the end of what is endless
     assert out == "['MainThread']\n"
     assert process.returncode == -signal.SIGINT and "KeyboardInterrupt" in err

@@ -49,10 +49,10 @@ def test_a_decompression_bomb_is_refused_at_once(tmp_path: Path) -> None:
     path = tmp_path / "bomb.png"
     path.write_bytes(bomb(40_000, 40_000))
     assert path.stat().st_size < 500_000  # of 1.6 billion pixels
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(ImageError, match=r"bomb\.png has 40000 x 40000 pixels"):
         images.decode(path)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
     assert images.decode(bomb(400, 300)).size == (400, 300)  # else the file itself is no PNG
 
 

@@ -22,18 +22,18 @@ def test_opening_reads_nothing_per_row(tmp_path: Path) -> None:
         index.add(names, features(rows, 8), [{"c": row % 10} for row in range(rows)])
     seconds = []
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.process_time()  # of this process alone, on however busy a machine
         Index.open(tmp_path / "index").close()
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     assert min(seconds) < 0.1
     with Index.open(tmp_path / "index") as index:
         index.search(features(1, 8))
-        start = time.perf_counter()
+        start = time.process_time()
         assert len(index) == rows
-        assert time.perf_counter() - start < 0.05
-        start = time.perf_counter()
+        assert time.process_time() - start < 0.05
+        start = time.process_time()
         hits = index.search(features(1, 8), 3, where={"c": [1, 2, 3, 4, 5]})
-        assert time.perf_counter() - start < 0.5
+        assert time.process_time() - start < 0.5
         assert {hit.metadata["c"] for hit in hits[0]} <= {1, 2, 3, 4, 5}
 
 

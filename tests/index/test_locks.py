@@ -124,7 +124,7 @@ def test_a_child_reads_on_and_refuses_to_write(store: Store) -> None:
         answers = fork.Queue()
         child = fork.Process(target=_read_in_child, args=(opened, answers))
         child.start()
-        results.append(answers.get(timeout=60))
+        results.append(answers.get(timeout=300))
         child.join()
         assert child.exitcode == 0
     assert results[0] == (5, 2)

@@ -165,7 +165,7 @@ class Stage:
 
     def close(self) -> None:
         self._socket.close()
-        self._process.wait(timeout=10)
+        self._process.wait(timeout=120)
 
     def start(self, function: Callable[..., Any], *arguments: Any, arm: str = "") -> Actor:
         """An actor that calls the function with these arguments."""
