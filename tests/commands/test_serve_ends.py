@@ -26,7 +26,7 @@ pytest.importorskip("fastapi", reason="the server's packages are not installed: 
 
 #: Seconds in which a process that is told to end has ended, whatever it is at: 3, and what a busy
 #: machine adds.
-QUICK = 5
+QUICK = 15
 START = """import sys, time; from vsearch_fast.cli import main
 def stuck(*arguments):
     print("stuck", file=sys.stderr, flush=True)
