@@ -24,6 +24,9 @@ settings.load_profile("untimed")
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Ray's workers give way to all others by default: beside a browser's tests they hardly run at all.
+os.environ.setdefault("RAY_worker_niceness", "0")
+
 PHOTOS_VARIABLE = "VSEARCH_PHOTOS"
 DEFAULT_PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "data" / "clothing"
 
