@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import sqlite3
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from index_beside import at_each, failing, same_answers_beside
 from index_data import METRICS, features
 
 from vsearch_fast.checks import Scalar
@@ -23,8 +22,6 @@ from vsearch_fast.index.store import CompactedError, Store
 from vsearch_fast.index.verifying import verify
 
 DIM = 12
-SPAWN = multiprocessing.get_context("forkserver")
-SPAWN.set_forkserver_preload(["vsearch_fast.index"])
 
 
 def rows_of(count: int, seed: int = 0) -> np.ndarray:
@@ -147,32 +144,16 @@ STEPS = [
 ]
 
 
-@pytest.mark.parametrize(("place", "name"), STEPS)
-@pytest.mark.parametrize("late", [False, True])
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@at_each(STEPS)
 def test_a_failure_at_any_step_leaves_the_old_one(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    place: Any,
-    name: str,
-    late: bool,
-    error: BaseException,
+    tmp_path: Path, place: Any, name: str, late: bool, error: BaseException
 ) -> None:
     """Before the step is done, or after."""
     with filled(tmp_path / "i", 60, 16, set(range(5, 50, 3))) as index:
         before = answers(index)
         files = {path.name: path.read_bytes() for path in (tmp_path / "i").glob("*.npy")}
-        real = getattr(place, name)
-
-        def failing(*arguments: Any, **options: Any) -> Any:
-            if late:
-                real(*arguments, **options)
-            raise error
-
-        monkeypatch.setattr(place, name, failing)
-        with pytest.raises((StoreError, OSError, KeyboardInterrupt)):
+        with failing(place, name, late, error):
             compact(index._store)
-        monkeypatch.undo()
         assert answers(index) == before
         assert files == {path.name: path.read_bytes() for path in (tmp_path / "i").glob("*.npy")}
         with Index.open(tmp_path / "i") as reader:
@@ -275,15 +256,6 @@ def test_pages_of_another_generation_are_refused(tmp_path: Path) -> None:
         assert index.page(10)[0] == page
 
 
-def _search_in_process(folder: Path, stop: Any, results: Any) -> None:
-    seen, count = set(), 0
-    with Index.open(folder) as reader:
-        while not stop.is_set() or count < 3:
-            seen.add(str(answers_of_a_reader(reader)))
-            count += 1
-    results.put((seen, count))
-
-
 def answers_of_a_reader(reader: Index) -> list[Any]:
     query = rows_of(1, 9)
     return [
@@ -328,39 +300,15 @@ def test_rows_are_read_although_they_are_compacted_meanwhile(
 def test_readers_in_threads_and_processes(tmp_path: Path) -> None:
     """Compaction after compaction: every answer is the one there is."""
     folder = tmp_path / "i"
-    results, stop = SPAWN.Queue(), SPAWN.Event()
-    thread_stop = threading.Event()
-    seen: set[str] = set()
-    errors: list[BaseException] = []
     with filled(folder, 60, 16, {1, 2, 3}) as index:
-        right = str(answers_of_a_reader(index))
-        process = SPAWN.Process(target=_search_in_process, args=(folder, stop, results))
-        process.start()
 
-        def search(reader: Index) -> None:
-            try:
-                while not thread_stop.is_set():
-                    seen.add(str(answers_of_a_reader(reader)))
-            except BaseException as error:
-                errors.append(error)
-
-        with Index.open(folder) as reader:
-            threads = [threading.Thread(target=search, args=(of,)) for of in (index, reader)]
-            for thread in threads:
-                thread.start()
+        def compact_on() -> None:
             for step in range(15):
                 index.add([f"far {step}"], rows_of(1) + np.float32(1000))
                 index.remove([f"far {step}"])
                 assert compact(index._store) > 0
-            thread_stop.set()
-            stop.set()
-            for thread in threads:
-                thread.join()
-        in_process, count = results.get(timeout=120)
-        process.join()
-    assert not errors
-    assert seen == in_process == {right}
-    assert count >= 3
+
+        same_answers_beside(index, answers_of_a_reader, compact_on)
     sql = sqlite3.connect(folder / "index.sqlite")
     assert sql.execute("SELECT generation FROM state").fetchone() == (15,)
     sql.close()

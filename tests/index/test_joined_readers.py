@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,13 +9,11 @@ from typing import Any
 
 import pytest
 from contract_data import cut_as
+from index_beside import same_answers_beside
 from joined_data import SMALL, answers, filled, rows_of
 
 from vsearch_fast.errors import CompactedError
 from vsearch_fast.index import Index, backing_up, stored_sketches, verifying
-
-SPAWN = multiprocessing.get_context("forkserver")
-SPAWN.set_forkserver_preload(["vsearch_fast.index"])
 
 
 @pytest.fixture(autouse=True)
@@ -111,41 +108,12 @@ def test_what_was_begun_before_it_is_begun_anew(
     assert len(done) == 2
 
 
-def _ask(folder: Path, stop: Any, results: Any) -> None:
-    seen, count = set(), 0
-    with cut_as(SMALL), Index.open(folder) as reader:
-        while not stop.is_set() or count < 3:
-            seen.add(str(answers(reader)))
-            count += 1
-    results.put((seen, count))
-
-
 def test_readers_in_threads_and_processes(index: Index) -> None:
     """Joined and cut time and again: every answer is the one there is."""
-    results, stop, thread_stop = SPAWN.Queue(), SPAWN.Event(), threading.Event()
-    right, seen, errors = str(answers(index)), set(), []
-    process = SPAWN.Process(target=_ask, args=(index.path, stop, results))
-    process.start()
 
-    def ask(reader: Index) -> None:
-        try:
-            while not thread_stop.is_set():
-                seen.add(str(answers(reader)))
-        except BaseException as error:
-            errors.append(error)
-
-    with Index.open(index.path) as reader:
-        threads = [threading.Thread(target=ask, args=(of,)) for of in (index, reader)]
-        for thread in threads:
-            thread.start()
+    def join_and_cut() -> None:
         for segment_rows in (64, 9, 1000, 30, 16) * 2:
             index.optimize(segment_rows=segment_rows)
-        thread_stop.set()
-        stop.set()
-        for thread in threads:
-            thread.join()
-    in_process, count = results.get(timeout=120)
-    process.join()
-    assert not errors
-    assert seen == in_process == {right}
-    assert count >= 3 and index._store.state().generation == 10
+
+    same_answers_beside(index, answers, join_and_cut, SMALL)
+    assert index._store.state().generation == 10

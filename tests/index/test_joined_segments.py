@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import weakref
@@ -17,6 +16,7 @@ from crash_joining import join_segments
 from damage import flip_row
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from index_beside import SPAWN, at_each, failing
 from joined_data import DIM, SMALL, answers, as_written, files, filled, rows_of
 from old_index import make_format_1
 
@@ -36,9 +36,6 @@ from vsearch_fast.index import (
 from vsearch_fast.index.snapshot import State
 from vsearch_fast.index.store import Store
 from vsearch_fast.search.tiling import Tiling
-
-SPAWN = multiprocessing.get_context("forkserver")
-SPAWN.set_forkserver_preload(["vsearch_fast.index"])
 
 
 @pytest.fixture(autouse=True)
@@ -205,25 +202,13 @@ STEPS = [
 ]
 
 
-@pytest.mark.parametrize(("place", "name"), STEPS)
-@pytest.mark.parametrize("late", [False, True])
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@at_each(STEPS)
 def test_a_failure_at_any_step_leaves_the_old_one(
-    index: Index, monkeypatch: pytest.MonkeyPatch, place: Any, name: str, late: bool,
-    error: BaseException,
-) -> None:  # fmt: skip
+    index: Index, place: Any, name: str, late: bool, error: BaseException
+) -> None:
     right, before, facts = answers(index), files(index.path), index.info()
-    real = getattr(place, name)
-
-    def failing(*arguments: Any, **options: Any) -> Any:
-        if late:
-            real(*arguments, **options)
-        raise error
-
-    with monkeypatch.context() as patch:
-        patch.setattr(place, name, failing)
-        with pytest.raises((StoreError, OSError, KeyboardInterrupt)):
-            index.optimize()
+    with failing(place, name, late, error):
+        index.optimize()
     assert (answers(index), files(index.path), index.info()) == (right, before, facts)
     with Index.open(index.path) as reader:
         assert answers(reader) == right

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from contract_data import NEVER, REDUCED, cut_as
 from damage import flip_row
+from index_beside import at_each, failing
 from store_data import tampered
 
 from vsearch_fast.errors import DamagedError, StoreError
@@ -142,34 +143,20 @@ STEPS = [
 ]
 
 
-@pytest.mark.parametrize(("place", "name"), STEPS)
-@pytest.mark.parametrize("late", [False, True])
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@at_each(STEPS)
 def test_a_failure_at_any_step_changes_nothing(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, place: Any, name: str, late: bool,
-    error: BaseException,
-) -> None:  # fmt: skip
+    folder: Path, place: Any, name: str, late: bool, error: BaseException
+) -> None:
     with Index.open(folder, mode="rw") as index:
         right, rows = answers(index), reduced(index)
         before = {path.name: path.read_bytes() for path in folder.glob("*.npy")}
-        real = getattr(place, name)
-
-        def failing(*arguments: Any, **options: Any) -> Any:
-            if late:
-                real(*arguments, **options)
-            raise error
-
-        monkeypatch.setattr(place, name, failing)
-        with pytest.raises((StoreError, OSError, KeyboardInterrupt)):
+        with failing(place, name, late, error):
             index.optimize()
-        monkeypatch.undo()
-        monkeypatch.setattr(stored_sketches, "BLOCK_ROWS", 32)
-        with cut_as(SMALL):
-            assert (answers(index), reduced(index)) == (right, rows)
-            assert {p.name: p.read_bytes() for p in folder.glob("*.npy")} == before
-            assert index.verify().sound
-            assert all(made.pays for made in index.optimize())
-            assert (answers(index), index.verify().sound) == (right, True)
+        assert (answers(index), reduced(index)) == (right, rows)
+        assert {p.name: p.read_bytes() for p in folder.glob("*.npy")} == before
+        assert index.verify().sound
+        assert all(made.pays for made in index.optimize())
+        assert (answers(index), index.verify().sound) == (right, True)
 
 
 def test_readers_go_on_while_it_is_optimised(folder: Path, tmp_path: Path) -> None:
