@@ -14,7 +14,7 @@ import pytest
 from contract_data import cut_as
 from crash_joining import join_segments
 from damage import flip_row
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from index_beside import SPAWN, at_each, failing
 from joined_data import DIM, SMALL, answers, as_written, files, filled, rows_of
@@ -62,6 +62,9 @@ def index(tmp_path: Path) -> Iterator[Index]:
     reductions=st.booleans(),
     mapped=st.sampled_from([1, 3, 1024]),
 )
+# None is left.
+@example(0, 3, 16, set(), "float32", None, True, 1)
+@example(7, 3, 16, set(range(7)), "float16", "whole,box", False, 3)
 @settings(
     max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -63,8 +63,8 @@ def as_written(index: Index, rows: np.ndarray, segment_rows: int) -> None:
     assert sorted(path.name for path in index.path.glob("vectors*")) == names
     loaded = [np.load(index.path / name) for name in names]
     assert all(len(part) == segment_rows for part in loaded)
-    flat = rows.reshape(len(rows), -1).astype(index.dtype)
     if names:
+        flat = rows.reshape(len(rows), -1).astype(index.dtype)
         assert np.concatenate(loaded)[: len(rows)].tobytes() == flat.tobytes()
         codes = [np.load(index.path / name.replace("vectors", "codes")) for name in names]
         bits = reference.pack_bits(rows).reshape(len(rows), -1)
