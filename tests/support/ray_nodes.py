@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,19 @@ def _children() -> set[int]:
     return found
 
 
+@contextlib.contextmanager
+def own_ending() -> Iterator[None]:
+    """What SIGTERM does stays as it is. Ray would have it end the nodes: also in processes that are
+    forked from this one later and are told to end, which wait for the nodes' answer, or kill them.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@own_ending()
 def _begun(begin: Callable[[], Any]) -> Any:
     """A node that is begun; again where it was not there in the half minute that Ray gives it, as
     on a machine with much else to do. To wait for longer is of no use: a node that has waited 15 s
@@ -87,7 +100,8 @@ class Nodes:
         self.cluster: Any = _begun(lambda: Cluster(initialize_head=True, head_node_args=head))
         self.address = str(self.cluster.address)
         # While it is the only one, so that this process hangs by no node that a test kills.
-        join(self.address, "Nothing was tested")
+        with own_ending():
+            join(self.address, "Nothing was tested")
         self._begin()
         self._added: list[Any] = []
 
